@@ -1,0 +1,125 @@
+"""How much to do at once and when to clear, from measured bytes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import psutil
+import torch
+
+_SHARE = 0.8
+"""Part of the free memory that a batch may plan with; the rest is fragmentation and other programs."""
+_LARGEST_BATCH = 16
+_LONGEST_WAIT = 1024
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that an allocation on ``device`` can still get, in bytes.
+
+    On CUDA: what the driver has, and what torch's allocator keeps cached. Elsewhere: the host's
+    available memory, which is what MPS shares.
+    """
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
+    return int(psutil.virtual_memory().available)
+
+
+def empty_cache(device: torch.device) -> None:
+    """Gives what torch's allocator only caches back to the driver. Nothing on the CPU."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+    elif device.type == "xpu":
+        torch.xpu.empty_cache()
+
+
+class Budget:
+    """How many timesteps of a pair go through the network at once.
+
+    Args:
+        device: where the network runs.
+        free: bytes that are free now.
+        wish: the user's batch, 0 for automatic.
+    """
+
+    def __init__(self, device: torch.device, free: Callable[[], int], wish: int = 0) -> None:
+        self._device = device
+        self._free = free
+        self._most = wish or (_LARGEST_BATCH if device.type == "cuda" else 1)
+        self._wish = wish
+        self._last = 1
+        self.bytes_each = 1
+        self._measured = False
+
+    def estimate(self, bytes_each: int) -> None:
+        """What one timestep should take; measured anew at the next forward pass."""
+        self.bytes_each, self._measured = max(bytes_each, 1), False
+
+    def batch(self, wanted: int) -> int:
+        """Timesteps to run at once when ``wanted`` are left.
+
+        Automatic is 1 off CUDA: on a CPU a batch brings no speed and costs memory.
+        """
+        count = min(wanted, self._most)
+        if not self._wish and count > 1:
+            count = max(1, min(count, int(self._free() * _SHARE) // self.bytes_each))
+        self._last = count
+        return count
+
+    def shrink(self) -> str | None:
+        """Half of the last batch from now on; None when that was 1. A rung of the ladder."""
+        if self._last == 1:
+            return None
+        self._last = self._most = self._last // 2
+        return f"batch of {self._most}"
+
+    @contextlib.contextmanager
+    def watch(self, count: int) -> Iterator[None]:
+        """Measures, the first time and on CUDA, what ``count`` timesteps take."""
+        if self._measured or self._device.type != "cuda":
+            yield
+            return
+        torch.cuda.reset_peak_memory_stats(self._device)
+        before = torch.cuda.memory_allocated(self._device)
+        yield
+        peak = torch.cuda.max_memory_allocated(self._device) - before
+        self.bytes_each, self._measured = max(peak // count, 1), True
+
+
+class Clearing:
+    """When to give cached memory back: after every n pairs, or only under pressure.
+
+    Args:
+        every: source pairs between two clearings, 0 for adaptive.
+        need: bytes that the next batch takes.
+        free: bytes that are free now.
+        clear: gives cached memory back.
+    """
+
+    def __init__(self, every: int, need: Callable[[], int], free: Callable[[], int], clear: Callable[[], None]) -> None:
+        self._every = every
+        self._need = need
+        self._free = free
+        self._clear = clear
+        self._pairs = 0
+        self._wait = 1
+        self.cleared = 0
+
+    def pair_done(self) -> None:
+        """One source pair was interpolated."""
+        self._pairs += 1
+        if self._every:
+            due = self._pairs >= self._every
+        else:
+            due = self._pairs >= self._wait and self._free() < 2 * self._need()
+        if not due:
+            return
+        before = self._free()
+        self._clear()
+        self.cleared += 1
+        self._pairs = 0
+        # Where clearing frees nothing, memory is short for another reason: ask again ever less often.
+        self._wait = 1 if self._free() > before else min(2 * self._wait, _LONGEST_WAIT)

@@ -1,0 +1,77 @@
+"""Loaded models, kept between runs and bounded in bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+FileIdentity = tuple[str, int, int]
+
+
+def file_identity(path: Path) -> FileIdentity:
+    """What tells a file from any other and from an earlier version of itself: path, bytes, mtime (ns)."""
+    status = path.stat()
+    return str(path.resolve()), status.st_size, status.st_mtime_ns
+
+
+class ModelCache:
+    """Loaded models by key, least recently used out first.
+
+    Args:
+        limit_bytes: what all kept models together may take; the newest is kept whatever it takes.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._lock = threading.RLock()
+        self.loads = 0
+        """How often a model had to be loaded since the process began."""
+
+    def get(self, key: Hashable, load: Callable[[], Any], size: Callable[[Any], int]) -> Any:
+        """The model of ``key``, loaded if it is not kept.
+
+        Args:
+            key: file identity, dtype, device and whatever else makes a model another one.
+            load: makes the model; not called for a kept one.
+            size: bytes that a loaded model takes.
+        """
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key][0]
+            model = load()
+            self.loads += 1
+            self._kept[key] = (model, size(model))
+            while len(self._kept) > 1 and self.bytes > self._limit:
+                self._kept.popitem(last=False)
+            return model
+
+    def drop(self, key: Hashable) -> None:
+        """Lets go of one model. Nothing happens where it is not kept."""
+        with self._lock:
+            self._kept.pop(key, None)
+
+    def clear(self) -> None:
+        """Lets go of every model."""
+        with self._lock:
+            self._kept.clear()
+
+    @property
+    def bytes(self) -> int:
+        """What the kept models take together."""
+        with self._lock:
+            return sum(size for _, size in self._kept.values())
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._kept
+
+
+MODELS = ModelCache(limit_bytes=4 * 2**30)
+"""The cache that the nodes and the Python API share."""

@@ -1,0 +1,71 @@
+"""What to do when memory runs out: ease it step by step, and try the same work again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from ..errors import OutOfMemoryError
+
+T = TypeVar("T")
+Rung = Callable[[], "str | None"]
+"""Eases memory and says how, or returns None when it has nothing left to give."""
+
+# Allocation failures that arrive as a plain RuntimeError: the CPU allocator, MPS, cuBLAS and cuDNN
+# workspaces, and asynchronous CUDA errors.
+_PHRASES = ("out of memory", "can't allocate memory", "alloc_failed", "not enough memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that an allocation failed, on the host or on any device."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in _PHRASES)
+
+
+class Ladder:
+    """Runs work; where memory runs out, takes one rung after the other and runs it again.
+
+    Args:
+        smaller: does less at once (a smaller batch), until that is 1.
+        clear: gives back what is only cached; taken once for each piece of work.
+        lighter: changes the picture to need less, where the user allowed it.
+    """
+
+    def __init__(self, smaller: Rung, clear: Rung, lighter: Rung) -> None:
+        self._smaller = smaller
+        self._clear = clear
+        self._lighter = lighter
+        self.tried: list[str] = []
+
+    def climb(self, work: Callable[[], T]) -> T:
+        """``work()``, repeated after each rung; the work must be repeatable.
+
+        Raises:
+            OutOfMemoryError: every rung was taken.
+        """
+        cleared = False
+        while True:
+            try:
+                return work()
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = str(error).partition("\n")[0] or type(error).__name__
+            # Only here, outside the handler, has the traceback let go of the tensors of the failed call.
+            step = self._smaller()
+            if step is None and not cleared:
+                step, cleared = self._clear(), True
+            if step is None:
+                step = self._lighter()
+            if step is None:
+                raise OutOfMemoryError(
+                    "Memory ran out, and nothing is left to try that keeps the picture.",
+                    f"{reason}; tried: {', '.join(self.tried) or 'nothing applied'}",
+                    "Close other programs or models, use smaller frames or a lower flow scale, run on the CPU, "
+                    "or allow a changed picture.",
+                    tried=self.tried,
+                )
+            self.tried.append(step)

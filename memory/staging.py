@@ -1,0 +1,132 @@
+"""Frames on their way to the device and back.
+
+On CUDA both ways go through a few pinned buffers that are used again and again, on a copy stream of
+their own; an event says when a buffer may be written or read. Elsewhere a frame is simply converted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_FULL_SCALE = {torch.uint8: 255.0, torch.uint16: 65535.0}
+_RING = 3
+
+Deliver = Callable[[int, Tensor], None]
+
+
+def as_unit_float(frames: Tensor) -> Tensor:
+    """Frames of any supported dtype as float32: integers divided by their full scale, floats as they are."""
+    scale = _FULL_SCALE.get(frames.dtype)
+    return frames.float() if scale is None else frames.float() / scale
+
+
+def as_network_input(frame: Tensor) -> Tensor:
+    """(H, W, C) on any device to (1, C, H, W) float32, contiguous, NaN as 0."""
+    planes = as_unit_float(frame).permute(2, 0, 1).unsqueeze(0)
+    return torch.nan_to_num(planes, nan=0.0, posinf=1.0, neginf=0.0).contiguous()
+
+
+class Uploader:
+    """Source frames to the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._ring: deque[tuple[Tensor, torch.cuda.Event]] = deque(maxlen=_RING)
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def __call__(self, frame: Tensor) -> Tensor:
+        """(H, W, C) on the host to (1, C, H, W) float32 on the device. The frame is free for reuse at once."""
+        if self._stream is None or frame.device.type != "cpu":
+            return as_network_input(frame.to(self._device))
+        staged = self._free_buffer(frame)
+        staged.copy_(frame)
+        computing = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(self._stream):
+            arrived = staged.to(self._device, non_blocking=True)
+            done = torch.cuda.Event()
+            done.record(self._stream)
+        self._ring.append((staged, done))
+        computing.wait_event(done)
+        arrived.record_stream(computing)
+        return as_network_input(arrived)
+
+    def _free_buffer(self, frame: Tensor) -> Tensor:
+        """A pinned buffer of the frame's shape whose last copy is over."""
+        if len(self._ring) == _RING:
+            buffer, done = self._ring.popleft()
+            done.synchronize()
+            if buffer.shape == frame.shape and buffer.dtype == frame.dtype:
+                return buffer
+        return torch.empty(frame.shape, dtype=frame.dtype, pin_memory=True)
+
+
+class _Landing(NamedTuple):
+    index: int
+    frames: Tensor
+    done: torch.cuda.Event | None
+    """When the frames have arrived; None for frames that never left the host."""
+
+
+class Downloader:
+    """Finished frames back to the host, handed on in the order in which they were given.
+
+    Args:
+        device: where the frames are made.
+        deliver: takes the index of the first of some output frames and the frames, (K, H, W, C) on the
+            host; they may be overwritten after it returns.
+    """
+
+    def __init__(self, device: torch.device, deliver: Deliver) -> None:
+        self._deliver = deliver
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._flying: deque[_Landing] = deque()
+        self._idle: list[Tensor] = []
+
+    def start(self, index: int, frames: Tensor) -> None:
+        """Begins to bring (K, H, W, C) frames home; where it raises, it can be called again."""
+        while len(self._flying) >= _RING:
+            self._land()
+        if self._stream is not None and frames.device.type == "cuda":
+            self._flying.append(self._take_off(index, frames, self._stream))
+        elif self._flying:
+            self._flying.append(_Landing(index, frames, None))
+        else:
+            self._deliver(index, frames.cpu())
+
+    def finish(self) -> None:
+        """Waits for everything that was started and hands it on."""
+        while self._flying:
+            self._land()
+
+    def _take_off(self, index: int, frames: Tensor, stream: torch.cuda.Stream) -> _Landing:
+        frames = frames.contiguous()
+        landing = self._free_buffer(frames)
+        stream.wait_stream(torch.cuda.current_stream(frames.device))
+        with torch.cuda.stream(stream):
+            landing.copy_(frames, non_blocking=True)
+            done = torch.cuda.Event()
+            done.record(stream)
+        frames.record_stream(stream)
+        return _Landing(index, landing, done)
+
+    def _land(self) -> None:
+        index, frames, done = self._flying[0]
+        if done is not None:
+            done.synchronize()
+        self._deliver(index, frames)
+        # Only now: what could not be delivered is still here to be delivered again.
+        self._flying.popleft()
+        if done is not None:
+            self._idle.append(frames)
+
+    def _free_buffer(self, frames: Tensor) -> Tensor:
+        for i, buffer in enumerate(self._idle):
+            if buffer.shape == frames.shape and buffer.dtype == frames.dtype:
+                return self._idle.pop(i)
+        self._idle.clear()
+        return torch.empty(frames.shape, dtype=frames.dtype, pin_memory=True)

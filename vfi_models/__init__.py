@@ -1,0 +1,58 @@
+"""The networks. One folder a model; a folder that exports ``ARCHITECTURE`` is found by itself."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+
+from ..errors import UnsupportedWeightsError
+from ._core.seam import Architecture, Detection, Interpolator, StateDict
+
+__all__ = ["architectures", "build", "detect"]
+
+_SHOWN_NAMES = 6
+
+
+@cache
+def architectures() -> tuple[Architecture, ...]:
+    """Every architecture of the pack, sorted by name."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    modules = [importlib.import_module(f".{name}", __name__) for name in names]
+    return tuple(module.ARCHITECTURE for module in modules)
+
+
+def detect(state_dict: StateDict) -> Detection:
+    """Which network a state dict belongs to, from names and shapes alone.
+
+    Args:
+        state_dict: parameters as a file has them: any known prefix, any leftover of training.
+
+    Returns:
+        Architecture, family, and the parameters under the network's own names.
+
+    Raises:
+        UnsupportedWeightsError: no architecture knows these names, or the shapes fit no family.
+    """
+    for architecture in architectures():
+        detection = architecture.detect(state_dict)
+        if detection is not None:
+            return detection
+    names = sorted(state_dict)
+    shown = ", ".join(names[:_SHOWN_NAMES]) + (", ..." if len(names) > _SHOWN_NAMES else "")
+    raise UnsupportedWeightsError(
+        "These weights belong to no network of this pack.",
+        f"{len(names)} parameters: {shown or 'none'}",
+        "Choose weights of " + ", ".join(a.name for a in architectures()) + ".",
+        unexpected=names,
+    )
+
+
+def build(detection: Detection) -> Interpolator:
+    """The interpolator of a detected state dict: on the CPU, float32, eval mode, loaded strictly.
+
+    Raises:
+        UnsupportedWeightsError: names or shapes that the detected family does not have.
+    """
+    owner = next(a for a in architectures() if a.name == detection.architecture)
+    return owner.build(detection)

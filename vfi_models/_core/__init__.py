@@ -1,0 +1,1 @@
+"""What every network shares: the seam, warp, padding, checkpoint reading."""

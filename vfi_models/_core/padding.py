@@ -1,0 +1,40 @@
+"""Padding a picture to the size a network needs, at the right and at the bottom."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+PaddingMode = Literal["zeros", "reflect"]
+
+
+def round_up(size: int, multiple: int) -> int:
+    """The smallest multiple of ``multiple`` that is not below ``size``."""
+    return -(-size // multiple) * multiple
+
+
+def pad_to(image: Tensor, height: int, width: int, mode: PaddingMode = "zeros") -> Tensor:
+    """``image`` (N, C, H, W) enlarged to ``height`` x ``width`` at the right and at the bottom.
+
+    ``reflect`` mirrors without repeating the edge pixel, again and again where the side is smaller
+    than its padding, and repeats the only pixel of a side of 1. The same tensor comes back where
+    nothing is to be done.
+    """
+    rows, columns = image.shape[-2:]
+    if (rows, columns) == (height, width):
+        return image
+    if mode == "zeros":
+        return F.pad(image, (0, width - columns, 0, height - rows))
+    image = image.index_select(-2, _mirror(rows, height, image.device))
+    return image.index_select(-1, _mirror(columns, width, image.device))
+
+
+def _mirror(size: int, padded: int, device: torch.device) -> Tensor:
+    """Source index of each of ``padded`` positions along a side of ``size``."""
+    if size == 1:
+        return torch.zeros(padded, dtype=torch.long, device=device)
+    position = torch.arange(padded, device=device) % (2 * size - 2)
+    return torch.where(position < size, position, 2 * size - 2 - position)

@@ -1,0 +1,131 @@
+"""The seam between a network and everything that runs it.
+
+An *architecture* recognises a state dict and builds an *interpolator* from it. An interpolator
+opens a *session* for one picture size; a session encodes each source frame once and makes the
+frames between two encoded ones. Features are values that the caller holds: a session never
+remembers a frame, so pairs may come in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+StateDict = Mapping[str, Tensor]
+Options = Mapping[str, Any]
+
+F = TypeVar("F")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model is and can do."""
+
+    architecture: str
+    """Folder of the network under ``vfi_models``: ``rife``."""
+    family: str
+    """Which member of the architecture: ``4.25``."""
+    any_timestep: bool
+    """True: ``between`` takes any t in (0, 1). False: only 1/2, and the frame loop bisects."""
+    follows_extra: bool
+    """True: channels past RGB are moved by the flow of the picture. False: the loop blends them."""
+    dtypes: tuple[torch.dtype, ...]
+    """dtypes that the convolutions may run in; flow and coordinates are float32 in all of them."""
+    options: Options
+    """Every option that ``open`` takes, with its default value."""
+    licence: str
+    """SPDX name of the licence of the network as published."""
+    source: str
+    """Paper and repository of the network."""
+
+
+class Session(Protocol[F]):
+    """One interpolator at one picture size. Owns what depends on the size; holds no frame."""
+
+    def encode(self, frames: Tensor) -> F:
+        """What the network needs of a source frame, computed once for both its pairs.
+
+        Args:
+            frames: (N, C, H, W) float32 on the model's device, C >= 3, RGB first, values 0..1,
+                H x W the size the session was opened for. Never written to.
+
+        Returns:
+            The features of the N frames. They stay valid until the session is closed.
+        """
+        ...
+
+    def between(self, left: F, right: F, timestep: Tensor) -> Tensor:
+        """Frames between two encoded ones.
+
+        Args:
+            left, right: features of N frames each; N is 1 (shared by all K timesteps) or K.
+            timestep: (K,) float32 on the model's device, each in (0, 1); 0 is left.
+
+        Returns:
+            (K, C, H, W) float32 on the model's device, not clamped.
+        """
+        ...
+
+    def close(self) -> None:
+        """Lets go of everything the session holds on the device. May be called twice."""
+        ...
+
+
+class Interpolator(Protocol):
+    """A network with its weights."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    @property
+    def module(self) -> nn.Module:
+        """The parameters, for whoever moves them between devices. Its dtype is the dtype that the
+        convolutions run in; read parameters off it at each use, a host may replace them."""
+        ...
+
+    def open(self, height: int, width: int, options: Options | None = None) -> Session[Any]:
+        """A session for frames of ``height`` x ``width`` (1 x 1 and up; the session pads and crops).
+
+        Args:
+            options: some of ``spec.options`` with other values.
+
+        Raises:
+            BadInputError: an option that the model does not have, or a value it cannot take.
+        """
+        ...
+
+    def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
+        """Estimate of the device memory that one timestep of one pair takes while it is made."""
+        ...
+
+    def lighter(self, options: Options) -> Options | None:
+        """Options for about the same picture in less memory, or None if there are none left.
+
+        Only used where the user allowed a changed picture."""
+        ...
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What a state dict turned out to be."""
+
+    architecture: str
+    family: str
+    state_dict: StateDict
+    """Cleaned: the parameters under the network's own names, leftovers removed."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a folder under ``vfi_models`` exports as ``ARCHITECTURE``."""
+
+    name: str
+    detect: Callable[[StateDict], Detection | None]
+    """None where the names say that it is another network. Raises UnsupportedWeightsError where
+    the names say that it is this one and the shapes do not fit any family."""
+    build: Callable[[Detection], Interpolator]
+    """An interpolator on the CPU in float32, loaded strictly, in eval mode, without gradients."""

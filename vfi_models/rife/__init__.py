@@ -1,0 +1,140 @@
+"""RIFE 4.x."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...errors import BadInputError, UnsupportedWeightsError
+from .._core.padding import round_up
+from .._core.seam import Architecture, Detection, ModelSpec, Options
+from .config import FAMILIES, detect
+from .net import IFNet
+from .session import RifeOptions, RifeSession
+
+__all__ = ["ARCHITECTURE", "Rife"]
+
+_LEAST_SCALE, _LARGEST_SCALE = 0.25, 4.0
+
+
+class Rife:
+    """A RIFE 4.x network. See :class:`~.._core.seam.Interpolator`."""
+
+    def __init__(self, net: IFNet) -> None:
+        self._net = net
+        self._spec = ModelSpec(
+            architecture="rife",
+            family=net.family.name,
+            any_timestep=True,
+            follows_extra=True,
+            dtypes=(torch.float32, torch.float16, torch.bfloat16),
+            options=asdict(RifeOptions()),
+            licence="MIT",
+            source="ECCV 2022, arXiv 2011.06294; hzwer/Practical-RIFE",
+        )
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is and can do."""
+        return self._spec
+
+    @property
+    def module(self) -> nn.Module:
+        """The parameters."""
+        return self._net
+
+    def open(self, height: int, width: int, options: Options | None = None) -> RifeSession:
+        """See the seam.
+
+        Raises:
+            BadInputError: an unknown option, or one that this family or file does not have.
+        """
+        chosen = self._checked(options)
+        return RifeSession(self._net, (height, width), self._padded(height, width, chosen), chosen)
+
+    def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
+        """See the seam. Float32 values at full size (pictures, flow, mask, carry, grids, a block's outputs)
+        and what the last block holds in the network's dtype."""
+        chosen = self._checked(options)
+        rows, columns = self._padded(height, width, chosen)
+        family = self._net.family
+        item = next(self._net.parameters()).element_size()
+        full = 2 * 3 * 3 + 4 * family.outputs + 12
+        reach = family.divisors[-1] / chosen.flow_scale
+        inside = (2 * family.later_inputs + family.widths[-1] / 2 + 4 * family.outputs) / max(reach, 0.25) ** 2
+        features = 4 * (family.picture_channels - 3)
+        return int(rows * columns * (4 * (full + features) + item * inside) * (2 if chosen.ensemble else 1))
+
+    def lighter(self, options: Options) -> Options | None:
+        """See the seam: half the flow scale, down to 0.25."""
+        scale = self._checked(options).flow_scale / 2
+        return {**options, "flow_scale": scale} if scale >= _LEAST_SCALE else None
+
+    def _padded(self, height: int, width: int, options: RifeOptions) -> tuple[int, int]:
+        if options.padded_size:
+            return options.padded_size
+        modulo = self._net.family.modulo * (2 if options.restart else 1)
+        multiple = max(modulo, int(modulo / options.flow_scale))
+        return round_up(height, multiple), round_up(width, multiple)
+
+    def _checked(self, options: Mapping[str, Any] | None) -> RifeOptions:
+        known = {field.name for field in fields(RifeOptions)}
+        unknown = sorted(set(options or {}) - known)
+        if unknown:
+            raise BadInputError(
+                "RIFE does not have this option.", ", ".join(unknown), "Use one of " + ", ".join(sorted(known)) + "."
+            )
+        chosen = replace(RifeOptions(), **(options or {}))
+        family = self._net.family
+        if not _LEAST_SCALE <= chosen.flow_scale <= _LARGEST_SCALE:
+            raise BadInputError("The flow scale is out of range.", f"{chosen.flow_scale}", "Use 0.25 to 4.")
+        if chosen.ensemble and not family.ensemble:
+            raise BadInputError(
+                "Ensemble is not defined for this RIFE family.",
+                f"RIFE {' / '.join(family.versions)} hands features from block to block, which has no mirror image",
+                "Switch ensemble off, or choose RIFE 4.0 to 4.20 or 4.24.",
+            )
+        if chosen.refine and not hasattr(self._net, "contextnet"):
+            raise BadInputError(
+                "This file has no refinement network.",
+                f"RIFE {family.name} without contextnet and unet",
+                "Switch refinement off, or load a 4.0 to 4.4 file that carries it.",
+            )
+        if chosen.restart and family.name != "4.0":
+            raise BadInputError("Only RIFE 4.0 and 4.1 restart.", f"RIFE {family.name}", "Switch restart off.")
+        return chosen
+
+
+def build(detection: Detection) -> Rife:
+    """The network of a detected state dict, loaded strictly.
+
+    Raises:
+        UnsupportedWeightsError: parameters missing, left over, or of another shape.
+    """
+    family = FAMILIES[detection.family]
+    weights = dict(detection.state_dict)
+    refine = any(name.startswith(("contextnet.", "unet.")) for name in weights)
+    with torch.device("meta"):
+        net = IFNet(family, refine=refine)
+    wanted = net.state_dict()
+    missing, unexpected = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
+    misshapen = [n for n in wanted.keys() & weights.keys() if wanted[n].shape != weights[n].shape]
+    if missing or unexpected or misshapen:
+        raise UnsupportedWeightsError(
+            f"These weights look like RIFE {family.name} but do not fit it.",
+            f"{len(missing)} parameters missing, {len(unexpected)} left over, {len(misshapen)} of another shape: "
+            + ", ".join(sorted([*missing, *unexpected, *misshapen])[:6]),
+            "Download the checkpoint again, or convert it with the code it was trained with.",
+            nearest=family.name,
+            missing=[*missing, *misshapen],
+            unexpected=[*unexpected, *misshapen],
+        )
+    net.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
+    return Rife(net.eval().requires_grad_(False))
+
+
+ARCHITECTURE = Architecture(name="rife", detect=detect, build=build)

@@ -1,0 +1,266 @@
+"""The families of RIFE 4.x and how a state dict tells which one it is.
+
+Versions with one network share a row. Three things are not in the shapes and stand only here: the
+divisors, whether a block's mask is added or put in place, and the skip over the eight of 4.0.
+Source of the rows: the published networks, as HolyWu/vs-rife 2a7f2c8 and hzwer/Practical-RIFE keep them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from ...errors import UnsupportedWeightsError
+from .._core.seam import Detection, StateDict
+
+Inner = Literal["plain", "plain_skip", "residual"]
+HeadKind = Literal["pair", "sequential", "named"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """The encoder of one picture: its layout, its width inside and the channels it returns."""
+
+    kind: HeadKind
+    width: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Family:
+    """Everything that tells one 4.x network from another."""
+
+    name: str
+    versions: tuple[str, ...]
+    widths: tuple[int, ...]
+    """Channels of each block, coarse to fine."""
+    inner: Inner = "residual"
+    groups: int = 1
+    head: Head | None = None
+    outputs: int = 6
+    """Channels a block hands out: flow 4, mask 1, then one unused (6) or what is carried on (13)."""
+    divisors: tuple[int, ...] = (8, 4, 2, 1)
+    ensemble: bool = True
+
+    @property
+    def carry(self) -> int:
+        """Channels handed from block to block besides flow and mask."""
+        return self.outputs - 5 if self.outputs > 6 else 0  # noqa: PLR2004 - the sixth channel is never used
+
+    @property
+    def mask_summed(self) -> bool:
+        """Mask logits add up over the blocks; families with a head put each block's own in place."""
+        return self.head is None
+
+    @property
+    def shuffled(self) -> bool:
+        """A block ends in a pixel shuffle at its own resolution, not at half of it."""
+        return self.inner == "residual"
+
+    @property
+    def modulo(self) -> int:
+        """Both padded sides are multiples of this at flow scale 1."""
+        return 4 * self.divisors[0]
+
+    @property
+    def first_inputs(self) -> int:
+        """Input channels of block 0: two pictures, two features, the timestep."""
+        return 2 * self.picture_channels + 1
+
+    @property
+    def later_inputs(self) -> int:
+        """Input channels of the other blocks: the same warped, and mask, carry and flow."""
+        return self.first_inputs + 1 + self.carry + 4
+
+    @property
+    def picture_channels(self) -> int:
+        """Channels of one picture and its features."""
+        return 3 + (self.head.channels if self.head else 0)
+
+
+_WIDE = (192, 128, 96, 64)
+_LITE = (128, 96, 64, 48)
+_FIVE = (192, 128, 96, 64, 32)
+_FIVE_DIVISORS = (16, 8, 4, 2, 1)
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Family("4.0", ("4.0", "4.1"), _WIDE, inner="plain_skip", outputs=5),
+        Family("4.2", ("4.2", "4.3", "4.4"), _WIDE, inner="plain", outputs=5),
+        Family("4.5", ("4.5",), _WIDE, outputs=5),
+        Family("4.6", ("4.6",), _WIDE),
+        Family("4.7", ("4.7", "4.8", "4.9"), _WIDE, head=Head("pair", 16, 4)),
+        Family("4.10", ("4.10", "4.11", "4.12"), _WIDE, head=Head("sequential", 32, 8)),
+        Family(
+            "4.13",
+            ("4.13", "4.14", "4.15", "4.17", "4.18", "4.19", "4.24"),
+            _WIDE,
+            head=Head("named", 32, 8),
+        ),
+        Family("4.12.lite", ("4.12.lite", "4.13.lite"), _LITE, head=Head("sequential", 32, 4)),
+        Family("4.14.lite", ("4.14.lite",), _WIDE, groups=2, head=Head("named", 32, 8)),
+        Family("4.15.lite", ("4.15.lite", "4.16.lite", "4.17.lite"), _LITE, head=Head("named", 16, 4)),
+        Family("4.20", ("4.20",), (384, 192, 96, 48), head=Head("named", 32, 8)),
+        Family(
+            "4.21",
+            ("4.21", "4.22", "4.23"),
+            (256, 192, 96, 48),
+            head=Head("named", 32, 8),
+            outputs=13,
+            ensemble=False,
+        ),
+        Family(
+            "4.22.lite",
+            ("4.22.lite",),
+            (192, 128, 64, 32),
+            head=Head("named", 16, 4),
+            outputs=13,
+            ensemble=False,
+        ),
+        Family(
+            "4.25",
+            ("4.25", "4.26"),
+            _FIVE,
+            head=Head("named", 16, 4),
+            outputs=13,
+            divisors=_FIVE_DIVISORS,
+            ensemble=False,
+        ),
+        Family(
+            "4.25.lite",
+            ("4.25.lite",),
+            (192, 128, 96, 64, 24),
+            head=Head("named", 16, 4),
+            outputs=13,
+            divisors=(32, 16, 8, 4, 1),
+            ensemble=False,
+        ),
+        Family(
+            "4.25.heavy",
+            ("4.25.heavy",),
+            (384, 256, 192, 128, 64),
+            head=Head("named", 16, 4),
+            outputs=13,
+            divisors=_FIVE_DIVISORS,
+            ensemble=False,
+        ),
+        Family(
+            "4.26.heavy",
+            ("4.26.heavy",),
+            _FIVE,
+            head=Head("named", 16, 16),
+            outputs=13,
+            divisors=_FIVE_DIVISORS,
+            ensemble=False,
+        ),
+    )
+}
+
+_PREFIX = re.compile(r"^(?:module\.|flownet\.|model\.)+")
+_CORE_BLOCK = re.compile(r"^blocks\.(\d+)\.")
+_TRAINING_ONLY = ("teacher.", "caltime.", "block_tea.")
+
+
+def clean(state_dict: StateDict) -> dict[str, Tensor]:
+    """The parameters under the network's own names, without prefixes and leftovers of training."""
+    renamed = {_CORE_BLOCK.sub(r"block\1.", _PREFIX.sub("", name)): value for name, value in state_dict.items()}
+    return {name: value for name, value in renamed.items() if not name.startswith(_TRAINING_ONLY)}
+
+
+def detect(state_dict: StateDict) -> Detection | None:
+    """The family of a RIFE 4.x state dict, or None where the names are another network's.
+
+    Raises:
+        UnsupportedWeightsError: RIFE by its names, but of no 4.x family.
+    """
+    weights = clean(state_dict)
+    if "block0.convblock0.0.0.weight" in weights:
+        raise _unsupported("RIFE 3.x weights", "the residual pairs of 3.x (block0.convblock0)")
+    if not {"block0.conv0.0.0.weight", "block0.conv0.1.0.weight", "block1.conv0.0.0.weight"} <= weights.keys():
+        return None
+    name = _four_point_something(weights)
+    return Detection("rife", name, weights)
+
+
+def _unsupported(what: str, found: str, nearest: str | None = None) -> UnsupportedWeightsError:
+    return UnsupportedWeightsError(
+        f"{what} are not among the RIFE 4.x families that this pack runs.",
+        found,
+        "Choose a checkpoint of RIFE 4.0 to 4.26.",
+        nearest=nearest,
+    )
+
+
+def _four_point_something(weights: dict[str, Tensor]) -> str:
+    """Name of the family by the marks that separate the rows of the table."""
+    count = len({name.split(".")[0] for name in weights if re.match(r"block\d+\.", name)})
+    widths = tuple(_rows(weights, f"block{i}.conv0.1.0.weight") for i in range(count))
+    if count == 3:  # noqa: PLR2004 - the paper's student has three blocks
+        raise _unsupported("Weights of the RIFE paper's model", f"three blocks of {widths} channels")
+    head = next(
+        (k for k, mark in _HEAD_MARKS.items() if mark in weights),
+        None,
+    )
+    marks = (
+        widths,
+        head,
+        _columns(weights, "encode.cnn3.weight") or _columns(weights, "encode.6.weight"),
+        _columns(weights, "block0.lastconv.0.weight") or _columns(weights, "block0.lastconv.weight"),
+        "block0.convblock.0.1.weight" in weights,
+        _columns(weights, "block0.convblock.0.conv.weight"),
+    )
+    for family in FAMILIES.values():
+        if marks == _marks(family):
+            return family.name
+    raise _unsupported(
+        "These RIFE weights",
+        f"{count} blocks of {widths} channels, head {head or 'none'}, {marks[3]} output channels a block",
+        _nearest(widths, head),
+    )
+
+
+_HEAD_MARKS: dict[HeadKind, str] = {
+    "named": "encode.cnn3.weight",
+    "sequential": "encode.6.weight",
+    "pair": "encode.1.weight",
+}
+
+
+def _marks(family: Family) -> tuple[object, ...]:
+    """What :func:`_four_point_something` reads off a state dict, for a family."""
+    head = family.head
+    return (
+        family.widths,
+        head.kind if head else None,
+        head.channels if head and head.kind != "pair" else 0,
+        family.outputs * (4 if family.shuffled else 1),
+        family.inner == "plain_skip",
+        family.widths[0] // family.groups if family.shuffled else 0,
+    )
+
+
+def _nearest(widths: tuple[int, ...], head: HeadKind | None) -> str | None:
+    """The family that shares most with what was found."""
+    same_depth = [f for f in FAMILIES.values() if len(f.widths) == len(widths)]
+    if not same_depth:
+        return None
+
+    def shared(family: Family) -> int:
+        same = sum(a == b for a, b in zip(family.widths, widths, strict=True))
+        return 2 * same + ((family.head.kind if family.head else None) == head)
+
+    return max(same_depth, key=shared).name
+
+
+def _rows(weights: dict[str, Tensor], name: str) -> int:
+    tensor = weights.get(name)
+    return int(tensor.shape[0]) if tensor is not None and tensor.ndim > 1 else 0
+
+
+def _columns(weights: dict[str, Tensor], name: str) -> int:
+    tensor = weights.get(name)
+    return int(tensor.shape[1]) if tensor is not None and tensor.ndim > 1 else 0

@@ -1,0 +1,175 @@
+"""The RIFE 4.x network: parameters under their published names, and the pass over the blocks.
+
+Source: Huang et al., "Real-Time Intermediate Flow Estimation for Video Frame Interpolation" (ECCV 2022)
+and the 4.x networks of hzwer/Practical-RIFE, as HolyWu/vs-rife 2a7f2c8 runs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import Family, Head
+from .refine import ContextNet, RefineNet
+
+LARGE_UPDATE = 32.0
+"""Pixels: 4.0's restart fires where block 1 moves both flows by more (vs-rife, ``IFNet_HDv3_v4_0``)."""
+
+
+def _conv3(inputs: int, outputs: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride, 1, groups=groups)
+
+
+def _double(inputs: int, outputs: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)
+
+
+def _activation(family: Family, channels: int) -> nn.Module:
+    if family.inner == "plain_skip":
+        return nn.PReLU(channels)
+    return nn.LeakyReLU(0.2, inplace=True)
+
+
+class ResConv(nn.Module):
+    """``leaky(conv(x) * beta + x)`` with one learned ``beta`` a channel."""
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__()
+        self.conv = _conv3(channels, channels, groups=groups)
+        self.beta = nn.Parameter(torch.ones(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu_(self.conv(x) * self.beta + x, 0.2)
+
+
+def resize(x: Tensor, factor: float) -> Tensor:
+    """Bilinear by a factor, ``align_corners=False``, no antialiasing; output size is floor(size * factor)."""
+    if factor == 1.0:
+        return x
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+class Block(nn.Module):
+    """One level of the pyramid: sees everything at 1/divisor, hands out an update at full size."""
+
+    def __init__(self, family: Family, inputs: int, width: int) -> None:
+        super().__init__()
+        self.skip = family.inner == "plain_skip"
+        self.shuffled = family.shuffled
+        self.conv0 = nn.Sequential(
+            nn.Sequential(_conv3(inputs, width // 2, 2), _activation(family, width // 2)),
+            nn.Sequential(_conv3(width // 2, width, 2), _activation(family, width)),
+        )
+        if family.inner == "residual":
+            inner = [ResConv(width, family.groups) for _ in range(8)]
+        else:
+            inner = [nn.Sequential(_conv3(width, width), _activation(family, width)) for _ in range(8)]
+        self.convblock = nn.Sequential(*inner)
+        self.lastconv = (
+            nn.Sequential(_double(width, 4 * family.outputs), nn.PixelShuffle(2))
+            if family.shuffled
+            else _double(width, family.outputs)
+        )
+
+    def forward(self, parts: Sequence[Tensor], flow: Tensor | None, divisor: float) -> Tensor:
+        """
+        Args:
+            parts: (N, c, H, W) each, what the block sees besides the flow, in the order of its channels.
+                Joined before they are reduced, as in the reference: reduced one by one they take another
+                kernel, whose last bit very large flows blow up to 6e-5.
+            flow: (N, 4, H, W) float32, pixels, or None for block 0.
+            divisor: how far the block reduces its input; below 1 it enlarges.
+
+        Returns:
+            (N, outputs, H, W) float32: flow update in pixels (4), mask logit (1), the rest.
+        """
+        dtype = self.conv0[0][0].weight.dtype
+        x = resize(torch.cat([part.to(dtype) for part in parts], 1), 1 / divisor)
+        if flow is not None:
+            x = torch.cat((x, (resize(flow, 1 / divisor) / divisor).to(dtype)), 1)
+        x = self.conv0(x)
+        x = self.convblock(x) + x if self.skip else self.convblock(x)
+        x = self.lastconv(x).float()
+        factor = divisor if self.shuffled else 2 * divisor
+        x = resize(x, factor)
+        x[:, :4] *= factor
+        return x
+
+
+def _head(head: Head) -> nn.Module:
+    """The encoder of one picture, (N, 3, H, W) to (N, channels, H, W)."""
+    if head.kind == "pair":
+        return nn.Sequential(_conv3(3, head.width, 2), _double(head.width, head.channels))
+    if head.kind == "named":
+        return NamedHead(head)
+    return nn.Sequential(
+        _conv3(3, head.width, 2),
+        nn.LeakyReLU(0.2, inplace=True),
+        _conv3(head.width, head.width),
+        nn.LeakyReLU(0.2, inplace=True),
+        _conv3(head.width, head.width),
+        nn.LeakyReLU(0.2, inplace=True),
+        _double(head.width, head.channels),
+    )
+
+
+class NamedHead(nn.Module):
+    """The sequential head under the names of 4.13 and later."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.cnn0 = _conv3(3, head.width, 2)
+        self.cnn1 = _conv3(head.width, head.width)
+        self.cnn2 = _conv3(head.width, head.width)
+        self.cnn3 = _double(head.width, head.channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for convolution in (self.cnn0, self.cnn1, self.cnn2):
+            x = F.leaky_relu_(convolution(x), 0.2)
+        out: Tensor = self.cnn3(x)
+        return out
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What the blocks have found so far, at full padded size, float32."""
+
+    flow: Tensor
+    """(K, 4, H, W) pixels: t to left (x, y), t to right (x, y)."""
+    hidden: Tensor
+    """(K, 1 + carry, H, W): the mask logit (how much of the left picture is shown), then what is handed
+    on to the next block only."""
+
+    @property
+    def mask(self) -> Tensor:
+        """(K, 1, H, W) logit."""
+        return self.hidden[:, :1]
+
+
+def swap_flows(x: Tensor) -> Tensor:
+    """The flow of a pair whose two pictures were exchanged."""
+    return torch.cat((x[:, 2:4], x[:, :2]), 1)
+
+
+class IFNet(nn.Module):
+    """All families of :data:`~.config.FAMILIES`; ``refine`` adds 4.0's and 4.2's optional refinement."""
+
+    def __init__(self, family: Family, *, refine: bool = False) -> None:
+        super().__init__()
+        self.family = family
+        for i, width in enumerate(family.widths):
+            inputs = family.later_inputs if i else family.first_inputs
+            self.add_module(f"block{i}", Block(family, inputs, width))
+        if family.head:
+            self.encode = _head(family.head)
+        if refine:
+            self.contextnet = ContextNet(lambda channels: _activation(family, channels))
+            self.unet = RefineNet(lambda channels: _activation(family, channels))
+
+    def blocks(self) -> list[Callable[[Sequence[Tensor], Tensor | None, float], Tensor]]:
+        """The blocks, coarse to fine. Read off the module each time: a host may replace parameters."""
+        return [self.get_submodule(f"block{i}") for i in range(len(self.family.widths))]

@@ -1,0 +1,170 @@
+"""Running a RIFE network on frames of one size: padding, the pass over the blocks, the blend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._core.padding import PaddingMode, pad_to
+from .._core.warp import backward_warp, identity_grid
+from .net import LARGE_UPDATE, IFNet, Motion, swap_flows
+
+
+@dataclass(frozen=True)
+class RifeOptions:
+    """What :meth:`Rife.open` takes."""
+
+    flow_scale: float = 1.0
+    """0.25 to 4. Below 1 the blocks look at a coarser picture (large frames, large motion)."""
+    ensemble: bool = False
+    """Every block runs on both orders of the pair and is averaged: twice the time, 4.0 to 4.20 and 4.24."""
+    refine: bool = False
+    """Run the refinement network that files of 4.0 to 4.4 carry."""
+    restart: bool = False
+    """4.0 only: begin again at double divisors where block 1 finds very large motion. What comes out
+    depends on everything in the batch."""
+    padding: PaddingMode = "zeros"
+    """What stands right of and below the picture."""
+    padded_size: tuple[int, int] | None = None
+    """(height, width) to pad to; None is the smallest size that the family takes."""
+
+
+@dataclass(frozen=True)
+class RifeFeatures:
+    """N source frames as the network wants them, at padded size."""
+
+    picture: Tensor
+    """(N, 3, H, W) float32, clamped to 0..1."""
+    encoded: Tensor | None
+    """(N, c, H, W) in the network's dtype: what the head returns, for families that have one."""
+    extra: Tensor | None
+    """(N, C - 3, H, W) float32: channels past RGB."""
+
+
+class RifeSession:
+    """See :class:`~.._core.seam.Session`."""
+
+    def __init__(self, net: IFNet, size: tuple[int, int], padded: tuple[int, int], options: RifeOptions) -> None:
+        self._net = net
+        self._size = size
+        self._padded = padded
+        self._options = options
+        self._divisors = tuple(d / options.flow_scale for d in net.family.divisors)
+        self._grid: Tensor | None = None
+
+    def encode(self, frames: Tensor) -> RifeFeatures:
+        """See the seam. Values outside 0..1 are clamped, as every 4.x network expects."""
+        padded = pad_to(frames, *self._padded, self._options.padding)
+        picture = padded[:, :3].clamp(0.0, 1.0)
+        encoded = None
+        if self._net.family.head:
+            dtype = next(self._net.parameters()).dtype
+            encoded = self._net.encode(picture.to(dtype))
+        return RifeFeatures(picture, encoded, padded[:, 3:] if frames.shape[1] > 3 else None)  # noqa: PLR2004
+
+    def between(self, left: RifeFeatures, right: RifeFeatures, timestep: Tensor) -> Tensor:
+        """See the seam."""
+        count = max(timestep.shape[0], left.picture.shape[0])
+        left, right = _shared_by(left, count), _shared_by(right, count)
+        plane = timestep.float().view(-1, 1, 1, 1).expand(count, 1, *self._padded)
+        motion = self._estimate(left, right, plane)
+        share = torch.sigmoid(motion.mask)
+        warped_left, warped_right = self._warp_pictures(left, right, motion.flow)
+        made = torch.lerp(warped_right, warped_left, share)
+        if self._options.refine:
+            made = self._refined(made, (left.picture, right.picture, warped_left, warped_right), motion)
+        if left.extra is not None and right.extra is not None:
+            extra_left = self._warp(left.extra, motion.flow[:, :2])
+            extra_right = self._warp(right.extra, motion.flow[:, 2:4])
+            made = torch.cat((made, torch.lerp(extra_right, extra_left, share)), 1)
+        return made[..., : self._size[0], : self._size[1]]
+
+    def close(self) -> None:
+        """See the seam."""
+        self._grid = None
+
+    def _warp(self, image: Tensor, flow: Tensor) -> Tensor:
+        if self._grid is None or self._grid.device != flow.device:
+            self._grid = identity_grid(*self._padded, flow.device)
+        return backward_warp(image, flow, self._grid)
+
+    def _warp_pictures(self, left: RifeFeatures, right: RifeFeatures, flow: Tensor) -> tuple[Tensor, Tensor]:
+        return self._warp(left.picture, flow[:, :2]), self._warp(right.picture, flow[:, 2:4])
+
+    def _seen(self, left: RifeFeatures, right: RifeFeatures, flow: Tensor | None) -> list[Tensor]:
+        """Pictures and features as a block sees them: warped by the flow so far, always from the originals."""
+        parts = [left.picture, right.picture]
+        if left.encoded is not None and right.encoded is not None:
+            parts += [left.encoded, right.encoded]
+        if flow is None:
+            return parts
+        halves = (flow[:, :2], flow[:, 2:4])
+        return [self._warp(part, halves[i % 2]) for i, part in enumerate(parts)]
+
+    def _estimate(self, left: RifeFeatures, right: RifeFeatures, plane: Tensor) -> Motion:
+        divisors = self._divisors
+        blocks = self._net.blocks()
+        motion = self._update(0, self._seen(left, right, None), plane, None, divisors[0])
+        i = 1
+        while i < len(blocks):
+            seen = self._seen(left, right, motion.flow)
+            update = self._update(i, seen, plane, motion, divisors[i])
+            if i == 1 and self._options.restart and divisors is self._divisors and _is_large(update.flow):
+                divisors = tuple(2 * d for d in divisors)
+                motion = self._update(0, self._seen(left, right, None), plane, None, divisors[0], single=True)
+                continue
+            hidden = motion.hidden + update.hidden if self._net.family.mask_summed else update.hidden
+            motion = Motion(motion.flow + update.flow, hidden)
+            i += 1
+        return motion
+
+    def _update(
+        self,
+        index: int,
+        seen: list[Tensor],
+        plane: Tensor,
+        motion: Motion | None,
+        divisor: float,
+        *,
+        single: bool = False,
+    ) -> Motion:
+        """What one block adds, averaged over both orders of the pair with ``ensemble``."""
+        block = self._net.blocks()[index]
+        flow = motion.flow if motion else None
+        known = [motion.hidden] if motion else []
+        out = block([*seen, plane, *known], flow, divisor)
+        if self._options.ensemble and not single:
+            exchanged = [seen[i ^ 1] for i in range(len(seen))]
+            known = [-motion.hidden] if motion else []
+            other = block([*exchanged, 1 - plane, *known], swap_flows(flow) if flow is not None else None, divisor)
+            out[:, :4] = (out[:, :4] + swap_flows(other)) / 2
+            out[:, 4:5] = (out[:, 4:5] - other[:, 4:5]) / 2
+        return Motion(out[:, :4], out[:, 4 : 5 + self._net.family.carry])
+
+    def _refined(self, made: Tensor, pictures: Sequence[Tensor], motion: Motion) -> Tensor:
+        dtype = next(self._net.parameters()).dtype
+        left = self._net.contextnet(pictures[0].to(dtype), motion.flow[:, :2])
+        right = self._net.contextnet(pictures[1].to(dtype), motion.flow[:, 2:4])
+        known = torch.cat((*pictures, motion.mask, motion.flow), 1).to(dtype)
+        return (made + self._net.unet(known, left, right)).clamp(0.0, 1.0)
+
+
+def _shared_by(features: RifeFeatures, count: int) -> RifeFeatures:
+    """``features`` of one frame seen by ``count`` timesteps, without a copy."""
+    if features.picture.shape[0] == count:
+        return features
+
+    def expand(x: Any) -> Any:
+        return None if x is None else x.expand(count, -1, -1, -1)
+
+    return RifeFeatures(expand(features.picture), expand(features.encoded), expand(features.extra))
+
+
+def _is_large(flow: Tensor) -> bool:
+    """Whether both flows of an update move something by more than :data:`~.net.LARGE_UPDATE`."""
+    largest = flow.abs().amax((0, 2, 3))
+    return bool((largest[:2].amax() > LARGE_UPDATE) & (largest[2:].amax() > LARGE_UPDATE))
