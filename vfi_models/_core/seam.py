@@ -124,6 +124,10 @@ class Architecture:
     """What a folder under ``vfi_models`` exports as ``ARCHITECTURE``."""
 
     name: str
+    families: tuple[str, ...]
+    """Every family that ``detect`` can name."""
+    shapes: Callable[[str], Mapping[str, tuple[int, ...]]]
+    """Names and shapes of the parameters of a family: what tests and benchmarks make weights from."""
     detect: Callable[[StateDict], Detection | None]
     """None where the names say that it is another network. Raises UnsupportedWeightsError where
     the names say that it is this one and the shapes do not fit any family."""

@@ -12,7 +12,7 @@ from torch import nn
 from ...errors import BadInputError, UnsupportedWeightsError
 from .._core.padding import round_up
 from .._core.seam import Architecture, Detection, ModelSpec, Options
-from .config import FAMILIES, detect
+from .config import FAMILIES, Family, detect
 from .net import IFNet
 from .session import RifeOptions, RifeSession
 
@@ -117,9 +117,7 @@ def build(detection: Detection) -> Rife:
     """
     family = FAMILIES[detection.family]
     weights = dict(detection.state_dict)
-    refine = any(name.startswith(("contextnet.", "unet.")) for name in weights)
-    with torch.device("meta"):
-        net = IFNet(family, refine=refine)
+    net = _empty(family, refine=any(name.startswith(("contextnet.", "unet.")) for name in weights))
     wanted = net.state_dict()
     missing, unexpected = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
     misshapen = [n for n in wanted.keys() & weights.keys() if wanted[n].shape != weights[n].shape]
@@ -137,4 +135,15 @@ def build(detection: Detection) -> Rife:
     return Rife(net.eval().requires_grad_(False))
 
 
-ARCHITECTURE = Architecture(name="rife", detect=detect, build=build)
+def _empty(family: Family, *, refine: bool = False) -> IFNet:
+    """The network without storage for its parameters."""
+    with torch.device("meta"):
+        return IFNet(family, refine=refine)
+
+
+def shapes(family: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the parameters of a family, without the optional refinement."""
+    return {name: tuple(value.shape) for name, value in _empty(FAMILIES[family]).state_dict().items()}
+
+
+ARCHITECTURE = Architecture(name="rife", families=tuple(FAMILIES), shapes=shapes, detect=detect, build=build)

@@ -197,7 +197,7 @@ def _unsupported(what: str, found: str, nearest: str | None = None) -> Unsupport
 
 def _four_point_something(weights: dict[str, Tensor]) -> str:
     """Name of the family by the marks that separate the rows of the table."""
-    count = len({name.split(".")[0] for name in weights if re.match(r"block\d+\.", name)})
+    count = sum(re.fullmatch(r"block\d+\.conv0\.1\.0\.weight", name) is not None for name in weights)
     widths = tuple(_rows(weights, f"block{i}.conv0.1.0.weight") for i in range(count))
     if count == 3:  # noqa: PLR2004 - the paper's student has three blocks
         raise _unsupported("Weights of the RIFE paper's model", f"three blocks of {widths} channels")

@@ -1,0 +1,204 @@
+import gc
+import weakref
+
+import pytest
+import torch
+from midframe.errors import OutOfMemoryError
+from midframe.memory.budget import Budget, Clearing, free_bytes
+from midframe.memory.cache import ModelCache, file_identity
+from midframe.memory.ladder import Ladder, is_out_of_memory
+from midframe.memory.sinks import TensorSink
+from midframe.memory.staging import Downloader, Uploader, as_network_input, as_unit_float
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def test_batch_follows_free_memory_on_an_accelerator():
+    free = [1000]
+    budget = Budget(CUDA, lambda: free[0])
+    budget.estimate(100)
+    assert budget.batch(64) == 8
+    assert budget.batch(3) == 3
+    free[0] = 50
+    assert budget.batch(3) == 1
+    free[0] = 10**9
+    assert budget.batch(64) == 16
+
+
+def test_batch_is_one_on_a_cpu_and_the_users_wish_anywhere():
+    assert Budget(CPU, lambda: 10**12).batch(5) == 1
+    assert Budget(CPU, lambda: 0, wish=4).batch(5) == 4
+    assert Budget(CUDA, lambda: 0, wish=4).batch(3) == 3
+
+
+def test_shrinking_starts_from_what_was_run():
+    budget = Budget(CUDA, lambda: 10**12)
+    assert budget.batch(3) == 3
+    assert budget.shrink() == "batch of 1"
+    assert budget.shrink() is None
+    assert budget.batch(9) == 1
+
+
+def test_clearing_counts_pairs_and_backs_off_only_when_useless():
+    free, cleared = [10], []
+
+    def clear():
+        cleared.append(1)
+        free[0] += 5
+
+    useful = Clearing(0, lambda: 100, lambda: free[0], clear)
+    for _ in range(10):
+        useful.pair_done()
+    assert len(cleared) == 10
+    cleared.clear()
+    every = Clearing(4, lambda: 0, lambda: 10**9, lambda: cleared.append(1))
+    for _ in range(9):
+        every.pair_done()
+    assert len(cleared) == 2
+
+
+def test_free_bytes_is_a_real_figure():
+    before = free_bytes(CPU)
+    held = torch.ones(2**26)  # 256 MiB, touched
+    assert before - free_bytes(CPU) > 2**27
+    del held
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("x"), True),
+        (MemoryError(), True),
+        (RuntimeError("MPS backend out of memory (allocated 3 GB)"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), True),
+        (RuntimeError("The size of tensor a (3) must match"), False),
+        (ValueError("out of memory"), False),
+        (KeyboardInterrupt(), False),
+    ],
+)
+def test_what_counts_as_out_of_memory(error, expected):
+    assert is_out_of_memory(error) is expected
+
+
+def test_the_failed_call_lets_go_of_its_tensors_before_a_rung_is_taken():
+    seen, references = [], []
+
+    def work():
+        held = torch.ones(8)
+        references.append(weakref.ref(held))
+        if len(references) < 3:
+            raise MemoryError
+        return "done"
+
+    def clear():
+        gc.collect(0)
+        seen.append([r() is None for r in references])
+        return "cleared"
+
+    lighter = iter(["lighter"])
+    ladder = Ladder(lambda: None, clear, lambda: next(lighter, None))
+    assert ladder.climb(work) == "done"
+    assert ladder.tried == ["cleared", "lighter"]
+    assert seen == [[True]]
+
+
+def test_the_end_of_the_ladder_says_what_was_tried():
+    steps = iter(["batch of 2", "batch of 1"])
+
+    def work():
+        raise torch.OutOfMemoryError("Tried to allocate 20 GiB\nlong story")
+
+    with pytest.raises(OutOfMemoryError) as caught:
+        Ladder(lambda: next(steps, None), lambda: "cleared", lambda: None).climb(work)
+    assert caught.value.tried == ("batch of 2", "batch of 1", "cleared")
+    assert "20 GiB; tried: batch of 2, batch of 1, cleared" in str(caught.value)
+
+
+def test_cache_keeps_the_last_used_within_its_bytes():
+    cache = ModelCache(limit_bytes=25)
+    made = []
+
+    def get(key):
+        return cache.get(key, lambda: made.append(key) or key.upper(), lambda _: 10)
+
+    assert [get(k) for k in "abab"] == ["A", "B", "A", "B"]
+    assert made == ["a", "b"]
+    get("a")
+    get("c")
+    assert "b" not in cache
+    assert "a" in cache
+    assert cache.bytes == 20
+    cache.drop("a")
+    cache.drop("a")
+    assert len(cache) == 1
+    cache.clear()
+    assert cache.bytes == 0
+    assert cache.get("huge", lambda: "kept", lambda _: 100) == "kept"
+    assert "huge" in cache
+
+
+def test_a_model_that_fails_to_load_is_not_kept():
+    cache = ModelCache(limit_bytes=25)
+    with pytest.raises(OSError, match="gone"):
+        cache.get("a", lambda: (_ for _ in ()).throw(OSError("gone")), lambda _: 1)
+    assert len(cache) == 0
+
+
+def test_cache_lets_go():
+    cache = ModelCache(limit_bytes=10**9)
+    module = cache.get("a", lambda: torch.nn.Linear(2, 2), lambda _: 1)
+    gone = weakref.ref(module)
+    del module
+    assert gone() is not None
+    cache.drop("a")
+    assert gone() is None
+
+
+def test_a_changed_file_is_another_file(tmp_path):
+    path = tmp_path / "weights"
+    path.write_bytes(b"1")
+    first = file_identity(path)
+    assert first == file_identity(path)
+    path.write_bytes(b"22")
+    assert first != file_identity(path)
+
+
+def test_tensor_sink_scales_integers_and_casts():
+    sink = TensorSink(2, (1, 2, 3), torch.float16)
+    sink.put(0, torch.full((1, 1, 2, 3), 255, dtype=torch.uint8))
+    sink.put(1, torch.full((1, 1, 2, 3), 0.25))
+    assert sink.frames.dtype == torch.float16
+    assert sink.frames[:, 0, 0, 0].tolist() == [1.0, 0.25]
+
+
+def test_frames_for_the_network():
+    frame = torch.tensor([[[float("nan"), float("inf"), -3.0]]])
+    assert as_network_input(frame).flatten().tolist() == [0.0, 1.0, -3.0]
+    assert as_unit_float(torch.tensor([65535], dtype=torch.uint16)).tolist() == [1.0]
+    assert as_unit_float(torch.tensor([2.0, -1.0])).tolist() == [2.0, -1.0]
+
+
+def test_host_frames_keep_their_place_in_the_queue():
+    taken = []
+    download = Downloader(CPU, lambda index, frames: taken.append((index, len(frames))))
+    download.start(0, torch.zeros(2, 1, 1, 3))
+    download.start(2, torch.zeros(1, 1, 1, 3))
+    download.finish()
+    assert taken == [(0, 2), (2, 1)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_staging_keeps_every_frame_on_cuda():
+    frames = (torch.rand(40, 270, 480, 3) * 255).to(torch.uint8)
+    taken = torch.empty(40, 270, 480, 3)
+
+    def deliver(index, arrived):
+        taken[index : index + len(arrived)] = arrived
+
+    upload, download = Uploader(CUDA), Downloader(CUDA, deliver)
+    for i, frame in enumerate(frames):
+        on_device = upload(frame.clone())
+        download.start(i, on_device.permute(0, 2, 3, 1))
+    download.finish()
+    assert torch.equal(taken, frames.float() / 255)

@@ -1,0 +1,135 @@
+"""Every architecture of the registry keeps the promises of the seam. A new model is tested by being there."""
+
+import pytest
+import torch
+from midframe.errors import BadInputError
+from midframe.vfi_models import architectures, build, detect
+from midframe.vfi_models._core.synthetic import synthetic_state_dict
+
+ALL = [(a.name, family) for a in architectures() for family in a.families]
+ONE_EACH = [(a.name, a.families[-1]) for a in architectures()]
+SIZES = [(1, 1), (3, 70), (64, 64), (45, 37)]
+
+
+def shapes_of(name, family):
+    return next(a for a in architectures() if a.name == name).shapes(family)
+
+
+@pytest.fixture(scope="module")
+def models():
+    kept = {}
+
+    def get(name, family):
+        if (name, family) not in kept:
+            kept[name, family] = build(detect(synthetic_state_dict(shapes_of(name, family), 0, 0.7)))
+        return kept[name, family]
+
+    return get
+
+
+def run(model, left, right, timestep, options=None):
+    with torch.inference_mode():
+        session = model.open(*left.shape[-2:], options)
+        made = session.between(session.encode(left), session.encode(right), torch.tensor(timestep))
+        session.close()
+        session.close()
+    return made
+
+
+@pytest.mark.parametrize(("name", "family"), ALL)
+def test_state_dict_round_trip(name, family):
+    state = synthetic_state_dict(shapes_of(name, family), 3, 0.7)
+    detection = detect(state)
+    assert (detection.architecture, detection.family) == (name, family)
+    model = build(detection)
+    assert (model.spec.architecture, model.spec.family) == (name, family)
+    kept = model.module.state_dict()
+    assert all(torch.equal(kept[key], value) for key, value in state.items())
+    assert not model.module.training
+    assert not any(p.requires_grad for p in model.module.parameters())
+    assert model.spec.licence
+    assert model.spec.source
+
+
+@pytest.mark.parametrize(("name", "family"), ONE_EACH)
+@pytest.mark.parametrize("size", SIZES)
+def test_any_size_and_any_channels(models, name, family, size):
+    model = models(name, family)
+    left, right = torch.rand(2, 1, 5, *size)
+    kept = left.clone(), right.clone()
+    channels = 5 if model.spec.follows_extra else 3
+    made = run(model, left[:, :channels], right[:, :channels], [0.5])
+    assert made.shape == (1, channels, *size)
+    assert made.dtype == torch.float32
+    assert made.isfinite().all()
+    assert torch.equal(left, kept[0])
+    assert torch.equal(right, kept[1])
+
+
+@pytest.mark.parametrize(("name", "family"), ONE_EACH)
+def test_a_batch_is_what_its_samples_are_alone(models, name, family):
+    model = models(name, family)
+    times = [0.5, 0.25, 0.8] if model.spec.any_timestep else [0.5, 0.5, 0.5]
+    left, right = torch.rand(2, 3, 3, 40, 72)
+    alone = torch.cat([run(model, left[i : i + 1], right[i : i + 1], [t]) for i, t in enumerate(times)])
+    torch.testing.assert_close(run(model, left, right, times), alone, atol=2e-5, rtol=0)
+    shared = torch.cat([run(model, left[:1], right[:1], [t]) for t in times])
+    torch.testing.assert_close(run(model, left[:1], right[:1], times), shared, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "family"), ONE_EACH)
+def test_features_are_values(models, name, family):
+    """Kept features serve any later pair, whatever the session did in between."""
+    model = models(name, family)
+    frames = torch.rand(3, 1, 3, 40, 40)
+    half = torch.tensor([0.5])
+    with torch.inference_mode():
+        session = model.open(40, 40)
+        a, b, c = (session.encode(frame) for frame in frames)
+        session.between(a, b, half)
+        session.between(c, a, half)
+        kept = session.between(b, c, half)
+    assert torch.equal(kept, run(model, frames[1], frames[2], [0.5]))
+
+
+@pytest.mark.parametrize(("name", "family"), ONE_EACH)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sixteen_bits_stay_near(models, name, family, dtype):
+    if dtype not in models(name, family).spec.dtypes:
+        pytest.skip("the model says that it does not run in this dtype")
+    model = build(detect(synthetic_state_dict(shapes_of(name, family), 0, 0.7)))
+    model.module.to(dtype)
+    left, right = torch.rand(2, 1, 3, 64, 64)
+    made, exact = run(model, left, right, [0.5]), run(models(name, family), left, right, [0.5])
+    assert made.dtype == torch.float32
+    assert (made - exact).abs().mean() < (4e-3 if dtype == torch.float16 else 3e-2)
+
+
+@pytest.mark.parametrize(("name", "family"), ONE_EACH)
+def test_options(models, name, family):
+    model = models(name, family)
+    with pytest.raises(BadInputError, match="option"):
+        model.open(8, 8, {"no_such_option": 1})
+    assert model.activation_bytes(64, 128) > 64 * 128
+    assert model.activation_bytes(256, 256) > model.activation_bytes(64, 64)
+    lighter = model.lighter({})
+    if lighter is not None:
+        assert model.open(8, 8, lighter) is not None
+
+
+@pytest.mark.parametrize(("name", "family"), ONE_EACH)
+def test_no_global_switch_is_touched(models, name, family):
+    def switches():
+        cudnn = torch.backends.cudnn
+        return (
+            torch.get_default_dtype(),
+            torch.is_grad_enabled(),
+            torch.get_num_threads(),
+            cudnn.benchmark,
+            cudnn.allow_tf32,
+            cudnn.deterministic,
+        )
+
+    before = switches()
+    run(models(name, family), *torch.rand(2, 1, 3, 32, 32), [0.5])
+    assert switches() == before

@@ -1,0 +1,94 @@
+"""What a training step is judged by."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..vfi_models._core.warp import backward_warp
+from ..vfi_models.compact.net import Motion
+
+_PYRAMID_LEVELS = 5
+_FLOW_WEIGHT = 0.015
+_MASK_WEIGHT = 0.02
+_COARSE_WEIGHT = 0.3
+
+
+def laplacian_pyramid(picture: Tensor, levels: int = _PYRAMID_LEVELS) -> list[Tensor]:
+    """Band-passed (N, C, H, W) pictures, fine to coarse, and what is left at the end."""
+    bands = []
+    for _ in range(levels - 1):
+        if min(picture.shape[-2:]) < 4:  # noqa: PLR2004 - nothing left to halve
+            break
+        small = F.avg_pool2d(picture, 2)
+        bands.append(picture - F.interpolate(small, picture.shape[-2:], mode="bilinear", align_corners=False))
+        picture = small
+    return [*bands, picture]
+
+
+def laplacian_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """L1 over the bands; a band counts for its amplitude, not for its number of pixels."""
+    pairs = zip(laplacian_pyramid(made), laplacian_pyramid(wanted), strict=True)
+    return torch.stack([(a - b).abs().mean() for a, b in pairs]).sum()
+
+
+def flow_loss(flow: Tensor, wanted: Tensor, visible: Tensor) -> Tensor:
+    """Mean end point error in pixels; places hidden in that frame count a quarter.
+
+    Args:
+        flow, wanted: (N, 4, H, W) pixels.
+        visible: (N, 2, H, W) in 0..1.
+    """
+    apart = (flow - wanted).unflatten(1, (2, 2))
+    error = (apart.square().sum(2) + 1e-4).sqrt()
+    return (error * (0.25 + 0.75 * visible)).mean()
+
+
+def mask_loss(mask: Tensor, visible: Tensor) -> Tensor:
+    """Cross entropy of the left frame's share where exactly one frame shows the place.
+
+    Args:
+        mask: (N, 1, H, W) logit.
+        visible: (N, 2, H, W) in 0..1.
+    """
+    only_left = visible[:, :1] * (1.0 - visible[:, 1:])
+    only_right = visible[:, 1:] * (1.0 - visible[:, :1])
+    return (only_left * F.softplus(-mask) + only_right * F.softplus(mask)).mean()
+
+
+def _level_loss(motion: Motion, batch: dict[str, Tensor], factor: int) -> Tensor:
+    """Loss of a level whose pixels are ``factor`` x ``factor`` pixels of the picture."""
+    left, right, middle, flow, visible = (
+        F.avg_pool2d(batch[name], factor) for name in ("left", "right", "middle", "flow", "visible")
+    )
+    made = torch.lerp(
+        backward_warp(right, motion.flow[:, 2:]),
+        backward_warp(left, motion.flow[:, :2]),
+        torch.sigmoid(motion.mask),
+    )
+    return (
+        (made - middle).abs().mean()
+        + _FLOW_WEIGHT * flow_loss(motion.flow * factor, flow, visible)
+        + _MASK_WEIGHT * mask_loss(motion.mask, visible)
+    )
+
+
+def total_loss(
+    made: Tensor, final: Motion, levels: list[Motion], batch: dict[str, Tensor], *, stride: int
+) -> Tensor:
+    """The number that training lowers.
+
+    Args:
+        made: (N, 3, H, W) the finished pictures.
+        final: motion at full size.
+        levels: motion after each level, coarse to fine; the last at 1/stride.
+        batch: a collated :class:`~.motion.Sample`.
+        stride: picture pixels to a pixel of the finest level.
+    """
+    loss = laplacian_loss(made, batch["middle"])
+    loss = loss + _FLOW_WEIGHT * flow_loss(final.flow, batch["flow"], batch["visible"])
+    loss = loss + _MASK_WEIGHT * mask_loss(final.mask, batch["visible"])
+    for height, motion in enumerate(reversed(levels)):
+        loss = loss + _COARSE_WEIGHT * _level_loss(motion, batch, stride * 2**height)
+    return loss
