@@ -76,8 +76,10 @@ class _Batches(Dataset[dict[str, Tensor]]):
 def forward(net: CompactNet, batch: dict[str, Tensor], levels: int) -> tuple[Tensor, Motion, list[Motion]]:
     """Finished pictures, motion at full size, and the motion after each level."""
     timestep = batch["timestep"].view(-1, 1, 1, 1)
-    left, left_features = net.encode(batch["left"], levels)
-    right, right_features = net.encode(batch["right"], levels)
+    # One pass over both frames: the coarse levels are too small to keep a processor busy by themselves.
+    pictures, features = net.encode(torch.cat((batch["left"], batch["right"])), levels)
+    left, right = zip(*(x.chunk(2) for x in pictures), strict=True)
+    left_features, right_features = zip(*(x.chunk(2) for x in features), strict=True)
     made = net.match(left_features, right_features, timestep)
     final, residual = net.finish(made[-1], left, right, timestep)
     return blend(final, batch["left"], batch["right"]) + residual, final, made

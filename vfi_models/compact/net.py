@@ -72,14 +72,14 @@ class Encoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # Even kernels: a feature sits in the middle of its 4 x 4 pixels, as in an averaged pyramid.
-        self.half = nn.Conv2d(3, 24, 4, stride=2, padding=1)
-        self.quarter = nn.Conv2d(24, _FEATURES, 4, stride=2, padding=1)
+        self.stem = nn.Conv2d(3, _FEATURES, 4, stride=2, padding=1)
+        self.shrink = nn.Conv2d(_FEATURES, _FEATURES, 4, stride=2, padding=1)
         self.body = nn.Sequential(_Residual(_FEATURES), _Residual(_FEATURES))
         self.out = nn.Conv2d(_FEATURES, _FEATURES, 3, padding=1)
 
     def forward(self, picture: Tensor) -> Tensor:
-        x = F.leaky_relu(self.half(picture - 0.5), _SLOPE)
-        x = F.leaky_relu(self.quarter(x), _SLOPE)
+        x = F.leaky_relu(self.stem(picture - 0.5), _SLOPE)
+        x = F.leaky_relu(self.shrink(x), _SLOPE)
         return self.out(self.body(x))
 
 
@@ -137,7 +137,7 @@ def expected_displacement(cost: Tensor, sharpness: Tensor) -> Tensor:
 class Decoder(nn.Module):
     """Refines a level's motion from what both frames look like where it points."""
 
-    def __init__(self, width: int = 56) -> None:
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
         self.sharpness = nn.Parameter(torch.tensor(3.0))
         inputs = 2 * _FEATURES + _WINDOW**2 + 2 + 4 + 1 + _HIDDEN + 1
@@ -209,9 +209,9 @@ def _slopes(picture: Tensor) -> tuple[Tensor, Tensor]:
 class Fine(nn.Module):
     """The last word at half size: flow and mask once more, and a small residual, at full size."""
 
-    def __init__(self, width: int = 28) -> None:
+    def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.enter = _convolution(12 + 12 + 4 + 1 + 4 + _HIDDEN + 1, width)
+        self.enter = _convolution(12 + 12 + 1 + 1 + 4 + 1 + _HIDDEN + 1, width)
         self.body = nn.Sequential(_convolution(width, width), _Residual(width))
         self.leave = nn.Conv2d(width, 4 * (4 + 1 + 3), 3, padding=1)
 
@@ -221,14 +221,18 @@ class Fine(nn.Module):
         Returns:
             Motion at 2H x 2W, and the residual (K, 3, 2H, 2W) float32.
         """
-        apart = (left - right).abs().mean(1, keepdim=True)
-        plane = timestep.expand(-1, 1, *motion.mask.shape[-2:])
+        flow = F.avg_pool2d(motion.flow, 2) / _FLOW_UNIT
+        # Zero where a thing moves evenly: the two flows then point opposite ways in the ratio of the times.
+        uneven = ((1.0 - timestep) * flow[:, :2] + timestep * flow[:, 2:]).abs().sum(1, keepdim=True)
         known = (
-            *(F.pixel_unshuffle(x, 2) for x in (left, right, apart)),
+            F.pixel_unshuffle(left, 2),
+            F.pixel_unshuffle(right, 2),
+            F.avg_pool2d((left - right).abs().mean(1, keepdim=True), 2),
+            uneven,
+            flow,
             motion.mask,
-            F.avg_pool2d(motion.flow, 2) / _FLOW_UNIT,
             motion.hidden.float(),
-            plane,
+            timestep.expand(-1, 1, *motion.mask.shape[-2:]),
         )
         out = self.leave(self.body(self.enter(torch.cat(known, 1).to(self.leave.weight.dtype))))
         update = F.pixel_shuffle(out, 2).float()

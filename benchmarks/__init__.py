@@ -1,0 +1,1 @@
+"""Side by side with other implementations, in one process and one run."""

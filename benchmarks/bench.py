@@ -1,0 +1,262 @@
+"""``midframe bench``: ours against peers, same weights, same frames, interleaved in one process.
+
+Times are medians over rounds in which each contender runs once; only their ratio means anything on a
+shared machine. Peak memory is measured in a process of its own for each contender.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+from ..api import default_device, interpolate, load_model
+from ..errors import BadInputError
+from ..vfi_models import architectures, build, detect
+from ..vfi_models._core.seam import Interpolator
+from ..vfi_models._core.synthetic import synthetic_state_dict
+from ..vfi_utils import Settings
+from .peers import Interpolate, peer
+
+_AGREE = 1e-3
+"""Largest error between two float32 implementations of one network on these frames."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is run."""
+
+    model: str
+    size: tuple[int, int]
+    multiplier: int
+    frames: int
+    dtype: str
+    device: str
+
+    def clip(self) -> Tensor:
+        """A smooth texture that drifts and turns: (N, H, W, 3) float32, the same at every call."""
+        generator = torch.Generator().manual_seed(0)
+        height, width = self.size
+        texture = torch.rand(1, 3, height // 8 + 2, width // 8 + 2, generator=generator)
+        frames = []
+        for i in range(self.frames):
+            angle = torch.tensor(0.01 * i)
+            turn = torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos())).view(2, 2)
+            shift = torch.tensor([[0.02 * i], [0.01 * i]])
+            grid = torch.nn.functional.affine_grid(
+                torch.cat((turn, shift), 1).unsqueeze(0), [1, 3, height, width], align_corners=False
+            )
+            frames.append(
+                torch.nn.functional.grid_sample(texture, grid, padding_mode="reflection", align_corners=False)
+            )
+        return torch.cat(frames).permute(0, 2, 3, 1).contiguous()
+
+    def model_to_run(self) -> Interpolator:
+        """The model: a known checkpoint where it is at hand, else its network with synthetic weights."""
+        if self.model == "default":
+            return load_model("default", self.device, getattr(torch, self.dtype))
+        model = build(detect(self.weights()))
+        model.module.to(device=self.device, dtype=getattr(torch, self.dtype))
+        return model
+
+    def weights(self) -> dict[str, Tensor]:
+        """Synthetic weights of the network, scaled so that its flows are a few pixels."""
+        name, _, family = self.model.partition("-")
+        owner = next((a for a in architectures() if a.name == name and family in a.families), None)
+        if owner is None:
+            known = [f"{a.name}-{f}" for a in architectures() for f in a.families]
+            raise BadInputError("There is no such model to measure.", self.model, f"Use default or {', '.join(known)}.")
+        return synthetic_state_dict(owner.shapes(family), 0, 1.0)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``midframe bench``."""
+    parser.add_argument("--model", nargs="+", default=["rife-4.25"], help="rife-4.25, rife-4.6, default ...")
+    parser.add_argument("--size", nargs="+", default=["480x832"], metavar="HxW", help="frame sizes")
+    parser.add_argument("--multiplier", nargs="+", type=int, default=[2, 4])
+    parser.add_argument("--frames", type=int, default=9, help="source frames")
+    parser.add_argument("--rounds", type=int, default=5, help="timed runs of each contender")
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
+    parser.add_argument("--device", default=None, help="cpu, cuda ... (default: the best)")
+    parser.add_argument(
+        "--against", action="append", default=[], metavar="NAME=PATH", help="a peer's checkout, e.g. comfyui=PATH"
+    )
+    parser.add_argument("--json", type=Path, default=None, metavar="OUT", help="write rows here, and OUT.md beside")
+    parser.add_argument("--peak-of", default=None, help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
+    """Measures every combination, says a table; 1 where pictures do not agree."""
+    device = args.device or str(default_device())
+    works = [
+        Work(model, _size(size), multiplier, args.frames, args.dtype, device)
+        for model in args.model
+        for size in args.size
+        for multiplier in args.multiplier
+    ]
+    if args.peak_of:
+        say(json.dumps(peak_memory(works[0], args.peak_of, args.against)))
+        return 0
+    rows = [row for work in works for row in measure(work, args.against, args.rounds)]
+    report = {"machine": machine(device), "rows": rows}
+    table = as_table(report)
+    say(table)
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        args.json.with_suffix(".md").write_text(table + "\n", encoding="utf-8")
+    return 0 if all(row["pictures_agree"] for row in rows) else 1
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise BadInputError("A size is HEIGHTxWIDTH.", text, "Write it like 480x832.")
+    return int(height), int(width)
+
+
+def measure(work: Work, against: Iterable[str], rounds: int) -> list[dict[str, Any]]:
+    """One row for each peer, or one of ours alone."""
+    clip, device = work.clip(), torch.device(work.device)
+    model = work.model_to_run()
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for argument in against or [""]:
+            contenders: dict[str, Interpolate] = {}
+            options: dict[str, Any] = {}
+            name = "nothing"
+            if argument:
+                name, other = peer(argument)
+                contenders[name] = other.open(work.weights(), Path(scratch), device)
+                options = other.padding(*work.size)
+            contenders["midframe"] = _ours(model, options)
+            with torch.inference_mode():
+                pictures = {who: contender(clip, work.multiplier) for who, contender in contenders.items()}
+            seconds = _interleaved(contenders, clip, work.multiplier, rounds)
+            rows.append(_row(work, name, argument, seconds, pictures))
+    return rows
+
+
+def _ours(model: Interpolator, options: dict[str, Any]) -> Interpolate:
+    settings = Settings(options={k: v for k, v in options.items() if k in model.spec.options})
+    return lambda frames, multiplier: interpolate(frames, model, multiplier, settings=settings)
+
+
+def _interleaved(
+    contenders: dict[str, Interpolate], clip: Tensor, multiplier: int, rounds: int
+) -> dict[str, list[float]]:
+    """Seconds of each run; the order turns round after each round."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    order = list(contenders)
+    with torch.inference_mode():
+        for _ in range(rounds):
+            for name in order:
+                begun = time.perf_counter()
+                contenders[name](clip, multiplier)
+                seconds[name].append(time.perf_counter() - begun)
+            order.reverse()
+    return seconds
+
+
+def _row(
+    work: Work, name: str, argument: str, seconds: dict[str, list[float]], pictures: dict[str, Tensor]
+) -> dict[str, Any]:
+    made = (work.frames - 1) * (work.multiplier - 1)
+    ours = statistics.median(seconds["midframe"])
+    row: dict[str, Any] = {
+        **asdict(work),
+        "size": f"{work.size[0]}x{work.size[1]}",
+        "against": name,
+        "seconds_per_made_frame": ours / made,
+        "spread": (max(seconds["midframe"]) - min(seconds["midframe"])) / ours,
+        "peak_mib": _peak_in_own_process(work, "midframe", argument),
+        "pictures_agree": True,
+    }
+    if name in pictures:
+        theirs = statistics.median(seconds[name])
+        error = (pictures[name].float() - pictures["midframe"]).abs()
+        row |= {
+            "their_seconds_per_made_frame": theirs / made,
+            "speedup": theirs / ours,
+            "their_peak_mib": _peak_in_own_process(work, name, argument),
+            "max_error": float(error.max()),
+            "psnr": float(-10 * torch.log10(error.double().square().mean().clamp(min=1e-12))),
+            "pictures_agree": float(error.max()) < _AGREE,
+        }
+    return row
+
+
+def _peak_in_own_process(work: Work, who: str, against: str) -> float:
+    """MiB that a run of one contender adds to a process that holds the model and the input."""
+    command = [sys.executable, "-m", (__package__ or "").partition(".")[0], "bench", "--peak-of", who]
+    command += ["--model", work.model, "--size", f"{work.size[0]}x{work.size[1]}"]
+    command += ["--multiplier", str(work.multiplier), "--frames", str(work.frames)]
+    command += ["--dtype", work.dtype, "--device", work.device]
+    command += ["--against", against] if against else []
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own command
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def peak_memory(work: Work, who: str, against: Iterable[str]) -> float:
+    """The rise of this process's peak memory over what it holds before one run, in MiB."""
+    import resource  # noqa: PLC0415 - Unix only, and only this measurement needs it
+
+    clip = work.clip()
+    with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
+        if who == "midframe":
+            options = {k: v for a in against for k, v in peer(a)[1].padding(*work.size).items()}
+            contender = _ours(work.model_to_run(), options)
+        else:
+            contender = peer(next(iter(against)))[1].open(work.weights(), Path(scratch), torch.device(work.device))
+        before = psutil.Process().memory_info().rss
+        contender(clip, work.multiplier)
+    return round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 2**20, 1)
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What was measured on."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor()
+    return {
+        "device": device,
+        "name": name or platform.machine(),
+        "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "system": platform.system(),
+    }
+
+
+def as_table(report: dict[str, Any]) -> str:
+    """The rows as Markdown."""
+    about = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
+    lines = [
+        about,
+        "",
+        "| model | size | x | dtype | against | ours, s a made frame | theirs | speed-up | ours, peak MiB | theirs "
+        "| max error | PSNR, dB |",
+        "|" + "---|" * 12,
+    ]
+    for row in report["rows"]:
+        theirs = (
+            f"{row['their_seconds_per_made_frame']:.3f} | {row['speedup']:.2f}" if "speedup" in row else "- | -"
+        )
+        peak = f"{row['peak_mib']:.0f} | {row.get('their_peak_mib', float('nan')):.0f}"
+        same = f"{row['max_error']:.1e} | {row['psnr']:.0f}" if "psnr" in row else "- | -"
+        verdict = "" if row["pictures_agree"] else " (pictures differ: no comparison)"
+        lines.append(
+            f"| {row['model']} | {row['size']} | {row['multiplier']} | {row['dtype']} | {row['against']}{verdict} "
+            f"| {row['seconds_per_made_frame']:.3f} | {theirs} | {peak} | {same} |"
+        )
+    return "\n".join(lines)

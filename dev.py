@@ -1,0 +1,136 @@
+"""Sets the project up in an environment of its own and runs the demo or the tests there.
+
+    python dev.py demo      interpolate the clip that ships with the project
+    python dev.py test      format, lint, types, tests
+    python dev.py setup     only make the environment
+    python dev.py clean     remove everything that these commands made
+
+Needs Python 3.10 or newer with pip and nothing else; ``make demo`` and ``make test`` call it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+STAMP = VENV / "midframe.stamp"
+TYPES = VENV / "types"
+WINDOWS = os.name == "nt"
+PYTHON = VENV / ("Scripts/python.exe" if WINDOWS else "bin/python")
+
+TORCH = "torch==2.13.0"
+TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+
+CHECKS = {
+    "format": ["-m", "ruff", "format", "--check", "."],
+    "lint": ["-m", "ruff", "check", "."],
+    "types": ["-m", "mypy"],
+    "tests": ["-m", "pytest"],
+}
+
+
+def main() -> int:
+    """Runs one command; its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("demo", "test", "setup", "clean"))
+    arguments, rest = parser.parse_known_args()
+    if sys.version_info < (3, 10):  # noqa: UP036 -- this file is what an older Python is told by
+        print(f"Midframe needs Python 3.10 or newer, this is {sys.version.split()[0]}.", file=sys.stderr)
+        return 2
+    if arguments.command == "clean":
+        return clean()
+    try:
+        set_up()
+    except subprocess.CalledProcessError as error:
+        print(f"Setting up failed: {' '.join(map(str, error.cmd))} ended with {error.returncode}.", file=sys.stderr)
+        return 1
+    if arguments.command == "demo":
+        return run("-m", "midframe", "demo", *rest)
+    return test(rest) if arguments.command == "test" else 0
+
+
+def set_up() -> None:
+    """Makes ``.venv`` with torch's CPU build, the project and its tools; nothing where that is done."""
+    wanted = fingerprint()
+    if STAMP.is_file() and STAMP.read_text() == wanted:
+        return
+    print(f"Setting up {VENV} ...", flush=True)
+    if not PYTHON.is_file():
+        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+    STAMP.unlink(missing_ok=True)
+    pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    # A wheel that pip already knows of on this machine, else the CPU build: on Linux the default index would
+    # bring gigabytes of CUDA libraries. What torch depends on comes with the project, one line below.
+    if run(*pip, "--no-index", "--no-deps", TORCH, quiet=True) != 0:
+        run(*pip, "--index-url", TORCH_CPU_INDEX, "--no-deps", TORCH, check=True)
+    run(*pip, "--editable", f"{ROOT}[test]", check=True)
+    link_types()
+    STAMP.write_text(wanted)
+
+
+def fingerprint() -> str:
+    """What the environment depends on."""
+    parts = [sys.version, str(ROOT), TORCH, (ROOT / "pyproject.toml").read_text(encoding="utf-8")]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def link_types() -> None:
+    """The project under its package name, for mypy: the folder's own name need not be an identifier."""
+    TYPES.mkdir(exist_ok=True)
+    link = TYPES / "midframe"
+    if WINDOWS:
+        import _winapi  # noqa: PLC0415 -- only there; a junction needs no administrator, a symlink does
+
+        if not link.exists():
+            _winapi.CreateJunction(str(ROOT), str(link))  # type: ignore[attr-defined,unused-ignore]
+        return
+    link.unlink(missing_ok=True)
+    link.symlink_to(ROOT, target_is_directory=True)
+
+
+def test(pytest_arguments: list[str]) -> int:
+    """Every check, also after one failed; 1 where one did."""
+    failed = []
+    for name, command in CHECKS.items():
+        print(f"--- {name}", flush=True)
+        began = time.monotonic()
+        if run(*command, *(pytest_arguments if name == "tests" else ())) != 0:
+            failed.append(name)
+        print(f"--- {name}: {'FAILED' if name in failed else 'ok'}, {time.monotonic() - began:.0f} s", flush=True)
+    if failed:
+        print(f"Failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def run(*command: str, check: bool = False, quiet: bool = False) -> int:
+    """The environment's Python with ``command``, in the project's folder."""
+    # Threads that spin while they wait make two busy processes on a small machine slower than one after the other.
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    sink = subprocess.DEVNULL if quiet else None
+    return subprocess.run(
+        [str(PYTHON), *command], cwd=ROOT, env=environment, check=check, stdout=sink, stderr=sink
+    ).returncode
+
+
+def clean() -> int:
+    """Removes the environment, caches and the demo's output."""
+    link = TYPES / "midframe"
+    if link.exists():
+        os.rmdir(link) if WINDOWS else link.unlink()  # the link first, or removing .venv might follow it
+    for name in (".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "demo_output", "build"):
+        shutil.rmtree(ROOT / name, ignore_errors=True)
+    for egg in ROOT.glob("*.egg-info"):
+        shutil.rmtree(egg, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""What a user drops on the canvas: widgets, tooltips, frames in and out. No maths."""
+
+from __future__ import annotations
+
+from ._host import register_model_folder
+from .cache import MidframeClearCache
+from .loader import MidframeModelLoader
+from .rife import MidframeRIFE
+from .states import MidframeStates
+
+__all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
+
+NODE_CLASS_MAPPINGS = {
+    "MidframeRIFE": MidframeRIFE,
+    "MidframeModelLoader": MidframeModelLoader,
+    "MidframeStates": MidframeStates,
+    "MidframeClearCache": MidframeClearCache,
+}
+
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "MidframeRIFE": "RIFE (Midframe)",
+    "MidframeModelLoader": "Load Model (Midframe)",
+    "MidframeStates": "Interpolation States (Midframe)",
+    "MidframeClearCache": "Clear Model Cache (Midframe)",
+}
+
+register_model_folder()

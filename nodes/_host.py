@@ -1,0 +1,284 @@
+"""ComfyUI, and what stands in for it where there is none.
+
+The only file of the pack that names ComfyUI's modules. None of them is imported unless ComfyUI itself has
+imported it before: a test or a script must not start its device management.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from ..memory.budget import empty_cache, free_bytes
+from ..memory.staging import as_unit_float
+
+_LOG = logging.getLogger(__name__)
+
+_MODEL_FOLDER = "frame_interpolation"
+_OLDER_PACKS = {"comfyui-frame-interpolation": "ckpts", "comfyui-rife-film-only": "ckpts"}
+"""Folders of older packs under ``custom_nodes``, lower case, and where they keep their weights."""
+_OLDER_MODEL_FOLDERS = ("interpolation", "rife")
+"""Folders that other packs made under ComfyUI's ``models``."""
+
+_PREVIEW_SIDE = 512
+_PREVIEW_SECONDS = 0.4
+_TEXT_SECONDS = 1.0
+_LOG_SECONDS = 10.0
+
+
+def inside_comfyui() -> bool:
+    """Whether this process is ComfyUI."""
+    return "comfy.model_management" in sys.modules and "folder_paths" in sys.modules
+
+
+def _management() -> Any:
+    return sys.modules["comfy.model_management"]
+
+
+def _folder_paths() -> Any:
+    return sys.modules["folder_paths"]
+
+
+# --- folders
+
+
+def register_model_folder() -> None:
+    """Makes ``models/frame_interpolation`` known to a ComfyUI older than 0.20, which lacks it.
+
+    Extra paths that the user configured under that name stay; they come without file extensions there.
+    """
+    if not inside_comfyui():
+        return
+    paths = _folder_paths()
+    known, extensions = paths.folder_names_and_paths.get(_MODEL_FOLDER, ([], set()))
+    own = str(Path(paths.models_dir) / _MODEL_FOLDER)
+    folders = known if own in known or extensions else [*known, own]
+    paths.folder_names_and_paths[_MODEL_FOLDER] = (folders, extensions or paths.supported_pt_extensions)
+
+
+def model_folders() -> tuple[Path, ...]:
+    """Where weights are looked for besides the pack's own ``ckpts``: ComfyUI's folder for them with every
+    extra path, then the folders that older packs keep theirs in. Empty outside ComfyUI."""
+    if not inside_comfyui():
+        return ()
+    paths = _folder_paths()
+    own = [Path(p) for p in paths.get_folder_paths(_MODEL_FOLDER)]
+    older = [Path(paths.models_dir) / name for name in _OLDER_MODEL_FOLDERS]
+    for root in map(Path, paths.get_folder_paths("custom_nodes")):
+        packs = sorted(root.iterdir()) if root.is_dir() else []
+        older += [pack / _OLDER_PACKS[pack.name.lower()] for pack in packs if pack.name.lower() in _OLDER_PACKS]
+    return (*own, *(folder for folder in older if folder.is_dir()))
+
+
+def download_folder() -> Path | None:
+    """Where a downloaded checkpoint goes; None outside ComfyUI."""
+    return Path(_folder_paths().get_folder_paths(_MODEL_FOLDER)[0]) if inside_comfyui() else None
+
+
+def output_folder() -> Path:
+    """ComfyUI's output folder; outside ComfyUI the working directory."""
+    return Path(_folder_paths().get_output_directory()) if inside_comfyui() else Path.cwd()
+
+
+# --- devices
+
+
+def default_device() -> torch.device:
+    """Where ComfyUI runs models."""
+    if inside_comfyui():
+        return torch.device(_management().get_torch_device())
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def managed_devices() -> tuple[torch.device, ...]:
+    """The devices whose models ComfyUI unloads when it needs the memory or is told to."""
+    if not inside_comfyui():
+        return (default_device(),)
+    every = getattr(_management(), "get_all_torch_devices", list)
+    return tuple(dict.fromkeys([default_device(), *every()]))
+
+
+def device_names() -> list[str]:
+    """What a device widget offers."""
+    return list(dict.fromkeys(["auto", "cpu", *(str(device) for device in managed_devices())]))
+
+
+def device_named(name: str) -> torch.device:
+    """The device of a widget's value."""
+    return default_device() if name == "auto" else torch.device(name)
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """float16 where ComfyUI would run a model in it (never on a CPU), else float32."""
+    half = _management().should_use_fp16(device) if inside_comfyui() else device.type == "cuda"
+    return torch.float16 if half else torch.float32
+
+
+def dtype_named(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of a widget's value."""
+    return default_dtype(device) if name == "auto" else getattr(torch, name)
+
+
+def free_memory(device: torch.device) -> int:
+    """Memory that an allocation on ``device`` can still get."""
+    return int(_management().get_free_memory(device)) if inside_comfyui() else free_bytes(device)
+
+
+def free_main_memory() -> int:
+    """Bytes that a large tensor on the host can still get: free memory and free swap."""
+    return int(psutil.virtual_memory().available + psutil.swap_memory().free)
+
+
+def clear_cache(device: torch.device | None = None) -> None:
+    """Gives memory that is only cached back to the device."""
+    if inside_comfyui():
+        _management().soft_empty_cache()
+    else:
+        empty_cache(device or default_device())
+
+
+def make_room() -> None:
+    """Unloads every model that ComfyUI manages: what ComfyUI does itself after a node ran out of memory."""
+    if inside_comfyui():
+        _management().unload_all_models()
+        clear_cache()
+
+
+# --- models
+
+
+def manage(shell: Any, device: torch.device) -> Any:
+    """Puts ``shell``, a module with ``let_go()``, under ComfyUI's model management; None outside ComfyUI.
+
+    A plain patcher, never the dynamic one: the networks are small, made of plain layers, and some have
+    parameters in modules that are no leaves, which only a full load moves.
+    """
+    if not inside_comfyui():
+        return None
+    management = _management()
+    patcher = sys.modules["comfy.model_patcher"].ModelPatcher(
+        shell, load_device=device, offload_device=management.unet_offload_device()
+    )
+    patcher.add_callback_with_key("on_detach_after", "midframe", _detached)
+    return patcher
+
+
+def _detached(patcher: Any, everything: bool) -> None:
+    """ComfyUI unloaded a model; with ``everything`` false it only moves it about in its own list."""
+    if everything:
+        patcher.model.let_go()
+
+
+def bring(patcher: Any, activation_bytes: int) -> None:
+    """Brings a model to its device and makes room for ``activation_bytes`` besides, in one call: asked for
+    one by one, ComfyUI makes the room by pushing the model out again."""
+    if patcher is not None:
+        _management().load_models_gpu([patcher], memory_required=activation_bytes, force_full_load=True)
+
+
+def offload(patcher: Any, shell: nn.Module) -> None:
+    """Moves a model to main memory without letting go of it."""
+    cpu = torch.device("cpu")
+    if patcher is None:
+        shell.to(cpu)
+    else:
+        patcher.unpatch_model(cpu)
+    clear_cache()
+
+
+# --- a run
+
+
+class Bar(Protocol):
+    """ComfyUI's progress bar."""
+
+    def update_absolute(self, value: int, total: int | None = None, preview: Any = None) -> None:
+        """``value`` of ``total`` steps are done; ``preview`` is (format, picture, largest side)."""
+        ...
+
+
+class NodeHost:
+    """Tells ComfyUI how far a run is, and asks it whether to go on.
+
+    Args:
+        bar: ComfyUI's progress bar, None outside ComfyUI.
+        node_id: of the node that runs, for the text under it.
+        clock: seconds.
+    """
+
+    def __init__(
+        self, bar: Bar | None, node_id: str | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._bar = bar
+        self._node_id = node_id
+        self._clock = clock
+        self._began = self._logged = clock()
+        self._shown = self._told = float("-inf")
+
+    def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
+        """See :class:`~..memory.host.Host`. The picture goes out only a few times a second."""
+        now = self._clock()
+        if self._bar is not None:
+            picture = None
+            if preview is not None and now - self._shown >= _PREVIEW_SECONDS:
+                picture, self._shown = ("JPEG", _thumbnail(preview()), _PREVIEW_SIDE), now
+            self._bar.update_absolute(done, total or done, picture)
+        line = _progress_line(done, total, now - self._began)
+        if now - self._told >= _TEXT_SECONDS:
+            self._told = now
+            _show_text(line, self._node_id)
+        if now - self._logged >= _LOG_SECONDS or (done == total and self._logged > self._began):
+            self._logged = now
+            _LOG.info(line)
+
+    def check_cancelled(self) -> None:
+        """See :class:`~..memory.host.Host`. Raises ComfyUI's InterruptProcessingException."""
+        if inside_comfyui():
+            _management().throw_exception_if_processing_interrupted()
+
+    def clear_cache(self) -> None:
+        """See :class:`~..memory.host.Host`."""
+        clear_cache()
+
+    def free_bytes(self, device: torch.device) -> int:
+        """See :class:`~..memory.host.Host`."""
+        return free_memory(device)
+
+
+def watch(total: int, node_id: str | None = None) -> NodeHost:
+    """The host of one run of ``total`` output frames."""
+    bar = sys.modules["comfy.utils"].ProgressBar(total) if inside_comfyui() else None
+    return NodeHost(bar, node_id)
+
+
+def _progress_line(done: int, total: int | None, seconds: float) -> str:
+    rate = done / seconds if seconds > 0 else 0.0
+    if total is None or rate == 0:
+        return f"{done} frames, {rate:.1f} frames/s"
+    left = round((total - done) / rate)
+    return f"{done} of {total} frames, {rate:.1f} frames/s, {left // 60}:{left % 60:02d} left"
+
+
+def _show_text(text: str, node_id: str | None) -> None:
+    """Text under the node, where this ComfyUI can show it."""
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    if node_id is not None and hasattr(server, "send_progress_text"):
+        server.send_progress_text(text, node_id)
+
+
+def _thumbnail(frame: Tensor) -> Any:
+    """A small RGB picture (PIL) of a frame (H, W, C). Pixels are picked, not averaged: it is only a preview."""
+    from PIL import Image
+
+    step = -(-max(frame.shape[:2]) // _PREVIEW_SIDE)
+    small = as_unit_float(frame[::step, ::step, :3])
+    small = small.expand(-1, -1, 3) if small.shape[-1] == 1 else small
+    return Image.fromarray((small.clamp(0, 1) * 255).round().to(torch.uint8).numpy())

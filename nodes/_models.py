@@ -1,0 +1,140 @@
+"""Loaded models of the nodes: kept between runs, and handed back when ComfyUI wants the memory."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from ..api import open_weights, parameter_bytes
+from ..errors import BadInputError, WeightsNotFoundError
+from ..memory.cache import MODELS, file_identity
+from ..vfi_models._core.seam import Interpolator
+from . import _host
+
+_LOG = logging.getLogger(__name__)
+
+WhenDone = Literal["keep loaded", "offload to CPU", "unload"]
+WHEN_DONE: tuple[WhenDone, ...] = get_args(WhenDone)
+"""What becomes of a model after a run: it stays on its device until ComfyUI needs the memory; its weights
+go to main memory; nothing of it is kept."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint and how it shall run; what a ``MIDFRAME_MODEL`` link carries.
+
+    It holds no weights: these are in the cache, from where ComfyUI can have them back at any time.
+    """
+
+    path: Path
+    device: torch.device
+    dtype: torch.dtype
+
+
+
+class MidframeModel(nn.Module):
+    """What ComfyUI's model management gets hold of: a shell that can let go of its network.
+
+    ComfyUI looks at a model once more right after it unloaded it, so the shell must outlive the unloading.
+    The weights must not.
+    """
+
+    def __init__(self, interpolator: Interpolator) -> None:
+        super().__init__()
+        self.interpolator: Interpolator | None = interpolator
+        self.network = interpolator.module
+
+    def let_go(self) -> None:
+        """Drops the weights."""
+        if self.interpolator is not None:
+            _LOG.debug("ComfyUI unloaded %s", self.interpolator.spec.family)
+        self.interpolator = None
+        self.network = nn.Identity()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in the cache."""
+
+    key: Hashable
+    device: torch.device
+    shell: MidframeModel
+    patcher: Any
+    """ComfyUI's ModelPatcher of the shell; None outside ComfyUI."""
+
+    def ready(self, height: int, width: int, options: dict[str, Any]) -> Interpolator:
+        """The interpolator, on its device, with room made for what it needs at ``height`` x ``width``."""
+        interpolator = self.shell.interpolator
+        if interpolator is None:
+            raise RuntimeError("a model was used after it had been handed back")
+        _host.bring(self.patcher, interpolator.activation_bytes(height, width, options))
+        interpolator.module.to(self.device)  # where ComfyUI streams weights, it moves leaf layers only
+        return interpolator
+
+    def done(self, then: WhenDone) -> None:
+        """After a run. A model on a device that ComfyUI never unloads is not kept in any case."""
+        if then == "unload" or self.device not in _host.managed_devices():
+            MODELS.drop(self.key)
+            self.shell.let_go()
+            _host.clear_cache()
+        elif then == "offload to CPU":
+            _host.offload(self.patcher, self.shell)
+
+
+def obtain(weights: Weights) -> Loaded:
+    """The model of ``weights``: the cached one, or loaded from its file.
+
+    Raises:
+        WeightsNotFoundError, CorruptWeightsError, UnsupportedWeightsError: a file that cannot be used.
+        BadInputError: a dtype that the model cannot run in.
+    """
+    if not weights.path.is_file():
+        raise WeightsNotFoundError(
+            f"The weights {weights.path.name} are gone.", f"no file {weights.path}", "Choose the model again."
+        )
+    key = ("nodes", file_identity(weights.path), weights.device, weights.dtype)
+    get = partial(MODELS.get, key, partial(_load, weights, key), _bytes)
+    loaded: Loaded = get()
+    if loaded.shell.interpolator is None:  # ComfyUI has unloaded it since
+        MODELS.drop(key)
+        loaded = get()
+    return loaded
+
+
+def clear() -> int:
+    """Lets go of every cached model, the Python API's too. Returns how many bytes these took."""
+    freed = MODELS.bytes
+    MODELS.clear()
+    _host.clear_cache()
+    return freed
+
+
+def _load(weights: Weights, key: Hashable) -> Loaded:
+    began = time.perf_counter()
+    interpolator = open_weights(weights.path)
+    if weights.dtype not in interpolator.spec.dtypes:
+        raise BadInputError(
+            f"{weights.path.name} cannot run in {weights.dtype}.",
+            f"it runs in {', '.join(map(str, interpolator.spec.dtypes))}",
+            "Set dtype to auto.",
+        )
+    interpolator.module.to(weights.dtype)
+    shell = MidframeModel(interpolator)
+    spec, seconds = interpolator.spec, time.perf_counter() - began
+    _LOG.info(
+        "loaded %s (%s %s, %s) in %.2f s", weights.path.name, spec.architecture, spec.family, weights.dtype, seconds
+    )
+    return Loaded(key, weights.device, shell, _host.manage(shell, weights.device))
+
+
+def _bytes(loaded: Loaded) -> int:
+    interpolator = loaded.shell.interpolator
+    return 0 if interpolator is None else parameter_bytes(interpolator)

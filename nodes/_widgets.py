@@ -1,0 +1,158 @@
+"""What several nodes have in common: category, widgets, and what their values mean."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from ..errors import BadInputError
+from . import _host
+from ._models import WHEN_DONE
+
+InputTypes = dict[str, dict[str, Any]]
+"""What ComfyUI's ``INPUT_TYPES`` returns."""
+
+CATEGORY = "video/Midframe"
+SEARCH_WORDS = ("vfi", "video frame interpolation", "frame interpolation", "interpolate frames", "midframe")
+
+_NTSC = Fraction(1000, 1001)
+_TYPED = Fraction(5, 1000)
+"""People type 23.976 or 23.98 for 24000/1001; no two rates in use are as close as that."""
+_DENOMINATOR = 1000
+
+
+def multiplier() -> tuple[Any, ...]:
+    """Output frames for each source frame."""
+    tooltip = (
+        "Output frames for each source frame: 2 doubles the frame rate, 4 makes four times slower motion. "
+        "A list of numbers by link sets each pair by itself (0 and 1 make nothing; pairs past its end get 2)."
+    )
+    return "INT", {"default": 2, "min": 1, "max": 1000, "tooltip": tooltip}
+
+
+def states() -> tuple[Any, ...]:
+    """Pairs in which nothing is made."""
+    return "INTERPOLATION_STATES", {"tooltip": "Pairs of frames to leave alone, from Interpolation States."}
+
+
+def source_fps() -> tuple[Any, ...]:
+    """Frame rate of the input."""
+    tooltip = (
+        "Frame rate of the input, from Get Video Components for example. Only needed for target fps and for "
+        "the fps output; 0: not known. 23.976, 29.97 and the like are taken as 24000/1001, 30000/1001 exactly."
+    )
+    return _rate(tooltip)
+
+
+def target_fps() -> tuple[Any, ...]:
+    """Frame rate of the output."""
+    tooltip = (
+        "Frame rate of the output, any rate: 24 to 60 for example. 0: off, the multiplier counts. Needs source "
+        "fps; then the multiplier is not used. Every output frame shows its exact moment; source frames come "
+        "through untouched where one falls on it."
+    )
+    return _rate(tooltip)
+
+
+def end() -> tuple[Any, ...]:
+    """What follows the last source frame."""
+    tooltip = (
+        "end_on_last: the last frame of the input is the last of the output; (N - 1) x multiplier + 1 frames. "
+        "hold_last: the last frame is held like any other, N x multiplier frames; the clip lasts exactly as "
+        "long as before, so that sound fits."
+    )
+    return ["end_on_last", "hold_last"], {"default": "end_on_last", "tooltip": tooltip, "advanced": True}
+
+
+def batch() -> tuple[Any, ...]:
+    """Frames that are made at once."""
+    tooltip = "Frames of one pair that are made at once. 0: as many as the free memory allows."
+    return "INT", {"default": 0, "min": 0, "max": 64, "tooltip": tooltip, "advanced": True}
+
+
+def clear_cache() -> tuple[Any, ...]:
+    """When cached memory is given back."""
+    tooltip = (
+        "Gives cached video memory back after every so many pairs of frames. 0: only when memory gets short, "
+        "which is faster. It does not change the picture."
+    )
+    return "INT", {"default": 0, "min": 0, "max": 1000, "tooltip": tooltip, "advanced": True}
+
+
+def device() -> tuple[Any, ...]:
+    """Where the model runs."""
+    tooltip = "Where the model runs. auto: where ComfyUI runs its models."
+    return _host.device_names(), {"default": "auto", "tooltip": tooltip, "advanced": True}
+
+
+def dtype() -> tuple[Any, ...]:
+    """What the model's convolutions run in."""
+    tooltip = (
+        "Precision of the network. auto: float16 where the device is good at it, else float32. Motion is always "
+        "computed in float32, and source frames are never rounded."
+    )
+    names = ["auto", "float32", "float16", "bfloat16"]
+    return names, {"default": "auto", "tooltip": tooltip, "advanced": True}
+
+
+def when_done() -> tuple[Any, ...]:
+    """What becomes of the model after the run."""
+    tooltip = (
+        "The model after the run. keep loaded: stays on the device until ComfyUI needs the memory. offload to "
+        "CPU: goes to main memory at once. unload: nothing of it is kept; the next run reads the file again."
+    )
+    return list(WHEN_DONE), {"default": WHEN_DONE[0], "tooltip": tooltip, "advanced": True}
+
+
+def allow_changed_picture() -> tuple[Any, ...]:
+    """Whether a run that is short of memory may go on at a lower flow scale."""
+    tooltip = (
+        "When memory runs out in spite of everything: go on with motion computed at half the size, which "
+        "changes the picture a little, instead of stopping with an error."
+    )
+    return "BOOLEAN", {"default": False, "tooltip": tooltip, "advanced": True}
+
+
+def _rate(tooltip: str) -> tuple[Any, ...]:
+    return "FLOAT", {"default": 0.0, "min": 0.0, "max": 1000.0, "step": 0.001, "tooltip": tooltip}
+
+
+def whole_numbers(value: Any) -> int | list[int]:
+    """A multiplier as it comes by widget or link: a whole number, or a sequence of them. 2.0 counts as 2.
+
+    Raises:
+        BadInputError: anything else.
+    """
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_whole(item) for item in value]
+    return _whole(value)
+
+
+def _whole(value: Any) -> int:
+    try:
+        return int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)
+    except TypeError:
+        raise BadInputError(
+            "The multiplier must be a whole number, or a list of whole numbers.",
+            repr(value),
+            "Use 2 to double the frame rate; for another frame rate set source fps and target fps.",
+        ) from None
+
+
+def exact_rate(fps: float) -> Fraction:
+    """The frame rate that a float stands for: 23.976 is 24000/1001, 12.5 is 25/2.
+
+    Raises:
+        BadInputError: not a number.
+    """
+    if not math.isfinite(fps):
+        raise BadInputError("A frame rate must be a number.", repr(fps), "Give a rate such as 24 or 23.976.")
+    given = Fraction(fps)
+    whole = Fraction(round(given))
+    if abs(given - whole) * _DENOMINATOR < 1:
+        return whole
+    ntsc = round(given / _NTSC) * _NTSC
+    return ntsc if abs(given - ntsc) <= _TYPED else given.limit_denominator(_DENOMINATOR)

@@ -1,0 +1,42 @@
+"""The node that clears the model cache."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ..memory.cache import MODELS
+from . import _widgets
+from ._models import clear
+from ._widgets import InputTypes
+
+
+class MidframeClearCache:
+    """Lets go of every model that Midframe keeps."""
+
+    CATEGORY = _widgets.CATEGORY
+    FUNCTION = "clear"
+    RETURN_TYPES = ("*",)
+    RETURN_NAMES = ("passthrough",)
+    OUTPUT_TOOLTIPS = ("What came in, unchanged.",)
+    OUTPUT_NODE = True
+    DESCRIPTION = (
+        "Lets go of the models that Midframe keeps loaded between runs, and gives the memory back. "
+        "Wire it behind an interpolation node to clear after that node. The next run reads its model again."
+    )
+    SEARCH_ALIASES: ClassVar[list[str]] = ["free memory", "unload model", "clear cache", "vram", *_widgets.SEARCH_WORDS]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
+        """The input."""
+        tooltip = "Anything; it comes out unchanged. The cache is cleared when it arrives."
+        return {"required": {}, "optional": {"passthrough": ("*", {"tooltip": tooltip})}}
+
+    @classmethod
+    def IS_CHANGED(cls, passthrough: Any = None) -> int:  # noqa: N802, ARG003 - ComfyUI's name and arguments
+        """Another value once a model has been loaded since: then, and only then, there is something to clear."""
+        return MODELS.loads
+
+    def clear(self, passthrough: Any = None) -> dict[str, Any]:
+        """Clears, and says how much."""
+        freed = clear()
+        return {"ui": {"text": [f"{freed / 2**20:.1f} MiB freed"]}, "result": (passthrough,)}

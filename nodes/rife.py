@@ -1,0 +1,151 @@
+"""The RIFE node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..errors import BadInputError
+from ..vfi_utils import EndLaw, Settings, StatesLike, Timeline, by_fps, by_multiplier
+from . import _widgets
+from ._models import WhenDone, Weights
+from ._run import Run
+from ._weights import choose, complaint, model_widget
+from ._widgets import InputTypes, exact_rate, whole_numbers
+
+_SCALE_TOOLTIP = (
+    "Size at which motion is computed, relative to the picture. 1 for most clips; 0.5 for 4K or very large motion; "
+    "2 or 4 for small pictures with fine detail. Lower is faster and needs less memory."
+)
+_ENSEMBLE_TOOLTIP = (
+    "Also computes the motion backwards in time and averages both: twice the work, sometimes steadier. "
+    "RIFE 4.0 to 4.20 and 4.24 only."
+)
+_MODEL_TOOLTIP = (
+    "default comes with Midframe and needs no download. RIFE 4.25 suits most clips. A checkpoint that is not "
+    "there yet is downloaded once, into models/frame_interpolation; files of that folder are listed too."
+)
+
+
+class MidframeRIFE:
+    """Makes the frames in between with RIFE."""
+
+    CATEGORY = _widgets.CATEGORY
+    FUNCTION = "interpolate"
+    RETURN_TYPES = ("IMAGE", "FLOAT", "INT")
+    RETURN_NAMES = ("frames", "fps", "count")
+    OUTPUT_TOOLTIPS = (
+        "All frames, made ones and source frames, in order.",
+        "Frame rate at which the frames play at the original speed, for Create Video. 0 if source fps is not set.",
+        "Number of frames.",
+    )
+    DESCRIPTION = (
+        "More frames from a clip: a higher frame rate, or slow motion. RIFE computes the motion between two frames "
+        "and makes the frames in between, at any moment. Transparency moves along with the picture."
+    )
+    SEARCH_ALIASES: ClassVar[list[str]] = ["rife", "rife vfi", "slow motion", "fps", *_widgets.SEARCH_WORDS]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
+        """Inputs and widgets. Saved workflows hold widget values by position: new ones go to the end."""
+        return {
+            "required": {
+                "frames": ("IMAGE", {"tooltip": "The clip: at least two frames, RGB, RGBA or grey."}),
+                "model": model_widget("rife", _MODEL_TOOLTIP),
+                "multiplier": _widgets.multiplier(),
+            },
+            "optional": {
+                "source_fps": _widgets.source_fps(),
+                "target_fps": _widgets.target_fps(),
+                "scale": (
+                    "FLOAT",
+                    {"default": 1.0, "min": 0.25, "max": 4.0, "step": 0.25, "tooltip": _SCALE_TOOLTIP},
+                ),
+                "ensemble": ("BOOLEAN", {"default": False, "tooltip": _ENSEMBLE_TOOLTIP, "advanced": True}),
+                "dtype": _widgets.dtype(),
+                "batch": _widgets.batch(),
+                "clear_cache_after_n_frames": _widgets.clear_cache(),
+                "end": _widgets.end(),
+                "device": _widgets.device(),
+                "when_done": _widgets.when_done(),
+                "allow_changed_picture": _widgets.allow_changed_picture(),
+                "states": _widgets.states(),
+                "model_override": (
+                    "MIDFRAME_MODEL",
+                    {"tooltip": "A model from Load Model; then model, dtype and device here are not used."},
+                ),
+            },
+            "hidden": {"node_id": "UNIQUE_ID"},
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, model: str | None = None) -> bool | str:  # noqa: N802 - ComfyUI's name
+        """Weights that cannot be had are reported before anything runs. None where they come by a link."""
+        return complaint(model) or True
+
+    def interpolate(  # noqa: PLR0913 - one parameter for each widget
+        self,
+        frames: Tensor,
+        model: str,
+        *,
+        multiplier: Any = 2,
+        source_fps: float = 0.0,
+        target_fps: float = 0.0,
+        scale: float = 1.0,
+        ensemble: bool = False,
+        dtype: str = "auto",
+        batch: int = 0,
+        clear_cache_after_n_frames: int = 0,
+        end: EndLaw = "end_on_last",
+        device: str = "auto",
+        when_done: WhenDone = "keep loaded",
+        allow_changed_picture: bool = False,
+        states: StatesLike | None = None,
+        model_override: Weights | None = None,
+        node_id: str | None = None,
+    ) -> tuple[Tensor, float, int]:
+        """Runs the node; see the tooltips."""
+        timeline, fps = plan(multiplier, (source_fps, target_fps), states=states, end=end)
+        settings = Settings(
+            options=_unlike_default(flow_scale=(float(scale), 1.0), ensemble=(ensemble, False)),
+            batch=batch,
+            clear_every=clear_cache_after_n_frames,
+            allow_changed_picture=allow_changed_picture,
+        )
+        weights = model_override or choose(model, device, dtype)
+        made = Run(weights, timeline, settings, when_done, node_id)(frames)
+        return made, fps, len(made)
+
+
+def plan(
+    multiplier: Any, rates: tuple[float, float], *, states: StatesLike | None, end: EndLaw
+) -> tuple[Timeline, float]:
+    """The timeline of a node's widgets, and the frame rate of its output (0 where it is not known).
+
+    Args:
+        multiplier: a whole number or a list of them, where there is no target rate.
+        rates: of the source and of the target, 0 for none.
+
+    Raises:
+        BadInputError: a multiplier or rate that cannot be used, or a target rate without a source rate.
+    """
+    source, target = map(exact_rate, rates)
+    if target:
+        if not source:
+            raise BadInputError(
+                "A target frame rate needs the frame rate of the source.",
+                f"target fps {float(target):g}, source fps 0",
+                "Set source fps, for example from Get Video Components, or set target fps to 0.",
+            )
+        return by_fps(source, target, states=states, end=end), float(target)
+    each = whole_numbers(multiplier)
+    known = source if isinstance(each, int) else Fraction(0)
+    return by_multiplier(each, states=states, end=end), float(known * each) if known else 0.0
+
+
+def _unlike_default(**options: tuple[Any, Any]) -> Mapping[str, Any]:
+    """The options (value, default) whose value is not the default: a model need not know the others."""
+    return {name: value for name, (value, default) in options.items() if value != default}

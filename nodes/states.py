@@ -1,0 +1,106 @@
+"""Interpolation states: which pairs of frames are interpolated."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..errors import BadInputError
+from ..vfi_utils import States
+from ._widgets import CATEGORY, SEARCH_WORDS, InputTypes
+
+_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_LONGEST_RANGE = 10_000_000
+
+
+@dataclass(frozen=True)
+class NodeStates(States):
+    """States as an ``INTERPOLATION_STATES`` link carries them, to nodes of older packs too."""
+
+    @property
+    def frame_indices(self) -> list[int]:
+        """The listed pairs, ascending."""
+        return sorted(self.indices)
+
+    @property
+    def is_skip_list(self) -> bool:
+        """True: the listed pairs are left alone. False: only they are interpolated."""
+        return self.skip
+
+
+def parse_pairs(listing: str) -> frozenset[int]:
+    """The pairs of a text such as ``"1, 2, 5-9"``; separators are commas, semicolons and white space.
+
+    Pair i is frames i and i + 1, counted from 0. An empty text lists none.
+
+    Raises:
+        BadInputError: a piece that is neither a number nor a range, or a range that runs backwards.
+    """
+    pairs: set[int] = set()
+    for piece in re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", listing.strip())):
+        if not piece:
+            continue
+        found = _RANGE.fullmatch(piece)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not 0 <= last - first <= _LONGEST_RANGE:
+            raise BadInputError(
+                "The list of pairs cannot be read.",
+                f"{piece!r}",
+                "Write numbers and ranges from low to high, such as 1, 2, 5-9. The first pair is 0.",
+            )
+        pairs.update(range(first, last + 1))
+    return frozenset(pairs)
+
+
+class MidframeStates:
+    """Lists the pairs of frames that are interpolated, or that are left alone."""
+
+    CATEGORY = CATEGORY
+    FUNCTION = "states"
+    RETURN_TYPES = ("INTERPOLATION_STATES",)
+    RETURN_NAMES = ("states",)
+    OUTPUT_TOOLTIPS = ("For the states input of an interpolation node, of this pack or of an older one.",)
+    DESCRIPTION = "Chooses the pairs of frames between which no frames are made, such as cuts."
+    SEARCH_ALIASES: ClassVar[list[str]] = ["make interpolation state list", "skip frames", "scene cut", *SEARCH_WORDS]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
+        """The widgets."""
+        return {
+            "required": {
+                "frame_indices": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "multiline": True,
+                        "placeholder": "1, 2, 5-9",
+                        "tooltip": "Pairs of frames, counted from 0: pair 3 is frames 3 and 4. Numbers and ranges, "
+                        "such as 1, 2, 5-9. Empty: none is listed.",
+                    },
+                ),
+                "is_skip_list": (
+                    "BOOLEAN",
+                    {
+                        "default": True,
+                        "label_on": "leave these alone",
+                        "label_off": "only these",
+                        "tooltip": "On: nothing is made in the listed pairs; their own frames stay. "
+                        "Off: frames are made in the listed pairs only.",
+                    },
+                ),
+            }
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, frame_indices: str | None = None) -> bool | str:  # noqa: N802 - ComfyUI's name
+        """Reads the text before anything runs; None where it comes by a link."""
+        try:
+            parse_pairs(frame_indices or "")
+        except BadInputError as error:
+            return str(error)
+        return True
+
+    def states(self, frame_indices: str, is_skip_list: bool) -> tuple[Any]:
+        """The states."""
+        return (NodeStates(parse_pairs(frame_indices), skip=is_skip_list),)

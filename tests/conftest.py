@@ -1,0 +1,77 @@
+"""Loads the pack as ``midframe``, whatever its folder is called, and seeds every test."""
+
+import importlib.util
+import os
+import random
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stop a shared machine
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load_pack(root=ROOT, name="midframe"):
+    """Imports the pack the way ComfyUI does: from its file, under a name that its folder does not have."""
+    spec = importlib.util.spec_from_file_location(name, root / "__init__.py", submodule_search_locations=[str(root)])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+load_pack()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="device of the tests that run a network")
+    parser.addoption("--dtype", default="float32", help="dtype of their convolutions")
+
+
+@pytest.fixture(scope="session")
+def device(request):
+    return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture(scope="session")
+def dtype(request):
+    return getattr(torch, request.config.getoption("--dtype"))
+
+
+@pytest.fixture(scope="session")
+def root():
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of clips, goldens and tools that may lie beside a checkout."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("there is no folder shared/ beside this checkout")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 -- the global one is what a library under test may use
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def command():
+    """argv of ``midframe`` in a process of its own, without an installation."""
+    load = (
+        "import importlib.util, sys; root = sys.argv.pop(1)\n"
+        "spec = importlib.util.spec_from_file_location('midframe', root + '/__init__.py',"
+        " submodule_search_locations=[root])\n"
+        "sys.modules['midframe'] = module = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(module)\n"
+        "from midframe.cli import main; sys.exit(main())"
+    )
+    return [sys.executable, "-c", load, str(ROOT)]

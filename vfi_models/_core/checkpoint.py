@@ -1,0 +1,240 @@
+"""Reading a checkpoint: any accepted file as plain tensors, without running anything that is in it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ...errors import BadInputError, CorruptWeightsError, MidframeError, UnsupportedWeightsError, WeightsNotFoundError
+from .pickles import FormatError
+from .torchfile import StoredTensor, TorchFile, open_legacy, open_zip, read_tensors
+
+__all__ = ["Hashes", "read_checkpoint", "sha256_file"]
+
+_BLOCK = 2**20
+_HEAD = 512
+
+# Under which key training code keeps the state dict in what it saves, the likeliest first.
+_WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "params_ema",
+    "params",
+    "model",
+    "net",
+    "network",
+    "generator",
+    "flownet",
+    "module",
+    "weights",
+)
+_DEEPEST = 3
+
+_AGAIN = "Delete the file and get it again."
+_PAGE = "Open the address in a browser, save the file itself and put it in place of this one."
+
+_PICKLE_STARTS = (b"\x80", b"(", b"c", b"]", b"}")
+_SAFETENSORS_NAMES = (".safetensors", ".sft")
+_OTHER_FILES = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file it points to", "Run `git lfs pull`, or download the file itself."),
+    (b"\x1f\x8b", "a gzip archive", "Unpack it and choose the weights inside."),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "Unpack it and choose the weights inside."),
+    (b"Rar!", "a RAR archive", "Unpack it and choose the weights inside."),
+    (b"GGUF", "a GGUF model", "Choose the weights as .safetensors or .pth."),
+    (b"\x89PNG", "a PNG picture", _AGAIN),
+    (b"\xff\xd8\xff", "a JPEG picture", _AGAIN),
+    (b"7767517", "an ncnn model", "Choose the weights as .safetensors or .pth."),
+    (b"\x08", "an ONNX model, by its first byte", "Choose the weights as .safetensors or .pth."),
+)  # fmt: skip
+
+
+def sha256_file(path: Path, check_cancelled: Callable[[], None] | None = None) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits in lower case.
+
+    Args:
+        path: the file.
+        check_cancelled: called between blocks; raises to end the reading.
+
+    Raises:
+        OSError: a file that cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            if check_cancelled is not None:
+                check_cancelled()
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class Hashes:
+    """Hashes of files, each computed once while its file stays the same (path, size, time of change)."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int, int], str] = {}
+
+    def of(self, path: Path) -> str:
+        """See :func:`sha256_file`."""
+        status = path.stat()
+        identity = (str(path.resolve()), status.st_size, status.st_mtime_ns)
+        if identity not in self._known:
+            self._known[identity] = sha256_file(path)
+        return self._known[identity]
+
+
+def read_checkpoint(path: Path, *, sha256: str | None = None, hashes: Hashes | None = None) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name.
+
+    Accepts safetensors, the zip of ``torch.save`` and what ``torch.save`` wrote before it, told apart by
+    their content. A state dict one to three dicts deep in what was saved (``{"state_dict": ...}``) is taken
+    out. What stands beside tensors (step counters, None, names that are no text) is left out.
+
+    Args:
+        path: the file.
+        sha256: what the whole file must hash to, where that is known.
+        hashes: where hashes of files are kept, so that a file is not hashed at every load.
+
+    Returns:
+        CPU tensors in the dtypes of the file, contiguous, in memory of their own; the file is closed.
+
+    Raises:
+        WeightsNotFoundError: there is no such file.
+        CorruptWeightsError: a file that is damaged, that is something else, that wants code to be run, or
+            whose hash is another; also one with values that are not numbers.
+        UnsupportedWeightsError: a file that is whole, but holds no state dict.
+        BadInputError: a file that may not be read.
+    """
+    try:
+        size = path.stat().st_size
+        if path.is_dir():
+            raise FormatError("a folder", "Choose a file in it.")
+        if sha256 is not None:
+            _compare((hashes or Hashes()).of(path), sha256)
+        tensors = _read(path, size)
+        _refuse_not_numbers(tensors)
+    except FormatError as error:
+        raise _refusal(path, error) from error
+    except FileNotFoundError as error:
+        raise WeightsNotFoundError(
+            "There is no such weights file.", str(path), "Check the name, or choose a model that is installed."
+        ) from error
+    except OSError as error:
+        raise BadInputError(
+            "A weights file cannot be read.", f"{path}: {error}", "Check the permissions and the disk."
+        ) from error
+    return tensors
+
+
+def _compare(found: str, expected: str) -> None:
+    if found != expected.lower():
+        raise FormatError(f"another file than expected: sha256 {found}, expected {expected.lower()}")
+
+
+def _refusal(path: Path, error: FormatError) -> MidframeError:
+    size = path.stat().st_size if path.is_file() else 0
+    kind = UnsupportedWeightsError if error.unsupported else CorruptWeightsError
+    found = f"{path} ({size:,} bytes): {error.found}"
+    return kind(f"{path.name} cannot be used as weights.", found, error.advice or _AGAIN)
+
+
+def _read(path: Path, size: int) -> dict[str, Tensor]:
+    if size == 0:
+        raise FormatError("an empty file")
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD)
+        stream.seek(0)
+        if head.startswith(b"PK\x03\x04"):
+            with open_zip(stream, size) as archive:
+                return _state_dict(archive, size)
+        if _looks_like_safetensors(head):
+            return _read_safetensors(path)
+        _refuse_other_files(head)
+        if head.startswith(_PICKLE_STARTS):
+            return _state_dict(open_legacy(stream, size), size)
+    if path.suffix.lower() in _SAFETENSORS_NAMES:
+        raise FormatError("a damaged or truncated safetensors file")
+    raise FormatError(f"no known kind of file; it starts with {head[:16]!r}")
+
+
+def _looks_like_safetensors(head: bytes) -> bool:
+    """Eight bytes of header length, then the header, which is JSON."""
+    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32  # noqa: PLR2004
+
+
+def _refuse_other_files(head: bytes) -> None:
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.startswith(b"<"):
+        start = text[:40].decode("utf-8", "replace").splitlines()[0]
+        raise FormatError(f"a web page saved under this name; it starts with {start!r}", _PAGE)
+    if text.startswith((b'{"', b"{\n", b"[{")):
+        raise FormatError("a text in JSON, perhaps the error message of a server", _PAGE)
+    if head[257:262] == b"ustar":
+        raise FormatError("a tar archive", "Unpack it and choose the weights inside.")
+    for start, what, advice in _OTHER_FILES:
+        if head.startswith(start):
+            raise FormatError(what, advice)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            # What the file hands out are views of the mapped file: they would keep it open and change with it.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no dict
+    except SafetensorError as error:
+        raise FormatError(f"a damaged or truncated safetensors file ({error})") from error
+    if not tensors:
+        raise FormatError("a safetensors file without tensors", unsupported=True)
+    return tensors
+
+
+def _state_dict(file: TorchFile, size: int) -> dict[str, Tensor]:
+    wanted = _unwrap(file.tree)
+    # Tensors may share a record or repeat its numbers; more than this is there to fill the memory.
+    total = sum(stored.bytes for stored in wanted.values())
+    if total > 4 * size + _BLOCK:
+        raise FormatError(f"tensors that would take {total:,} bytes")
+    return read_tensors(file, wanted)
+
+
+def _unwrap(tree: Any) -> dict[str, StoredTensor]:
+    """The state dict in what was saved.
+
+    Raises:
+        FormatError: none, or several and no telling which.
+    """
+    for _ in range(_DEEPEST):
+        if type(tree) is not dict:
+            break
+        inner = {name: value for name, value in tree.items() if type(value) is dict}
+        named = next((inner[name] for name in _WRAPPERS if name in inner), None)
+        tensors = _tensors(tree)
+        if tensors and (named is None or not _tensors(named)):
+            return tensors
+        if named is None and len(inner) == 1:
+            (named,) = inner.values()
+        if named is None:
+            names = ", ".join(map(repr, list(tree)[:8])) or "nothing"
+            raise FormatError(f"a checkpoint without a state dict; it holds {names}", unsupported=True)
+        tree = named
+    raise FormatError("a checkpoint without a state dict", "Choose the weights of a network.", unsupported=True)
+
+
+def _tensors(tree: Mapping[Any, Any]) -> dict[str, StoredTensor]:
+    return {name: value for name, value in tree.items() if type(name) is str and type(value) is StoredTensor}
+
+
+def _refuse_not_numbers(tensors: Mapping[str, Tensor]) -> None:
+    """Flipped bits make infinities and NaN more often than anything else; no network is stored with them."""
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            continue
+        values = tensor if tensor.element_size() > 1 else tensor.float()
+        bad = tensor.numel() - int(torch.isfinite(values).sum())
+        if bad:
+            raise FormatError(f"damaged weights: {bad:,} of {tensor.numel():,} values of {name} are not numbers")

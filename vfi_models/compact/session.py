@@ -1,0 +1,139 @@
+"""Running the network on frames of one size: scaling, padding, the blend at full size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .._core.padding import pad_to, round_up
+from .net import STRIDE, CompactNet, Motion, blend
+
+_BASE_LEVELS = 4
+_BASE_SIDE = 320
+
+
+@dataclass(frozen=True)
+class CompactOptions:
+    """What :meth:`Compact.open` takes."""
+
+    flow_scale: float = 1.0
+    """0.25 to 4. Below 1 motion is found on a smaller picture: less memory and time, larger reach, less
+    detail. The picture itself is always warped at full size."""
+    ensemble: bool = False
+    """Average with the pair seen the other way round: twice the time."""
+
+
+@dataclass(frozen=True)
+class CompactFeatures:
+    """N source frames as the network wants them."""
+
+    frames: Tensor
+    """(N, C, H, W) float32 as given."""
+    pictures: tuple[Tensor, ...]
+    """(N, 3, h, w) float32 at every level, fine to coarse, scaled and padded, 0..1."""
+    encoded: tuple[Tensor, ...]
+    """(N, 32, h/4, w/4) at every level, in the network's dtype."""
+
+    def shared_by(self, count: int) -> CompactFeatures:
+        """The features of one frame seen by ``count`` timesteps, without a copy."""
+        if self.frames.shape[0] == count:
+            return self
+
+        def expand(x: Tensor) -> Tensor:
+            return x.expand(count, -1, -1, -1)
+
+        return CompactFeatures(
+            expand(self.frames), tuple(map(expand, self.pictures)), tuple(map(expand, self.encoded))
+        )
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The sizes that a frame goes through, each (height, width)."""
+
+    size: tuple[int, int]
+    scaled: tuple[int, int]
+    padded: tuple[int, int]
+    levels: int
+
+    @classmethod
+    def of(cls, height: int, width: int, flow_scale: float) -> Geometry:
+        """Four levels up to 640 pixels along the longer side, one more for each doubling."""
+        scaled = max(1, round(height * flow_scale)), max(1, round(width * flow_scale))
+        levels = _BASE_LEVELS + max(0, (max(scaled) // _BASE_SIDE).bit_length() - 1)
+        multiple = STRIDE * 2 ** (levels - 1)
+        padded = round_up(scaled[0], multiple), round_up(scaled[1], multiple)
+        return cls((height, width), scaled, padded, levels)
+
+
+class CompactSession:
+    """See :class:`~.._core.seam.Session`."""
+
+    def __init__(self, net: CompactNet, geometry: Geometry, options: CompactOptions) -> None:
+        self._net = net
+        self._geometry = geometry
+        self._options = options
+
+    def encode(self, frames: Tensor) -> CompactFeatures:
+        """See the seam. Motion is looked for in the values clamped to 0..1."""
+        picture = _resized(frames[:, :3].clamp(0.0, 1.0), self._geometry.scaled)
+        padded = pad_to(picture, *self._geometry.padded, "reflect")
+        return CompactFeatures(frames, *self._net.encode(padded, self._geometry.levels))
+
+    def between(self, left: CompactFeatures, right: CompactFeatures, timestep: Tensor) -> Tensor:
+        """See the seam. Channels past RGB are warped and blended like the picture."""
+        count = max(timestep.shape[0], left.frames.shape[0], right.frames.shape[0])
+        left, right = left.shared_by(count), right.shared_by(count)
+        times = timestep.float().expand(count).view(-1, 1, 1, 1)
+        made = self._made(left, right, times)
+        if self._options.ensemble:
+            made = (made + self._made(right, left, 1.0 - times)) / 2
+        return made
+
+    def close(self) -> None:
+        """See the seam; this session holds nothing."""
+
+    def _made(self, left: CompactFeatures, right: CompactFeatures, times: Tensor) -> Tensor:
+        at_quarter = self._net.match(left.encoded, right.encoded, times)[-1]
+        motion, residual = self._net.finish(at_quarter, left.pictures, right.pictures, times)
+        motion, residual = self._at_full_size(motion, residual)
+        made = blend(motion, left.frames, right.frames)
+        made[:, :3] += residual
+        return made
+
+    def _at_full_size(self, motion: Motion, residual: Tensor) -> tuple[Motion, Tensor]:
+        size, scaled = self._geometry.size, self._geometry.scaled
+        flow, mask, residual = (x[..., : scaled[0], : scaled[1]] for x in (motion.flow, motion.mask, residual))
+        if scaled != size:
+            x, y = size[1] / scaled[1], size[0] / scaled[0]
+            flow = _resized(flow, size) * flow.new_tensor((x, y, x, y)).view(1, 4, 1, 1)
+            mask, residual = _resized(mask, size), _resized(residual, size)
+        return Motion(flow, mask, motion.hidden), residual
+
+
+def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Averaged where it shrinks, bilinear where it grows; the same tensor at the same size."""
+    if tuple(x.shape[-2:]) == size:
+        return x
+    if size[0] < x.shape[-2]:
+        return F.interpolate(x, size, mode="area")
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+def option_problem(options: CompactOptions) -> tuple[str, str] | None:
+    """What was found and what to do about a value that cannot be taken, or None."""
+    if not isinstance(options.flow_scale, int | float) or not 0.25 <= options.flow_scale <= 4:  # noqa: PLR2004
+        return f"flow_scale {options.flow_scale!r}", "Use a number from 0.25 to 4."
+    if not isinstance(options.ensemble, bool):
+        return f"ensemble {options.ensemble!r}", "Use true or false."
+    return None
+
+
+def activation_bytes(geometry: Geometry, dtype: torch.dtype, *, channels: int = 4) -> int:
+    """Bytes that one timestep takes at its peak, fitted to measured peaks and rounded up."""
+    fine = geometry.padded[0] * geometry.padded[1]
+    whole = geometry.size[0] * geometry.size[1]
+    return fine * (180 + 12 * dtype.itemsize) + whole * 4 * (3 * channels + 6)
