@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .errors import BadInputError, MidframeError
+from .errors import BadInputError, MidframeError, UnsupportedWeightsError
 from .memory.cache import MODELS, file_identity
 from .memory.sinks import TensorSink
 from .vfi_models import build, detect
-
+from .vfi_models._core.checkpoint import Hashes, read_checkpoint
 from .vfi_models._core.seam import Interpolator
-
+from .vfi_models._core.store import CKPTS, check, fetch, find
 from .vfi_utils import Host, Settings, Timeline, by_multiplier, run_timeline
 
 __all__ = ["detect", "interpolate", "load_model", "parameter_bytes"]
@@ -52,14 +52,17 @@ def load_model(
     """
     place = torch.device(device) if device is not None else default_device()
     chosen = dtype or default_dtype(place)
-    path = locate(name_or_path, folders)
+    searched = list(folders)
+    path = find(name_or_path, searched) or fetch(str(name_or_path), searched[0] if searched else CKPTS)
     key = (file_identity(path), place, chosen)
 
     def load() -> Interpolator:
         model = open_weights(path)
         if chosen not in model.spec.dtypes:
             raise BadInputError(
-                f"{path.name} cannot run in {chosen}.", f"it runs in {model.spec.dtypes}", "Choose one of these."
+                f"{path.name} cannot run in {chosen}.",
+                f"it runs in {model.spec.dtypes}",
+                "Choose one of these.",
             )
         model.module.to(device=place, dtype=chosen)
         return model
@@ -74,7 +77,12 @@ def open_weights(path: Path) -> Interpolator:
     Raises:
         CorruptWeightsError, UnsupportedWeightsError: see :func:`load_model`; the file is named.
     """
-    return build(detect(read_checkpoint(path)))
+    check(path, Hashes())
+    try:
+        return build(detect(read_checkpoint(path)))
+    except UnsupportedWeightsError as error:
+        error.found = f"{path}: {error.found}"
+        raise
 
 
 def default_device() -> torch.device:

@@ -62,9 +62,15 @@ class Outcome:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``midframe parity``."""
     parser.add_argument(
-        "paths", nargs="*", type=Path, metavar="PATH", help="golden folders or files (default: those of the pack)"
+        "paths",
+        nargs="*",
+        type=Path,
+        metavar="PATH",
+        help="golden folders or files (default: those of the pack)",
     )
-    parser.add_argument("--device", type=torch.device, default=None, help="cpu, cuda, mps ... (default: the best)")
+    parser.add_argument(
+        "--device", type=torch.device, default=None, help="cpu, cuda, mps ... (default: the best)"
+    )
     parser.add_argument(
         "--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the convolutions"
     )
@@ -113,7 +119,9 @@ def _run_file(file: Path, device: torch.device, dtype: torch.dtype) -> Iterator[
         archive = np.load(file)
         meta = json.loads(str(archive["meta"])) if "meta" in archive else {}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise BadInputError("This golden file cannot be read.", f"{file}: {error}", "Copy it again.") from error
+        raise BadInputError(
+            "This golden file cannot be read.", f"{file}: {error}", "Copy it again."
+        ) from error
     if not {"state_dict", "cases", "name"} <= meta.keys():
         yield Outcome(label, skipped=f"the pack does not have the network of {file.parent.name}")
         return
@@ -134,7 +142,9 @@ def _run_file(file: Path, device: torch.device, dtype: torch.dtype) -> Iterator[
         yield Outcome(name, _error(archive, case, models[gain], device, dtype), _BOUNDS[dtype])
 
 
-def _golden_model(meta: dict[str, Any], gain: float, device: torch.device, dtype: torch.dtype) -> Interpolator:
+def _golden_model(
+    meta: dict[str, Any], gain: float, device: torch.device, dtype: torch.dtype
+) -> Interpolator:
     shapes = {name: tuple(shape) for name, shape in meta["state_dict"]}
     detection = detect(synthetic_state_dict(shapes, meta["seed"], gain))
     if detection.family != meta["name"]:
@@ -159,7 +169,8 @@ def _error(
         "refine": case.get("fastmode") is False,
         "restart": bool(case.get("restarted")),
     }
-    session = model.open(*left.shape[-2:], options)
+    height, width = left.shape[-2:]
+    session = model.open(height, width, options)
     timestep = torch.tensor(case["timestep"], dtype=torch.float32, device=device)
     made: Tensor = session.between(session.encode(left), session.encode(right), timestep)
     session.close()

@@ -80,7 +80,9 @@ class Timeline:
 
     def __post_init__(self) -> None:
         if self.end not in get_args(EndLaw):
-            raise BadInputError("There is no such end law.", repr(self.end), f"Use one of {get_args(EndLaw)}.")
+            raise BadInputError(
+                "There is no such end law.", repr(self.end), f"Use one of {get_args(EndLaw)}."
+            )
 
     def shown(self, index: int, *, last: bool) -> tuple[Fraction, ...]:
         """The times of source frame ``index``; after the last frame there is nothing to move towards."""
@@ -148,7 +150,9 @@ def by_fps(
     """
     if source_fps <= 0 or target_fps <= 0:
         raise BadInputError(
-            "Frame rates must be positive.", f"{source_fps} to {target_fps}", "Give rates such as 24000/1001 or 60."
+            "Frame rates must be positive.",
+            f"{source_fps} to {target_fps}",
+            "Give rates such as 24000/1001 or 60.",
         )
     step = Fraction(source_fps) / Fraction(target_fps)
 
@@ -312,7 +316,9 @@ class _PairMaker:
         self._session: Session[Any] | None = None
         self._known: tuple[_Encoded, ...] = ()
         self._budget = Budget(device, free, settings.batch)
-        self._clearing = Clearing(settings.clear_every, lambda: self._budget.bytes_each, free, host.clear_cache)
+        self._clearing = Clearing(
+            settings.clear_every, lambda: self._budget.bytes_each, free, host.clear_cache
+        )
         self._ladder = Ladder(self._budget.shrink, self._clear, self._lighten)
 
     def pass_on(self, frame: Tensor) -> None:

@@ -78,7 +78,9 @@ class Work:
         owner = next((a for a in architectures() if a.name == name and family in a.families), None)
         if owner is None:
             known = [f"{a.name}-{f}" for a in architectures() for f in a.families]
-            raise BadInputError("There is no such model to measure.", self.model, f"Use default or {', '.join(known)}.")
+            raise BadInputError(
+                "There is no such model to measure.", self.model, f"Use default or {', '.join(known)}."
+            )
         return synthetic_state_dict(owner.shapes(family), 0, 1.0)
 
 
@@ -92,9 +94,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
     parser.add_argument("--device", default=None, help="cpu, cuda ... (default: the best)")
     parser.add_argument(
-        "--against", action="append", default=[], metavar="NAME=PATH", help="a peer's checkout, e.g. comfyui=PATH"
+        "--against",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="a peer's checkout, e.g. comfyui=PATH",
     )
-    parser.add_argument("--json", type=Path, default=None, metavar="OUT", help="write rows here, and OUT.md beside")
+    parser.add_argument(
+        "--json", type=Path, default=None, metavar="OUT", help="write rows here, and OUT.md beside"
+    )
     parser.add_argument("--peak-of", default=None, help=argparse.SUPPRESS)
 
 
@@ -219,10 +227,13 @@ def peak_memory(work: Work, who: str, against: Iterable[str]) -> float:
             options = {k: v for a in against for k, v in peer(a)[1].padding(*work.size).items()}
             contender = _ours(work.model_to_run(), options)
         else:
-            contender = peer(next(iter(against)))[1].open(work.weights(), Path(scratch), torch.device(work.device))
+            contender = peer(next(iter(against)))[1].open(
+                work.weights(), Path(scratch), torch.device(work.device)
+            )
         before = psutil.Process().memory_info().rss
         contender(clip, work.multiplier)
-    return round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 2**20, 1)
+    peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return round((peak - before) / 2**20, 1)
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -244,19 +255,22 @@ def as_table(report: dict[str, Any]) -> str:
     lines = [
         about,
         "",
-        "| model | size | x | dtype | against | ours, s a made frame | theirs | speed-up | ours, peak MiB | theirs "
-        "| max error | PSNR, dB |",
+        "| model | size | x | dtype | against | ours, s a made frame | theirs | speed-up | ours, peak MiB "
+        "| theirs | max error | PSNR, dB |",
         "|" + "---|" * 12,
     ]
     for row in report["rows"]:
         theirs = (
-            f"{row['their_seconds_per_made_frame']:.3f} | {row['speedup']:.2f}" if "speedup" in row else "- | -"
+            f"{row['their_seconds_per_made_frame']:.3f} | {row['speedup']:.2f}"
+            if "speedup" in row
+            else "- | -"
         )
+        ours = f"{row['seconds_per_made_frame']:.3f}"
         peak = f"{row['peak_mib']:.0f} | {row.get('their_peak_mib', float('nan')):.0f}"
         same = f"{row['max_error']:.1e} | {row['psnr']:.0f}" if "psnr" in row else "- | -"
         verdict = "" if row["pictures_agree"] else " (pictures differ: no comparison)"
         lines.append(
-            f"| {row['model']} | {row['size']} | {row['multiplier']} | {row['dtype']} | {row['against']}{verdict} "
-            f"| {row['seconds_per_made_frame']:.3f} | {theirs} | {peak} | {same} |"
+            f"| {row['model']} | {row['size']} | {row['multiplier']} | {row['dtype']} "
+            f"| {row['against']}{verdict} | {ours} | {theirs} | {peak} | {same} |"
         )
     return "\n".join(lines)

@@ -23,7 +23,7 @@ class Peer(Protocol):
     """Something to compare with."""
 
     def open(self, weights: Mapping[str, Tensor], folder: Path, device: torch.device) -> Interpolate:
-        """Loads ``weights`` (names of the published checkpoint) in float32; ``folder`` is for scratch files."""
+        """Loads ``weights`` (named as published) in float32; ``folder`` is for scratch files."""
         ...
 
     def padding(self, height: int, width: int) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class ComfyUI:
         paths.add_model_folder_path("frame_interpolation", str(folder))
         patcher = nodes.FrameInterpolationModelLoader.execute("midframe_bench.safetensors").args[0]
         # Its own progress bar would be timed along.
-        nodes.tqdm = _NoBar
+        setattr(nodes, "tqdm", _NoBar)  # noqa: B010 - a module of no known type
         logging.getLogger("comfy").setLevel(logging.WARNING)
 
         def run(frames: Tensor, multiplier: int) -> Tensor:

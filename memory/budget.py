@@ -99,7 +99,9 @@ class Clearing:
         clear: gives cached memory back.
     """
 
-    def __init__(self, every: int, need: Callable[[], int], free: Callable[[], int], clear: Callable[[], None]) -> None:
+    def __init__(
+        self, every: int, need: Callable[[], int], free: Callable[[], int], clear: Callable[[], None]
+    ) -> None:
         self._every = every
         self._need = need
         self._free = free

@@ -17,7 +17,8 @@ class Host(Protocol):
     def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
         """``done`` of ``total`` output frames are finished (None: not known yet).
 
-        ``preview()`` is the newest, (H, W, C) on the host, valid only until ``progress`` returns."""
+        ``preview()`` is the newest, (H, W, C) on the host, valid only until ``progress`` returns.
+        """
         ...
 
     def check_cancelled(self) -> None:

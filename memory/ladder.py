@@ -64,8 +64,8 @@ class Ladder:
                 raise OutOfMemoryError(
                     "Memory ran out, and nothing is left to try that keeps the picture.",
                     f"{reason}; tried: {', '.join(self.tried) or 'nothing applied'}",
-                    "Close other programs or models, use smaller frames or a lower flow scale, run on the CPU, "
-                    "or allow a changed picture.",
+                    "Close other programs or models, use smaller frames or a lower flow scale, "
+                    "run on the CPU, or allow a changed picture.",
                     tried=self.tried,
                 )
             self.tried.append(step)

@@ -33,7 +33,9 @@ class TensorSink:
         dtype: of the result; float32 is what ComfyUI's IMAGE is.
     """
 
-    def __init__(self, count: int, frame_shape: tuple[int, int, int], dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, count: int, frame_shape: tuple[int, int, int], dtype: torch.dtype = torch.float32
+    ) -> None:
         self.frames = torch.empty((count, *frame_shape), dtype=dtype)
 
     def put(self, index: int, frames: Tensor) -> None:

@@ -31,16 +31,24 @@ def as_network_input(frame: Tensor) -> Tensor:
     return torch.nan_to_num(planes, nan=0.0, posinf=1.0, neginf=0.0).contiguous()
 
 
+def _copy_stream(device: torch.device) -> torch.cuda.Stream | None:
+    return torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event()  # type: ignore[no-untyped-call]
+
+
 class Uploader:
     """Source frames to the device."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._ring: deque[tuple[Tensor, torch.cuda.Event]] = deque(maxlen=_RING)
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = _copy_stream(device)
 
     def __call__(self, frame: Tensor) -> Tensor:
-        """(H, W, C) on the host to (1, C, H, W) float32 on the device. The frame is free for reuse at once."""
+        """(H, W, C) on the host to (1, C, H, W) float32 on the device. The frame may be reused."""
         if self._stream is None or frame.device.type != "cpu":
             return as_network_input(frame.to(self._device))
         staged = self._free_buffer(frame)
@@ -48,7 +56,7 @@ class Uploader:
         computing = torch.cuda.current_stream(self._device)
         with torch.cuda.stream(self._stream):
             arrived = staged.to(self._device, non_blocking=True)
-            done = torch.cuda.Event()
+            done = _event()
             done.record(self._stream)
         self._ring.append((staged, done))
         computing.wait_event(done)
@@ -66,7 +74,7 @@ class Uploader:
 
 
 class _Landing(NamedTuple):
-    index: int
+    first: int
     frames: Tensor
     done: torch.cuda.Event | None
     """When the frames have arrived; None for frames that never left the host."""
@@ -83,7 +91,7 @@ class Downloader:
 
     def __init__(self, device: torch.device, deliver: Deliver) -> None:
         self._deliver = deliver
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = _copy_stream(device)
         self._flying: deque[_Landing] = deque()
         self._idle: list[Tensor] = []
 
@@ -109,16 +117,16 @@ class Downloader:
         stream.wait_stream(torch.cuda.current_stream(frames.device))
         with torch.cuda.stream(stream):
             landing.copy_(frames, non_blocking=True)
-            done = torch.cuda.Event()
+            done = _event()
             done.record(stream)
         frames.record_stream(stream)
         return _Landing(index, landing, done)
 
     def _land(self) -> None:
-        index, frames, done = self._flying[0]
+        first, frames, done = self._flying[0]
         if done is not None:
             done.synchronize()
-        self._deliver(index, frames)
+        self._deliver(first, frames)
         # Only now: what could not be delivered is still here to be delivered again.
         self._flying.popleft()
         if done is not None:

@@ -19,15 +19,11 @@ from torch import Tensor, nn
 
 from ..memory.budget import empty_cache, free_bytes
 from ..memory.staging import as_unit_float
+from ..vfi_models._core.store import search_folders
 
 _LOG = logging.getLogger(__name__)
 
 _MODEL_FOLDER = "frame_interpolation"
-_OLDER_PACKS = {"comfyui-frame-interpolation": "ckpts", "comfyui-rife-film-only": "ckpts"}
-"""Folders of older packs under ``custom_nodes``, lower case, and where they keep their weights."""
-_OLDER_MODEL_FOLDERS = ("interpolation", "rife")
-"""Folders that other packs made under ComfyUI's ``models``."""
-
 _PREVIEW_SIDE = 512
 _PREVIEW_SECONDS = 0.4
 _TEXT_SECONDS = 1.0
@@ -65,17 +61,15 @@ def register_model_folder() -> None:
 
 
 def model_folders() -> tuple[Path, ...]:
-    """Where weights are looked for besides the pack's own ``ckpts``: ComfyUI's folder for them with every
-    extra path, then the folders that older packs keep theirs in. Empty outside ComfyUI."""
+    """Where weights are looked for besides the pack's own ``ckpts``, the first first: ComfyUI's folder for
+    them with every extra path, then the folders that older packs keep theirs in. Empty outside ComfyUI.
+    """
     if not inside_comfyui():
         return ()
     paths = _folder_paths()
-    own = [Path(p) for p in paths.get_folder_paths(_MODEL_FOLDER)]
-    older = [Path(paths.models_dir) / name for name in _OLDER_MODEL_FOLDERS]
-    for root in map(Path, paths.get_folder_paths("custom_nodes")):
-        packs = sorted(root.iterdir()) if root.is_dir() else []
-        older += [pack / _OLDER_PACKS[pack.name.lower()] for pack in packs if pack.name.lower() in _OLDER_PACKS]
-    return (*own, *(folder for folder in older if folder.is_dir()))
+    own = map(Path, paths.get_folder_paths(_MODEL_FOLDER))
+    older = search_folders([Path(paths.models_dir)], map(Path, paths.get_folder_paths("custom_nodes")))
+    return tuple(dict.fromkeys([*own, *older]))
 
 
 def download_folder() -> Path | None:
@@ -179,7 +173,8 @@ def _detached(patcher: Any, everything: bool) -> None:
 
 def bring(patcher: Any, activation_bytes: int) -> None:
     """Brings a model to its device and makes room for ``activation_bytes`` besides, in one call: asked for
-    one by one, ComfyUI makes the room by pushing the model out again."""
+    one by one, ComfyUI makes the room by pushing the model out again.
+    """
     if patcher is not None:
         _management().load_models_gpu([patcher], memory_required=activation_bytes, force_full_load=True)
 
@@ -195,6 +190,12 @@ def offload(patcher: Any, shell: nn.Module) -> None:
 
 
 # --- a run
+
+
+def check_cancelled() -> None:
+    """Raises ComfyUI's InterruptProcessingException where the user cancelled."""
+    if inside_comfyui():
+        _management().throw_exception_if_processing_interrupted()
 
 
 class Bar(Protocol):
@@ -240,9 +241,8 @@ class NodeHost:
             _LOG.info(line)
 
     def check_cancelled(self) -> None:
-        """See :class:`~..memory.host.Host`. Raises ComfyUI's InterruptProcessingException."""
-        if inside_comfyui():
-            _management().throw_exception_if_processing_interrupted()
+        """See :class:`~..memory.host.Host`."""
+        check_cancelled()
 
     def clear_cache(self) -> None:
         """See :class:`~..memory.host.Host`."""
@@ -251,6 +251,36 @@ class NodeHost:
     def free_bytes(self, device: torch.device) -> int:
         """See :class:`~..memory.host.Host`."""
         return free_memory(device)
+
+
+class DownloadHost:
+    """Tells ComfyUI how far a download is, and asks it whether to go on.
+
+    Args:
+        name: of what is downloaded.
+        node_id: of the node that runs, for the text under it.
+    """
+
+    def __init__(self, name: str, node_id: str | None = None) -> None:
+        self._name = name
+        self._node_id = node_id
+        self._bar = sys.modules["comfy.utils"].ProgressBar(1) if inside_comfyui() else None
+        self._told = float("-inf")
+        _LOG.info("downloading %s", name)
+
+    def progress(self, done: int, total: int | None) -> None:
+        """``done`` of ``total`` bytes have come; None: the server does not say."""
+        if self._bar is not None:
+            self._bar.update_absolute(done, total or done + 1)
+        now = time.perf_counter()
+        if now - self._told >= _TEXT_SECONDS or done == total:
+            self._told = now
+            of = f" of {total / 2**20:.1f}" if total else ""
+            _show_text(f"downloading {self._name}: {done / 2**20:.1f}{of} MiB", self._node_id)
+
+    def check_cancelled(self) -> None:
+        """Raises ComfyUI's InterruptProcessingException."""
+        check_cancelled()
 
 
 def watch(total: int, node_id: str | None = None) -> NodeHost:
@@ -269,14 +299,14 @@ def _progress_line(done: int, total: int | None, seconds: float) -> str:
 
 def _show_text(text: str, node_id: str | None) -> None:
     """Text under the node, where this ComfyUI can show it."""
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    server: Any = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     if node_id is not None and hasattr(server, "send_progress_text"):
         server.send_progress_text(text, node_id)
 
 
 def _thumbnail(frame: Tensor) -> Any:
-    """A small RGB picture (PIL) of a frame (H, W, C). Pixels are picked, not averaged: it is only a preview."""
-    from PIL import Image
+    """A small RGB picture (PIL) of a frame (H, W, C); pixels are picked, not averaged: it is a preview."""
+    from PIL import Image  # noqa: PLC0415 - ComfyUI has it, the pack alone need not
 
     step = -(-max(frame.shape[:2]) // _PREVIEW_SIDE)
     small = as_unit_float(frame[::step, ::step, :3])

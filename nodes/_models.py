@@ -39,7 +39,6 @@ class Weights:
     dtype: torch.dtype
 
 
-
 class MidframeModel(nn.Module):
     """What ComfyUI's model management gets hold of: a shell that can let go of its network.
 
@@ -128,10 +127,8 @@ def _load(weights: Weights, key: Hashable) -> Loaded:
         )
     interpolator.module.to(weights.dtype)
     shell = MidframeModel(interpolator)
-    spec, seconds = interpolator.spec, time.perf_counter() - began
-    _LOG.info(
-        "loaded %s (%s %s, %s) in %.2f s", weights.path.name, spec.architecture, spec.family, weights.dtype, seconds
-    )
+    what = f"{interpolator.spec.architecture} {interpolator.spec.family}, {weights.dtype}"
+    _LOG.info("loaded %s (%s) in %.2f s", weights.path.name, what, time.perf_counter() - began)
     return Loaded(key, weights.device, shell, _host.manage(shell, weights.device))
 
 

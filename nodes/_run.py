@@ -15,7 +15,7 @@ from ..errors import OutOfMemoryError
 from ..memory.staging import as_unit_float
 from ..vfi_utils import Settings, Timeline
 from . import _host
-from ._models import WhenDone, Weights, obtain
+from ._models import Weights, WhenDone, obtain
 
 _LOG = logging.getLogger(__name__)
 
@@ -67,7 +67,8 @@ class Run:
 
 def _require_memory(count: int, frames: Tensor) -> None:
     """Refuses an output that main memory cannot hold, before anything is spent on it: the system would
-    grant it, and later end ComfyUI instead of the run."""
+    grant it, and later end ComfyUI instead of the run.
+    """
     needed = count * frames[0].numel() * _FLOAT_BYTES
     free = _host.free_main_memory()
     if needed > free:
@@ -94,7 +95,7 @@ def _rescued(error: OutOfMemoryError) -> OutOfMemoryError:
 
 def save_pictures(frames: Tensor, parent: Path) -> Path:
     """Writes frames (N, H, W, C) as PNG files into a new folder of ``parent``, and returns it."""
-    from PIL import Image
+    from PIL import Image  # noqa: PLC0415 - ComfyUI has it, the pack alone need not
 
     folder = parent / time.strftime("midframe_rescued_%Y%m%d_%H%M%S")
     folder.mkdir(parents=True, exist_ok=True)

@@ -41,8 +41,8 @@ def states() -> tuple[Any, ...]:
 def source_fps() -> tuple[Any, ...]:
     """Frame rate of the input."""
     tooltip = (
-        "Frame rate of the input, from Get Video Components for example. Only needed for target fps and for "
-        "the fps output; 0: not known. 23.976, 29.97 and the like are taken as 24000/1001, 30000/1001 exactly."
+        "Frame rate of the input, from Get Video Components for example. Only needed for target fps and for the "
+        "fps output; 0: not known. 23.976, 29.97 and the like stand for 24000/1001, 30000/1001 exactly."
     )
     return _rate(tooltip)
 
@@ -50,9 +50,9 @@ def source_fps() -> tuple[Any, ...]:
 def target_fps() -> tuple[Any, ...]:
     """Frame rate of the output."""
     tooltip = (
-        "Frame rate of the output, any rate: 24 to 60 for example. 0: off, the multiplier counts. Needs source "
-        "fps; then the multiplier is not used. Every output frame shows its exact moment; source frames come "
-        "through untouched where one falls on it."
+        "Frame rate of the output, any rate: 24 to 60 for example. 0: off, the multiplier counts. Needs "
+        "source fps; then the multiplier is not used. Every output frame shows its exact moment; where a "
+        "source frame falls on it, that comes through untouched."
     )
     return _rate(tooltip)
 
@@ -60,9 +60,9 @@ def target_fps() -> tuple[Any, ...]:
 def end() -> tuple[Any, ...]:
     """What follows the last source frame."""
     tooltip = (
-        "end_on_last: the last frame of the input is the last of the output; (N - 1) x multiplier + 1 frames. "
-        "hold_last: the last frame is held like any other, N x multiplier frames; the clip lasts exactly as "
-        "long as before, so that sound fits."
+        "end_on_last: the output ends on the last frame of the input; (N - 1) x multiplier + 1 frames. "
+        "hold_last: the last frame is held as long as any other, N x multiplier frames; the clip lasts exactly "
+        "as long as before, so that sound fits."
     )
     return ["end_on_last", "hold_last"], {"default": "end_on_last", "tooltip": tooltip, "advanced": True}
 
@@ -91,8 +91,8 @@ def device() -> tuple[Any, ...]:
 def dtype() -> tuple[Any, ...]:
     """What the model's convolutions run in."""
     tooltip = (
-        "Precision of the network. auto: float16 where the device is good at it, else float32. Motion is always "
-        "computed in float32, and source frames are never rounded."
+        "Precision of the network. auto: float16 where the device is good at it, else float32. Motion is "
+        "always computed in float32, and source frames are never rounded."
     )
     names = ["auto", "float32", "float16", "bfloat16"]
     return names, {"default": "auto", "tooltip": tooltip, "advanced": True}
@@ -101,8 +101,8 @@ def dtype() -> tuple[Any, ...]:
 def when_done() -> tuple[Any, ...]:
     """What becomes of the model after the run."""
     tooltip = (
-        "The model after the run. keep loaded: stays on the device until ComfyUI needs the memory. offload to "
-        "CPU: goes to main memory at once. unload: nothing of it is kept; the next run reads the file again."
+        "The model after the run. keep loaded: it stays on the device until ComfyUI needs the memory. offload "
+        "to CPU: it goes to main memory at once. unload: it is dropped; the next run reads the file again."
     )
     return list(WHEN_DONE), {"default": WHEN_DONE[0], "tooltip": tooltip, "advanced": True}
 

@@ -23,7 +23,7 @@ class MidframeClearCache:
         "Lets go of the models that Midframe keeps loaded between runs, and gives the memory back. "
         "Wire it behind an interpolation node to clear after that node. The next run reads its model again."
     )
-    SEARCH_ALIASES: ClassVar[list[str]] = ["free memory", "unload model", "clear cache", "vram", *_widgets.SEARCH_WORDS]
+    SEARCH_ALIASES: ClassVar[list[str]] = ["free memory", "unload model", "vram", *_widgets.SEARCH_WORDS]
 
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
@@ -32,8 +32,8 @@ class MidframeClearCache:
         return {"required": {}, "optional": {"passthrough": ("*", {"tooltip": tooltip})}}
 
     @classmethod
-    def IS_CHANGED(cls, passthrough: Any = None) -> int:  # noqa: N802, ARG003 - ComfyUI's name and arguments
-        """Another value once a model has been loaded since: then, and only then, there is something to clear."""
+    def IS_CHANGED(cls, passthrough: Any = None) -> int:  # noqa: N802 - ComfyUI's name
+        """Another value once a model has been loaded since; only then is there something to clear."""
         return MODELS.loads
 
     def clear(self, passthrough: Any = None) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from ._weights import choose, complaint, model_widget
 from ._widgets import InputTypes
 
 _TOOLTIP = (
-    "default comes with Midframe and needs no download. A checkpoint that is not there yet is downloaded once, "
-    "into models/frame_interpolation; files of that folder are listed too."
+    "default comes with Midframe and needs no download. A checkpoint that is not there yet is downloaded "
+    "once, into models/frame_interpolation; files of that folder are listed too."
 )
 
 
@@ -24,17 +24,18 @@ class MidframeModelLoader:
     RETURN_NAMES = ("model",)
     OUTPUT_TOOLTIPS = ("For the model_override input of an interpolation node.",)
     DESCRIPTION = (
-        "Loads a frame interpolation model, downloading it if need be. Its device and precision can be chosen here. "
-        "Only needed where several nodes share a model; an interpolation node loads its own."
+        "Loads a frame interpolation model, downloading it if need be. Only needed where several nodes share a "
+        "model: an interpolation node loads its own."
     )
-    SEARCH_ALIASES: ClassVar[list[str]] = ["load rife", "load frame interpolation model", *_widgets.SEARCH_WORDS]
+    SEARCH_ALIASES: ClassVar[list[str]] = ["load rife", "frame interpolation model", *_widgets.SEARCH_WORDS]
 
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
         """The widgets."""
         return {
-            "required": {"model": model_widget(None, _TOOLTIP)},
+            "required": {"model": model_widget(_TOOLTIP)},
             "optional": {"dtype": _widgets.dtype(), "device": _widgets.device()},
+            "hidden": {"node_id": "UNIQUE_ID"},
         }
 
     @classmethod
@@ -42,11 +43,13 @@ class MidframeModelLoader:
         """Weights that cannot be had are reported before anything runs."""
         return complaint(model) or True
 
-    def load(self, model: str, dtype: str = "auto", device: str = "auto") -> tuple[Weights]:
+    def load(
+        self, model: str, dtype: str = "auto", device: str = "auto", *, node_id: str | None = None
+    ) -> tuple[Weights]:
         """Loads the model into the cache, so that a file that cannot be used is found out here.
 
         What goes on is only which model it is: where ComfyUI pushed it out in between, it is read again.
         """
-        weights = choose(model, device, dtype)
+        weights = choose(model, device, dtype, node_id)
         obtain(weights)
         return (weights,)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -11,14 +10,14 @@ from torch import Tensor
 from ..errors import BadInputError
 from ..vfi_utils import EndLaw, Settings, StatesLike, Timeline, by_fps, by_multiplier
 from . import _widgets
-from ._models import WhenDone, Weights
+from ._models import Weights, WhenDone
 from ._run import Run
 from ._weights import choose, complaint, model_widget
 from ._widgets import InputTypes, exact_rate, whole_numbers
 
 _SCALE_TOOLTIP = (
-    "Size at which motion is computed, relative to the picture. 1 for most clips; 0.5 for 4K or very large motion; "
-    "2 or 4 for small pictures with fine detail. Lower is faster and needs less memory."
+    "Size at which motion is computed, relative to the picture. 1 for most clips; 0.5 for 4K or very large "
+    "motion; 2 or 4 for small pictures with fine detail. Lower is faster and needs less memory."
 )
 _ENSEMBLE_TOOLTIP = (
     "Also computes the motion backwards in time and averages both: twice the work, sometimes steadier. "
@@ -39,12 +38,12 @@ class MidframeRIFE:
     RETURN_NAMES = ("frames", "fps", "count")
     OUTPUT_TOOLTIPS = (
         "All frames, made ones and source frames, in order.",
-        "Frame rate at which the frames play at the original speed, for Create Video. 0 if source fps is not set.",
+        "Frame rate at which the frames play at the original speed, for Create Video. 0 without source fps.",
         "Number of frames.",
     )
     DESCRIPTION = (
-        "More frames from a clip: a higher frame rate, or slow motion. RIFE computes the motion between two frames "
-        "and makes the frames in between, at any moment. Transparency moves along with the picture."
+        "More frames from a clip: a higher frame rate, or slow motion. RIFE computes the motion between two "
+        "frames and makes the frames in between, at any moment. Transparency moves along with the picture."
     )
     SEARCH_ALIASES: ClassVar[list[str]] = ["rife", "rife vfi", "slow motion", "fps", *_widgets.SEARCH_WORDS]
 
@@ -54,7 +53,7 @@ class MidframeRIFE:
         return {
             "required": {
                 "frames": ("IMAGE", {"tooltip": "The clip: at least two frames, RGB, RGBA or grey."}),
-                "model": model_widget("rife", _MODEL_TOOLTIP),
+                "model": model_widget(_MODEL_TOOLTIP, ("rife",)),
                 "multiplier": _widgets.multiplier(),
             },
             "optional": {
@@ -115,7 +114,7 @@ class MidframeRIFE:
             clear_every=clear_cache_after_n_frames,
             allow_changed_picture=allow_changed_picture,
         )
-        weights = model_override or choose(model, device, dtype)
+        weights = model_override or choose(model, device, dtype, node_id)
         made = Run(weights, timeline, settings, when_done, node_id)(frames)
         return made, fps, len(made)
 
@@ -142,8 +141,8 @@ def plan(
             )
         return by_fps(source, target, states=states, end=end), float(target)
     each = whole_numbers(multiplier)
-    known = source if isinstance(each, int) else Fraction(0)
-    return by_multiplier(each, states=states, end=end), float(known * each) if known else 0.0
+    fps = float(source * each) if isinstance(each, int) else 0.0
+    return by_multiplier(each, states=states, end=end), fps
 
 
 def _unlike_default(**options: tuple[Any, Any]) -> Mapping[str, Any]:

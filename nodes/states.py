@@ -62,7 +62,7 @@ class MidframeStates:
     RETURN_NAMES = ("states",)
     OUTPUT_TOOLTIPS = ("For the states input of an interpolation node, of this pack or of an older one.",)
     DESCRIPTION = "Chooses the pairs of frames between which no frames are made, such as cuts."
-    SEARCH_ALIASES: ClassVar[list[str]] = ["make interpolation state list", "skip frames", "scene cut", *SEARCH_WORDS]
+    SEARCH_ALIASES: ClassVar[list[str]] = ["make interpolation state list", "skip frames", *SEARCH_WORDS]
 
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
@@ -75,8 +75,8 @@ class MidframeStates:
                         "default": "",
                         "multiline": True,
                         "placeholder": "1, 2, 5-9",
-                        "tooltip": "Pairs of frames, counted from 0: pair 3 is frames 3 and 4. Numbers and ranges, "
-                        "such as 1, 2, 5-9. Empty: none is listed.",
+                        "tooltip": "Pairs of frames, counted from 0: pair 3 is frames 3 and 4. Numbers and "
+                        "ranges, such as 1, 2, 5-9. Empty: none is listed.",
                     },
                 ),
                 "is_skip_list": (

@@ -19,7 +19,9 @@ def lerp(frames, position):
     return frames[i] if t == 0 else torch.lerp(frames[i], frames[i + 1], t)
 
 
-@pytest.mark.parametrize("timeline", [by_multiplier(3), by_multiplier([1, 0, 4]), by_fps(Fr(24000, 1001), 60), by_fps(30, 12)])
+@pytest.mark.parametrize(
+    "timeline", [by_multiplier(3), by_multiplier([1, 0, 4]), by_fps(Fr(24000, 1001), 60), by_fps(30, 12)]
+)
 def test_frames_are_where_the_timeline_says(timeline):
     frames, sink = clip(), ListSink()
     count = run_timeline(frames, timeline, LerpModel(), sink)
@@ -125,7 +127,13 @@ def test_midpoint_models_reach_every_time_by_halving():
 
 @pytest.mark.parametrize(
     "frames",
-    [torch.rand(4, 4, 3), torch.rand(2, 3, 4, 4, 3), torch.rand(2, 4, 4, 2), torch.rand(2, 4, 0, 3), torch.ones(2, 4, 4, 3).long()],
+    [
+        torch.rand(4, 4, 3),
+        torch.rand(2, 3, 4, 4, 3),
+        torch.rand(2, 4, 4, 2),
+        torch.rand(2, 4, 0, 3),
+        torch.ones(2, 4, 4, 3).long(),
+    ],
 )
 def test_what_is_no_picture_is_refused(frames):
     with pytest.raises(BadInputError):
@@ -192,7 +200,11 @@ def test_out_of_memory_once_at_every_step_still_ends_with_the_right_frames():
     run_failing(count)
     assert count.begun == 1 + 4 + 3 + 7  # open, encodes, forward passes, deliveries
     for at in range(1, count.begun + 1):
-        for error in (torch.OutOfMemoryError("out of memory"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        for error in (
+            torch.OutOfMemoryError("out of memory"),
+            MemoryError(),
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        ):
             run_failing(FailsAt(at, error=error))
 
 
@@ -270,5 +282,3 @@ def test_adaptive_clearing_only_under_pressure():
     assert ample.cleared == 0
     # Clearing that frees nothing is tried ever less often: after 1, 2, 4, 8, 16 pairs.
     assert tight.cleared == 5
-
-

@@ -36,7 +36,10 @@ def test_family_is_told_from_names_and_shapes(family, prefix):
 
 
 def test_repackaged_names_and_leftovers_of_training():
-    state = {name.replace("block", "blocks.", 1) if name.startswith("block") else name: value for name, value in weights("4.25").items()}
+    state = {
+        name.replace("block", "blocks.", 1) if name.startswith("block") else name: value
+        for name, value in weights("4.25").items()
+    }
     assert "blocks.0.conv0.0.0.weight" in state
     state["teacher.conv.weight"] = state["caltime.0.weight"] = torch.zeros(1)
     state["block_tea.conv0.0.0.weight"] = torch.zeros(1)
@@ -64,7 +67,7 @@ def test_loading_is_strict():
 
 
 def test_other_networks_are_named():
-    with pytest.raises(UnsupportedWeightsError, match="3.x"):
+    with pytest.raises(UnsupportedWeightsError, match=r"3\.x"):
         detect({"block0.convblock0.0.0.weight": torch.zeros(1)})
     three = {k: v for k, v in meta_weights("4.6").items() if not k.startswith("block3")}
     with pytest.raises(UnsupportedWeightsError, match="paper"):

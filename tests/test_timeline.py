@@ -23,7 +23,9 @@ def test_count_laws(frames, m):
 
 @given(counts, multipliers)
 def test_multiplier_is_even_and_keeps_every_source_frame(frames, m):
-    assert [i + t for i, t in slots(by_multiplier(m), frames)] == [Fr(k, m) for k in range((frames - 1) * m + 1)]
+    assert [i + t for i, t in slots(by_multiplier(m), frames)] == [
+        Fr(k, m) for k in range((frames - 1) * m + 1)
+    ]
 
 
 @given(counts, rates, rates)

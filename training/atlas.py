@@ -27,7 +27,7 @@ class Atlas:
     """(S, 1, 128, 128) float32 in 0..1, zero along the border."""
 
 
-def make_atlas(seed: int, *, textures: int = 96, shapes: int = 96) -> Atlas:
+def make_atlas(seed: int, *, textures: int = 120, shapes: int = 96) -> Atlas:
     """The same atlas for the same arguments."""
     rng = np.random.default_rng([seed, 0xA7])
     pictures = [_finish(_TEXTURES[i % len(_TEXTURES)](rng), rng) for i in range(textures)]
@@ -99,6 +99,27 @@ def _stripes(rng: Generator) -> Array:
     wave = np.clip(wave * rng.uniform(0.7, 4.0), -1, 1)[..., None]
     first, second = rng.uniform(0.05, 0.95, (2, 3))
     return first + (second - first) * (0.5 + 0.5 * wave)
+
+
+def _pattern(rng: Generator) -> Array:
+    """What repeats and can be mistaken for itself: grids of lines, checks, dots, bricks."""
+    x, y = _plane(TEXTURE_SIZE)
+    pitch_x, pitch_y = np.exp(rng.uniform(np.log(4.0), np.log(22.0))) * np.array([1.0, rng.choice([1.0, 1.0, 0.5])])
+    row = np.floor(y / pitch_y)
+    kind = rng.integers(4)
+    if kind == 3:  # noqa: PLR2004 - bricks: every second row is shifted by half a brick
+        x = x + 0.5 * pitch_x * (row % 2)
+    across, down = np.abs(x / pitch_x % 1 - 0.5) * pitch_x, np.abs(y / pitch_y % 1 - 0.5) * pitch_y
+    if kind == 0:
+        cover = (np.floor(x / pitch_x) + row) % 2
+    elif kind == 1:
+        cover = np.clip(rng.uniform(0.2, 0.4) * pitch_x - np.hypot(across, down) + 0.5, 0, 1)
+    else:
+        width = rng.uniform(0.4, 1.2)
+        cover = np.clip(width + 0.5 - np.minimum(across, down), 0, 1)
+    ground = _gradient(rng) if rng.random() < 0.7 else _cloud(rng)
+    cover = cover[..., None] * rng.uniform(0.4, 1.0)
+    return ground * (1 - cover) + rng.uniform(0, 1, 3) * cover
 
 
 def _segment_cover(points: Array, width: float, x: Array, y: Array) -> Array:
@@ -194,6 +215,6 @@ def _letter(rng: Generator) -> Array:
 
 
 _TEXTURES: tuple[Callable[[Generator], Array], ...] = (
-    _cloud, _leaves, _stripes, _cloud, _lines, _leaves, _gradient, _lettering,
+    _cloud, _leaves, _pattern, _stripes, _cloud, _lines, _leaves, _pattern, _gradient, _lettering,
 )  # fmt: skip
 _SHAPES: tuple[Callable[[Generator], Array], ...] = (_blob, _polygon, _blob, _strokes, _blob, _letter)

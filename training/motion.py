@@ -139,7 +139,7 @@ class MotionGenerator:
         rng = np.random.default_rng([self._seed, 0x5A, index])
         time = 0.5 if rng.random() < 0.5 else float(rng.uniform(0.05, 0.95))
         times = (0.0, time, 1.0)
-        camera = self._path(rng, None, still=rng.random() < 0.35)
+        camera = self._path(rng, None, still=rng.random() < 0.4)
         frames, owner, flow = self._paint_ground(rng, camera, times)
         for number in range(1, int(rng.integers(2, 6))):
             self._paint_layer(rng, camera, times, number, frames, owner, flow)
@@ -185,7 +185,7 @@ class MotionGenerator:
         texture = self._atlas.textures[int(rng.integers(len(self._atlas.textures)))]
         if rng.random() < 0.5:
             texture = texture[torch.from_numpy(rng.permutation(3))]
-        angle = rng.uniform(0, 2 * np.pi)
+        angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.6 else 0.0
         scale = np.exp(rng.uniform(np.log(0.4), np.log(0.95)))
         turn = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         start = rng.uniform(0, texture.shape[-1], 2)

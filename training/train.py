@@ -34,7 +34,7 @@ _BATCH_PARTS = ("left", "right", "middle", "timestep", "flow", "visible")
 class Plan:
     """Everything that the weights depend on."""
 
-    steps: int = 6000
+    steps: int = 8500
     seed: int = 0
     batch: int = 4
     size: int = 160

@@ -17,7 +17,9 @@ _SHOWN_NAMES = 6
 @cache
 def architectures() -> tuple[Architecture, ...]:
     """Every architecture of the pack, sorted by name."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    names = sorted(
+        module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
+    )
     modules = [importlib.import_module(f".{name}", __name__) for name in names]
     return tuple(module.ARCHITECTURE for module in modules)
 

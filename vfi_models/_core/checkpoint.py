@@ -150,8 +150,7 @@ def _read(path: Path, size: int) -> dict[str, Tensor]:
         head = stream.read(_HEAD)
         stream.seek(0)
         if head.startswith(b"PK\x03\x04"):
-            with open_zip(stream, size) as archive:
-                return _state_dict(archive, size)
+            return _state_dict(open_zip(stream, size), size)
         if _looks_like_safetensors(head):
             return _read_safetensors(path)
         _refuse_other_files(head)

@@ -182,6 +182,8 @@ class _Machine:
             # Hashing a tuple of tuples of ... recurses in C without a limit and would end the process.
             if not isinstance(key, _KEYS):
                 raise TypeError(f"{type(key).__name__} as the key of a dict")
+            if key in target:
+                raise ValueError(f"two values for {key!r:.80}")
             target[key] = value
 
     def _put(self, argument: Any) -> None:

@@ -84,7 +84,8 @@ class Interpolator(Protocol):
     @property
     def module(self) -> nn.Module:
         """The parameters, for whoever moves them between devices. Its dtype is the dtype that the
-        convolutions run in; read parameters off it at each use, a host may replace them."""
+        convolutions run in; read parameters off it at each use, a host may replace them.
+        """
         ...
 
     def open(self, height: int, width: int, options: Options | None = None) -> Session[Any]:
@@ -105,7 +106,8 @@ class Interpolator(Protocol):
     def lighter(self, options: Options) -> Options | None:
         """Options for about the same picture in less memory, or None if there are none left.
 
-        Only used where the user allowed a changed picture."""
+        Only used where the user allowed a changed picture.
+        """
         ...
 
 

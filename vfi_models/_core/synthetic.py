@@ -40,7 +40,7 @@ def synthetic_tensor(name: str, shape: tuple[int, ...], seed: int, gain: float =
 def synthetic_state_dict(
     shapes: Mapping[str, tuple[int, ...]], seed: int = 0, gain: float = 1.0
 ) -> dict[str, Tensor]:
-    """One :func:`synthetic_tensor` per entry of ``shapes``; counters (``num_batches_tracked``) are left out."""
+    """One :func:`synthetic_tensor` per entry; counters (``num_batches_tracked``) are left out."""
     return {
         name: synthetic_tensor(name, tuple(shape), seed, gain)
         for name, shape in shapes.items()

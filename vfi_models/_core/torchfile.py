@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -159,27 +160,33 @@ def _storage(identity: Any) -> Storage:
     return Storage(key, kind.dtype, count)
 
 
-@contextmanager
-def open_zip(stream: BinaryIO, size: int) -> Iterator[TorchFile]:
+def open_zip(stream: BinaryIO, size: int) -> TorchFile:
     """A zip of ``torch.save``. Every record that is read is checked against its CRC, which torch leaves out.
 
     Args:
-        stream: the file, open; the caller closes it.
+        stream: the file, open; the caller closes it when the tensors are read.
         size: of the file, in bytes.
 
     Raises:
         FormatError: another kind of zip, damage, or more in it than fits a file of that size.
     """
+    return _Zip(stream, size)
+
+
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    """All that zipfile raises on damaged archives; a seek before the start of the file is an OSError."""
     try:
-        with zipfile.ZipFile(stream) as archive:
-            yield _Zip(archive, size)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        yield
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError, OSError) as error:
         raise FormatError(f"a damaged or truncated zip archive ({error})") from error
 
 
 class _Zip:
-    def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
-        self._archive = archive
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        with _damage_named():
+            self._archive = zipfile.ZipFile(stream)
+        archive = self._archive
         self._records = {record.filename: record for record in archive.infolist()}
         _refuse_bomb(archive.infolist(), size)
         self._folder = _top_folder(self._records)
@@ -195,7 +202,8 @@ class _Zip:
             return b""
         if record.file_size > most:
             raise FormatError(f"a zip archive whose {name} claims {record.file_size:,} bytes")
-        return self._archive.read(record)
+        with _damage_named():
+            return self._archive.read(record)
 
     def _declared(self, identity: Any) -> Storage:
         storage = _storage(identity)
@@ -211,7 +219,7 @@ class _Zip:
 
     def read_into(self, storage: Storage, buffer: bytearray) -> None:
         """See :class:`TorchFile`. The CRC is checked by zipfile when the last byte is read."""
-        with self._archive.open(f"{self._folder}/data/{storage.key}") as record:
+        with _damage_named(), self._archive.open(f"{self._folder}/data/{storage.key}") as record:
             _fill(record, buffer)
 
 

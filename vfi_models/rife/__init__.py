@@ -58,14 +58,17 @@ class Rife:
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
         """See the seam. Float32 values at full size (pictures, flow, mask, carry, grids, a block's outputs)
-        and what the last block holds in the network's dtype."""
+        and what the last block holds in the network's dtype.
+        """
         chosen = self._checked(options)
         rows, columns = self._padded(height, width, chosen)
         family = self._net.family
         item = next(self._net.parameters()).element_size()
         full = 2 * 3 * 3 + 4 * family.outputs + 12
         reach = family.divisors[-1] / chosen.flow_scale
-        inside = (2 * family.later_inputs + family.widths[-1] / 2 + 4 * family.outputs) / max(reach, 0.25) ** 2
+        inside = (2 * family.later_inputs + family.widths[-1] / 2 + 4 * family.outputs) / max(
+            reach, 0.25
+        ) ** 2
         features = 4 * (family.picture_channels - 3)
         return int(rows * columns * (4 * (full + features) + item * inside) * (2 if chosen.ensemble else 1))
 
@@ -86,7 +89,9 @@ class Rife:
         unknown = sorted(set(options or {}) - known)
         if unknown:
             raise BadInputError(
-                "RIFE does not have this option.", ", ".join(unknown), "Use one of " + ", ".join(sorted(known)) + "."
+                "RIFE does not have this option.",
+                ", ".join(unknown),
+                "Use one of " + ", ".join(sorted(known)) + ".",
             )
         chosen = replace(RifeOptions(), **(options or {}))
         family = self._net.family
@@ -95,7 +100,7 @@ class Rife:
         if chosen.ensemble and not family.ensemble:
             raise BadInputError(
                 "Ensemble is not defined for this RIFE family.",
-                f"RIFE {' / '.join(family.versions)} hands features from block to block, which has no mirror image",
+                f"RIFE {' / '.join(family.versions)} carries features from block to block",
                 "Switch ensemble off, or choose RIFE 4.0 to 4.20 or 4.24.",
             )
         if chosen.refine and not hasattr(self._net, "contextnet"):
@@ -105,7 +110,9 @@ class Rife:
                 "Switch refinement off, or load a 4.0 to 4.4 file that carries it.",
             )
         if chosen.restart and family.name != "4.0":
-            raise BadInputError("Only RIFE 4.0 and 4.1 restart.", f"RIFE {family.name}", "Switch restart off.")
+            raise BadInputError(
+                "Only RIFE 4.0 and 4.1 restart.", f"RIFE {family.name}", "Switch restart off."
+            )
         return chosen
 
 
@@ -124,7 +131,7 @@ def build(detection: Detection) -> Rife:
     if missing or unexpected or misshapen:
         raise UnsupportedWeightsError(
             f"These weights look like RIFE {family.name} but do not fit it.",
-            f"{len(missing)} parameters missing, {len(unexpected)} left over, {len(misshapen)} of another shape: "
+            f"{len(missing)} missing, {len(unexpected)} left over, {len(misshapen)} of another shape: "
             + ", ".join(sorted([*missing, *unexpected, *misshapen])[:6]),
             "Download the checkpoint again, or convert it with the code it was trained with.",
             nearest=family.name,

@@ -167,7 +167,9 @@ _TRAINING_ONLY = ("teacher.", "caltime.", "block_tea.")
 
 def clean(state_dict: StateDict) -> dict[str, Tensor]:
     """The parameters under the network's own names, without prefixes and leftovers of training."""
-    renamed = {_CORE_BLOCK.sub(r"block\1.", _PREFIX.sub("", name)): value for name, value in state_dict.items()}
+    renamed = {
+        _CORE_BLOCK.sub(r"block\1.", _PREFIX.sub("", name)): value for name, value in state_dict.items()
+    }
     return {name: value for name, value in renamed.items() if not name.startswith(_TRAINING_ONLY)}
 
 
@@ -180,7 +182,10 @@ def detect(state_dict: StateDict) -> Detection | None:
     weights = clean(state_dict)
     if "block0.convblock0.0.0.weight" in weights:
         raise _unsupported("RIFE 3.x weights", "the residual pairs of 3.x (block0.convblock0)")
-    if not {"block0.conv0.0.0.weight", "block0.conv0.1.0.weight", "block1.conv0.0.0.weight"} <= weights.keys():
+    if (
+        not {"block0.conv0.0.0.weight", "block0.conv0.1.0.weight", "block1.conv0.0.0.weight"}
+        <= weights.keys()
+    ):
         return None
     name = _four_point_something(weights)
     return Detection("rife", name, weights)

@@ -43,6 +43,7 @@ class ResConv(nn.Module):
         self.beta = nn.Parameter(torch.ones(1, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same."""
         return F.leaky_relu_(self.conv(x) * self.beta + x, 0.2)
 
 
@@ -51,6 +52,13 @@ def resize(x: Tensor, factor: float) -> Tensor:
     if factor == 1.0:
         return x
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def _inner(family: Family, width: int) -> nn.Module:
+    """One of the eight convolutions of a block."""
+    if family.inner == "residual":
+        return ResConv(width, family.groups)
+    return nn.Sequential(_conv3(width, width), _activation(family, width))
 
 
 class Block(nn.Module):
@@ -64,11 +72,7 @@ class Block(nn.Module):
             nn.Sequential(_conv3(inputs, width // 2, 2), _activation(family, width // 2)),
             nn.Sequential(_conv3(width // 2, width, 2), _activation(family, width)),
         )
-        if family.inner == "residual":
-            inner = [ResConv(width, family.groups) for _ in range(8)]
-        else:
-            inner = [nn.Sequential(_conv3(width, width), _activation(family, width)) for _ in range(8)]
-        self.convblock = nn.Sequential(*inner)
+        self.convblock = nn.Sequential(*(_inner(family, width) for _ in range(8)))
         self.lastconv = (
             nn.Sequential(_double(width, 4 * family.outputs), nn.PixelShuffle(2))
             if family.shuffled
@@ -87,7 +91,7 @@ class Block(nn.Module):
         Returns:
             (N, outputs, H, W) float32: flow update in pixels (4), mask logit (1), the rest.
         """
-        dtype = self.conv0[0][0].weight.dtype
+        dtype = next(self.parameters()).dtype
         x = resize(torch.cat([part.to(dtype) for part in parts], 1), 1 / divisor)
         if flow is not None:
             x = torch.cat((x, (resize(flow, 1 / divisor) / divisor).to(dtype)), 1)
@@ -128,6 +132,7 @@ class NamedHead(nn.Module):
         self.cnn3 = _double(head.width, head.channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, channels, H, W)."""
         for convolution in (self.cnn0, self.cnn1, self.cnn2):
             x = F.leaky_relu_(convolution(x), 0.2)
         out: Tensor = self.cnn3(x)

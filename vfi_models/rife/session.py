@@ -48,7 +48,9 @@ class RifeFeatures:
 class RifeSession:
     """See :class:`~.._core.seam.Session`."""
 
-    def __init__(self, net: IFNet, size: tuple[int, int], padded: tuple[int, int], options: RifeOptions) -> None:
+    def __init__(
+        self, net: IFNet, size: tuple[int, int], padded: tuple[int, int], options: RifeOptions
+    ) -> None:
         self._net = net
         self._size = size
         self._padded = padded
@@ -96,7 +98,7 @@ class RifeSession:
         return self._warp(left.picture, flow[:, :2]), self._warp(right.picture, flow[:, 2:4])
 
     def _seen(self, left: RifeFeatures, right: RifeFeatures, flow: Tensor | None) -> list[Tensor]:
-        """Pictures and features as a block sees them: warped by the flow so far, always from the originals."""
+        """Pictures and features as a block sees them: the originals, warped by the flow so far."""
         parts = [left.picture, right.picture]
         if left.encoded is not None and right.encoded is not None:
             parts += [left.encoded, right.encoded]
@@ -140,7 +142,9 @@ class RifeSession:
         if self._options.ensemble and not single:
             exchanged = [seen[i ^ 1] for i in range(len(seen))]
             known = [-motion.hidden] if motion else []
-            other = block([*exchanged, 1 - plane, *known], swap_flows(flow) if flow is not None else None, divisor)
+            other = block(
+                [*exchanged, 1 - plane, *known], swap_flows(flow) if flow is not None else None, divisor
+            )
             out[:, :4] = (out[:, :4] + swap_flows(other)) / 2
             out[:, 4:5] = (out[:, 4:5] - other[:, 4:5]) / 2
         return Motion(out[:, :4], out[:, 4 : 5 + self._net.family.carry])
@@ -150,7 +154,8 @@ class RifeSession:
         left = self._net.contextnet(pictures[0].to(dtype), motion.flow[:, :2])
         right = self._net.contextnet(pictures[1].to(dtype), motion.flow[:, 2:4])
         known = torch.cat((*pictures, motion.mask, motion.flow), 1).to(dtype)
-        return (made + self._net.unet(known, left, right)).clamp(0.0, 1.0)
+        refined: Tensor = made + self._net.unet(known, left, right)
+        return refined.clamp(0.0, 1.0)
 
 
 def _shared_by(features: RifeFeatures, count: int) -> RifeFeatures:

@@ -1,0 +1,90 @@
+"""A queue between two threads that is bounded in bytes and carries errors."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+_LOOK_UP = 0.1
+"""Seconds between two looks at whether the user has cancelled. A wait without end could not be
+interrupted by Ctrl-C on Windows."""
+
+
+class AbandonedError(Exception):
+    """The other side has gone; raised in whoever still wants to put."""
+
+
+class Pipe(Generic[T]):
+    """One thread puts, another gets.
+
+    Args:
+        limit_bytes: what may wait in the pipe; one item is let in whatever it takes.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._items: deque[tuple[T, int]] = deque()
+        self._bytes = 0
+        self._changed = threading.Condition()
+        self._finished = False
+        self._abandoned = False
+        self._error: BaseException | None = None
+
+    def put(self, item: T, size: int, poll: Callable[[], None] | None = None) -> None:
+        """Waits for room; ``poll`` is called while it waits and may raise.
+
+        Raises:
+            AbandonedError: nobody will ever get the item.
+            BaseException: the error that the getting side failed with.
+        """
+        self._wait(lambda: not self._items or self._bytes + size <= self._limit, poll)
+        with self._changed:
+            self._items.append((item, size))
+            self._bytes += size
+            self._changed.notify_all()
+
+    def get(self, poll: Callable[[], None] | None = None) -> Iterator[T]:
+        """The items until the putting side has finished; raises the error that it failed with."""
+        while True:
+            self._wait(lambda: bool(self._items) or self._finished, poll, getting=True)
+            with self._changed:
+                if not self._items:
+                    if self._error is not None:
+                        raise self._error
+                    return
+                item, size = self._items.popleft()
+                self._bytes -= size
+                self._changed.notify_all()
+            yield item
+            del item  # not held while the next one is waited for
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """The putting side is done, or failed with ``error``; what is in the pipe is still got."""
+        with self._changed:
+            self._finished, self._error = True, error
+            self._changed.notify_all()
+
+    def abandon(self, error: BaseException | None = None) -> None:
+        """The getting side is gone; what is in the pipe is dropped."""
+        with self._changed:
+            self._abandoned, self._error = True, error or self._error
+            self._items.clear()
+            self._bytes = 0
+            self._changed.notify_all()
+
+    def _wait(self, ready: Callable[[], bool], poll: Callable[[], None] | None, *, getting: bool = False) -> None:
+        while True:
+            with self._changed:
+                if self._abandoned:
+                    raise self._error or AbandonedError
+                if ready():
+                    return
+                self._changed.wait(_LOOK_UP)
+                if ready() or (getting and self._finished):
+                    continue
+            if poll is not None:
+                poll()

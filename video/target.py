@@ -1,0 +1,86 @@
+"""Where output goes: under a temporary name beside its place until it is whole."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from ..errors import BadInputError, MidframeError
+
+_LOG = logging.getLogger(__name__)
+
+
+class Target:
+    """One output file or folder.
+
+    Args:
+        path: where it shall be.
+        overwrite: whether something that is there may be replaced. A folder only if it holds nothing but
+            numbered pictures.
+
+    Raises:
+        BadInputError: something is there already, or the folder around it is not.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        self.path = path
+        self._overwrite = overwrite
+        if not path.parent.is_dir():
+            raise BadInputError(
+                "The folder for the output does not exist.", str(path.parent), "Make it, or choose another place."
+            )
+        self._check_free()
+        self.temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+
+    def _check_free(self) -> None:
+        if not self.path.exists():
+            return
+        if not self._overwrite:
+            raise BadInputError(
+                "The output is there already.", str(self.path), "Choose another name, or allow overwriting."
+            )
+        if self.path.is_dir() and not _is_picture_folder(self.path):
+            raise BadInputError(
+                "This folder holds more than numbered pictures and is not overwritten.",
+                str(self.path),
+                "Choose another folder.",
+            )
+
+    def commit(self) -> Path:
+        """The output is whole: gives it its name."""
+        self._check_free()
+        return self._rename(self.path)
+
+    def keep_partial(self) -> Path:
+        """The output is closed properly but not whole: keeps it as ``<name>.partial.<extension>``."""
+        return self._rename(self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}"))
+
+    def discard(self) -> None:
+        """Removes what was written."""
+        try:
+            if self.temporary.is_dir():
+                shutil.rmtree(self.temporary)
+            else:
+                self.temporary.unlink(missing_ok=True)
+        except OSError as error:
+            _LOG.warning("Could not remove %s: %s", self.temporary, error)
+
+    def _rename(self, path: Path) -> Path:
+        try:
+            if path.is_dir() and self.temporary.is_dir():
+                shutil.rmtree(path)
+            os.replace(self.temporary, path)
+        except OSError as error:
+            raise MidframeError(
+                "The finished output could not be given its name.",
+                f"{path}: {error}; it is in {self.temporary}",
+                "Close programs that have the old file open, and rename it yourself.",
+            ) from error
+        return path
+
+
+def _is_picture_folder(folder: Path) -> bool:
+    return all(entry.is_file() and entry.stem.isdigit() for entry in folder.iterdir())
