@@ -73,7 +73,11 @@ def _plain(part: nn.Module, stride: int = 1) -> _Convolution:
     """A convolution with its activation: ``Sequential(Conv2d, PReLU or LeakyReLU)``."""
     convolution, activation = part.children()
     slope = activation.weight if isinstance(activation, nn.PReLU) else None
-    return _Convolution(convolution.weight, convolution.bias, slope, stride)
+    return _Convolution(*_parameters(convolution), slope, stride)
+
+
+def _parameters(convolution: nn.Module) -> tuple[Tensor, Tensor]:
+    return convolution.get_parameter("weight"), convolution.get_parameter("bias")
 
 
 def _inner(part: nn.Module) -> _Convolution:
@@ -82,13 +86,14 @@ def _inner(part: nn.Module) -> _Convolution:
     """
     if not isinstance(part, ResConv):
         return _plain(part)
-    conv, beta = part.conv, part.beta
-    weight = conv.weight * beta.view(-1, 1, 1, 1)
+    beta = part.beta
+    weight, bias = _parameters(part.conv)
+    weight = weight * beta.view(-1, 1, 1, 1)
     exact = weight.dtype == torch.float32
     if exact:
         channel = torch.arange(weight.shape[0], device=weight.device)
         weight[channel, channel % weight.shape[1], 1, 1] += 1
-    return _Convolution(weight, conv.bias * beta.flatten(), None, groups=conv.groups, residual=not exact)
+    return _Convolution(weight, bias * beta.flatten(), None, groups=part.conv.groups, residual=not exact)
 
 
 def _laid_out(step: _Convolution, layout: torch.memory_format) -> _Convolution:
