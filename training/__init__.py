@@ -2,6 +2,6 @@
 
 ``python -m midframe.training.train --out ckpts/default.safetensors`` makes the shipped weights: every
 default of :class:`~.train.Plan` is the value they were made with, and the file's metadata repeats it. A
-run that is stopped goes on with ``--resume``. Two processor cores need about an hour and a half; the
+run that is stopped goes on with ``--resume``. Two processor cores need about an hour; the
 last bits depend on the processor and on torch.
 """
