@@ -25,16 +25,22 @@ from .memory.ladder import Ladder, is_out_of_memory
 from .memory.sinks import Sink
 from .memory.staging import Downloader, Uploader
 from .vfi_models._core.bisect import Bisecting
-from .vfi_models._core.seam import Interpolator, Session
+from .vfi_models._core.recursion import Recursive
+from .vfi_models._core.seam import Interpolator, PairSession, Session
 
 EndLaw = Literal["end_on_last", "hold_last"]
 """``end_on_last``: the last output frame is the last source frame, (N - 1) * m + 1 frames at multiplier m.
 ``hold_last``: the last source frame is shown as long as any other, N * m frames, so the duration is kept."""
 
+Schedule = Literal["any_t", "bisect"]
+"""``any_t``: each frame is made from the two source frames at its own time, where the model can.
+``bisect``: from its nearest neighbours, made ones too, as the older FILM nodes do; see :mod:`.recursion`."""
+
 __all__ = [
     "EndLaw",
     "Host",
     "QuietHost",
+    "Schedule",
     "Settings",
     "States",
     "StatesLike",
@@ -177,6 +183,14 @@ class Settings:
     """Clear cached device memory after this many source pairs; 0 only under pressure."""
     allow_changed_picture: bool = False
     """Where memory runs out, go on at a lower flow scale instead of failing."""
+    schedule: Schedule = "any_t"
+    """From which frames a frame is made. A model that only knows the middle bisects in any case."""
+
+    def __post_init__(self) -> None:
+        if self.schedule not in get_args(Schedule):
+            raise BadInputError(
+                "There is no such schedule.", repr(self.schedule), f"Use one of {get_args(Schedule)}."
+            )
 
 
 def run_timeline(
@@ -308,6 +322,8 @@ class _PairMaker:
         self._model = model
         self._options = dict(settings.options)
         self._allow_changed = settings.allow_changed_picture
+        divided = Recursive if settings.schedule == "bisect" else None
+        self._divide = divided if model.spec.any_timestep else Bisecting
         self._host = host
         self._device = device
         self._upload = Uploader(device)
@@ -315,6 +331,7 @@ class _PairMaker:
         self._next = 0
         self._session: Session[Any] | None = None
         self._known: tuple[_Encoded, ...] = ()
+        self._motion: Any = None
         self._budget = Budget(device, free, settings.batch)
         self._clearing = Clearing(
             settings.clear_every, lambda: self._budget.bytes_each, free, host.clear_cache
@@ -340,7 +357,7 @@ class _PairMaker:
 
     def close(self) -> None:
         """Lets go of the session and of everything on the device."""
-        self._known = ()
+        self._known, self._motion = (), None
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -351,15 +368,20 @@ class _PairMaker:
 
     def _some(self, left: Tensor, right: Tensor, times: Sequence[Fraction]) -> Tensor:
         """The first of ``times``, as many as the budget allows: (K, H, W, C) on the device, clamped."""
+        kept = tuple(known for known in self._known if known.frame is left or known.frame is right)
+        if len(kept) < len(self._known):  # before another is encoded: two at once are the most that is held
+            self._known, self._motion = kept, None
         a, b = self._encode(left), self._encode(right)
-        self._known = (a, b)
-        self._host.check_cancelled()
         session = self._opened(left)
-        # Halving shares what it makes on the way, and runs one at a time whatever it is asked for.
-        count = self._budget.batch(len(times)) if self._model.spec.any_timestep else len(times)
+        # What divides a pair shares what it makes on the way, and makes one frame after the other.
+        count = len(times) if self._divide else self._budget.batch(len(times))
         timestep = torch.tensor([float(t) for t in times[:count]], device=self._device)
+        if isinstance(session, PairSession) and self._motion is None:
+            self._host.check_cancelled()
+            self._motion = session.motion(a.features, b.features)
+        self._host.check_cancelled()
         with self._budget.watch(count):
-            made = session.between(a.features, b.features, timestep)
+            made = _between(session, (a.features, b.features), timestep, self._motion)
         if a.extra is not None and b.extra is not None:
             made = torch.cat((made, torch.lerp(a.extra, b.extra, timestep.view(-1, 1, 1, 1))), 1)
         if left.shape[-1] == 1:
@@ -371,22 +393,24 @@ class _PairMaker:
         for encoded in self._known:
             if encoded.frame is frame:
                 return encoded
+        self._motion = None
         self._host.check_cancelled()
         session = self._opened(frame)
         picture = self._upload(frame)
         if picture.shape[1] == 1:
             picture = picture.expand(-1, _RGB, -1, -1)
-        if self._model.spec.follows_extra or picture.shape[1] == _RGB:
-            return _Encoded(frame, session.encode(picture), None)
-        return _Encoded(frame, session.encode(picture[:, :_RGB]), picture[:, _RGB:])
+        moved = self._model.spec.follows_extra or picture.shape[1] == _RGB
+        features = session.encode(picture if moved else picture[:, :_RGB])
+        encoded = _Encoded(frame, features, None if moved else picture[:, _RGB:])
+        self._known = (*self._known, encoded)
+        return encoded
 
     def _opened(self, frame: Tensor) -> Session[Any]:
         if self._session is None:
             height, width = frame.shape[:2]
             self._budget.estimate(self._model.activation_bytes(height, width, self._options))
             session = self._model.open(height, width, self._options)
-            exact = self._model.spec.any_timestep
-            self._session = session if exact else Bisecting(session, self._host.check_cancelled)
+            self._session = self._divide(session, self._host.check_cancelled) if self._divide else session
         return self._session
 
     def _clear(self) -> str:
@@ -403,3 +427,9 @@ class _PairMaker:
         changed = ", ".join(f"{k} {v}" for k, v in options.items())
         _LOG.warning("Memory ran out: going on with %s. The picture changes.", changed)
         return changed
+
+
+def _between(session: Session[Any], pair: tuple[Any, Any], timestep: Tensor, motion: Any) -> Tensor:
+    if isinstance(session, PairSession):
+        return session.between(*pair, timestep, motion)
+    return session.between(*pair, timestep)
