@@ -102,8 +102,8 @@ def read_checkpoint(
 ) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name.
 
-    Accepts safetensors, the zip of ``torch.save`` and what ``torch.save`` wrote before it, told apart by
-    their content. A state dict one to three dicts deep in what was saved (``{"state_dict": ...}``) is taken
+    Accepts safetensors, the zip of ``torch.save``, TorchScript archives and what ``torch.save`` wrote
+    before, told apart by their content. Of an archive only the weights are read, never its code. A state dict one to three dicts deep in what was saved (``{"state_dict": ...}``) is taken
     out. What stands beside tensors (step counters, None, names that are no text) is left out.
 
     Args:

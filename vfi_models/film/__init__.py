@@ -122,7 +122,12 @@ def _empty(config: Config) -> FilmNet:
 
 def shapes(family: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the parameters of a family."""
-    return {name: tuple(value.shape) for name, value in _empty(FAMILIES[family]).state_dict().items()}
+    return shapes_of(FAMILIES[family])
+
+
+def shapes_of(config: Config) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the parameters of a network of any size."""
+    return {name: tuple(value.shape) for name, value in _empty(config).state_dict().items()}
 
 
 ARCHITECTURE = Architecture(name="film", families=tuple(FAMILIES), shapes=shapes, detect=detect, build=build)
