@@ -310,7 +310,7 @@ class _PairMaker:
         self._next = 0
         self._session: Session[Any] | None = None
         self._known: tuple[_Encoded, ...] = ()
-        self._motion: Any = None
+        self._motion: tuple[_Encoded, _Encoded, Any] | None = None
         self._budget = Budget(device, free, settings.batch)
         self._clearing = Clearing(
             settings.clear_every, lambda: self._budget.bytes_each, free, host.clear_cache
@@ -362,17 +362,24 @@ class _PairMaker:
         # What divides a pair shares what it makes on the way, and makes one frame after the other.
         count = len(times) if self._divide else self._budget.batch(len(times))
         timestep = torch.tensor([float(t) for t in times[:count]], device=self._device)
-        if isinstance(session, PairSession) and self._motion is None:
-            self._host.check_cancelled()
-            self._motion = session.motion(a.features, b.features)
+        make = partial(session.between, a.features, b.features, timestep)
+        if isinstance(session, PairSession):
+            make = partial(make, self._moved(session, a, b))
         self._host.check_cancelled()
         with self._budget.watch(count):
-            made = _between(session, (a.features, b.features), timestep, self._motion)
+            made = make()
         if a.extra is not None and b.extra is not None:
             made = torch.cat((made, torch.lerp(a.extra, b.extra, timestep.view(-1, 1, 1, 1))), 1)
         if left.shape[-1] == 1:
             made = made.mean(1, keepdim=True)
         return made.clamp_(0.0, 1.0).permute(0, 2, 3, 1)
+
+    def _moved(self, session: PairSession[Any], left: _Encoded, right: _Encoded) -> Any:
+        """The motion of a pair, taken over from its batch before."""
+        if self._motion is None or self._motion[0] is not left or self._motion[1] is not right:
+            self._host.check_cancelled()
+            self._motion = left, right, session.motion(left.features, right.features)
+        return self._motion[2]
 
     def _encode(self, frame: Tensor) -> _Encoded:
         """What is known of a source frame, taken over from the batch or pair before where it can be."""
@@ -413,9 +420,3 @@ class _PairMaker:
         changed = ", ".join(f"{k} {v}" for k, v in options.items())
         _LOG.warning("Memory ran out: going on with %s. The picture changes.", changed)
         return changed
-
-
-def _between(session: Session[Any], pair: tuple[Any, Any], timestep: Tensor, motion: Any) -> Tensor:
-    if isinstance(session, PairSession):
-        return session.between(*pair, timestep, motion)
-    return session.between(*pair, timestep)

@@ -111,5 +111,7 @@ def _arrays(file: Path) -> Mapping[str, Any]:
     try:
         arrays: Mapping[str, Any] = np.load(file)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise BadInputError("This golden file cannot be read.", f"{file}: {error}", "Copy it again.") from error
+        raise BadInputError(
+            "This golden file cannot be read.", f"{file}: {error}", "Copy it again."
+        ) from error
     return arrays

@@ -1,4 +1,4 @@
-"""The goldens of FILM: pictures and flows, the older node's schedule, names, and archives that hold weights."""
+"""The goldens of FILM: pictures and flows, the older node's schedule, names, and files of weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..vfi_models._core.recursion import schedule
 from ..vfi_models._core.seam import Interpolator
 from ..vfi_models._core.synthetic import synthetic_state_dict
 from ..vfi_models.film import shapes_of
-from ..vfi_models.film.config import FAMILIES, Config
+from ..vfi_models.film.config import FAMILIES, Config, published_names
 from ..vfi_models.film.session import FilmFeatures, FilmMotion
 from ..vfi_utils import Settings, by_multiplier, run_timeline
 from .outcome import Outcome, Place
@@ -46,11 +46,6 @@ def run(file: Path, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome
         yield _recursion(label, arrays, place)
     else:
         yield from _pictures(label, arrays, place)
-
-
-def published_names(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by the names of the v1.0.2 archive, after which the goldens' weights are drawn."""
-    return {name.replace(".conv.", ".0."): value for name, value in state_dict.items()}
 
 
 def _weights(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -116,7 +111,8 @@ def _recursion(label: str, arrays: Mapping[str, Any], place: Place) -> Outcome:
     """The older node's schedule, through the frame loop."""
     multiplier = int(arrays["multiplier"])
     clip = [torch.from_numpy(arrays[name])[0].permute(1, 2, 0) for name in ("x0", "x1")]
-    sink = TensorSink(multiplier + 1, tuple(clip[0].shape))
+    height, width, channels = clip[0].shape
+    sink = TensorSink(multiplier + 1, (height, width, channels))
     settings = Settings(schedule="bisect")
     run_timeline(clip, by_multiplier(multiplier), _model(arrays, place), sink, settings=settings)
     made = sink.frames[1:-1].permute(0, 3, 1, 2)

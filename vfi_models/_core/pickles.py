@@ -238,7 +238,7 @@ class _Machine:
     def _build(self, _: Any) -> None:
         (state,) = self._pop(1)
         if type(self.stack[-1]) is not Inert:
-            # torch hangs the version of each module's layout onto the OrderedDict of a state dict: no use for it.
+            # torch hangs versions of modules' layouts onto the OrderedDict of a state dict: no use for them.
             self._top(dict)
             return
         if type(state) is not dict:

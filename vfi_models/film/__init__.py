@@ -7,7 +7,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import BadInputError, UnsupportedWeightsError
 from .._core.padding import round_up
@@ -102,16 +102,21 @@ def build(detection: Detection) -> Film:
     if missing or unexpected or misshapen:
         raise UnsupportedWeightsError(
             "These weights look like FILM but do not fit it.",
-            f"{len(missing)} parameters missing, {len(unexpected)} left over, {len(misshapen)} of another shape: "
-            + ", ".join(sorted([*missing, *unexpected, *misshapen])[:6]),
+            f"{len(missing)} parameters missing, {len(unexpected)} left over, {len(misshapen)} of another "
+            "shape: " + ", ".join(sorted([*missing, *unexpected, *misshapen])[:6]),
             "Download the checkpoint again.",
             nearest=detection.family,
             missing=[*missing, *misshapen],
             unexpected=[*unexpected, *misshapen],
         )
-    net.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
-    net.to(memory_format=torch.channels_last)
+    net.load_state_dict({name: _laid_out(value) for name, value in weights.items()}, assign=True)
     return Film(net.eval().requires_grad_(False), detection.family)
+
+
+def _laid_out(value: Tensor) -> Tensor:
+    """A parameter in float32, and as convolutions with the channels side by side want it."""
+    layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format  # noqa: PLR2004
+    return value.to(torch.float32, memory_format=layout)
 
 
 def _empty(config: Config) -> FilmNet:

@@ -8,12 +8,16 @@ the names of the last one, so that a converted file serves ComfyUI's own node to
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor
 
 from ...errors import UnsupportedWeightsError
 from .._core.seam import Detection, StateDict
+
+T = TypeVar("T")
 
 LEVELS = 7
 """Levels of the image, feature and flow pyramids; level l has 1/2^l of the size, rounded down."""
@@ -37,7 +41,7 @@ class Config:
 
     def features(self, level: int) -> int:
         """Channels of the features of a level."""
-        return self.filters * (2 ** (min(level, STAGES - 1) + 1) - 1)
+        return self.filters * ((2 << min(level, STAGES - 1)) - 1)
 
     def flow_width(self, level: int) -> int:
         """Channels of the flow predictor of a level."""
@@ -75,6 +79,11 @@ _FLOW = ("predict_flow._predictors.2", "predict_flow._predictors.1", "predict_fl
 def clean(state_dict: StateDict) -> dict[str, Tensor]:
     """The parameters under the network's own names, whatever the layout."""
     return {_LAYER.sub(r"\1.conv.\2", _PREFIX.sub("", name)): value for name, value in state_dict.items()}
+
+
+def published_names(state_dict: Mapping[str, T]) -> dict[str, T]:
+    """Values under the names of the v1.0.2 archive instead of the network's own."""
+    return {name.replace(".conv.", ".0."): value for name, value in state_dict.items()}
 
 
 def detect(state_dict: StateDict) -> Detection | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -40,8 +41,13 @@ class Layer(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, size, padding=1 if size == 3 else 0)  # noqa: PLR2004 - 3 x 3
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, h, w) to (N, outputs, h, w), without the activation."""
         out: Tensor = self.conv(x)
         return out
+
+
+def _layers(modules: nn.Module) -> list[Layer]:
+    return [cast(Layer, module) for module in modules.children()]
 
 
 class Extractor(nn.Module):
@@ -62,10 +68,11 @@ class Extractor(nn.Module):
             Features of each level, (N, ``config.features(level)``, h, w): those of every stage that
             arrives at its size, stage 0 first.
         """
-        stages = self.extract_sublevels["convs"]
+        stages = [_layers(stage) for stage in self.extract_sublevels["convs"].children()]
         arrived: list[list[Tensor]] = [[] for _ in pictures]
         features = []
-        for start, x in enumerate(pictures):
+        for start, picture in enumerate(pictures):
+            x = picture
             for stage in range(min(STAGES, LEVELS - start)):
                 if stage:
                     x = F.avg_pool2d(x, 2)
@@ -98,7 +105,7 @@ class Predictor(nn.Module):
 
     def own(self, features: Tensor) -> Tensor:
         """The first layer's share of the frame that stays, (N, filters, h, w)."""
-        conv = self._convs[0].conv
+        conv = _layers(self._convs)[0].conv
         return F.conv2d(features, conv.weight[:, : self.features], conv.bias, padding=1)
 
     def forward(self, own: Tensor, other: Tensor) -> Tensor:
@@ -110,11 +117,11 @@ class Predictor(nn.Module):
         Returns:
             (K, 2, h, w) float32, in pixels of the level.
         """
-        weight = self._convs[0].conv.weight[:, self.features :]
-        x = leaky(own + F.conv2d(other, weight, padding=1))
-        for layer in self._convs[1:-1]:
+        first, *inner, last = _layers(self._convs)
+        x = leaky(own + F.conv2d(other, first.conv.weight[:, self.features :], padding=1))
+        for layer in inner:
             x = leaky(layer(x))
-        out: Tensor = self._convs[-1](x)
+        out: Tensor = last(x)
         return out.float()
 
 
@@ -131,8 +138,7 @@ class FlowEstimator(nn.Module):
         """The predictor of a level."""
         if level >= OWN_FLOW_LEVELS:
             return self._predictor
-        own: Predictor = self._predictors[OWN_FLOW_LEVELS - 1 - level]
-        return own
+        return cast(Predictor, self._predictors[OWN_FLOW_LEVELS - 1 - level])
 
     def own(self, features: Sequence[Tensor]) -> list[Tensor]:
         """What every level of :meth:`forward` needs of the frame that the flow starts from."""
@@ -194,14 +200,16 @@ class Fusion(nn.Module):
             (K, 3, H, W) float32, not clamped.
         """
         net = self._aligned(FUSED_LEVELS - 1, (left, right), 0)
-        for layers, level in zip(self.convs, reversed(range(FUSED_LEVELS - 1)), strict=True):
+        for modules, level in zip(self.convs, reversed(range(FUSED_LEVELS - 1)), strict=True):
+            enlarging, joining, last = _layers(modules)
             width = self.config.fused(level)
             x = self._aligned(level, (left, right), width)
-            double(net, layers[0].conv, x[:, -width:])
-            net = leaky(layers[1](x))
+            double(net, enlarging.conv, x[:, -width:])
+            net = leaky(joining(x))
             del x
-            net = leaky(layers[2](net))
-        return self.output_conv(net).float()
+            net = leaky(last(net))
+        out: Tensor = self.output_conv(net)
+        return out.float()
 
     def _aligned(self, level: int, sides: tuple[Side, Side], room: int) -> Tensor:
         """What the fusion sees at a level, and ``room`` channels more that the caller fills."""
@@ -219,7 +227,7 @@ class Fusion(nn.Module):
 
 
 def _parts(level: int, sides: tuple[Side, Side], flows: Sequence[Tensor]) -> Iterator[Tensor]:
-    """The channels of a level, one after the other so that only one of them is in memory besides the whole."""
+    """The channels of a level, one after the other: only one is in memory besides the whole."""
     for side, flow in zip(sides, flows, strict=True):
         warp = Sampler(flow)
         yield warp(side.pictures[level])
