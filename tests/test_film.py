@@ -9,7 +9,7 @@ from midframe.vfi_models import build, detect
 from midframe.vfi_models._core.checkpoint import read_checkpoint
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
 from midframe.vfi_models._core.warp import Sampler, backward_warp
-from midframe.vfi_models.film import shapes, shapes_of
+from midframe.vfi_models.film import net, shapes, shapes_of
 from midframe.vfi_models.film.config import Config, published_names
 from midframe.vfi_models.film.net import double
 from torch import nn
@@ -207,10 +207,31 @@ def test_features_are_not_written_to():
 )
 def test_doubling_and_convolving_at_the_small_size(small, large):
     conv = nn.Conv2d(6, 7, 2).requires_grad_(False)
-    x, out = torch.randn(2, 6, *small), torch.empty(2, 12, *large)
-    double(x, conv, out[:, 5:])
+    x = torch.randn(2, 6, *small)
     wanted = conv(F.pad(F.interpolate(x, size=large, mode="nearest"), (0, 1, 0, 1)))
-    torch.testing.assert_close(out[:, 5:], wanted, atol=1e-5, rtol=1e-5)
+    for first, last in {(0, large[0]), (0, large[0] // 2), (large[0] // 4 * 2, large[0])}:
+        out = torch.empty(2, 12, last - first, large[1])
+        double(x, conv, out[:, 5:], slice(first, last), large[0])
+        torch.testing.assert_close(out[:, 5:], wanted[..., first:last, :], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (70, 66), (101, 64)])
+def test_strips_make_the_picture_that_the_whole_makes(monkeypatch, size):
+    model, frames = film(), torch.rand(2, 2, 3, *size)
+    whole = middle(model, *frames, (0.3, 0.6))
+    monkeypatch.setattr(net, "_LEAST_STRIP", 6)
+    for most in (2, 3, 7):
+        monkeypatch.setattr(net, "_MOST_STRIPS", most)
+        assert len(net._strips(size[0])) == most
+        torch.testing.assert_close(middle(model, *frames, (0.3, 0.6)), whole, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("height", [1, 2, 63, 64, 127, 128, 129, 255, 1080, 1081])
+def test_strips_cover_the_picture(height):
+    strips = net._strips(height)
+    assert [row for top, bottom in strips for row in range(top, bottom)] == list(range(height))
+    assert all(top % 2 == 0 for top, _ in strips)
+    assert len(strips) <= 4
 
 
 @pytest.mark.parametrize(("images", "flows"), [(1, 1), (1, 3), (3, 3)])
@@ -222,6 +243,18 @@ def test_sampling_is_warping(images, flows, layout, size):
     sampled = Sampler(flow)(image)
     torch.testing.assert_close(sampled, backward_warp(image, flow), atol=2e-5, rtol=0)
     assert sampled.shape == (flows, 5, *size)
+
+
+def test_sampling_some_rows():
+    image, flow = torch.rand(2, 5, 12, 9), 6 * torch.randn(2, 2, 12, 9)
+    rows = slice(4, 11)
+    sampled = Sampler(flow[..., rows, :], rows, 12)(image)
+    torch.testing.assert_close(sampled, backward_warp(image, flow)[..., rows, :], atol=2e-5, rtol=0)
+
+
+def test_other_devices_sample_by_grid():
+    flow, rows = torch.randn(1, 2, 7, 9).to("meta"), slice(4, 11)
+    assert Sampler(flow, rows, 12)(torch.rand(1, 5, 12, 9).to("meta")).shape == (1, 5, 7, 9)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

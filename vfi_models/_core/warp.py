@@ -81,46 +81,55 @@ class Sampler:
     and sums are float32 whatever the dtype of the image.
 
     Args:
-        flow: (K, 2, H, W) float32 in pixels, x then y.
+        flow: (K, 2, h, W) float32 in pixels, x then y.
+        rows: where these h rows lie in the H of the images; all of them where it is left out.
+        height: H, where ``rows`` is given.
     """
 
-    def __init__(self, flow: Tensor) -> None:
+    def __init__(self, flow: Tensor, rows: slice | None = None, height: int | None = None) -> None:
         self._flow = flow
-        self._rows, self._shares = _corners(flow) if flow.device.type == "cpu" else (flow, flow)
+        self._size = (height or flow.shape[-2], flow.shape[-1])
+        rows = rows or slice(0, self._size[0])
+        self._corners: tuple[Tensor, Tensor] | None = None
+        if flow.device.type == "cpu":
+            self._corners = _corners(flow, rows.start, self._size[0])
+        else:
+            self._grid = identity_grid(*self._size, flow.device)[..., rows, :]
 
     def __call__(self, image: Tensor) -> Tensor:
-        """``image`` (N, C, H, W) at the places, (K, C, H, W) in the image's dtype; N is 1 or K.
+        """``image`` (N, C, H, W) at the places, (K, C, h, W) in the image's dtype; N is 1 or K.
 
         Fastest, and without a copy of the image, where it is in ``torch.channels_last``; so is the result.
         """
-        if image.device.type != "cpu":
-            return backward_warp(image, self._flow)
+        if self._corners is None:
+            return sample(image, self._flow, self._grid, self._size)
+        pixels, shares = self._corners
         count, _, height, width = self._flow.shape
-        channels = image.shape[1]
-        rows = self._rows
-        if image.shape[0] > 1:
-            first = torch.arange(0, count * height * width, height * width, dtype=rows.dtype)
-            rows = (rows.view(count, -1) + first.unsqueeze(1)).view(-1, 4)
+        frames, channels = image.shape[:2]
+        if frames > 1:
+            first = self._size[0] * width * torch.arange(frames, dtype=pixels.dtype)
+            pixels = (pixels.view(frames, -1) + first.unsqueeze(1)).view(-1, 4)
         table = image.permute(0, 2, 3, 1).reshape(-1, channels).float()
-        made = F.embedding_bag(rows, table, per_sample_weights=self._shares, mode="sum")
+        made = F.embedding_bag(pixels, table, per_sample_weights=shares, mode="sum")
         return made.view(count, height, width, channels).permute(0, 3, 1, 2).to(image.dtype)
 
 
-def _corners(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """The four pixels about each place and their shares in it, (K * H * W, 4) int32 and float32.
+def _corners(flow: Tensor, first: int, height: int) -> tuple[Tensor, Tensor]:
+    """The four pixels about each place and their shares in it, (K * h * W, 4) int32 and float32.
 
-    Pixels are numbered row by row. What is not a number points at the first pixel.
+    Pixels of an image of ``height`` rows are numbered row by row; the flow begins at row ``first``. What is
+    not a number points at the first pixel.
     """
-    height, width = flow.shape[-2:]
+    rows, width = flow.shape[-2:]
     x = (torch.arange(width) + flow[:, 0]).nan_to_num_(nan=0.0).clamp_(0, width - 1)
-    y = (torch.arange(height).unsqueeze(1) + flow[:, 1]).nan_to_num_(nan=0.0).clamp_(0, height - 1)
+    y = (torch.arange(first, first + rows).unsqueeze(1) + flow[:, 1]).nan_to_num_(nan=0.0).clamp_(0, height - 1)
     left, top = x.floor(), y.floor()
     to_right, to_bottom = x - left, y - top
     near, here = left.int(), top.int() * width
     far, below = (near + 1).clamp_(max=width - 1), (here + width).clamp_(max=(height - 1) * width)
-    rows = torch.stack((here + near, here + far, below + near, below + far), -1)
+    pixels = torch.stack((here + near, here + far, below + near, below + far), -1)
     from_right, from_bottom = 1 - to_right, 1 - to_bottom
     shares = torch.stack(
         (from_bottom * from_right, from_bottom * to_right, to_bottom * from_right, to_bottom * to_right), -1
     )
-    return rows.view(-1, 4), shares.view(-1, 4)
+    return pixels.view(-1, 4), shares.view(-1, 4)

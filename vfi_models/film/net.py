@@ -17,10 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._core.padding import round_up
 from .._core.warp import Sampler
 from .config import FUSED_LEVELS, LEVELS, OWN_FLOW_LEVELS, RGB, STAGES, Config
 
 _SLOPE = 0.2
+_REACH = 2
+"""Rows that the two 3 x 3 convolutions of a fusion level look beyond their own."""
+_MOST_STRIPS, _LEAST_STRIP = 4, 64
+"""In how many strips a fusion level is made, and the fewest rows that one should have."""
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
@@ -79,13 +84,13 @@ class Extractor(nn.Module):
                 for layer in stages[stage]:
                     x = leaky(layer(x))
                 arrived[start + stage].insert(0, x)
-            features.append(_cat(arrived[start]))
+            features.append(_cat(arrived[start], 1))
             arrived[start].clear()
         return features
 
 
-def _cat(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+def _cat(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
 
 class Predictor(nn.Module):
@@ -178,6 +183,9 @@ class Side:
     """(K, 1, 1, 1) float32: the part of the way to the other frame at which the picture is made."""
 
 
+Sides = tuple[Side, Side]
+
+
 class Fusion(nn.Module):
     """The picture out of both frames' pictures and features, warped to one moment."""
 
@@ -199,44 +207,66 @@ class Fusion(nn.Module):
         Returns:
             (K, 3, H, W) float32, not clamped.
         """
-        net = self._aligned(FUSED_LEVELS - 1, (left, right), 0)
-        for modules, level in zip(self.convs, reversed(range(FUSED_LEVELS - 1)), strict=True):
-            enlarging, joining, last = _layers(modules)
-            width = self.config.fused(level)
-            x = self._aligned(level, (left, right), width)
-            double(net, enlarging.conv, x[:, -width:])
-            net = leaky(joining(x))
-            del x
-            net = leaky(last(net))
-        out: Tensor = self.output_conv(net)
-        return out.float()
+        coarsest = FUSED_LEVELS - 1
+        net = self._aligned(coarsest, (left, right), slice(0, left.flows[coarsest].shape[-2]), 0)
+        for modules, level in zip(self.convs, reversed(range(coarsest)), strict=True):
+            net = self._finer(net, _layers(modules), level, (left, right))
+        return net.float()
 
-    def _aligned(self, level: int, sides: tuple[Side, Side], room: int) -> Tensor:
-        """What the fusion sees at a level, and ``room`` channels more that the caller fills."""
-        flows = [side.share * side.flows[level] for side in sides]
+    def _finer(self, net: Tensor, layers: Sequence[Layer], level: int, sides: Sides) -> Tensor:
+        """What a level makes of the coarser one's ``net``; at level 0 the picture.
+
+        In strips, for what goes into a level is several times as large as what comes out. A strip sees the
+        rows about it that the two convolutions reach; where the picture ends it ends, and zeros follow.
+        """
+        enlarging, joining, last = layers
+        width, height = self.config.fused(level), sides[0].flows[level].shape[-2]
+        made = []
+        for top, bottom in _strips(height):
+            rows = slice(max(top - _REACH, 0), min(bottom + _REACH, height))
+            x = self._aligned(level, sides, rows, width)
+            double(net, enlarging.conv, x[:, -width:], rows, height)
+            x = leaky(last(leaky(joining(x))))
+            x = x if level else self.output_conv(x)
+            made.append(x[..., top - rows.start : bottom - rows.start, :])
+        return _cat(made, -2).contiguous(memory_format=memory_format(net.device))
+
+    def _aligned(self, level: int, sides: Sides, rows: slice, room: int) -> Tensor:
+        """Some rows of what the fusion sees at a level, and ``room`` channels more that the caller fills."""
+        flows = [side.share * side.flows[level][..., rows, :] for side in sides]
         count, _, height, width = flows[0].shape
-        shape = (count, self.config.aligned(level) + room, height, width)
         features = sides[0].features[level]
-        layout = memory_format(features.device)
-        out = torch.empty(shape, dtype=features.dtype, device=features.device, memory_format=layout)
+        out = torch.empty(
+            (count, self.config.aligned(level) + room, height, width),
+            dtype=features.dtype,
+            device=features.device,
+            memory_format=memory_format(features.device),
+        )
         first = 0
-        for part in _parts(level, sides, flows):
+        for part in _parts(level, sides, flows, rows):
             out[:, first : first + part.shape[1]] = part
             first += part.shape[1]
         return out
 
 
-def _parts(level: int, sides: tuple[Side, Side], flows: Sequence[Tensor]) -> Iterator[Tensor]:
+def _parts(level: int, sides: Sides, flows: Sequence[Tensor], rows: slice) -> Iterator[Tensor]:
     """The channels of a level, one after the other: only one is in memory besides the whole."""
     for side, flow in zip(sides, flows, strict=True):
-        warp = Sampler(flow)
+        warp = Sampler(flow, rows, side.flows[level].shape[-2])
         yield warp(side.pictures[level])
         yield warp(side.features[level])
     yield from flows
 
 
-def double(x: Tensor, conv: nn.Conv2d, out: Tensor) -> None:
-    """``x`` enlarged to the size of ``out`` by repeating pixels, then ``conv``, 2 x 2, into ``out``.
+def _strips(height: int) -> list[tuple[int, int]]:
+    """First row and end of each strip; they begin at even rows."""
+    count = min(max(height // _LEAST_STRIP, 1), _MOST_STRIPS)
+    step = round_up(-(-height // count), 2)
+    return [(top, min(top + step, height)) for top in range(0, height, step)]
+
+
+def double(x: Tensor, conv: nn.Conv2d, out: Tensor, rows: slice, height: int) -> None:
+    """Some rows of: ``x`` enlarged by repeating pixels, then ``conv``, 2 x 2, into ``out``.
 
     The convolution sees each pixel of ``x`` up to four times. Where the size exactly doubles, its taps are
     added up before: one convolution at the small size for each of the four pixels that a small one
@@ -246,18 +276,29 @@ def double(x: Tensor, conv: nn.Conv2d, out: Tensor) -> None:
         x: (N, C, h, w).
         conv: zeros stand right of and below the picture.
         out: (N, conv.out_channels, H, W), written to.
+        rows: which rows of the enlarged picture ``out`` holds; they begin at an even one.
+        height: of the enlarged picture.
     """
-    if (2 * x.shape[-2], 2 * x.shape[-1]) != tuple(out.shape[-2:]):
-        large = F.interpolate(x, size=out.shape[-2:], mode="nearest")
-        out.copy_(F.conv2d(large, conv.weight, conv.bias, padding=1)[..., 1:, 1:])
+    width = out.shape[-1]
+    if (2 * x.shape[-2], 2 * x.shape[-1]) != (height, width):
+        below = _repeated(x.shape[-2], height, x.device)[rows.start : rows.stop + 1]
+        large = x.index_select(-2, below).index_select(-1, _repeated(x.shape[-1], width, x.device))
+        out.copy_(F.conv2d(large, conv.weight, conv.bias, padding=1)[..., 1 : out.shape[-2] + 1, 1:])
         return
+    # One row more than these become: the odd ones look at the next.
+    x = x[..., rows.start // 2 : rows.stop // 2 + 1, :]
     weight = conv.weight.float()
-    rows = (weight[..., :1, :] + weight[..., 1:, :], weight)
-    for row, whole in enumerate(rows):
-        columns = (whole[..., :1] + whole[..., 1:], whole)
-        for column, taps in enumerate(columns):
+    for row, whole in enumerate((weight[..., :1, :] + weight[..., 1:, :], weight)):
+        for column, taps in enumerate((whole[..., :1] + whole[..., 1:], whole)):
             made = F.conv2d(x, taps.to(x.dtype), conv.bias, padding=(row, column))
-            out[..., row::2, column::2] = made[..., row:, column:]
+            place = out[..., row::2, column::2]
+            place.copy_(made[..., row : row + place.shape[-2], column:])
+
+
+def _repeated(size: int, larger: int, device: torch.device) -> Tensor:
+    """Source index of each of ``larger`` positions, as ``nearest`` takes it."""
+    indices = torch.arange(size, dtype=torch.float32, device=device).view(1, 1, -1)
+    return F.interpolate(indices, size=larger, mode="nearest").view(-1).long()
 
 
 class FilmNet(nn.Module):
