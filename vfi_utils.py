@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -25,12 +25,18 @@ from .memory.sinks import Sink
 from .memory.staging import Downloader, Uploader, checked_pictures
 from .timeline import EndLaw, States, StatesLike, Timeline, by_fps, by_multiplier
 from .vfi_models._core.bisect import Bisecting
-from .vfi_models._core.seam import Interpolator, Session
+from .vfi_models._core.recursion import Recursive
+from .vfi_models._core.seam import Interpolator, PairSession, Session
+
+Schedule = Literal["any_t", "bisect"]
+"""``any_t``: each frame is made from the two source frames at its own time, where the model can.
+``bisect``: from its nearest neighbours, made ones too, as the older FILM nodes do; see :mod:`.recursion`."""
 
 __all__ = [
     "EndLaw",
     "Host",
     "QuietHost",
+    "Schedule",
     "Settings",
     "States",
     "StatesLike",
@@ -56,6 +62,8 @@ class Settings:
     """Clear cached device memory after this many source pairs; 0 only under pressure."""
     allow_changed_picture: bool = False
     """Where memory runs out, go on at a lower flow scale instead of failing."""
+    schedule: Schedule = "any_t"
+    """From which frames a frame is made. A model that only knows the middle bisects in any case."""
 
     def __post_init__(self) -> None:
         for name, value in (("batch", self.batch), ("clear_every", self.clear_every)):
@@ -65,6 +73,10 @@ class Settings:
                     repr(value),
                     "Use 0 for automatic.",
                 )
+        if self.schedule not in get_args(Schedule):
+            raise BadInputError(
+                "There is no such schedule.", repr(self.schedule), f"Use one of {get_args(Schedule)}."
+            )
 
 
 def run_timeline(
@@ -192,6 +204,8 @@ class _PairMaker:
         self._model = model
         self._options = dict(settings.options)
         self._allow_changed = settings.allow_changed_picture
+        divided = Recursive if settings.schedule == "bisect" else None
+        self._divide = divided if model.spec.any_timestep else Bisecting
         self._host = host
         self._device = device
         self._upload = Uploader(device)
@@ -199,6 +213,7 @@ class _PairMaker:
         self._next = 0
         self._session: Session[Any] | None = None
         self._known: tuple[_Encoded, ...] = ()
+        self._motion: tuple[_Encoded, _Encoded, Any] | None = None
         self._budget = Budget(device, free, settings.batch)
         self._clearing = Clearing(
             settings.clear_every, lambda: self._budget.bytes_each, free, host.clear_cache
@@ -224,7 +239,7 @@ class _PairMaker:
 
     def close(self) -> None:
         """Lets go of the session and of everything on the device."""
-        self._known = ()
+        self._known, self._motion = (), None
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -243,43 +258,57 @@ class _PairMaker:
 
     def _some(self, left: Tensor, right: Tensor, times: Sequence[Fraction]) -> Tensor:
         """The first of ``times``, as many as the budget allows: (K, H, W, C) on the device, clamped."""
+        kept = tuple(known for known in self._known if known.frame is left or known.frame is right)
+        if len(kept) < len(self._known):  # before another is encoded: two at once are the most that is held
+            self._known, self._motion = kept, None
         a, b = self._encode(left), self._encode(right)
-        self._known = (a, b)
-        self._host.check_cancelled()
         session = self._opened(left)
-        # Halving shares what it makes on the way, and runs one at a time whatever it is asked for.
-        count = self._budget.batch(len(times)) if self._model.spec.any_timestep else len(times)
+        # What divides a pair shares what it makes on the way, and makes one frame after the other.
+        count = len(times) if self._divide else self._budget.batch(len(times))
         # Filled on the device: a tensor made of a list is a copy, which waits.
         timestep = torch.cat([torch.full((1,), float(t), device=self._device) for t in times[:count]])
+        make = partial(session.between, a.features, b.features, timestep)
+        if isinstance(session, PairSession):
+            make = partial(make, self._moved(session, a, b))
+        self._host.check_cancelled()
         with self._budget.watch(count):
-            made = session.between(a.features, b.features, timestep)
+            made = make()
         if a.extra is not None and b.extra is not None:
             made = torch.cat((made, torch.lerp(a.extra, b.extra, timestep.view(-1, 1, 1, 1))), 1)
         if left.shape[-1] == 1:
             made = made.mean(1, keepdim=True)
         return made.clamp_(0.0, 1.0).permute(0, 2, 3, 1)
 
+    def _moved(self, session: PairSession[Any], left: _Encoded, right: _Encoded) -> Any:
+        """The motion of a pair, taken over from its batch before."""
+        if self._motion is None or self._motion[0] is not left or self._motion[1] is not right:
+            self._host.check_cancelled()
+            self._motion = left, right, session.motion(left.features, right.features)
+        return self._motion[2]
+
     def _encode(self, frame: Tensor) -> _Encoded:
         """What is known of a source frame, taken over from the batch or pair before where it can be."""
         for encoded in self._known:
             if encoded.frame is frame:
                 return encoded
+        self._motion = None
         self._host.check_cancelled()
         session = self._opened(frame)
         picture = self._upload(frame)
         if picture.shape[1] == 1:
             picture = picture.expand(-1, _RGB, -1, -1)
-        if self._model.spec.follows_extra or picture.shape[1] == _RGB:
-            return _Encoded(frame, session.encode(picture), None)
-        return _Encoded(frame, session.encode(picture[:, :_RGB]), picture[:, _RGB:])
+        moved = self._model.spec.follows_extra or picture.shape[1] == _RGB
+        features = session.encode(picture if moved else picture[:, :_RGB])
+        encoded = _Encoded(frame, features, None if moved else picture[:, _RGB:])
+        self._known = (*self._known, encoded)
+        return encoded
 
     def _opened(self, frame: Tensor) -> Session[Any]:
         if self._session is None:
             height, width = frame.shape[:2]
             self._budget.estimate(self._model.activation_bytes(height, width, self._options))
             session = self._model.open(height, width, self._options)
-            exact = self._model.spec.any_timestep
-            self._session = session if exact else Bisecting(session, self._host.check_cancelled)
+            self._session = self._divide(session, self._host.check_cancelled) if self._divide else session
         return self._session
 
     def _clear(self) -> str:

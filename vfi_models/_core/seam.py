@@ -2,15 +2,15 @@
 
 An *architecture* recognises a state dict and builds an *interpolator* from it. An interpolator
 opens a *session* for one picture size; a session encodes each source frame once and makes the
-frames between two encoded ones. Features are values that the caller holds: a session never
-remembers a frame, so pairs may come in any order.
+frames between two encoded ones. Features, and motion where a network has it, are values that the
+caller holds: a session never remembers a frame, so pairs may come in any order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,22 @@ class Session(Protocol[F]):
 
     def close(self) -> None:
         """Lets go of everything the session holds on the device. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class PairSession(Session[F], Protocol[F]):
+    """A session of a network that computes part of its work once a pair, whatever the timestep.
+
+    The frame loop has it done once, however many batches the timesteps of the pair take.
+    """
+
+    def motion(self, left: F, right: F) -> Any:
+        """That part: a value for :meth:`between`, valid for these two."""
+        ...
+
+    def between(self, left: F, right: F, timestep: Tensor, motion: Any = None) -> Tensor:
+        """See :class:`Session`; ``motion`` is computed where it is left out."""
         ...
 
 

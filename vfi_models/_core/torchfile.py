@@ -1,6 +1,7 @@
-"""Files of ``torch.save`` read as data: the zip of torch 1.6 and later, and the pickles in a row before it.
+"""Files of ``torch.save`` read as data: the zip of torch 1.6 and later, TorchScript archives, and the
+pickles in a row before both.
 
-Both are a pickle that describes tensors, and beside it their bytes. The description is read first (see
+Each is a pickle that describes tensors, and beside it their bytes. The description is read first (see
 :mod:`.pickles`), checked, and only what is then wanted is read: ``state_dict`` of a training checkpoint,
 not the optimiser's.
 """
@@ -20,7 +21,7 @@ from typing import Any, BinaryIO, Protocol
 import torch
 from torch import Tensor
 
-from .pickles import Builder, FormatError, read_pickle
+from .pickles import Builder, FormatError, Inert, read_pickle
 
 # What a legacy file starts with, as torch.serialization writes it.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -30,6 +31,8 @@ _MOST_BYTES = 16 * 2**30
 """Unpacked size that no file for frame interpolation comes near."""
 _LONGEST_PICKLE = 64 * 2**20
 _MOST_RECORDS = 100_000
+_LONGEST_NAMES = 2**24
+"""Characters that the names of all modules in an archive may take together."""
 _BLOCK = 2**20
 
 
@@ -134,8 +137,6 @@ _DTYPES = {
     "Bool": torch.bool,
 }
 
-# A TorchScript archive is the same zip with more names: those under __torch__, which want a builder that
-# keeps the state it is handed, and torch.jit._pickle.build_intlist, which is a list. They belong here.
 _NAMES: Mapping[str, Any] = {
     "collections.OrderedDict": Builder(lambda items=(): dict(items)),
     "collections.Counter": Builder(lambda items=(): dict(items)),
@@ -151,6 +152,13 @@ _NAMES: Mapping[str, Any] = {
     **{str(dtype): str(dtype) for dtype in _DTYPES.values()},
 }
 
+_SCRIPT = "__torch__"
+"""The module that the classes of a TorchScript archive are in: its own code, which is never read."""
+_SCRIPT_NAMES = {
+    **_NAMES,
+    **{f"torch.jit._pickle.build_{kind}list": Builder(list) for kind in ("int", "double", "bool", "tensor")},
+}
+
 
 def _storage(identity: Any) -> Storage:
     """The storage of a persistent id: ("storage", type, key, device, numbers) and, in old files, a view."""
@@ -163,7 +171,10 @@ def _storage(identity: Any) -> Storage:
 
 
 def open_zip(stream: BinaryIO, size: int) -> TorchFile:
-    """A zip of ``torch.save``. Every record that is read is checked against its CRC, which torch leaves out.
+    """A zip of ``torch.save``, or a TorchScript archive, which is the same with a program beside its weights.
+
+    Of an archive only the weights are read, never the program. Every record that is read is checked
+    against its CRC, which torch leaves out.
 
     Args:
         stream: the file, open; the caller closes it when the tensors are read.
@@ -204,7 +215,12 @@ class _Zip:
         if order != b"little":
             raise FormatError("a checkpoint of a big-endian machine", unsupported=True)
         pickle = self._read_small("data.pkl", _LONGEST_PICKLE)
-        self.tree = read_pickle(io.BytesIO(pickle), _NAMES, self._declared)
+        if f"{self._folder}/constants.pkl" in self._records:
+            self.tree = _parameters(
+                read_pickle(io.BytesIO(pickle), _SCRIPT_NAMES, self._declared, inert=_SCRIPT)
+            )
+        else:
+            self.tree = read_pickle(io.BytesIO(pickle), _NAMES, self._declared)
 
     def _read_small(self, name: str, most: int) -> bytes:
         record = self._records.get(f"{self._folder}/{name}")
@@ -260,13 +276,26 @@ def _top_folder(records: Mapping[str, zipfile.ZipInfo]) -> str:
             "Unpack it and choose the weights inside.",
             unsupported=True,
         )
-    if f"{tops[0]}/constants.pkl" in records:
-        raise FormatError(
-            "a TorchScript archive: a program with its weights",
-            "Choose the same weights as .safetensors or .pth.",
-            unsupported=True,
-        )
     return tops[0]
+
+
+def _parameters(tree: Any) -> dict[str, StoredTensor]:
+    """The state dict of a TorchScript module: its tensors, named by the attributes that lead to them."""
+    found: dict[str, StoredTensor] = {}
+    waiting, room = [("", tree)], _LONGEST_NAMES
+    while waiting:
+        name, value = waiting.pop()
+        if type(value) is StoredTensor:
+            found[name] = value
+        elif type(value) is Inert:
+            inside = [(key, inner) for key, inner in value.state.items() if type(key) is str]
+            # Modules that contain one another, or each other many times, would go on for ever.
+            room -= sum(len(name) + len(key) + 1 for key, _ in inside)
+            if room < 0:
+                raise FormatError("a TorchScript archive whose modules contain one another")
+            # Last in, first out: turned round, so that names come in the order of the file.
+            waiting += [(f"{name}.{key}" if name else key, inner) for key, inner in reversed(inside)]
+    return found
 
 
 class _Legacy:

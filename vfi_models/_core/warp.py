@@ -73,3 +73,69 @@ def sample(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> 
         align_corners=True,
     )
     return sampled.to(image.dtype)
+
+
+class Sampler:
+    """Samples any number of images at the places that one flow points to: :func:`backward_warp`, prepared.
+
+    On a CPU each pixel is a weighted sum of four rows of a table, as word embeddings are summed: with all
+    channels of a pixel side by side in memory that is 4 to 8 times as fast as ``grid_sample``. Coordinates
+    and sums are float32 whatever the dtype of the image.
+
+    Args:
+        flow: (K, 2, h, W) float32 in pixels, x then y.
+        rows: where these h rows lie in the H of the images; all of them where it is left out.
+        height: H, where ``rows`` is given.
+    """
+
+    def __init__(self, flow: Tensor, rows: slice | None = None, height: int | None = None) -> None:
+        self._flow = flow
+        self._size = (height or flow.shape[-2], flow.shape[-1])
+        rows = rows or slice(0, self._size[0])
+        self._corners: tuple[Tensor, Tensor] | None = None
+        if flow.device.type == "cpu":
+            self._corners = _corners(flow, rows.start, self._size[0])
+        else:
+            self._grid = identity_grid(*self._size, flow.device)[..., rows, :]
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """``image`` (N, C, H, W) at the places, (K, C, h, W) in the image's dtype; N is 1 or K.
+
+        Fastest, and without a copy of the image, where it is in ``torch.channels_last``; so is the result.
+        """
+        if self._corners is None:
+            return sample(image, self._flow, self._grid, self._size)
+        pixels, shares = self._corners
+        count, _, height, width = self._flow.shape
+        frames, channels = image.shape[:2]
+        if frames > 1:
+            first = self._size[0] * width * torch.arange(frames, dtype=pixels.dtype)
+            pixels = (pixels.view(frames, -1) + first.unsqueeze(1)).view(-1, 4)
+        table = image.permute(0, 2, 3, 1).reshape(-1, channels).float()
+        made = F.embedding_bag(pixels, table, per_sample_weights=shares, mode="sum")
+        return made.view(count, height, width, channels).permute(0, 3, 1, 2).to(image.dtype)
+
+
+def _corners(flow: Tensor, first: int, height: int) -> tuple[Tensor, Tensor]:
+    """The four pixels about each place and their shares in it, (K * h * W, 4) int32 and float32.
+
+    Pixels of an image of ``height`` rows are numbered row by row; the flow begins at row ``first``. What is
+    not a number points at the first pixel.
+    """
+    rows, width = flow.shape[-2:]
+    x = (torch.arange(width) + flow[:, 0]).nan_to_num_(nan=0.0).clamp_(0, width - 1)
+    y = (
+        (torch.arange(first, first + rows).unsqueeze(1) + flow[:, 1])
+        .nan_to_num_(nan=0.0)
+        .clamp_(0, height - 1)
+    )
+    left, top = x.floor(), y.floor()
+    to_right, to_bottom = x - left, y - top
+    near, here = left.int(), top.int() * width
+    far, below = (near + 1).clamp_(max=width - 1), (here + width).clamp_(max=(height - 1) * width)
+    pixels = torch.stack((here + near, here + far, below + near, below + far), -1)
+    from_right, from_bottom = 1 - to_right, 1 - to_bottom
+    shares = torch.stack(
+        (from_bottom * from_right, from_bottom * to_right, to_bottom * from_right, to_bottom * to_right), -1
+    )
+    return pixels.view(-1, 4), shares.view(-1, 4)

@@ -1,0 +1,101 @@
+"""How long weights take to load: as published, and as ``midframe convert`` writes them."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..api import open_weights
+from ..convert import convert
+from ..vfi_models.film.config import published_names
+
+
+def loads(model: str, weights: Mapping[str, Tensor], rounds: int) -> list[dict[str, Any]]:
+    """One row for each kind of file, medians over rounds in which each is loaded once.
+
+    Cold: nothing of the file is in memory, where the system can be told so. Warm: it was just read.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        files = _files(model, weights, Path(scratch))
+        seconds: dict[str, dict[str, list[float]]] = {kind: {"cold": [], "warm": []} for kind in files}
+        for _ in range(rounds):
+            for kind, path in files.items():
+                forgotten = _forget(path)
+                for state in ("cold", "warm") if forgotten else ("warm", "warm"):
+                    begun = time.perf_counter()
+                    open_weights(path)
+                    seconds[kind][state].append(time.perf_counter() - begun)
+        return [
+            {
+                "model": model,
+                "file": kind,
+                "bytes": path.stat().st_size,
+                "cold_seconds": statistics.median(seconds[kind]["cold"] or [float("nan")]),
+                "warm_seconds": statistics.median(seconds[kind]["warm"]),
+            }
+            for kind, path in files.items()
+        ]
+
+
+def loads_table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    lines = ["| model | file | MB | load, cold, s | warm, s |", "|" + "---|" * 5]
+    for row in rows:
+        numbers = f"{row['bytes'] / 1e6:.1f} | {row['cold_seconds']:.3f} | {row['warm_seconds']:.3f}"
+        lines.append(f"| {row['model']} | {row['file']} | {numbers} |")
+    return "\n".join(lines)
+
+
+def _files(model: str, weights: Mapping[str, Tensor], folder: Path) -> dict[str, Path]:
+    """The weights as a file of ``torch.save``, for FILM as its TorchScript archive, and converted."""
+    saved = folder / "saved.pth"
+    torch.save(dict(weights), saved)
+    files = {"torch.save": saved}
+    if model.startswith("film"):
+        files["TorchScript archive"] = folder / "archive.pt"
+        save_archive(published_names(weights), files["TorchScript archive"])
+    for kind, dtype in (("converted", None), ("converted, float16", torch.float16)):
+        files[kind] = folder / f"{len(files)}.safetensors"
+        convert(saved, files[kind], dtype=dtype)
+    return files
+
+
+class _Container(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        """Makes no pictures, only what a TorchScript archive must have."""
+        return x * float("nan")
+
+
+def save_archive(weights: Mapping[str, Tensor], path: Path) -> None:
+    """A TorchScript archive that holds ``weights`` under these names; its program returns NaN."""
+    root = _Container()
+    for name, value in weights.items():
+        *modules, last = name.split(".")
+        owner: nn.Module = root
+        for module in modules:
+            if module not in dict(owner.named_children()):
+                owner.add_module(module, _Container())
+            owner = owner.get_submodule(module)
+        owner.register_parameter(last, nn.Parameter(value, requires_grad=False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # as a format it is here to stay
+        torch.jit.script(root).save(str(path))  # type: ignore[no-untyped-call]
+
+
+def _forget(path: Path) -> bool:
+    """Takes a file out of the system's memory; False where there is no way to ask for it."""
+    if not hasattr(os, "posix_fadvise"):
+        return False
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return True

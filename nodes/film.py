@@ -1,0 +1,124 @@
+"""The FILM node."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, get_args
+
+from torch import Tensor
+
+from ..vfi_utils import EndLaw, Schedule, Settings, StatesLike
+from . import _widgets
+from ._models import AfterRun, Weights
+from ._plan import plan, unlike_default
+from ._run import Run
+from ._weights import choose, complaint, model_widget
+from ._widgets import InputTypes
+
+_DEFAULT_OPTIONS = {"align": False}
+
+_MODEL_TOOLTIP = (
+    "FILM, as safetensors or as the TorchScript file of older packs, in float32 or float16: all are one "
+    "network. Downloads go to models/frame_interpolation; other files in there are listed too."
+)
+_SCHEDULE_TOOLTIP = (
+    "any_t: every frame is made from the two source frames, at its own moment: fastest, and evenly spaced "
+    "at every multiplier. bisect: frames are made from frames made before, as the older FILM nodes do; FILM "
+    "has learnt only the middle, but blur and errors add up, and each frame takes a whole run. At "
+    "multiplier 2 both are the same."
+)
+_ALIGN_TOOLTIP = (
+    "Pads the picture to multiples of 64, as FILM was trained. Off: the picture as it is, as other FILM "
+    "nodes run it. Sides below 64 are padded in any case."
+)
+
+
+class MidframeFILM:
+    """Makes the frames in between with FILM."""
+
+    CATEGORY = _widgets.CATEGORY
+    FUNCTION = "interpolate"
+    RETURN_TYPES = ("IMAGE", "FLOAT", "INT")
+    RETURN_NAMES = ("frames", "fps", "count")
+    OUTPUT_TOOLTIPS = (
+        "All frames, made ones and source frames, in order.",
+        "Frame rate at which the frames play at the original speed, for Create Video. 0 without source fps.",
+        "Number of frames.",
+    )
+    DESCRIPTION = (
+        "More frames from a clip, also from photos that lie far apart. FILM is made for large motion; it is "
+        "slower than RIFE and needs more memory. Transparency moves along with the picture."
+    )
+    SEARCH_ALIASES: ClassVar[list[str]] = [
+        "film",
+        "film vfi",
+        "large motion",
+        "near duplicate photos",
+        "slow motion",
+        *_widgets.SEARCH_WORDS,
+    ]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
+        """Inputs and widgets. Saved workflows hold widget values by position: new ones go to the end."""
+        return {
+            "required": {
+                "frames": ("IMAGE", {"tooltip": "The clip: at least two frames, RGB, RGBA or grey."}),
+                "model": model_widget(_MODEL_TOOLTIP, ("film",), "film"),
+                "multiplier": _widgets.multiplier(),
+            },
+            "optional": {
+                "source_fps": _widgets.source_fps(),
+                "target_fps": _widgets.target_fps(),
+                "schedule": (list(get_args(Schedule)), {"default": "any_t", "tooltip": _SCHEDULE_TOOLTIP}),
+                "align": ("BOOLEAN", {"default": False, "tooltip": _ALIGN_TOOLTIP, "advanced": True}),
+                "dtype": _widgets.dtype(),
+                "batch": _widgets.batch(),
+                "clear_cache_after_n_frames": _widgets.clear_cache(),
+                "last_frame": _widgets.last_frame(),
+                "device": _widgets.device(),
+                "after_run": _widgets.after_run(),
+                "states": _widgets.states(),
+                "model_override": (
+                    "MIDFRAME_MODEL",
+                    {"tooltip": "A model from Load Model; then model, dtype and device here are not used."},
+                ),
+            },
+            "hidden": {"node_id": "UNIQUE_ID"},
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, model: str | None = None) -> bool | str:  # noqa: N802 - ComfyUI's name
+        """Weights that cannot be had are reported before anything runs. None where they come by a link."""
+        return complaint(model) or True
+
+    def interpolate(  # noqa: PLR0913 - one parameter for each widget
+        self,
+        frames: Tensor,
+        model: str,
+        *,
+        multiplier: Any = 2,
+        source_fps: float = 0.0,
+        target_fps: float = 0.0,
+        schedule: Schedule = "any_t",
+        align: bool = False,
+        dtype: str = "auto",
+        batch: int = 0,
+        clear_cache_after_n_frames: int = 0,
+        last_frame: EndLaw = "end_on_last",
+        device: str = "auto",
+        after_run: AfterRun = "keep loaded",
+        states: StatesLike | None = None,
+        model_override: Weights | None = None,
+        node_id: str | None = None,
+    ) -> tuple[Tensor, float, int]:
+        """Runs the node; see the tooltips."""
+        timeline, fps = plan(multiplier, (source_fps, target_fps), states=states, end=last_frame)
+        settings = Settings(
+            options=unlike_default({"align": align}, _DEFAULT_OPTIONS),
+            batch=batch,
+            clear_every=clear_cache_after_n_frames,
+            schedule=schedule,
+        )
+        weights = model_override or choose(model, device, dtype, node_id)
+        made = Run(weights, timeline, settings, after_run, node_id)(frames)
+        return made, fps, len(made)

@@ -1,0 +1,178 @@
+"""The goldens of FILM: pictures and flows, the older node's schedule, names, and files of weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..memory.sinks import TensorSink
+from ..vfi_models import build, detect
+from ..vfi_models._core.checkpoint import read_checkpoint
+from ..vfi_models._core.recursion import schedule
+from ..vfi_models._core.seam import Interpolator
+from ..vfi_models._core.synthetic import synthetic_state_dict
+from ..vfi_models.film import shapes_of
+from ..vfi_models.film.config import FAMILIES, Config, published_names
+from ..vfi_models.film.session import FilmFeatures, FilmMotion
+from ..vfi_utils import Settings, by_multiplier, run_timeline
+from .outcome import Outcome, Place
+
+_FLOW_IN_PICTURE = 10
+"""How much more a flow, in pixels, may be off than a picture."""
+
+
+def reads(file: Path, arrays: Mapping[str, Any]) -> bool:
+    """Whether a golden file is of this format."""
+    if file.suffix in (".pt", ".safetensors"):
+        return _pictures_of(file) is not None
+    return file.name in _TABLES or {"seed", "gain", "x0", "x1"} <= set(arrays)
+
+
+def run(file: Path, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome]:
+    """The outcome of every case of a file."""
+    label = f"{file.parent.name}/{file.stem}"
+    if file.name in _TABLES:
+        yield from _TABLES[file.name](label, json.loads(file.read_text(encoding="utf-8")))
+    elif not arrays:
+        yield from _archive(file, place)
+    elif "multiplier" in arrays:
+        yield _recursion(label, arrays, place)
+    else:
+        yield from _pictures(label, arrays, place)
+
+
+def _weights(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
+    config = FAMILIES["film"]
+    if "filters" in arrays:
+        fine, middle, coarse, shared = (int(width) for width in arrays["flow_filters"])
+        config = Config(int(arrays["filters"]), (fine, middle, coarse, shared))
+    wanted = published_names(shapes_of(config))
+    return synthetic_state_dict(wanted, int(arrays["seed"]), float(arrays["gain"]))
+
+
+def _model(arrays: Mapping[str, Any], place: Place) -> Interpolator:
+    sizes = (arrays["filters"].tobytes(), arrays["flow_filters"].tobytes()) if "filters" in arrays else ()
+    key = ("film", sizes, int(arrays["seed"]), float(arrays["gain"]))
+    return place.model(key, lambda: build(detect(_weights(arrays))))
+
+
+def _frames(arrays: Mapping[str, Any], place: Place) -> list[Tensor]:
+    return [torch.from_numpy(arrays[name]).to(place.device).float() / 255 for name in ("x0", "x1")]
+
+
+def _pictures(label: str, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome]:
+    """Outputs at each timestep, and flows and features where they are recorded."""
+    model = _model(arrays, place)
+    left, right = _frames(arrays, place)
+    session: Any = model.open(*left.shape[-2:])
+    a, b = session.encode(left), session.encode(right)
+    motion = session.motion(a, b)
+    for name in sorted(name for name in arrays if name.startswith("dt_")):
+        timestep = torch.from_numpy(arrays[name]).flatten().to(place.device)
+        wanted = torch.from_numpy(arrays[name.replace("dt_", "out_")])
+        made = session.between(a, b, timestep, motion)
+        yield Outcome(f"{label} {name}", place.error(made, wanted), place.bound)
+    yield from _flows(label, arrays, motion, place)
+    yield from _features(label, arrays, a, place)
+
+
+def _flows(label: str, arrays: Mapping[str, Any], motion: FilmMotion, place: Place) -> Iterator[Outcome]:
+    recorded = {"forward_flow": motion.to_right, "backward_flow": motion.to_left}
+    errors = [
+        place.error(flow, torch.from_numpy(arrays[f"{name}_{level}"]))
+        for name, flows in recorded.items()
+        for level, flow in enumerate(flows)
+        if f"{name}_{level}" in arrays
+    ]
+    if errors:
+        yield Outcome(f"{label} flows", max(errors), _FLOW_IN_PICTURE * place.bound)
+
+
+def _features(label: str, arrays: Mapping[str, Any], found: FilmFeatures, place: Place) -> Iterator[Outcome]:
+    errors = []
+    for level, features in enumerate(found.features):
+        means = {"space": features[0].float().mean((-2, -1)), "channels": features[0].float().mean(0)}
+        for over, mean in means.items():
+            name = f"feat0_{level}_mean_over_{over}"
+            if name in arrays:
+                errors.append(place.error(mean, torch.from_numpy(arrays[name])))
+    if errors:
+        yield Outcome(f"{label} features", max(errors), place.bound)
+
+
+def _recursion(label: str, arrays: Mapping[str, Any], place: Place) -> Outcome:
+    """The older node's schedule, through the frame loop."""
+    multiplier = int(arrays["multiplier"])
+    clip = [torch.from_numpy(arrays[name])[0].permute(1, 2, 0) for name in ("x0", "x1")]
+    height, width, channels = clip[0].shape
+    sink = TensorSink(multiplier + 1, (height, width, channels))
+    settings = Settings(schedule="bisect")
+    run_timeline(clip, by_multiplier(multiplier), _model(arrays, place), sink, settings=settings)
+    made = sink.frames[1:-1].permute(0, 3, 1, 2)
+    return Outcome(label, place.error(made, torch.from_numpy(arrays["frames"])), place.bound)
+
+
+def _pictures_of(weights: Path) -> Path | None:
+    """The pictures that a file of weights makes: the .npz beside it whose name its own begins with."""
+    beside = (weights.with_name(weights.stem[:end] + ".npz") for end in range(len(weights.stem), 0, -1))
+    return next((file for file in beside if file.is_file()), None)
+
+
+def _archive(file: Path, place: Place) -> Iterator[Outcome]:
+    """A file of weights: how many of its tensors are not the drawn ones, and the picture that they make."""
+    label = f"{file.parent.name}/{file.name}"
+    arrays = np.load(_pictures_of(file) or file)
+    found = detect(read_checkpoint(file))
+    drawn = detect(_weights(arrays)).state_dict
+    stored = next(iter(found.state_dict.values())).dtype
+    different = drawn.keys() ^ found.state_dict.keys()
+    different |= {
+        name
+        for name in drawn.keys() & found.state_dict.keys()
+        if not torch.equal(drawn[name].to(stored), found.state_dict[name])
+    }
+    yield Outcome(f"{label} tensors", float(len(different)))
+    model = place.model(file, lambda: build(found))
+    left, right = _frames(arrays, place)
+    session = model.open(*left.shape[-2:])
+    timestep = torch.from_numpy(arrays["dt_0"]).flatten().to(place.device)
+    made = session.between(session.encode(left), session.encode(right), timestep)
+    wanted = arrays["out_fp16_weights" if stored == torch.float16 else "out_0"]
+    yield Outcome(f"{label} picture", place.error(made, torch.from_numpy(wanted)), place.bound)
+
+
+def _orders(label: str, table: dict[str, list[list[float]]]) -> Iterator[Outcome]:
+    """The schedule of each multiplier: how many of its steps (frame, left, right, timestep) differ."""
+    for multiplier, wanted in table.items():
+        times = [k / int(multiplier) for k in range(1, int(multiplier))]
+        steps = [[step.frame, step.left, step.right, step.timestep] for step in schedule(times)]
+        different = sum(ours != theirs for ours, theirs in zip_longest(steps, wanted))
+        yield Outcome(f"{label} x{multiplier}", float(different))
+
+
+def _names(label: str, table: dict[str, Any]) -> Iterator[Outcome]:
+    """Each naming of the published network: how many of its names are not told to be what they are."""
+    rows = table["rows"]
+    wanted = published_names(shapes_of(FAMILIES["film"]))
+    for column, naming in enumerate(table["columns"][:-1]):
+        name = f"{label} {naming}"
+        if "tensorflow" in naming:
+            yield Outcome(name, skipped="files of TensorFlow are not read")
+            continue
+        state = {row[column]: torch.empty(row[-1], device="meta") for row in rows}
+        told = published_names(detect(state).state_dict)
+        right = sum(
+            canonical == ours and wanted.get(ours) == tuple(value.shape)
+            for (canonical, *_), (ours, value) in zip(rows, told.items(), strict=True)
+        )
+        yield Outcome(name, float(len(wanted) - right))
+
+
+_TABLES = {"schedule.json": _orders, "keys.json": _names}

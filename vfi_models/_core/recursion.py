@@ -1,0 +1,109 @@
+"""The schedule of the older FILM nodes: frames made from made frames, each from its nearest neighbours."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .seam import Session
+
+_EVEN = 1e-4
+"""How far a float32 time may be from k / m, in units of 1 / m, and still mean it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One frame to make. Frames are numbered in the order of time; 0 and the last are the source frames."""
+
+    frame: int
+    left: int
+    right: int
+    timestep: float
+    """Where ``frame`` lies between ``left`` and ``right``, a float32 value."""
+
+
+def schedule(times: Sequence[float]) -> list[Step]:
+    """In which order the frames of a pair are made, and from which.
+
+    The next one is always the missing frame that lies nearest to the middle of its gap; of several, the
+    first. Where they tie by arithmetic, the rounding of float32 decides, and with it which frames are made
+    from which: so this is computed in float32 and from the values that the older nodes use.
+
+    Args:
+        times: of the frames to make, ascending, each in (0, 1).
+
+    Returns:
+        One step for each time, in the order in which they are taken.
+
+    Source: the rule of dajes/frame-interpolation-pytorch 33bf477 and of the FILM node of
+    Fannovel16/ComfyUI-Frame-Interpolation 26545cc.
+    """
+    place = _places(times)
+    known, missing, steps = [0, len(place) - 1], list(range(1, len(place) - 1)), []
+    while missing:
+        after = [bisect_left(known, frame) for frame in missing]
+        left, right = [known[i - 1] for i in after], [known[i] for i in after]
+        timestep = (place[missing] - place[left]) / (place[right] - place[left])
+        best = int((timestep - 0.5).abs().argmin())
+        steps.append(Step(missing[best], left[best], right[best], float(timestep[best])))
+        insort(known, missing.pop(best))
+    return steps
+
+
+def _places(times: Sequence[float]) -> Tensor:
+    """The times of all frames, both source frames too, as float32 that ``linspace`` would give."""
+    count = len(times) + 1
+    if all(abs(t * count - i) < _EVEN for i, t in enumerate(times, 1)):
+        return torch.linspace(0.0, 1.0, count + 1)
+    return torch.tensor([0.0, *times, 1.0])
+
+
+class Recursive:
+    """A session that makes the frames of a pair by :func:`schedule` from a model that takes any timestep.
+
+    It wants all timesteps of a pair in one call. The recursion follows the gaps from left to right and not
+    the order of the schedule: the pictures are the same, and only the features of the frames about the
+    current gap are kept.
+
+    Args:
+        session: of a model whose ``spec.any_timestep`` is True.
+        before: called before every forward pass; may raise to cancel.
+    """
+
+    def __init__(self, session: Session[Any], before: Callable[[], None] = lambda: None) -> None:
+        self._session = session
+        self._before = before
+
+    def encode(self, frames: Tensor) -> Any:
+        """See the seam."""
+        return self._session.encode(frames)
+
+    def between(self, left: Any, right: Any, timestep: Tensor) -> Tensor:
+        """See the seam; left and right are features of one frame. What comes out is clamped to 0..1."""
+        steps = {(step.left, step.right): step for step in schedule(timestep.tolist())}
+        made: dict[int, Tensor] = {}
+
+        def fill(left: Any, right: Any, gap: tuple[int, int]) -> None:
+            step = steps.get(gap)
+            if step is None:
+                return
+            self._before()
+            frame = self._session.between(left, right, timestep.new_tensor([step.timestep])).clamp_(0.0, 1.0)
+            made[step.frame] = frame
+            halves = (gap[0], step.frame), (step.frame, gap[1])
+            if any(half in steps for half in halves):
+                middle = self._session.encode(frame)
+                fill(left, middle, halves[0])
+                fill(middle, right, halves[1])
+
+        fill(left, right, (0, len(steps) + 1))
+        return torch.cat([made[frame] for frame in sorted(made)])
+
+    def close(self) -> None:
+        """See the seam."""
+        self._session.close()

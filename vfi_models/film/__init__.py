@@ -1,0 +1,138 @@
+"""FILM: frame interpolation for large motion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import BadInputError, UnsupportedWeightsError
+from .._core.padding import round_up
+from .._core.seam import Architecture, Detection, ModelSpec, Options
+from .config import FAMILIES, LEVELS, Config, detect, read_config
+from .net import FilmNet
+from .session import FilmOptions, FilmSession
+
+__all__ = ["ARCHITECTURE", "Film"]
+
+_LEAST_SIDE = 2 ** (LEVELS - 1)
+"""Below it the coarsest level has no pixel left."""
+
+
+class Film:
+    """A FILM network. See :class:`~.._core.seam.Interpolator`."""
+
+    def __init__(self, net: FilmNet, family: str) -> None:
+        self._net = net
+        self._spec = ModelSpec(
+            architecture="film",
+            family=family,
+            any_timestep=True,
+            follows_extra=True,
+            dtypes=(torch.float32, torch.float16, torch.bfloat16),
+            options=asdict(FilmOptions()),
+            licence="Apache-2.0",
+            source="ECCV 2022, arXiv 2202.04901; google-research/frame-interpolation",
+        )
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is and can do."""
+        return self._spec
+
+    @property
+    def module(self) -> nn.Module:
+        """The parameters."""
+        return self._net
+
+    def open(self, height: int, width: int, options: Options | None = None) -> FilmSession:
+        """See the seam. Sides below 64, which no published FILM takes, are mirrored up to 64 at the right
+        and at the bottom, and the picture is cut out again.
+
+        Raises:
+            BadInputError: an unknown option.
+        """
+        return FilmSession(self._net, (height, width), _padded(height, width, _checked(options)))
+
+    def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
+        """See the seam: features of both frames, and what the finest level of the fusion holds besides."""
+        rows, columns = _padded(height, width, _checked(options))
+        config, item = self._net.config, self._net.fuse.output_conv.weight.element_size()
+        kept = sum((config.features(k) + config.flow_width(k)) / 4**k for k in range(LEVELS))
+        fused = config.aligned(0) + 3 * config.fused(0)
+        warped = config.features(0) * (1 if item == 4 else 2)  # noqa: PLR2004 - sampled in float32
+        pictures_and_flows = 2 * (3 + 2) * 4 / 3 + 8
+        return int(rows * columns * (item * (2 * kept + fused) + 4 * (warped + pictures_and_flows)))
+
+    def lighter(self, options: Options) -> Options | None:
+        """See the seam. There is nothing to take away from this network."""
+        return None
+
+
+def _padded(height: int, width: int, options: FilmOptions) -> tuple[int, int]:
+    if options.align:
+        return round_up(height, _LEAST_SIDE), round_up(width, _LEAST_SIDE)
+    return max(height, _LEAST_SIDE), max(width, _LEAST_SIDE)
+
+
+def _checked(options: Mapping[str, Any] | None) -> FilmOptions:
+    known = [field.name for field in fields(FilmOptions)]
+    unknown = sorted(set(options or {}) - set(known))
+    if unknown:
+        raise BadInputError(
+            "FILM does not have this option.", ", ".join(unknown), "Use one of " + ", ".join(known) + "."
+        )
+    return replace(FilmOptions(), **(options or {}))
+
+
+def build(detection: Detection) -> Film:
+    """The network of a detected state dict, loaded strictly.
+
+    Raises:
+        UnsupportedWeightsError: parameters missing, left over, or of another shape.
+    """
+    weights = detection.state_dict
+    net = _empty(read_config(weights))
+    wanted = net.state_dict()
+    missing, unexpected = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
+    misshapen = [n for n in wanted.keys() & weights.keys() if wanted[n].shape != weights[n].shape]
+    if missing or unexpected or misshapen:
+        raise UnsupportedWeightsError(
+            "These weights look like FILM but do not fit it.",
+            f"{len(missing)} parameters missing, {len(unexpected)} left over, {len(misshapen)} of another "
+            "shape: " + ", ".join(sorted([*missing, *unexpected, *misshapen])[:6]),
+            "Download the checkpoint again.",
+            nearest=detection.family,
+            missing=[*missing, *misshapen],
+            unexpected=[*unexpected, *misshapen],
+        )
+    net.load_state_dict({name: _laid_out(value) for name, value in weights.items()}, assign=True)
+    return Film(net.eval().requires_grad_(False), detection.family)
+
+
+def _laid_out(value: Tensor) -> Tensor:
+    """A parameter in float32, and as convolutions with the channels side by side want it."""
+    layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format  # noqa: PLR2004
+    return value.to(torch.float32, memory_format=layout)
+
+
+def _empty(config: Config) -> FilmNet:
+    """The network without storage for its parameters."""
+    with torch.device("meta"):
+        return FilmNet(config)
+
+
+def shapes(family: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the parameters of a family."""
+    return shapes_of(FAMILIES[family])
+
+
+def shapes_of(config: Config) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the parameters of a network of any size."""
+    return {name: tuple(value.shape) for name, value in _empty(config).state_dict().items()}
+
+
+ARCHITECTURE = Architecture(name="film", families=tuple(FAMILIES), shapes=shapes, detect=detect, build=build)

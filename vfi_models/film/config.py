@@ -1,0 +1,120 @@
+"""The sizes of a FILM network, and how a state dict of any layout tells them.
+
+Three layouts of names are around: the two TorchScript archives (v1.0.0 and v1.0.2 of
+dajes/frame-interpolation-pytorch, under one file name) and ComfyUI's safetensors file. The network here has
+the names of the last one, so that a converted file serves ComfyUI's own node too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
+
+from ...errors import UnsupportedWeightsError
+from .._core.seam import Detection, StateDict
+
+T = TypeVar("T")
+
+LEVELS = 7
+"""Levels of the image, feature and flow pyramids; level l has 1/2^l of the size, rounded down."""
+FUSED_LEVELS = 5
+"""Levels 0 to 4 are warped and fused; the flow of the others only leads to these."""
+STAGES = 4
+"""Stages of the feature extractor, each at half the size of the one before."""
+OWN_FLOW_LEVELS = 3
+"""Flow levels 0, 1, 2 have a predictor of their own; 3 to 6 share the last one."""
+RGB = 3
+
+
+@dataclass(frozen=True)
+class Config:
+    """What differs between a published FILM and a small one made for tests."""
+
+    filters: int
+    """Channels of the first stage; each later stage has twice as many."""
+    flow_filters: tuple[int, int, int, int]
+    """Channels of the flow predictors of level 0, 1, 2 and of the shared one."""
+
+    def features(self, level: int) -> int:
+        """Channels of the features of a level."""
+        return self.filters * ((2 << min(level, STAGES - 1)) - 1)
+
+    def flow_width(self, level: int) -> int:
+        """Channels of the flow predictor of a level."""
+        return self.flow_filters[min(level, OWN_FLOW_LEVELS)]
+
+    def aligned(self, level: int) -> int:
+        """Channels of a level of the fusion's input: both pictures, both features, both flows."""
+        return 2 * (RGB + self.features(level) + 2)
+
+    def fused(self, level: int) -> int:
+        """Channels that the fusion hands from a level to the next finer one."""
+        return self.filters * 2**level if level < FUSED_LEVELS - 1 else self.aligned(level)
+
+
+FAMILIES: dict[str, Config] = {
+    "film": Config(64, (32, 64, 128, 256)),
+    "narrow": Config(4, (4, 4, 8, 8)),
+}
+"""``film`` is the published network. ``narrow`` stands for the same network in any other width: nobody
+publishes one, but the goldens and the tests of the loop do with less."""
+
+_PREFIX = re.compile(r"^(?:module\.|model\.)+")
+_LAYER = re.compile(
+    r"(extract\.extract_sublevels\.convs\.\d\.\d"
+    r"|predict_flow\._predictor\._convs\.\d"
+    r"|predict_flow\._predictors\.\d\._convs\.\d"
+    r"|fuse\.convs\.\d\.\d)(?:\.0|\.conv)?\.(weight|bias)"
+)
+"""A convolution in any layout: some of them wrap it (``.0`` or ``.conv``) together with its activation."""
+_FIRST = "extract.extract_sublevels.convs.0.0.conv.weight"
+_FLOW = ("predict_flow._predictors.2", "predict_flow._predictors.1", "predict_flow._predictors.0")
+"""The predictors of level 0, 1 and 2: they are numbered from coarse to fine."""
+
+
+def clean(state_dict: StateDict) -> dict[str, Tensor]:
+    """The parameters under the network's own names, whatever the layout."""
+    return {_LAYER.sub(r"\1.conv.\2", _PREFIX.sub("", name)): value for name, value in state_dict.items()}
+
+
+def published_names(state_dict: Mapping[str, T]) -> dict[str, T]:
+    """Values under the names of the v1.0.2 archive instead of the network's own."""
+    return {name.replace(".conv.", ".0."): value for name, value in state_dict.items()}
+
+
+def detect(state_dict: StateDict) -> Detection | None:
+    """FILM in any layout, or None where the names are another network's.
+
+    Raises:
+        UnsupportedWeightsError: FILM by its names, but cut off or of other depth.
+    """
+    weights = clean(state_dict)
+    if _FIRST not in weights:
+        return None
+    config = read_config(weights)
+    family = next((name for name, known in FAMILIES.items() if known == config), "narrow")
+    return Detection("film", family, weights)
+
+
+def read_config(weights: StateDict) -> Config:
+    """The sizes, from the shapes of parameters under the network's own names.
+
+    Raises:
+        UnsupportedWeightsError: a parameter that all sizes have is missing or is no convolution.
+    """
+    names = [_FIRST, *(f"{name}._convs.0.conv.weight" for name in (*_FLOW, "predict_flow._predictor"))]
+    bad = [name for name in names if name not in weights or weights[name].ndim != 4]  # noqa: PLR2004
+    if bad:
+        raise UnsupportedWeightsError(
+            "These weights look like FILM but do not fit it.",
+            f"missing or of another shape: {', '.join(bad)}",
+            "Download the checkpoint again.",
+            nearest="film",
+            missing=bad,
+        )
+    filters, fine, middle, coarse, shared = (int(weights[name].shape[0]) for name in names)
+    return Config(filters, (fine, middle, coarse, shared))

@@ -1,0 +1,312 @@
+"""The FILM network: parameters under the names of ComfyUI's file, and its three parts.
+
+Activations are ``channels_last`` where that is fast; every flow and coordinate is float32.
+
+Source: Reda et al., "FILM: Frame Interpolation for Large Motion" (ECCV 2022), as
+google-research/frame-interpolation 69f8708 and dajes/frame-interpolation-pytorch 4815c4b run it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .._core.padding import round_up
+from .._core.warp import Sampler
+from .config import FUSED_LEVELS, LEVELS, OWN_FLOW_LEVELS, RGB, STAGES, Config
+
+_SLOPE = 0.2
+_REACH = 2
+"""Rows that the two 3 x 3 convolutions of a fusion level look beyond their own."""
+_MOST_STRIPS, _LEAST_STRIP = 4, 64
+"""In how many strips a fusion level is made, and the fewest rows that one should have."""
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """How activations lie in memory: channels side by side where convolutions are fastest so."""
+    return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
+
+
+def leaky(x: Tensor) -> Tensor:
+    """The network's activation, in place."""
+    return F.leaky_relu_(x, _SLOPE)
+
+
+class Layer(nn.Module):
+    """A convolution; checkpoints wrap it in one more name."""
+
+    def __init__(self, inputs: int, outputs: int, size: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, size, padding=1 if size == 3 else 0)  # noqa: PLR2004 - 3 x 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, h, w) to (N, outputs, h, w), without the activation."""
+        out: Tensor = self.conv(x)
+        return out
+
+
+def _layers(modules: nn.Module) -> list[Layer]:
+    return [cast(Layer, module) for module in modules.children()]
+
+
+class Extractor(nn.Module):
+    """Features of a frame: the same stages started at every level of its image pyramid."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        widths = [RGB, *(config.filters << stage for stage in range(STAGES))]
+        stages = [nn.Sequential(Layer(i, o, 3), Layer(o, o, 3)) for i, o in pairwise(widths)]
+        self.extract_sublevels = nn.ModuleDict({"convs": nn.ModuleList(stages)})
+
+    def forward(self, pictures: Sequence[Tensor]) -> list[Tensor]:
+        """
+        Args:
+            pictures: (N, 3, h, w) of each level, in the dtype of the parameters.
+
+        Returns:
+            Features of each level, (N, ``config.features(level)``, h, w): those of every stage that
+            arrives at its size, stage 0 first.
+        """
+        stages = [_layers(stage) for stage in self.extract_sublevels["convs"].children()]
+        arrived: list[list[Tensor]] = [[] for _ in pictures]
+        features = []
+        for start, picture in enumerate(pictures):
+            x = picture
+            for stage in range(min(STAGES, LEVELS - start)):
+                if stage:
+                    x = F.avg_pool2d(x, 2)
+                for layer in stages[stage]:
+                    x = leaky(layer(x))
+                arrived[start + stage].insert(0, x)
+            features.append(_cat(arrived[start], 1))
+            arrived[start].clear()
+        return features
+
+
+def _cat(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+
+
+class Predictor(nn.Module):
+    """The flow that is still missing at a level, from one frame's features and the other's, warped.
+
+    The first layer is linear in both. Its share of the frame that stays where it is depends on nothing
+    else, so it is computed with the features and serves both pairs of the frame.
+    """
+
+    def __init__(self, features: int, filters: int) -> None:
+        super().__init__()
+        self.features = features
+        widths = [2 * features, filters, filters, filters]
+        layers = [Layer(i, o, 3) for i, o in pairwise(widths)]
+        layers += [Layer(filters, filters // 2, 1), Layer(filters // 2, 2, 1)]
+        self._convs = nn.ModuleList(layers)
+
+    def own(self, features: Tensor) -> Tensor:
+        """The first layer's share of the frame that stays, (N, filters, h, w)."""
+        conv = _layers(self._convs)[0].conv
+        return F.conv2d(features, conv.weight[:, : self.features], conv.bias, padding=1)
+
+    def forward(self, own: Tensor, other: Tensor) -> Tensor:
+        """
+        Args:
+            own: from :meth:`own`. Never written to.
+            other: features of the other frame, warped, (K, features, h, w).
+
+        Returns:
+            (K, 2, h, w) float32, in pixels of the level.
+        """
+        first, *inner, last = _layers(self._convs)
+        x = leaky(own + F.conv2d(other, first.conv.weight[:, self.features :], padding=1))
+        for layer in inner:
+            x = leaky(layer(x))
+        out: Tensor = last(x)
+        return out.float()
+
+
+class FlowEstimator(nn.Module):
+    """Flow from one frame to another, coarse to fine."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self._predictor = Predictor(config.features(LEVELS - 1), config.flow_width(LEVELS - 1))
+        fine = [Predictor(config.features(k), config.flow_width(k)) for k in range(OWN_FLOW_LEVELS)]
+        self._predictors = nn.ModuleList(reversed(fine))
+
+    def predictor(self, level: int) -> Predictor:
+        """The predictor of a level."""
+        if level >= OWN_FLOW_LEVELS:
+            return self._predictor
+        return cast(Predictor, self._predictors[OWN_FLOW_LEVELS - 1 - level])
+
+    def own(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """What every level of :meth:`forward` needs of the frame that the flow starts from."""
+        return [self.predictor(level).own(x) for level, x in enumerate(features)]
+
+    def forward(self, own: Sequence[Tensor], other: Sequence[Tensor]) -> list[Tensor]:
+        """
+        Args:
+            own: from :meth:`own` of the frame that the flow starts from.
+            other: features of the frame that it leads to.
+
+        Returns:
+            (K, 2, h, w) float32 of levels 0 to 4: where each pixel of the first frame is found in the
+            second, in pixels of the level.
+        """
+        flow = self.predictor(LEVELS - 1)(own[-1], other[-1])
+        flows = [flow]
+        for level in reversed(range(LEVELS - 1)):
+            # Always twice as far, also where an odd size makes it a little more.
+            flow = 2 * F.interpolate(flow, size=own[level].shape[-2:], mode="bilinear")
+            flow += self.predictor(level)(own[level], Sampler(flow)(other[level]))
+            flows.append(flow)
+        return flows[: -FUSED_LEVELS - 1 : -1]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two frames, as the fusion sees it: levels 0 to 4, N of 1 or K."""
+
+    pictures: Sequence[Tensor]
+    """(N, 3, h, w) float32."""
+    features: Sequence[Tensor]
+    """(N, c, h, w) in the dtype of the parameters."""
+    flows: Sequence[Tensor]
+    """(N, 2, h, w) float32 pixels: from the other frame into this one."""
+    share: Tensor
+    """(K, 1, 1, 1) float32: the part of the way to the other frame at which the picture is made."""
+
+
+Sides = tuple[Side, Side]
+
+
+class Fusion(nn.Module):
+    """The picture out of both frames' pictures and features, warped to one moment."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.convs = nn.ModuleList(self._level(level) for level in reversed(range(FUSED_LEVELS - 1)))
+        self.output_conv = nn.Conv2d(config.filters, RGB, 1)
+
+    def _level(self, level: int) -> nn.ModuleList:
+        config = self.config
+        coarser, width = config.fused(level + 1), config.fused(level)
+        return nn.ModuleList(
+            [Layer(coarser, width, 2), Layer(config.aligned(level) + width, width, 3), Layer(width, width, 3)]
+        )
+
+    def forward(self, left: Side, right: Side) -> Tensor:
+        """
+        Returns:
+            (K, 3, H, W) float32, not clamped.
+        """
+        coarsest = FUSED_LEVELS - 1
+        net = self._aligned(coarsest, (left, right), slice(0, left.flows[coarsest].shape[-2]), 0)
+        for modules, level in zip(self.convs, reversed(range(coarsest)), strict=True):
+            net = self._finer(net, _layers(modules), level, (left, right))
+        return net.float()
+
+    def _finer(self, net: Tensor, layers: Sequence[Layer], level: int, sides: Sides) -> Tensor:
+        """What a level makes of the coarser one's ``net``; at level 0 the picture.
+
+        In strips, for what goes into a level is several times as large as what comes out. A strip sees the
+        rows about it that the two convolutions reach; where the picture ends it ends, and zeros follow.
+        """
+        enlarging, joining, last = layers
+        width, height = self.config.fused(level), sides[0].flows[level].shape[-2]
+        made = []
+        for top, bottom in _strips(height):
+            rows = slice(max(top - _REACH, 0), min(bottom + _REACH, height))
+            x = self._aligned(level, sides, rows, width)
+            double(net, enlarging.conv, x[:, -width:], rows, height)
+            x = leaky(last(leaky(joining(x))))
+            x = x if level else self.output_conv(x)
+            made.append(x[..., top - rows.start : bottom - rows.start, :])
+        return _cat(made, -2).contiguous(memory_format=memory_format(net.device))
+
+    def _aligned(self, level: int, sides: Sides, rows: slice, room: int) -> Tensor:
+        """Some rows of what the fusion sees at a level, and ``room`` channels more that the caller fills."""
+        flows = [side.share * side.flows[level][..., rows, :] for side in sides]
+        count, _, height, width = flows[0].shape
+        features = sides[0].features[level]
+        out = torch.empty(
+            (count, self.config.aligned(level) + room, height, width),
+            dtype=features.dtype,
+            device=features.device,
+            memory_format=memory_format(features.device),
+        )
+        first = 0
+        for part in _parts(level, sides, flows, rows):
+            out[:, first : first + part.shape[1]] = part
+            first += part.shape[1]
+        return out
+
+
+def _parts(level: int, sides: Sides, flows: Sequence[Tensor], rows: slice) -> Iterator[Tensor]:
+    """The channels of a level, one after the other: only one is in memory besides the whole."""
+    for side, flow in zip(sides, flows, strict=True):
+        warp = Sampler(flow, rows, side.flows[level].shape[-2])
+        yield warp(side.pictures[level])
+        yield warp(side.features[level])
+    yield from flows
+
+
+def _strips(height: int) -> list[tuple[int, int]]:
+    """First row and end of each strip; they begin at even rows."""
+    count = min(max(height // _LEAST_STRIP, 1), _MOST_STRIPS)
+    step = round_up(-(-height // count), 2)
+    return [(top, min(top + step, height)) for top in range(0, height, step)]
+
+
+def double(x: Tensor, conv: nn.Conv2d, out: Tensor, rows: slice, height: int) -> None:
+    """Some rows of: ``x`` enlarged by repeating pixels, then ``conv``, 2 x 2, into ``out``.
+
+    The convolution sees each pixel of ``x`` up to four times. Where the size exactly doubles, its taps are
+    added up before: one convolution at the small size for each of the four pixels that a small one
+    becomes, with 9 products instead of 16 and nothing enlarged.
+
+    Args:
+        x: (N, C, h, w).
+        conv: zeros stand right of and below the picture.
+        out: (N, conv.out_channels, H, W), written to.
+        rows: which rows of the enlarged picture ``out`` holds; they begin at an even one.
+        height: of the enlarged picture.
+    """
+    width = out.shape[-1]
+    if (2 * x.shape[-2], 2 * x.shape[-1]) != (height, width):
+        below = _repeated(x.shape[-2], height, x.device)[rows.start : rows.stop + 1]
+        large = x.index_select(-2, below).index_select(-1, _repeated(x.shape[-1], width, x.device))
+        out.copy_(F.conv2d(large, conv.weight, conv.bias, padding=1)[..., 1 : out.shape[-2] + 1, 1:])
+        return
+    # One row more than these become: the odd ones look at the next.
+    x = x[..., rows.start // 2 : rows.stop // 2 + 1, :]
+    weight = conv.weight.float()
+    for row, whole in enumerate((weight[..., :1, :] + weight[..., 1:, :], weight)):
+        for column, taps in enumerate((whole[..., :1] + whole[..., 1:], whole)):
+            made = F.conv2d(x, taps.to(x.dtype), conv.bias, padding=(row, column))
+            place = out[..., row::2, column::2]
+            place.copy_(made[..., row : row + place.shape[-2], column:])
+
+
+def _repeated(size: int, larger: int, device: torch.device) -> Tensor:
+    """Source index of each of ``larger`` positions, as ``nearest`` takes it."""
+    indices = torch.arange(size, dtype=torch.float32, device=device).view(1, 1, -1)
+    return F.interpolate(indices, size=larger, mode="nearest").view(-1).long()
+
+
+class FilmNet(nn.Module):
+    """The whole network; the session calls its parts."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.extract = Extractor(config)
+        self.predict_flow = FlowEstimator(config)
+        self.fuse = Fusion(config)

@@ -1,0 +1,96 @@
+"""Running FILM on frames of one size: padding, features of a frame, flow of a pair, the picture at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .._core.padding import pad_to
+from .._core.warp import Sampler
+from .config import FUSED_LEVELS, LEVELS, RGB
+from .net import FilmNet, Side, memory_format
+
+
+@dataclass(frozen=True)
+class FilmOptions:
+    """What :meth:`Film.open` takes."""
+
+    align: bool = False
+    """Pad both sides to multiples of 64, so that all levels lie over one another exactly, as they did in
+    training. Off, a size of 64 x 64 and up runs as it is, as in ComfyUI's node and the older one: an odd
+    level is cut, and what it holds lies up to half a pixel beside its place."""
+
+
+@dataclass(frozen=True)
+class FilmFeatures:
+    """N source frames as the network wants them, at padded size."""
+
+    pictures: tuple[Tensor, ...]
+    """Levels 0 to 4, (N, 3, h, w) float32, clamped to 0..1."""
+    features: tuple[Tensor, ...]
+    """Levels 0 to 6, (N, c, h, w) in the network's dtype."""
+    own: tuple[Tensor, ...]
+    """Levels 0 to 6: what the flow that starts from the frame needs of it."""
+    extra: Tensor | None
+    """(N, C - 3, H, W) float32: channels past RGB."""
+
+
+@dataclass(frozen=True)
+class FilmMotion:
+    """The flow between two frames, (N, 2, h, w) float32 of levels 0 to 4, in pixels of the level."""
+
+    to_right: list[Tensor]
+    """Where each pixel of the left frame is found in the right one."""
+    to_left: list[Tensor]
+
+
+class FilmSession:
+    """See :class:`~.._core.seam.Session`."""
+
+    def __init__(self, net: FilmNet, size: tuple[int, int], padded: tuple[int, int]) -> None:
+        self._net = net
+        self._size = size
+        self._padded = padded
+
+    def encode(self, frames: Tensor) -> FilmFeatures:
+        """See the seam. Values outside 0..1 are clamped."""
+        padded = pad_to(frames, *self._padded, "reflect")
+        layout = memory_format(frames.device)
+        pictures = [padded[:, :RGB].clamp(0.0, 1.0).contiguous(memory_format=layout)]
+        for _ in range(LEVELS - 1):
+            pictures.append(F.avg_pool2d(pictures[-1], 2))
+        dtype = self._net.fuse.output_conv.weight.dtype
+        features = self._net.extract([picture.to(dtype) for picture in pictures])
+        own = self._net.predict_flow.own(features)
+        extra = padded[:, RGB:] if frames.shape[1] > RGB else None
+        return FilmFeatures(tuple(pictures[:FUSED_LEVELS]), tuple(features), tuple(own), extra)
+
+    def motion(self, left: FilmFeatures, right: FilmFeatures) -> FilmMotion:
+        """See the seam."""
+        estimate = self._net.predict_flow
+        return FilmMotion(estimate(left.own, right.features), estimate(right.own, left.features))
+
+    def between(
+        self, left: FilmFeatures, right: FilmFeatures, timestep: Tensor, motion: FilmMotion | None = None
+    ) -> Tensor:
+        """See the seam."""
+        motion = motion or self.motion(left, right)
+        t = timestep.float().view(-1, 1, 1, 1)
+        sides = (
+            Side(left.pictures, left.features, motion.to_left, t),
+            Side(right.pictures, right.features, motion.to_right, 1 - t),
+        )
+        made: Tensor = self._net.fuse(*sides)
+        if left.extra is not None and right.extra is not None:
+            moved = [
+                Sampler(side.share * side.flows[0])(extra)
+                for side, extra in zip(sides, (left.extra, right.extra), strict=True)
+            ]
+            made = torch.cat((made, torch.lerp(moved[0], moved[1], t)), 1)
+        return made[..., : self._size[0], : self._size[1]]
+
+    def close(self) -> None:
+        """See the seam. The session holds nothing."""
