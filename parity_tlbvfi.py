@@ -1,0 +1,339 @@
+"""The goldens of TLBVFI: what the authors' code returns, layer by layer and as a whole.
+
+Each file holds plain arrays and *probes*: values at evenly spaced places of an array, under ``key.at`` and
+``key.values``. Inputs that are not stored follow from their name and the seed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .vfi_models import build, detect
+from .vfi_models._core.synthetic import synthetic_state_dict
+from .vfi_models._core.warp import backward_warp
+from .vfi_models.tlbvfi import shapes
+from .vfi_models.tlbvfi.bridge import mixing, plan, sample, schedule
+from .vfi_models.tlbvfi.flow import halved
+from .vfi_models.tlbvfi.net import TlbvfiNet
+from .vfi_models.tlbvfi.session import Geometry, TlbvfiOptions, TlbvfiSession
+from .vfi_models.tlbvfi.unet import embed_time
+from .vfi_models.tlbvfi.wavelet import analyse
+
+Case = tuple[str, float]
+"""A name, and the largest difference."""
+
+NAMES = "state_dict_shapes.json.gz"
+PART_BOUND, WHOLE_BOUND = 1e-4, 2e-4
+_WHOLE = ("whole", "bright")
+_VIDEO = 5
+
+
+def bound(file: Path) -> float:
+    """Largest error of float32 in a file's cases, on values of about -1..1."""
+    return WHOLE_BOUND if file.stem in _WHOLE else PART_BOUND
+
+
+def is_golden(meta: dict[str, Any]) -> bool:
+    """Whether a golden file is of this network."""
+    return str(meta.get("config", {}).get("model_name", "")).startswith("LBBDM")
+
+
+def load(meta: dict[str, Any], folder: Path, device: torch.device) -> TlbvfiNet:
+    """The network with the weights of a golden folder."""
+    names = folder / NAMES
+    wanted = dict(shapes("vimeo"))
+    if names.is_file():
+        entries = json.loads(gzip.decompress(names.read_bytes()))
+        wanted = {e["name"]: tuple(e["shape"]) for e in entries if e["name"].startswith(("denoise_fn.", "vqgan."))}
+    model = build(detect(synthetic_state_dict(wanted, meta["seed"], meta["gain"])))
+    return model.module.to(device)  # type: ignore[return-value]
+
+
+def cases(file: Path, archive: Any, net: TlbvfiNet, meta: dict[str, Any]) -> Iterator[Case]:
+    """Every comparison of a golden file."""
+    golden = Golden(dict(archive), meta, next(net.parameters()).device)
+    readers: dict[str, Callable[[Golden, TlbvfiNet], Iterator[Case]]] = {
+        "schedule": _schedule,
+        "wavelet": _wavelet,
+        "blocks": _blocks,
+        "flow": _flow,
+        "encoder": _encoder,
+        "quantiser": _quantiser,
+        "unet": _unet,
+        "sampling": _sampling,
+        "decoder": _decoder,
+        "whole": _whole,
+        "bright": _whole,
+    }
+    yield from readers[file.stem](golden, net)
+
+
+@dataclass
+class Golden:
+    """The arrays of a file."""
+
+    arrays: dict[str, Any]
+    meta: dict[str, Any]
+    device: torch.device
+
+    def __getitem__(self, key: str) -> Tensor:
+        return torch.from_numpy(np.asarray(self.arrays[key])).to(self.device)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.arrays
+
+    def keys(self, end: str) -> list[str]:
+        """What stands before ``end`` in the keys that have it."""
+        return [key.removesuffix(end) for key in self.arrays if key.endswith(end)]
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Of an array or a probe."""
+        return tuple(self.arrays[key].shape if key in self.arrays else self.arrays[f"{key}.shape"].tolist())
+
+    def uniform(self, tag: str, shape: tuple[int, ...]) -> Tensor:
+        """An input that is not stored: float32 in [-1, 1)."""
+        raw = np.random.PCG64([self.meta["seed"], zlib.crc32(tag.encode())]).random_raw(math.prod(shape))
+        unit = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        return torch.from_numpy((2.0 * unit - 1.0).reshape(shape).astype(np.float32)).to(self.device)
+
+    def frame(self, key: str) -> Tensor:
+        """A stored frame as (1, 3, H, W), values 0..1."""
+        return self[key].permute(2, 0, 1).unsqueeze(0).float() / 255
+
+    def frames_first(self, video: Tensor, key: str) -> Tensor:
+        """A video (1, C, F, H, W) as the file has it under ``key``: perhaps with its frames in place of a batch."""
+        stacked = video.ndim > len(self.shape(key))
+        return video.squeeze(0).transpose(0, 1) if stacked else video
+
+    def compare(self, key: str, made: Tensor) -> Case:
+        """``made`` against an array, or against a probe of one."""
+        if tuple(made.shape) != self.shape(key):
+            return key, math.inf
+        if key in self:
+            wanted = self[key]
+        else:
+            made, wanted = made.flatten()[self[f"{key}.at"].long()], self[f"{key}.values"]
+        return key, float((made.double() - wanted.double()).abs().max())
+
+    @contextmanager
+    def tapping(
+        self, root: nn.Module, prefix: str, called: Mapping[str, str] = MappingProxyType({})
+    ) -> Iterator[dict[str, list[Tensor]]]:
+        """What the modules of ``root`` that the file has under ``prefix`` return, call by call.
+
+        Args:
+            called: what the file calls modules that it has under another name.
+        """
+        outputs: dict[str, list[Tensor]] = {}
+
+        def keep(name: str, module: nn.Module, args: Any, output: Tensor) -> None:
+            outputs.setdefault(name, []).append(output.clone())  # it may be overwritten
+
+        wanted = {key.removeprefix(prefix) for key in self.keys(".shape") if key.startswith(prefix)}
+        hooks = [
+            module.register_forward_hook(partial(keep, name))
+            for name, module in root.named_modules()
+            if called.get(name, name) in wanted
+        ]
+        try:
+            yield outputs
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def _schedule(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+    m = mixing().double()
+    variance = 2.0 * (m - m.square())
+    before = F.pad(m[:-1], (1, 0))
+    variance_before = F.pad(variance[:-1], (1, 0))
+    between = variance - variance_before * ((1 - m) / (1 - before)).square()
+    buffers = {
+        "m_t": m,
+        "m_tminus": before,
+        "variance_t": variance,
+        "variance_tminus": variance_before,
+        "variance_t_tminus": between,
+        "posterior_variance_t": between * variance_before / variance,
+    }
+    for name, made in buffers.items():
+        yield golden.compare(name, made.to(golden.device))
+    for key in golden.arrays:
+        kind, _, count = key.partition("_")
+        if kind == "steps":
+            yield golden.compare(key, torch.tensor(schedule(int(count)), device=golden.device))
+        if kind == "update":
+            # Their factors of x, Y, the predicted end and noise.
+            rows = [(1 - step.pull, 0.0, step.pull, step.spread) for step in plan(int(count))[:-1]]
+            yield golden.compare(key, torch.tensor(rows, device=golden.device))
+    yield golden.compare("embedding", embed_time(golden["embedding_t"]))
+
+
+def _wavelet(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+    low, high = analyse(golden["video"])
+    yield golden.compare("low1", low)
+    yield golden.compare("high1", high)
+    low, high = analyse(low)
+    yield golden.compare("low2", low)
+    yield golden.compare("high2", high)
+    bands = golden.uniform("bands", golden.shape("bands"))
+    yield golden.compare("bands", bands)
+    yield golden.compare("extracted", net.vqgan.encoder.frequency_extractor(bands))
+
+
+def _blocks(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+    modules = dict(net.vqgan.named_modules())
+    for name in golden.keys(".out.shape"):
+        count = len([key for key in golden.arrays if key.startswith(f"{name}.in")])
+        inputs = [golden.uniform(f"{name}.{i}", golden.shape(f"{name}.in{i}")) for i in range(count)]
+        if ".mid." in name:
+            # The three frames of one video, which the authors put where a batch stands.
+            inputs = [x.transpose(0, 1).unsqueeze(0) for x in inputs]
+        made = modules[name](*inputs)
+        yield golden.compare(f"{name}.out", made.squeeze(0).transpose(0, 1) if made.ndim == _VIDEO else made)
+
+
+def _flow(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+    decoder = net.vqgan.decoder
+    yield golden.compare("warp.out", backward_warp(golden["warp.feature"], golden["warp.flow"]))
+    flows = decoder.flownet.sums(golden.frame("ifnet.frame0"), golden.frame("ifnet.frame1"))
+    for i, flow in enumerate(flows, 1):
+        yield golden.compare(f"ifnet.flow{i}", flow)
+    for name in golden.keys(".x"):
+        block = getattr(decoder.refinenet, name)
+        yield golden.compare(f"{name}.out", block(*golden[f"{name}.x"].chunk(2), golden[f"{name}.flow"]))
+    yield from _refinement(golden, net)
+
+
+def _refinement(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+    sides: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for i in range(4):
+        count, *rest = golden.shape(f"refine.warped0.{i}")
+        for side, half in zip(sides, golden.uniform(f"refine.{i}", (2 * count, *rest)).chunk(2), strict=True):
+            side.append(half)
+    flow = net.vqgan.decoder.refinenet(*sides, golden["refine.flow_in"])
+    yield golden.compare("refine.flow_out", flow)
+    for i in range(4):
+        for k in range(2):
+            yield golden.compare(f"refine.warped{k}.{i}", backward_warp(sides[k][i], flow[:, 2 * k : 2 * k + 2]))
+        flow = halved(flow)
+    flow = 0.5 * golden["refine.flow_out"]
+    for _ in range(3):
+        flow = halved(flow)
+    yield golden.compare("context.warped0.3", backward_warp(sides[0][3], flow[:, :2]))
+
+
+def _session(net: TlbvfiNet, frame: Tensor, options: TlbvfiOptions, noise: Tensor | None = None) -> TlbvfiSession:
+    geometry = Geometry.of(*frame.shape[-2:], options.flow_scale)
+    return TlbvfiSession(net, geometry, options, lambda left, right, shape: _stored(noise, shape))
+
+
+def _stored(noise: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    return torch.zeros(shape) if noise is None else noise.view(shape)
+
+
+def _encoder(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+    left, right = golden.frame("frame0"), golden.frame("frame1")
+    session = _session(net, left, TlbvfiOptions(flow_scale=1.0))
+    with golden.tapping(net.vqgan, "tap.") as taps:
+        ((a,), (b,)) = session.encode(left), session.encode(right)
+        yield golden.compare("latent", session.latent(a, b))
+    for i, pair in enumerate(zip((a.moving[0], *a.features), (b.moving[0], *b.features), strict=True)):
+        yield golden.compare(f"feature.{i}", torch.cat(pair))
+    for name, outputs in taps.items():
+        # What sees single frames ran for the left, the right, and then the empty one.
+        made = torch.cat([outputs[i] for i in (0, 2, 1)]) if len(outputs) == 3 else outputs[0]  # noqa: PLR2004
+        yield golden.compare(f"tap.{name}", golden.frames_first(made, f"tap.{name}"))
+
+
+def _quantiser(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+    z = golden["z"]
+    quantised = net.vqgan.quantize(z)
+    yield golden.compare("indices", net.vqgan.quantize.indices(z).flatten())
+    yield golden.compare("quantised", quantised)
+    yield golden.compare("post_quant_conv", net.vqgan.post_quant_conv(quantised))
+
+
+def _unet(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+    for size in golden.keys(".x_t"):
+        state, known = golden[f"{size}.x_t"], golden[f"{size}.context"]
+        for key in golden.keys(".out"):
+            place, _, time = key.partition(".t")
+            if place != size:
+                continue
+            with golden.tapping(net.denoise_fn, f"{key}.tap.") as taps:
+                yield golden.compare(f"{key}.out", net.denoise_fn(state, known, int(time)))
+            for name, outputs in taps.items():
+                yield golden.compare(f"{key}.tap.{name}", outputs[0])
+
+
+def _sampling(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+    known = golden["y"]
+    for key in golden.keys(".out"):
+        count, kind = key.removeprefix("steps").split(".")
+        steps = plan(int(count))
+        noise = golden["noise"][: len(steps) - 1] if kind == "noise" else None
+        path: list[Tensor] = []
+        ends: list[Tensor] = []
+
+        def network(state: Tensor, y: Tensor, time: int) -> Tensor:
+            path.append(state)
+            ends.append(state - net.denoise_fn(state, y, time))
+            return state - ends[-1]
+
+        out = sample(network, known, steps, noise)
+        yield golden.compare(f"{key}.out", out)
+        yield golden.compare(f"{key}.x0", torch.stack(ends[-golden.shape(f"{key}.x0")[0] :]))
+        if f"{key}.path" in golden:
+            yield golden.compare(f"{key}.path", torch.stack([*path[1:], out]))
+
+
+_TAP_NAMES = {"decoder.flownet": "ifnet", "decoder.refinenet": "refined_flow"}
+
+
+def _decoder(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+    left, right = golden.frame("frame0"), golden.frame("frame1")
+    for key in golden.keys(".out.shape"):
+        session = _session(net, left, TlbvfiOptions(flow_scale=float(key.removeprefix("scale"))))
+        ((a,), (b,)) = session.encode(left), session.encode(right)
+        with golden.tapping(net.vqgan, f"{key}.tap.", _TAP_NAMES) as taps:
+            yield golden.compare(f"{key}.out", 2 * session.decoded(golden["latent"], a, b) - 1)
+        for name, outputs in taps.items():
+            tap = f"{key}.tap.{_TAP_NAMES.get(name, name)}"
+            yield golden.compare(tap, golden.frames_first(outputs[0], tap))
+        if f"{key}.flow_given.at" in golden:
+            yield golden.compare(f"{key}.flow_given", session.flow(a, b))
+
+
+def _whole(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+    for key in golden.keys(".frame0"):
+        left, right = golden.frame(f"{key}.frame0"), golden.frame(f"{key}.frame1")
+        noise = golden[f"{key}.noise"] if f"{key}.noise" in golden else None
+        options = TlbvfiOptions(
+            sample_steps=len(noise) + 1 if noise is not None else TlbvfiOptions.sample_steps,
+            flow_scale=float(golden[f"{key}.scale"]),
+            published_range=True,
+        )
+        session = _session(net, left, options, noise)
+        ((a,), (b,)) = session.encode(left), session.encode(right)
+        latent = session.sampled(session.latent(a, b), session.draws(a, b, session.geometry.latent))
+        yield golden.compare(f"{key}.latent", latent)
+        made = 2 * session.between((a,), (b,), left.new_tensor([0.5])) - 1
+        yield golden.compare(f"{key}.out", made)
+        # Every pixel where the file has them, else those of the probe.
+        yield golden.compare(f"{key}.indices", net.vqgan.quantize.indices(latent).flatten())
