@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._core.warp import backward_warp
@@ -111,7 +110,11 @@ def _context(left: Tensor, right: Tensor, flow: Tensor | None) -> Tensor:
     return torch.cat(seen, 1)
 
 
-def composed(maps: Tensor, warped_left: Tensor, warped_right: Tensor) -> Tensor:
-    """The frame that the decoder's maps describe, not clamped, in the range of the warped frames."""
-    residual = 2.0 * torch.sigmoid(maps[:, :3]) - 1.0
-    return torch.lerp(warped_right, warped_left, torch.sigmoid(maps[:, 3:])) + residual
+def residual(maps: Tensor) -> Tensor:
+    """What the decoder's maps add to the frame, (N, 3, H, W), -1..1."""
+    return torch.sigmoid(maps[:, :3]).mul_(2.0).sub_(1.0)
+
+
+def blended(share: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Both warped frames, ``share`` (N, 1, H, W) of the left one."""
+    return torch.lerp(right, left, share)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._core.padding import pad_to, round_up
 from .bridge import Step, plan, sample
-from .decoder import composed
+from .decoder import blended, residual
 from .encoder import LATENT, STRIDE
 from .flow import MULTIPLE, resized, warped
 from .net import TlbvfiNet
@@ -22,6 +22,7 @@ from .refine import COARSEST
 _UNIT = 512
 """Both padded sides are multiples of this, or the one smaller side that the layout allows:"""
 _SMALLEST = 256
+LEAST_SCALE = 0.05
 _FRAMES = 3
 _GREY = 0.5
 
@@ -90,11 +91,13 @@ class FrameFeatures:
     """Fingerprint of its content, which the noise of its pairs is seeded with."""
     picture: Tensor
     """(1, 3, H, W) float32, padded, 0..1."""
-    features: list[Tensor]
-    """Of the tower at 1/2, 1/4 ... 1/32 of the padded size."""
     canvas: Tensor
     """(1, 3, h, w) float32: what the motion is computed on, 0..1."""
-    moving: list[Tensor]
+    extra: Tensor
+    """(1, C - 3, H, W) float32: channels past RGB, padded."""
+    features: tuple[Tensor, ...] = ()
+    """Of the tower at 1/2, 1/4 ... 1/32 of the padded size."""
+    moving: tuple[Tensor, ...] = ()
     """Of the tower on the canvas at 1, 1/2, 1/4, 1/8 of its size."""
 
 
@@ -123,14 +126,26 @@ class TlbvfiSession:
         """See the seam. Values outside 0..1 are clamped."""
         # Channels last would be passed on from layer to layer, and torch's group norm of that layout loses
         # digits on the CPU: a thousandth in the latent of a flat picture.
-        pictures = frames[:, :3].clamp(0.0, 1.0).contiguous()
-        return tuple(self._encoded(picture) for picture in pictures.split(1))
+        return tuple(self._encoded(frame) for frame in frames.contiguous().split(1))
 
     def between(self, left: TlbvfiFeatures, right: TlbvfiFeatures, timestep: Tensor) -> Tensor:
         """See the seam; every timestep is taken for 1/2."""
         count = max(len(left), len(right))
-        made = [self._made(left[i % len(left)], right[i % len(right)]) for i in range(count)]
+        made = [self.made(left[i % len(left)], right[i % len(right)]) for i in range(count)]
         return torch.cat(made).expand(max(count, len(timestep)), -1, -1, -1)
+
+    def made(self, left: FrameFeatures, right: FrameFeatures, noise: Tensor | None = None) -> Tensor:
+        """The frame in the middle of one pair, (1, C, height, width).
+
+        Args:
+            left, right: of :meth:`encode`.
+            noise: instead of what the pair's own would be; see :meth:`draws`.
+        """
+        if noise is None:
+            noise = self.draws(left.identity, right.identity, self.geometry.latent)
+        frame = self.decoded(self.sampled(self.latent(left, right), noise), left, right)
+        height, width = self.geometry.size
+        return frame[..., :height, :width]
 
     def close(self) -> None:
         """See the seam."""
@@ -155,30 +170,34 @@ class TlbvfiSession:
         return sample(self._net.denoise_fn, latent, self._steps, noise)
 
     def decoded(self, latent: Tensor, left: FrameFeatures, right: FrameFeatures) -> Tensor:
-        """The frame in the middle, (1, 3, H, W), padded, 0..1."""
+        """The frame in the middle, (1, C, H, W), padded, 0..1."""
         left, right, _ = self._in_range(left, right)
         raw = self._is_raw(left.picture)  # the published decoder looks at the left frame alone
         flow = self.flow(left, right, raw=raw)
         maps = self._net.vqgan.decoder(self._net.vqgan.quantised(latent), left.features, right.features, flow)
-        frame = composed(maps, *warped(_ranged(left.picture, raw), _ranged(right.picture, raw), flow))
-        return frame.clamp_(-1.0, 1.0).add_(1.0).mul_(0.5) if raw else frame.clamp_(0.0, 1.0)
+        share = torch.sigmoid(maps[:, 3:])
+        frame = blended(share, *warped(_ranged(left.picture, raw), _ranged(right.picture, raw), flow))
+        frame += residual(maps)
+        frame = frame.clamp_(-1.0, 1.0).add_(1.0).mul_(0.5) if raw else frame.clamp_(0.0, 1.0)
+        if not left.extra.shape[1]:
+            return frame
+        return torch.cat((frame, blended(share, *warped(left.extra, right.extra, flow))), 1)
 
-    def draws(self, left: FrameFeatures, right: FrameFeatures, size: tuple[int, int]) -> Tensor | None:
-        """The noise of every step but the last, (steps - 1, 1, 3, 3, *size); None where there is none."""
+    def draws(self, left: int, right: int, size: tuple[int, int]) -> Tensor | None:
+        """The noise of every step but the last, (steps - 1, 1, 3, 3, *size); None where there is none.
+
+        Args:
+            left, right: fingerprints of the frames.
+            size: height and width of the latent.
+        """
         if self._options.eta == 0 or self._net.denoise_fn is None:
             return None
-        return self._noise(left.identity, right.identity, (len(self._steps) - 1, 1, LATENT, _FRAMES, *size))
-
-    def _made(self, left: FrameFeatures, right: FrameFeatures, noise: Tensor | None = None) -> Tensor:
-        noise = noise if noise is not None else self.draws(left, right, self.geometry.latent)
-        frame = self.decoded(self.sampled(self.latent(left, right), noise), left, right)
-        height, width = self.geometry.size
-        return frame[..., :height, :width]
+        return self._noise(left, right, (len(self._steps) - 1, 1, LATENT, _FRAMES, *size))
 
     def _encoded(self, frame: Tensor) -> FrameFeatures:
-        identity = fingerprint(frame[0])
         geometry = self.geometry
-        picture = pad_to(frame, *geometry.padded, mode="reflect")
+        padded = pad_to(frame, *geometry.padded, mode="reflect")
+        picture = padded[:, :3].clamp(0.0, 1.0)
         canvas = picture
         if geometry.scale < 1:
             # What is shrunk is not padded by reflection but laid on mid grey, as the published code does.
@@ -186,7 +205,16 @@ class TlbvfiSession:
             small = resized(picture[..., :height, :width], geometry.scale)
             height, width = geometry.canvas
             canvas = F.pad(small, (0, width - small.shape[-1], 0, height - small.shape[-2]), value=_GREY)
-        return self._described(FrameFeatures(identity, picture, [], canvas, []))
+        return self._described(FrameFeatures(fingerprint(frame[0, :3]), picture, canvas, padded[:, 3:]))
+
+    def _described(self, frame: FrameFeatures, *, raw: bool = False, raw_canvas: bool = False) -> FrameFeatures:
+        """The frame with the features of the tower."""
+        tower = self._net.vqgan.encoder.tower
+        features = tuple(tower(_ranged(frame.picture, raw)))
+        if self.geometry.scale >= 1:
+            return replace(frame, features=features[1:], moving=features[: COARSEST + 1])
+        features = features[1:]
+        return replace(frame, features=features, moving=tuple(tower(_ranged(frame.canvas, raw_canvas), COARSEST)))
 
     def _in_range(self, left: FrameFeatures, right: FrameFeatures) -> tuple[FrameFeatures, FrameFeatures, bool]:
         """A pair with features of the range that the encoder takes it for, and whether that is -1..1."""
@@ -195,15 +223,6 @@ class TlbvfiSession:
         if raw or raw_canvas:
             left, right = (self._described(side, raw=raw, raw_canvas=raw_canvas) for side in (left, right))
         return left, right, raw
-
-    def _described(self, frame: FrameFeatures, *, raw: bool = False, raw_canvas: bool = False) -> FrameFeatures:
-        """The frame with the features of the tower."""
-        tower = self._net.vqgan.encoder.tower
-        features = tower(_ranged(frame.picture, raw))
-        moving = features[: COARSEST + 1]
-        if self.geometry.scale < 1:
-            moving = tower(_ranged(frame.canvas, raw_canvas), COARSEST)
-        return FrameFeatures(frame.identity, frame.picture, features[1:], frame.canvas, moving)
 
     def flow(self, left: FrameFeatures, right: FrameFeatures, *, raw: bool = False) -> Tensor:
         """Where the frame in the middle finds itself in both frames: (1, 4, H, W), pixels."""
