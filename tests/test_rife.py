@@ -5,6 +5,7 @@ from midframe.vfi_models import build, detect
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
 from midframe.vfi_models.rife import shapes
 from midframe.vfi_models.rife.config import FAMILIES
+from midframe.vfi_models.rife.lowres import applies
 from midframe.vfi_models.rife.net import IFNet
 
 SMALL = ["4.0", "4.6", "4.7", "4.15.lite", "4.22.lite", "4.25", "4.25.lite"]
@@ -152,3 +153,37 @@ def test_sixteen_bits_keep_straight_lines_straight(dtype):
     frames = torch.rand(1, 3, 64, 1920).expand(2, -1, -1, -1)
     # A float32 grid is 1e-4 pixels off at this width; one rounded to 16 bits 0.2 pixels and more.
     assert (middle(model, frames) - frames[:1]).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if "heavy" not in name and name != "4.0"])
+def test_low_resolution_pass_is_the_published_one(family):
+    model = rife(family)
+    random = torch.Generator().manual_seed(len(family))
+    for scale in (1.0, 0.5):
+        height, width = torch.randint(1, 150, (2,), generator=random).tolist()
+        frames = torch.rand(2, 4, height, width)
+        for ensemble in {False, FAMILIES[family].ensemble}:
+            options = {"flow_scale": scale, "ensemble": ensemble}
+            fast = middle(model, frames, options, (0.3, 0.5))
+            plain = middle(model, frames, {**options, "plain": True}, (0.3, 0.5))
+            assert (fast - plain).abs().max() < 1e-4, (height, width, options)
+
+
+def test_low_resolution_pass_knows_where_it_applies():
+    assert applies((16, 8, 4, 2, 1))
+    assert applies((32, 16, 8, 4, 1))
+    assert applies((64, 32, 16, 8, 4))
+    assert not applies((8, 4, 2, 1, 0.5))
+    assert not applies((12, 6, 3, 1))
+    assert not applies((8, 8, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_low_resolution_pass_in_sixteen_bits(dtype):
+    frames = torch.rand(2, 3, 64, 96)
+    for family in ("4.6", "4.25"):
+        exact = middle(rife(family), frames)
+        model = rife(family)
+        model.module.to(dtype)
+        fast, plain = (middle(model, frames, {"plain": plain}) for plain in (False, True))
+        assert (fast - exact).abs().mean() < 2 * (plain - exact).abs().mean() + 1e-5

@@ -5,13 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ...errors import BadInputError, CorruptWeightsError, MidframeError, UnsupportedWeightsError, WeightsNotFoundError
+from ...errors import (
+    BadInputError,
+    CorruptWeightsError,
+    MidframeError,
+    UnsupportedWeightsError,
+    WeightsNotFoundError,
+)
 from .pickles import FormatError
 from .torchfile import StoredTensor, TorchFile, open_legacy, open_zip, read_tensors
 
@@ -39,19 +45,22 @@ _DEEPEST = 3
 _AGAIN = "Delete the file and get it again."
 _PAGE = "Open the address in a browser, save the file itself and put it in place of this one."
 
+_UNPACK = "Unpack it and choose the weights inside."
+_OTHER_KIND = "Choose the weights as .safetensors or .pth."
+
 _PICKLE_STARTS = (b"\x80", b"(", b"c", b"]", b"}")
 _SAFETENSORS_NAMES = (".safetensors", ".sft")
 _OTHER_FILES = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the file it points to", "Run `git lfs pull`, or download the file itself."),
-    (b"\x1f\x8b", "a gzip archive", "Unpack it and choose the weights inside."),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "Unpack it and choose the weights inside."),
-    (b"Rar!", "a RAR archive", "Unpack it and choose the weights inside."),
-    (b"GGUF", "a GGUF model", "Choose the weights as .safetensors or .pth."),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file it points to", "Download the file itself."),
+    (b"\x1f\x8b", "a gzip archive", _UNPACK),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
+    (b"Rar!", "a RAR archive", _UNPACK),
+    (b"GGUF", "a GGUF model", _OTHER_KIND),
     (b"\x89PNG", "a PNG picture", _AGAIN),
     (b"\xff\xd8\xff", "a JPEG picture", _AGAIN),
-    (b"7767517", "an ncnn model", "Choose the weights as .safetensors or .pth."),
-    (b"\x08", "an ONNX model, by its first byte", "Choose the weights as .safetensors or .pth."),
-)  # fmt: skip
+    (b"7767517", "an ncnn model", _OTHER_KIND),
+    (b"\x08", "an ONNX model, by its first byte", _OTHER_KIND),
+)
 
 
 def sha256_file(path: Path, check_cancelled: Callable[[], None] | None = None) -> str:
@@ -88,7 +97,9 @@ class Hashes:
         return self._known[identity]
 
 
-def read_checkpoint(path: Path, *, sha256: str | None = None, hashes: Hashes | None = None) -> dict[str, Tensor]:
+def read_checkpoint(
+    path: Path, *, sha256: str | None = None, hashes: Hashes | None = None
+) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name.
 
     Accepts safetensors, the zip of ``torch.save`` and what ``torch.save`` wrote before it, told apart by
@@ -122,7 +133,9 @@ def read_checkpoint(path: Path, *, sha256: str | None = None, hashes: Hashes | N
         raise _refusal(path, error) from error
     except FileNotFoundError as error:
         raise WeightsNotFoundError(
-            "There is no such weights file.", str(path), "Check the name, or choose a model that is installed."
+            "There is no such weights file.",
+            str(path),
+            "Check the name, or choose a model that is installed.",
         ) from error
     except OSError as error:
         raise BadInputError(
@@ -174,16 +187,16 @@ def _refuse_other_files(head: bytes) -> None:
     if text.startswith((b'{"', b"{\n", b"[{")):
         raise FormatError("a text in JSON, perhaps the error message of a server", _PAGE)
     if head[257:262] == b"ustar":
-        raise FormatError("a tar archive", "Unpack it and choose the weights inside.")
-    for start, what, advice in _OTHER_FILES:
-        if head.startswith(start):
+        raise FormatError("a tar archive", _UNPACK)
+    for magic, what, advice in _OTHER_FILES:
+        if head.startswith(magic):
             raise FormatError(what, advice)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
-            # What the file hands out are views of the mapped file: they would keep it open and change with it.
+            # The file hands out views of itself, mapped: they would keep it open and change with it.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no dict
     except SafetensorError as error:
         raise FormatError(f"a damaged or truncated safetensors file ({error})") from error
@@ -193,7 +206,14 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _state_dict(file: TorchFile, size: int) -> dict[str, Tensor]:
-    wanted = _unwrap(file.tree)
+    wanted = _unwrap(file.tree, _DEEPEST)
+    if wanted is None:
+        names = (
+            ", ".join(map(repr, list(file.tree)[:8])) if type(file.tree) is dict else type(file.tree).__name__
+        )
+        raise FormatError(
+            f"a checkpoint without a state dict; it holds {names or 'nothing'}", unsupported=True
+        )
     # Tensors may share a record or repeat its numbers; more than this is there to fill the memory.
     total = sum(stored.bytes for stored in wanted.values())
     if total > 4 * size + _BLOCK:
@@ -201,27 +221,20 @@ def _state_dict(file: TorchFile, size: int) -> dict[str, Tensor]:
     return read_tensors(file, wanted)
 
 
-def _unwrap(tree: Any) -> dict[str, StoredTensor]:
-    """The state dict in what was saved.
-
-    Raises:
-        FormatError: none, or several and no telling which.
-    """
-    for _ in range(_DEEPEST):
-        if type(tree) is not dict:
-            break
-        inner = {name: value for name, value in tree.items() if type(value) is dict}
-        named = next((inner[name] for name in _WRAPPERS if name in inner), None)
-        tensors = _tensors(tree)
-        if tensors and (named is None or not _tensors(named)):
-            return tensors
-        if named is None and len(inner) == 1:
-            (named,) = inner.values()
-        if named is None:
-            names = ", ".join(map(repr, list(tree)[:8])) or "nothing"
-            raise FormatError(f"a checkpoint without a state dict; it holds {names}", unsupported=True)
-        tree = named
-    raise FormatError("a checkpoint without a state dict", "Choose the weights of a network.", unsupported=True)
+def _unwrap(tree: Any, depth: int) -> dict[str, StoredTensor] | None:
+    """The state dict in what was saved; None where there is none, or several and no telling which."""
+    if type(tree) is not dict or depth == 0:
+        return None
+    inner = {name: value for name, value in tree.items() if type(value) is dict}
+    for name in _WRAPPERS:
+        wrapped = _unwrap(inner.get(name), depth - 1)
+        if wrapped is not None:
+            return wrapped
+    tensors = _tensors(tree)
+    if not tensors and len(inner) == 1:
+        (only,) = inner.values()
+        return _unwrap(only, depth - 1)
+    return tensors or None
 
 
 def _tensors(tree: Mapping[Any, Any]) -> dict[str, StoredTensor]:
@@ -236,4 +249,6 @@ def _refuse_not_numbers(tensors: Mapping[str, Tensor]) -> None:
         values = tensor if tensor.element_size() > 1 else tensor.float()
         bad = tensor.numel() - int(torch.isfinite(values).sum())
         if bad:
-            raise FormatError(f"damaged weights: {bad:,} of {tensor.numel():,} values of {name} are not numbers")
+            raise FormatError(
+                f"damaged weights: {bad:,} of {tensor.numel():,} values of {name} are not numbers"
+            )

@@ -14,16 +14,20 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
+from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 from ...errors import CorruptWeightsError, UnsupportedWeightsError, WeightsNotFoundError
 from .checkpoint import read_checkpoint
 from .manifest import Entry, Manifest, allowed_url
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +37,8 @@ Progress = Callable[[int, "int | None"], None]
 _HUB = "https://huggingface.co"
 _HUB_FILE = re.compile(rf"{_HUB}/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 _BLOCK = 2**18
+_POLL = 0.1
+"""Seconds between two looks at whether the user has cancelled."""
 _TIMEOUT = 20.0
 """Seconds without a byte after which a server is given up."""
 _MOST_BYTES = 16 * 2**30
@@ -47,23 +53,32 @@ class _MirrorError(Exception):
     """Why one address did not give the file, in a few words."""
 
 
-@dataclass(frozen=True)
-class _Watch:
-    progress: Progress | None
-    check_cancelled: Callable[[], None] | None
+class _Patience:
+    """Makes calls that may hang in a thread of its own, and meanwhile asks whether to go on."""
 
-    def __call__(self, done: int, total: int | None) -> None:
-        if self.check_cancelled is not None:
-            self.check_cancelled()
-        if self.progress is not None:
-            self.progress(done, total)
+    def __init__(self, check_cancelled: Callable[[], None] | None) -> None:
+        self._check = check_cancelled or (lambda: None)
+        self._thread = ThreadPoolExecutor(1, "midframe-download")
+
+    def call(self, function: Callable[[], T]) -> T:
+        """What ``function`` returns or raises; or what the check raises, leaving the call to itself."""
+        self._check()
+        future = self._thread.submit(function)
+        while not wait((future,), _POLL).done:
+            self._check()
+        return future.result()
+
+    def leave(self, close: Callable[[], object] = bool) -> None:
+        """Ends the thread, after ``close``, when the last call has come back."""
+        self._thread.submit(close)
+        self._thread.shutdown(wait=False)
 
 
 @dataclass(frozen=True)
 class _Source:
     """Bytes that are about to come."""
 
-    read: Callable[[int], bytes]
+    read: Callable[[], bytes]
     total: int | None
     sha256: str | None
 
@@ -105,7 +120,8 @@ def fetch(
     for row in rows:
         for url in row.urls:
             try:
-                return _fetch_from(url, row, folder, _Watch(progress, check_cancelled), offline=offline)
+                with _open(url, check_cancelled, offline=offline) as source:
+                    return _save(source, row, folder, progress)
             except _MirrorError as error:
                 failures.append(f"{url}: {error}")
                 _log.info("%s: %s", url, error)
@@ -114,48 +130,48 @@ def fetch(
     raise _not_found(rows, folder, failures, offline=offline)
 
 
-def _fetch_from(url: str, row: Entry, folder: Path, watch: _Watch, *, offline: bool) -> Path:
-    target = folder / row.file
-    with _open(url, offline=offline) as source:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_stale(folder, row.file)
-        free = shutil.disk_usage(folder).free
-        if source.total is not None and source.total > free:
-            raise OSError(f"the file has {source.total:,} bytes and only {free:,} are free")
-        part = folder / f".{row.file}.{uuid.uuid4().hex}.part"
-        try:
-            with part.open("xb") as out:
-                found = _pump(source, out, watch)
-                out.flush()
-                os.fsync(out.fileno())
-            _check(part, row, found, source.sha256)
-            _put_in_place(part, target)
-        finally:
-            part.unlink(missing_ok=True)
-    return target
+def _save(source: _Source, row: Entry, folder: Path, progress: Progress | None) -> Path:
+    """Puts what comes in place, if it is the file; removes it otherwise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_stale(folder, row.file)
+    free = shutil.disk_usage(folder).free
+    if source.total is not None and source.total > free:
+        raise OSError(f"the file has {source.total:,} bytes and only {free:,} are free")
+    part = folder / f".{row.file}.{uuid.uuid4().hex}.part"
+    try:
+        with part.open("xb") as out:
+            found = _pump(source, out, progress or (lambda done, total: None))
+            out.flush()
+            os.fsync(out.fileno())
+        _check(part, row, found, source.sha256)
+        _put_in_place(part, folder / row.file)
+    finally:
+        part.unlink(missing_ok=True)
+    return folder / row.file
 
 
-def _pump(source: _Source, out: BinaryIO, watch: _Watch) -> str:
+def _pump(source: _Source, out: BinaryIO, progress: Progress) -> str:
     """Copies everything and returns its SHA-256."""
     digest = hashlib.sha256()
     done = 0
-    watch(done, source.total)
-    while True:
-        try:
-            block = source.read(_BLOCK)
-        except _NETWORK as error:
-            raise _MirrorError(f"the connection broke after {done:,} bytes ({error})") from error
-        if not block:
-            break
+    progress(done, source.total)
+    while block := _next_block(source, done):
         out.write(block)
         digest.update(block)
         done += len(block)
         if done > _MOST_BYTES:
             raise _MirrorError(f"more than {_MOST_BYTES:,} bytes came")
-        watch(done, source.total)
+        progress(done, source.total)
     if source.total is not None and done != source.total:
         raise _MirrorError(f"the connection ended after {done:,} of {source.total:,} bytes")
     return digest.hexdigest()
+
+
+def _next_block(source: _Source, done: int) -> bytes:
+    try:
+        return source.read()
+    except _NETWORK as error:
+        raise _MirrorError(f"the connection broke after {done:,} bytes ({error})") from error
 
 
 def _check(part: Path, row: Entry, found: str, stated: str | None) -> None:
@@ -170,7 +186,7 @@ def _check(part: Path, row: Entry, found: str, stated: str | None) -> None:
         raise _MirrorError(f"what came is no checkpoint: {error.found.split('): ', 1)[-1]}") from error
     if row.sha256 is not None and found != row.sha256:
         _log.warning(
-            "%s came with sha256 %s; third parties name %s, which nobody here has verified. It can be read and is kept.",
+            "%s came with sha256 %s; third parties name %s, which nobody here has verified. It is kept.",
             row.file,
             found,
             row.sha256,
@@ -187,30 +203,56 @@ def _put_in_place(part: Path, target: Path) -> None:
 
 
 @contextmanager
-def _open(url: str, *, offline: bool) -> Iterator[_Source]:
+def _open(url: str, check_cancelled: Callable[[], None] | None, *, offline: bool) -> Iterator[_Source]:
     """The bytes behind an address, from the cache of Hugging Face or from the network."""
     hub = _HUB_FILE.fullmatch(url)
     cached = _cached(*hub.groups()) if hub else None
-    if cached is not None:
-        with cached.open("rb") as stream:
-            yield _Source(stream.read, cached.stat().st_size, None)
-        return
-    if offline:
-        raise _MirrorError("not tried, downloads are switched off")
+    patience = _Patience(check_cancelled)
+    close: Callable[[], object] = bool
+    try:
+        if cached is not None:
+            stream = cached.open("rb")
+            close = stream.close
+            yield _Source(lambda: patience.call(lambda: stream.read(_BLOCK)), cached.stat().st_size, None)
+            return
+        if offline:
+            raise _MirrorError("not tried, downloads are switched off")
+        response, stated = _connect(url, patience, hub=hub is not None)
+        close = response.close
+        length = response.headers.get("Content-Length", "")
+        total = int(length) if length.isdigit() else None
+        yield _Source(lambda: patience.call(lambda: response.read1(_BLOCK)), total, stated)
+    finally:
+        # In its turn: closing waits for a read that hangs, and who has cancelled does not want to wait.
+        patience.leave(close)
+
+
+def _connect(url: str, patience: _Patience, *, hub: bool) -> tuple[http.client.HTTPResponse, str | None]:
+    """The response, and the SHA-256 of the file where Hugging Face states it."""
     headers = {}
     if hub:
         url = os.environ.get("HF_ENDPOINT", _HUB).rstrip("/") + url.removeprefix(_HUB)
         headers = _hub_headers()
     try:
-        response, stated = _request(url, headers)
+        response, stated = patience.call(lambda: _request_as(url, headers))
     except urllib.error.HTTPError as error:
         with error:
-            raise _MirrorError(f"{error.code} {error.reason}") from error
+            reason = " ".join(str(error.reason).split())
+            raise _MirrorError(f"{error.code} {reason}") from error
     except _NETWORK as error:
         raise _MirrorError(str(getattr(error, "reason", error)) or type(error).__name__) from error
-    with closing(response):
-        length = response.headers.get("Content-Length", "")
-        yield _Source(response.read1, int(length) if length.isdigit() else None, stated if hub else None)
+    return response, stated if hub else None
+
+
+def _request_as(url: str, headers: Mapping[str, str]) -> tuple[http.client.HTTPResponse, str | None]:
+    """A token that has expired is refused for public files too: then once more without it."""
+    try:
+        return _request(url, headers)
+    except urllib.error.HTTPError as error:
+        if not headers or error.code != HTTPStatus.UNAUTHORIZED:
+            raise
+        error.close()
+    return _request(url, {})
 
 
 def _request(url: str, headers: Mapping[str, str]) -> tuple[http.client.HTTPResponse, str | None]:
@@ -233,7 +275,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
     stated: str | None = None
 
-    def redirect_request(  # noqa: PLR0913, PLR0917 - the signature of the base
+    def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         """See the base class."""
@@ -263,7 +305,7 @@ def _certificates() -> ssl.SSLContext:
     context = ssl.create_default_context()
     # Python of python.org on macOS finds no certificates of the system; certifi comes with many packages.
     with suppress(ImportError):
-        import certifi  # noqa: PLC0415 - optional
+        import certifi  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - optional
 
         context.load_verify_locations(certifi.where())
     return context
@@ -282,12 +324,12 @@ def _cached(repository: str, revision: str, path: str) -> Path | None:
 def _hub_headers() -> dict[str, str]:
     """Who asks: the user's token, from the environment or from logging in."""
     try:
-        from huggingface_hub.utils import build_hf_headers  # noqa: PLC0415 - optional and slow to import
+        from huggingface_hub import get_token  # noqa: PLC0415 - optional and slow to import
     except ImportError:
-        token = os.environ.get("HF_TOKEN", "")
-        return {"Authorization": f"Bearer {token}"} if token else {}
-    headers: Mapping[str, str] = build_hf_headers(library_name="midframe")
-    return {name: value for name, value in headers.items() if name.lower() == "authorization"}
+        token = os.environ.get("HF_TOKEN")
+    else:
+        token = get_token()
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _there(path: Path) -> bool:
@@ -295,7 +337,7 @@ def _there(path: Path) -> bool:
 
 
 def downloads_allowed() -> bool:
-    """Whether the environment lets weights be downloaded: neither ``MIDFRAME_OFFLINE`` nor ``HF_HUB_OFFLINE``."""
+    """Whether neither ``MIDFRAME_OFFLINE`` nor ``HF_HUB_OFFLINE`` is set in the environment."""
     values = (os.environ.get(name, "") for name in ("MIDFRAME_OFFLINE", "HF_HUB_OFFLINE"))
     return all(value.strip().lower() in ("", "0", "false", "no", "off") for value in values)
 
@@ -317,7 +359,9 @@ def _cannot_save(row: Entry, folder: Path, error: OSError) -> WeightsNotFoundErr
     )
 
 
-def _not_found(rows: tuple[Entry, ...], folder: Path, failures: list[str], *, offline: bool) -> WeightsNotFoundError:
+def _not_found(
+    rows: tuple[Entry, ...], folder: Path, failures: list[str], *, offline: bool
+) -> WeightsNotFoundError:
     wanted = rows[0].file
     urls = [url for row in rows for url in row.urls]
     if not urls:
@@ -327,4 +371,6 @@ def _not_found(rows: tuple[Entry, ...], folder: Path, failures: list[str], *, of
         if offline:
             advice += " Or allow downloads: unset MIDFRAME_OFFLINE and HF_HUB_OFFLINE."
     tried = "\n  ".join([f"not in {folder}; no address gave it:" if urls else f"not in {folder}", *failures])
-    return WeightsNotFoundError(f"{wanted} is not on this computer and could not be downloaded.", tried, advice)
+    return WeightsNotFoundError(
+        f"{wanted} is not on this computer and could not be downloaded.", tried, advice
+    )

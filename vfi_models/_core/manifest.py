@@ -23,6 +23,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SUGGESTIONS = 3
 
+_Key = tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -101,9 +103,14 @@ class Manifest:
 
     def unknown(self, name: str, looked: str = "") -> WeightsNotFoundError:
         """The error for a name that no row has."""
-        known = [*dict.fromkeys(entry.model for entry in self.entries), *(entry.file for entry in self.entries)]
+        known = [
+            *dict.fromkeys(entry.model for entry in self.entries),
+            *(entry.file for entry in self.entries),
+        ]
         close = difflib.get_close_matches(name, known, _SUGGESTIONS, cutoff=0.6)
-        advice = f"Did you mean {' or '.join(close)}?" if close else "Choose a model of the list, or give a file."
+        advice = (
+            f"Did you mean {' or '.join(close)}?" if close else "Choose a model of the list, or give a file."
+        )
         found = f"no known checkpoint has that name{looked}"
         return WeightsNotFoundError(f"There are no weights called {name!r}.", found, advice)
 
@@ -112,16 +119,18 @@ class Manifest:
         return {name.casefold(): entry for entry in self.entries for name in (entry.file, *entry.aliases)}
 
     @cached_property
-    def _models(self) -> Mapping[str, tuple[Entry, ...]]:
-        models: dict[str, tuple[Entry, ...]] = {}
+    def _models(self) -> Mapping[_Key, tuple[Entry, ...]]:
+        models: dict[_Key, tuple[Entry, ...]] = {}
         for entry in self.entries:
             key = _key(entry.model)
             models[key] = (*models.get(key, ()), entry)
         return models
 
     @cached_property
-    def _loose(self) -> Mapping[str, Entry]:
-        return {_key(name): entry for entry in reversed(self.entries) for name in (entry.file, *entry.aliases)}
+    def _loose(self) -> Mapping[_Key, Entry]:
+        return {
+            _key(name): entry for entry in reversed(self.entries) for name in (entry.file, *entry.aliases)
+        }
 
 
 def without_extension(name: str) -> str:
@@ -136,10 +145,14 @@ def allowed_url(url: str) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
 
 
-def _key(name: str) -> tuple[str, ...]:
+def _key(name: str) -> _Key:
     """A name as its words and numbers: ``rife_v4.25_lite`` and ``RIFE 4.25 lite`` are the same."""
     words = re.findall(r"[^\W\d_]+|\d+", without_extension(name).casefold())
-    return tuple(word for word, after in zip(words, [*words[1:], ""], strict=True) if not (word == "v" and after.isdigit()))
+    return tuple(
+        word
+        for word, after in zip(words, [*words[1:], ""], strict=True)
+        if not (word == "v" and after.isdigit())
+    )
 
 
 @cache
@@ -178,7 +191,8 @@ def _complaint(entry: Entry) -> str:
         and without_extension(str(entry.file)) != entry.file,
         "a url that is not https": all(allowed_url(str(url)) for url in entry.urls),
         "licence must be a text or null": isinstance(entry.licence, str | None),
-        "bytes must be a positive number or null": entry.bytes is None or (type(entry.bytes) is int and entry.bytes > 0),
+        "bytes must be a positive number or null": entry.bytes is None
+        or (type(entry.bytes) is int and entry.bytes > 0),
         "sha256 must be 64 lower-case hexadecimal digits or null": entry.sha256 is None
         or _SHA256.fullmatch(str(entry.sha256)) is not None,
         "sha256_verified without sha256": isinstance(entry.sha256_verified, bool)
@@ -200,4 +214,6 @@ def _refuse_doubles(path: Path, entries: tuple[Entry, ...]) -> None:
 
 
 def _bad(path: Path, found: str) -> BadInputError:
-    return BadInputError("The list of known checkpoints cannot be used.", f"{path}: {found}", "Restore the file.")
+    return BadInputError(
+        "The list of known checkpoints cannot be used.", f"{path}: {found}", "Restore the file."
+    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 _MOST_STEPS = 2_000_000
 """A state dict takes about 40 steps a parameter. What takes more is made to keep the reader busy."""
@@ -19,8 +19,11 @@ _LONGEST = 64 * 2**20
 """Bytes of one argument in a pickle; parameters are not in the pickle but beside it."""
 
 _VALUES = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES "
-    "SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8".split()
+    (
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+        *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    )
 )
 _CONSTANTS: Mapping[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _SHORT_TUPLES: Mapping[str, int] = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
@@ -88,7 +91,7 @@ def read_pickle(stream: Stream, names: Mapping[str, Any], persistent: Callable[[
     machine = _Machine(names, persistent)
     try:
         # genops reads step by step and never beyond the last: legacy files go on after their pickles.
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(_Bounded(stream))):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], _Bounded(stream)))):
             if opcode.name == "STOP":
                 return machine.stack.pop()
             if count > _MOST_STEPS:
@@ -206,7 +209,7 @@ class _Machine:
         if name not in self._names:
             raise FormatError(
                 f"a pickle that wants {name[:80]} to be run; it was refused and nothing was run",
-                "Do not load this file with other programs either. Get the model as .safetensors, or from its authors.",
+                "Do not load this file with other programs either. Get the model as .safetensors.",
             )
         self.stack.append(self._names[name])
 

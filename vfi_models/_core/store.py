@@ -47,7 +47,7 @@ def find(name: str | Path, folders: Iterable[Path] = ()) -> Path | None:
         The file, or None. Empty files and unfinished downloads are not found; nothing is opened.
     """
     given = Path(name).expanduser()
-    if given.is_file():
+    if given.is_file() and (len(given.parts) > 1 or _usable(given)):
         return given
     names = _names(str(name), Manifest.load())
     for folder in (*folders, CKPTS):
@@ -127,7 +127,10 @@ def check(path: Path, hashes: Hashes) -> None:
             "Delete it and download it again; rename it if it is a file of your own.",
         )
     _log.warning(
-        "%s has sha256 %s; third parties name %s for it, which nobody here has verified.", path, found, entry.sha256
+        "%s has sha256 %s; third parties name %s for it, which nobody here has verified.",
+        path,
+        found,
+        entry.sha256,
     )
 
 
@@ -165,7 +168,7 @@ def _files(folder: Path, depth: int = _DEPTH) -> Iterator[Path]:
 
 
 def _usable(path: Path) -> bool:
-    """A file with the name of weights and something in it. Downloads end in .part and the like until whole."""
+    """A file with the name of weights and something in it. Unfinished downloads have other names."""
     try:
         return path.suffix.lower() in EXTENSIONS and path.is_file() and path.stat().st_size > 0
     except OSError:

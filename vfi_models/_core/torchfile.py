@@ -92,7 +92,9 @@ def read_tensors(file: TorchFile, wanted: Mapping[str, StoredTensor]) -> dict[st
         storage = wanted[names[0]].storage
         buffer = bytearray(storage.bytes)
         file.read_into(storage, buffer)
-        numbers = torch.frombuffer(buffer, dtype=storage.dtype) if buffer else torch.empty(0, dtype=storage.dtype)
+        numbers = (
+            torch.frombuffer(buffer, dtype=storage.dtype) if buffer else torch.empty(0, dtype=storage.dtype)
+        )
         for name in names:
             made[name] = _view(numbers, wanted[name], shared=len(names) > 1)
     return {name: made[name] for name in wanted}
@@ -132,8 +134,8 @@ _DTYPES = {
     "Bool": torch.bool,
 }
 
-# A TorchScript archive is the same zip with more names: those under __torch__, which want a builder that keeps
-# the state it is handed, and torch.jit._pickle.build_intlist, which is a list. They belong here.
+# A TorchScript archive is the same zip with more names: those under __torch__, which want a builder that
+# keeps the state it is handed, and torch.jit._pickle.build_intlist, which is a list. They belong here.
 _NAMES: Mapping[str, Any] = {
     "collections.OrderedDict": Builder(lambda items=(): dict(items)),
     "collections.Counter": Builder(lambda items=(): dict(items)),
@@ -178,7 +180,15 @@ def _damage_named() -> Iterator[None]:
     """All that zipfile raises on damaged archives; a seek before the start of the file is an OSError."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError, OSError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        EOFError,
+        NotImplementedError,
+        ValueError,
+        OSError,
+    ) as error:
         raise FormatError(f"a damaged or truncated zip archive ({error})") from error
 
 
@@ -238,7 +248,11 @@ def _refuse_bomb(records: list[zipfile.ZipInfo], size: int) -> None:
 
 
 def _top_folder(records: Mapping[str, zipfile.ZipInfo]) -> str:
-    tops = [name.removesuffix("/data.pkl") for name in records if name.endswith("/data.pkl") and name.count("/") == 1]
+    tops = [
+        name.removesuffix("/data.pkl")
+        for name in records
+        if name.endswith("/data.pkl") and name.count("/") == 1
+    ]
     if len(tops) != 1:
         inside = ", ".join(sorted(records)[:5])
         raise FormatError(
@@ -266,7 +280,11 @@ class _Legacy:
         if self._next() != _LEGACY_MAGIC:
             raise FormatError("a pickle that torch.save did not write")
         protocol, machine = self._next(), self._next()
-        if protocol != _LEGACY_PROTOCOL or type(machine) is not dict or machine.get("little_endian") is not True:
+        if (
+            protocol != _LEGACY_PROTOCOL
+            or type(machine) is not dict
+            or machine.get("little_endian") is not True
+        ):
             raise FormatError("a checkpoint of a big-endian machine or an unknown version of torch")
         self.tree = self._next()
         self._locate(self._next())
@@ -277,7 +295,9 @@ class _Legacy:
     def _declared(self, identity: Any) -> Storage:
         storage = _storage(identity)
         if storage.bytes > self._size or self._storages.setdefault(storage.key, storage) != storage:
-            raise FormatError(f"a damaged or truncated checkpoint: a record of {storage.bytes:,} bytes is claimed")
+            raise FormatError(
+                f"a damaged or truncated checkpoint: a record of {storage.bytes:,} bytes is claimed"
+            )
         return storage
 
     def _locate(self, keys: Any) -> None:
@@ -292,7 +312,9 @@ class _Legacy:
             self._starts[key] = position + 8
             position += 8 + storage.bytes
             if count != storage.count or position > self._size:
-                raise FormatError(f"a damaged or truncated checkpoint: it should have {position:,} bytes or more")
+                raise FormatError(
+                    f"a damaged or truncated checkpoint: it should have {position:,} bytes or more"
+                )
 
     def read_into(self, storage: Storage, buffer: bytearray) -> None:
         """See :class:`TorchFile`. There is no checksum in these files."""

@@ -44,6 +44,22 @@ def backward_warp(image: Tensor, flow: Tensor, grid: Tensor | None = None) -> Te
     height, width = flow.shape[-2:]
     if grid is None:
         grid = identity_grid(height, width, flow.device)
+    return sample(image, flow, grid, (height, width))
+
+
+def sample(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:
+    """:func:`backward_warp` at some of the pixels.
+
+    Args:
+        image: (N, C, H, W), any floating dtype; N may be 1 for a flow of K samples.
+        flow: (K, 2, h, w) in pixels of the image, at the pixels that are wanted.
+        grid: (1, 2, h, w), the part of ``identity_grid(H, W)`` at these pixels.
+        size: (H, W).
+
+    Returns:
+        (K, C, h, w) in the image's dtype.
+    """
+    height, width = size
     half = flow.new_tensor((max(width - 1, 1) / 2, max(height - 1, 1) / 2), dtype=torch.float32)
     where = (grid + flow.float() / half.view(1, 2, 1, 1)).permute(0, 2, 3, 1)
     border = flow.device.type in _BORDER_BACKENDS

@@ -6,7 +6,7 @@ and the 4.x networks of hzwer/Practical-RIFE, as HolyWu/vs-rife 2a7f2c8 runs the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -175,6 +175,7 @@ class IFNet(nn.Module):
             self.contextnet = ContextNet(lambda channels: _activation(family, channels))
             self.unet = RefineNet(lambda channels: _activation(family, channels))
 
-    def blocks(self) -> list[Callable[[Sequence[Tensor], Tensor | None, float], Tensor]]:
+    def blocks(self) -> list[Block]:
         """The blocks, coarse to fine. Read off the module each time: a host may replace parameters."""
-        return [self.get_submodule(f"block{i}") for i in range(len(self.family.widths))]
+        modules = (self.get_submodule(f"block{i}") for i in range(len(self.family.widths)))
+        return [module for module in modules if isinstance(module, Block)]

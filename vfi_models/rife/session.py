@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .._core.padding import PaddingMode, pad_to
 from .._core.warp import backward_warp, identity_grid
+from .lowres import LowResolution, applies
 from .net import LARGE_UPDATE, IFNet, Motion, swap_flows
 
 
@@ -27,6 +28,8 @@ class RifeOptions:
     restart: bool = False
     """4.0 only: begin again at double divisors where block 1 finds very large motion. What comes out
     depends on everything in the batch."""
+    plain: bool = False
+    """Run the blocks as published, at full size: slower, to compare with."""
     padding: PaddingMode = "zeros"
     """What stands right of and below the picture."""
     padded_size: tuple[int, int] | None = None
@@ -44,6 +47,12 @@ class RifeFeatures:
     extra: Tensor | None
     """(N, C - 3, H, W) float32: channels past RGB."""
 
+    def stacked(self) -> Tensor:
+        """(N, 3 + c, H, W) float32: picture, then what the head returns, to be sampled at once."""
+        if self.encoded is None:
+            return self.picture
+        return torch.cat((self.picture, self.encoded.float()), 1)
+
 
 class RifeSession:
     """See :class:`~.._core.seam.Session`."""
@@ -57,6 +66,10 @@ class RifeSession:
         self._options = options
         self._divisors = tuple(d / options.flow_scale for d in net.family.divisors)
         self._grid: Tensor | None = None
+        self._blocks: LowResolution | None = None
+        # 4.0 is left as published: its flows can grow so large that the last bit of a sum shows.
+        skips = net.family.inner == "plain_skip"
+        self._plain = options.plain or options.restart or skips or not applies(self._divisors)
 
     def encode(self, frames: Tensor) -> RifeFeatures:
         """See the seam. Values outside 0..1 are clamped, as every 4.x network expects."""
@@ -72,8 +85,7 @@ class RifeSession:
         """See the seam."""
         count = max(timestep.shape[0], left.picture.shape[0])
         left, right = _shared_by(left, count), _shared_by(right, count)
-        plane = timestep.float().view(-1, 1, 1, 1).expand(count, 1, *self._padded)
-        motion = self._estimate(left, right, plane)
+        motion = self._estimate(left, right, timestep.float().expand(count))
         share = torch.sigmoid(motion.mask)
         warped_left, warped_right = self._warp_pictures(left, right, motion.flow)
         made = torch.lerp(warped_right, warped_left, share)
@@ -87,7 +99,7 @@ class RifeSession:
 
     def close(self) -> None:
         """See the seam."""
-        self._grid = None
+        self._grid = self._blocks = None
 
     def _warp(self, image: Tensor, flow: Tensor) -> Tensor:
         if self._grid is None or self._grid.device != flow.device:
@@ -107,7 +119,18 @@ class RifeSession:
         halves = (flow[:, :2], flow[:, 2:4])
         return [self._warp(part, halves[i % 2]) for i, part in enumerate(parts)]
 
-    def _estimate(self, left: RifeFeatures, right: RifeFeatures, plane: Tensor) -> Motion:
+    def _estimate(self, left: RifeFeatures, right: RifeFeatures, timestep: Tensor) -> Motion:
+        if self._plain:
+            return self._estimate_plainly(left, right, timestep)
+        if self._blocks is None:
+            self._blocks = LowResolution(
+                self._net, self._padded, self._divisors, ensemble=self._options.ensemble
+            )
+        return self._blocks.estimate(left.stacked(), right.stacked(), timestep)
+
+    def _estimate_plainly(self, left: RifeFeatures, right: RifeFeatures, timestep: Tensor) -> Motion:
+        """As published, at full size: for restarts, flow scales above 1, and to compare with."""
+        plane = timestep.view(-1, 1, 1, 1).expand(-1, 1, *self._padded)
         divisors = self._divisors
         blocks = self._net.blocks()
         motion = self._update(0, self._seen(left, right, None), plane, None, divisors[0])
