@@ -34,61 +34,54 @@ from .vfi_models.tlbvfi.session import Geometry, TlbvfiOptions, TlbvfiSession
 from .vfi_models.tlbvfi.unet import embed_time
 from .vfi_models.tlbvfi.wavelet import analyse
 
-Case = tuple[str, float]
-"""A name, and the largest difference."""
+Case = tuple[str, float, float]
+"""A name, the largest difference, and what it may be."""
+Compared = tuple[str, float]
 
-NAMES = "state_dict_shapes.json.gz"
-PART_BOUND, WHOLE_BOUND = 1e-4, 2e-4
-_WHOLE = ("whole", "bright")
+_NAMES = "state_dict_shapes.json.gz"
+_PART_BOUND, _WHOLE_BOUND = 1e-4, 2e-4
+"""Largest errors in float32, of values of about -1..1."""
 _VIDEO = 5
 
 
-def bound(file: Path) -> float:
-    """Largest error of float32 in a file's cases, on values of about -1..1."""
-    return WHOLE_BOUND if file.stem in _WHOLE else PART_BOUND
-
-
-def is_golden(meta: dict[str, Any]) -> bool:
+def is_golden(meta: Mapping[str, Any]) -> bool:
     """Whether a golden file is of this network."""
     return str(meta.get("config", {}).get("model_name", "")).startswith("LBBDM")
 
 
-def load(meta: dict[str, Any], folder: Path, device: torch.device) -> TlbvfiNet:
-    """The network with the weights of a golden folder."""
-    names = folder / NAMES
-    wanted = dict(shapes("vimeo"))
-    if names.is_file():
-        entries = json.loads(gzip.decompress(names.read_bytes()))
+def load(meta: Mapping[str, Any], folder: Path, device: torch.device) -> TlbvfiNet:
+    """The network with the weights of a golden file.
+
+    Args:
+        meta: of the file: ``seed`` and ``gain``.
+        folder: of the file; where it lists the names of a published checkpoint, the weights are those.
+        device: where it shall run.
+    """
+    listed = folder / _NAMES
+    wanted = shapes("vimeo")
+    if listed.is_file():
+        entries = json.loads(gzip.decompress(listed.read_bytes()))
         wanted = {e["name"]: tuple(e["shape"]) for e in entries if e["name"].startswith(("denoise_fn.", "vqgan."))}
     model = build(detect(synthetic_state_dict(wanted, meta["seed"], meta["gain"])))
-    return model.module.to(device)  # type: ignore[return-value]
+    return model.module.to(device)
 
 
-def cases(file: Path, archive: Any, net: TlbvfiNet, meta: dict[str, Any]) -> Iterator[Case]:
-    """Every comparison of a golden file."""
-    golden = Golden(dict(archive), meta, next(net.parameters()).device)
-    readers: dict[str, Callable[[Golden, TlbvfiNet], Iterator[Case]]] = {
-        "schedule": _schedule,
-        "wavelet": _wavelet,
-        "blocks": _blocks,
-        "flow": _flow,
-        "encoder": _encoder,
-        "quantiser": _quantiser,
-        "unet": _unet,
-        "sampling": _sampling,
-        "decoder": _decoder,
-        "whole": _whole,
-        "bright": _whole,
-    }
-    yield from readers[file.stem](golden, net)
+def cases(arrays: Mapping[str, Any], meta: Mapping[str, Any], net: TlbvfiNet) -> Iterator[Case]:
+    """Every comparison of a golden file; none where its kind is not known."""
+    golden = Golden(arrays, meta, next(net.parameters()).device)
+    for mark, reader, bound in _KINDS:
+        if any(key == mark or (mark[0] == "." and key.endswith(mark)) for key in arrays):
+            for name, error in reader(golden, net):
+                yield name, error, bound
+            return
 
 
 @dataclass
 class Golden:
     """The arrays of a file."""
 
-    arrays: dict[str, Any]
-    meta: dict[str, Any]
+    arrays: Mapping[str, Any]
+    meta: Mapping[str, Any]
     device: torch.device
 
     def __getitem__(self, key: str) -> Tensor:
@@ -120,7 +113,7 @@ class Golden:
         stacked = video.ndim > len(self.shape(key))
         return video.squeeze(0).transpose(0, 1) if stacked else video
 
-    def compare(self, key: str, made: Tensor) -> Case:
+    def compare(self, key: str, made: Tensor) -> Compared:
         """``made`` against an array, or against a probe of one."""
         if tuple(made.shape) != self.shape(key):
             return key, math.inf
@@ -157,7 +150,7 @@ class Golden:
                 hook.remove()
 
 
-def _schedule(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+def _schedule(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     m = mixing().double()
     variance = 2.0 * (m - m.square())
     before = F.pad(m[:-1], (1, 0))
@@ -184,7 +177,7 @@ def _schedule(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
     yield golden.compare("embedding", embed_time(golden["embedding_t"]))
 
 
-def _wavelet(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+def _wavelet(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     low, high = analyse(golden["video"])
     yield golden.compare("low1", low)
     yield golden.compare("high1", high)
@@ -196,7 +189,7 @@ def _wavelet(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
     yield golden.compare("extracted", net.vqgan.encoder.frequency_extractor(bands))
 
 
-def _blocks(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+def _blocks(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     modules = dict(net.vqgan.named_modules())
     for name in golden.keys(".out.shape"):
         count = len([key for key in golden.arrays if key.startswith(f"{name}.in")])
@@ -208,7 +201,7 @@ def _blocks(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
         yield golden.compare(f"{name}.out", made.squeeze(0).transpose(0, 1) if made.ndim == _VIDEO else made)
 
 
-def _flow(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+def _flow(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     decoder = net.vqgan.decoder
     yield golden.compare("warp.out", backward_warp(golden["warp.feature"], golden["warp.flow"]))
     flows = decoder.flownet.sums(golden.frame("ifnet.frame0"), golden.frame("ifnet.frame1"))
@@ -220,7 +213,7 @@ def _flow(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
     yield from _refinement(golden, net)
 
 
-def _refinement(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+def _refinement(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     sides: tuple[list[Tensor], list[Tensor]] = ([], [])
     for i in range(4):
         count, *rest = golden.shape(f"refine.warped0.{i}")
@@ -247,7 +240,7 @@ def _stored(noise: Tensor | None, shape: tuple[int, ...]) -> Tensor:
     return torch.zeros(shape) if noise is None else noise.view(shape)
 
 
-def _encoder(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+def _encoder(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     left, right = golden.frame("frame0"), golden.frame("frame1")
     session = _session(net, left, TlbvfiOptions(flow_scale=1.0))
     with golden.tapping(net.vqgan, "tap.") as taps:
@@ -261,7 +254,7 @@ def _encoder(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
         yield golden.compare(f"tap.{name}", golden.frames_first(made, f"tap.{name}"))
 
 
-def _quantiser(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+def _quantiser(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     z = golden["z"]
     quantised = net.vqgan.quantize(z)
     yield golden.compare("indices", net.vqgan.quantize.indices(z).flatten())
@@ -269,7 +262,7 @@ def _quantiser(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
     yield golden.compare("post_quant_conv", net.vqgan.post_quant_conv(quantised))
 
 
-def _unet(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+def _unet(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     for size in golden.keys(".x_t"):
         state, known = golden[f"{size}.x_t"], golden[f"{size}.context"]
         for key in golden.keys(".out"):
@@ -282,7 +275,7 @@ def _unet(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
                 yield golden.compare(f"{key}.tap.{name}", outputs[0])
 
 
-def _sampling(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+def _sampling(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     known = golden["y"]
     for key in golden.keys(".out"):
         count, kind = key.removeprefix("steps").split(".")
@@ -306,7 +299,7 @@ def _sampling(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
 _TAP_NAMES = {"decoder.flownet": "ifnet", "decoder.refinenet": "refined_flow"}
 
 
-def _decoder(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+def _decoder(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     left, right = golden.frame("frame0"), golden.frame("frame1")
     for key in golden.keys(".out.shape"):
         session = _session(net, left, TlbvfiOptions(flow_scale=float(key.removeprefix("scale"))))
@@ -320,7 +313,7 @@ def _decoder(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
             yield golden.compare(f"{key}.flow_given", session.flow(a, b))
 
 
-def _whole(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
+def _whole(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     for key in golden.keys(".frame0"):
         left, right = golden.frame(f"{key}.frame0"), golden.frame(f"{key}.frame1")
         noise = golden[f"{key}.noise"] if f"{key}.noise" in golden else None
@@ -338,3 +331,18 @@ def _whole(golden: Golden, net: TlbvfiNet) -> Iterator[Case]:
         yield golden.compare(f"{key}.latent", latents[0])
         yield golden.compare(f"{key}.indices", net.vqgan.quantize.indices(latents[0]).flatten())
         yield golden.compare(f"{key}.out", 2 * made - 1)
+
+
+_KINDS: tuple[tuple[str, Callable[[Golden, TlbvfiNet], Iterator[Compared]], float], ...] = (
+    ("m_t", _schedule, _PART_BOUND),
+    ("video", _wavelet, _PART_BOUND),
+    ("warp.flow", _flow, _PART_BOUND),
+    ("feature.0.shape", _encoder, _PART_BOUND),
+    ("z", _quantiser, _PART_BOUND),
+    (".x_t", _unet, _PART_BOUND),
+    ("y", _sampling, _PART_BOUND),
+    ("code_margin", _decoder, _PART_BOUND),
+    (".scale", _whole, _WHOLE_BOUND),
+    (".in0.shape", _blocks, _PART_BOUND),
+)
+"""Kinds of files: a key that tells one (with a dot: how a key ends), what reads it, and its bound."""
