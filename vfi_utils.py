@@ -23,7 +23,7 @@ from .memory.budget import Budget, Clearing
 from .memory.host import Host, QuietHost
 from .memory.ladder import Ladder, is_out_of_memory
 from .memory.sinks import Sink
-from .memory.staging import Downloader, Uploader
+from .memory.staging import Downloader, Uploader, checked_pictures
 from .vfi_models._core.bisect import Bisecting
 from .vfi_models._core.seam import Interpolator, Session
 
@@ -216,7 +216,7 @@ def run_timeline(
     with torch.inference_mode():
         maker = _PairMaker(model, settings or Settings(), host, delivery)
         try:
-            return _run(_checked(source), timeline, maker, delivery)
+            return _run(checked_pictures(source), timeline, maker, delivery)
         except MidframeError as error:
             with contextlib.suppress(MidframeError):
                 maker.finish()
@@ -233,7 +233,7 @@ def run_timeline(
             failure.finished = delivery.done
             raise failure from error
         finally:
-            maker.close()
+            maker.end()
 
 
 def _run(frames: Iterator[Tensor], timeline: Timeline, maker: _PairMaker, delivery: _Delivery) -> int:
@@ -249,27 +249,6 @@ def _run(frames: Iterator[Tensor], timeline: Timeline, maker: _PairMaker, delive
         index, left = index + 1, right
     maker.finish()
     return delivery.done
-
-
-def _checked(source: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The frames of ``source``, each looked at before it is used."""
-    shape: torch.Size | None = None
-    for i, frame in enumerate(source):
-        picture = frame.dtype in (torch.uint8, torch.uint16) or frame.dtype.is_floating_point
-        if frame.ndim != 3 or 0 in frame.shape or frame.shape[-1] == 2 or not picture:  # noqa: PLR2004
-            raise BadInputError(
-                f"Source frame {i} is not a picture.",
-                f"shape {tuple(frame.shape)}, {frame.dtype}; expected (height, width, channels)",
-                "Give float frames in 0..1, uint8 or uint16, with 1, 3 or more channels.",
-            )
-        if shape is not None and frame.shape != shape:
-            raise BadInputError(
-                f"Source frame {i} has another size than the first.",
-                f"{tuple(frame.shape)}, expected {tuple(shape)}",
-                "Scale all frames to one size, or cut the clip where the size changes.",
-            )
-        shape = frame.shape
-        yield frame
 
 
 class _Delivery:
@@ -344,6 +323,13 @@ class _PairMaker:
         if self._session is not None:
             self._session.close()
             self._session = None
+
+    def end(self) -> None:
+        """Nothing more comes. Without these two, which refer back here, no cycle keeps the model and the
+        output alive until the garbage collector looks.
+        """
+        self.close()
+        del self._ladder, self._clearing
 
     def _start(self, frames: Tensor) -> None:
         self._ladder.climb(partial(self._download.start, self._next, frames))

@@ -7,12 +7,16 @@ shared machine. Peak memory is measured in a process of its own for each contend
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
+import gc
 import json
 import platform
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -218,22 +222,54 @@ def _peak_in_own_process(work: Work, who: str, against: str) -> float:
 
 
 def peak_memory(work: Work, who: str, against: Iterable[str]) -> float:
-    """The rise of this process's peak memory over what it holds before one run, in MiB."""
-    import resource  # noqa: PLC0415 - Unix only, and only this measurement needs it
+    """The rise of this process's memory over what it holds before one run, in MiB.
 
+    A run on two small frames comes first: it loads the libraries, which is nobody's memory in particular.
+    """
     clip = work.clip()
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
         if who == "midframe":
             options = {k: v for a in against for k, v in peer(a)[1].padding(*work.size).items()}
-            contender = _ours(work.model_to_run(), options)
+            model = work.model_to_run()
+            contender = _ours(model, options)
+            _ours(model, {})(clip[:2, :64, :64], work.multiplier)
         else:
             contender = peer(next(iter(against)))[1].open(
                 work.weights(), Path(scratch), torch.device(work.device)
             )
-        before = psutil.Process().memory_info().rss
-        contender(clip, work.multiplier)
-    peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return round((peak - before) / 2**20, 1)
+            contender(clip[:2, :64, :64], work.multiplier)
+        with _Sampled() as memory:
+            contender(clip, work.multiplier)
+    return round(memory.rise / 2**20, 1)
+
+
+class _Sampled:
+    """The most resident memory of this process while it is entered, over that at its beginning, in bytes."""
+
+    def __enter__(self) -> _Sampled:
+        _give_back_free_heap()
+        self._process = psutil.Process()
+        self._before = self._most = self._process.memory_info().rss
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._sample)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.rise = self._most - self._before
+
+    def _sample(self) -> None:
+        while not self._over.wait(0.002):
+            self._most = max(self._most, self._process.memory_info().rss)
+
+
+def _give_back_free_heap() -> None:
+    """What was freed before must not hide what is allocated now. Only glibc has a word for it."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def machine(device: str) -> dict[str, Any]:

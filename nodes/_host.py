@@ -6,6 +6,8 @@ imported it before: a test or a script must not start its device management.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import sys
 import time
@@ -87,9 +89,10 @@ def output_folder() -> Path:
 
 def default_device() -> torch.device:
     """Where ComfyUI runs models."""
-    if inside_comfyui():
-        return torch.device(_management().get_torch_device())
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not inside_comfyui():
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device: torch.device = _management().get_torch_device()
+    return device
 
 
 def managed_devices() -> tuple[torch.device, ...]:
@@ -139,6 +142,12 @@ def clear_cache(device: torch.device | None = None) -> None:
         empty_cache(device or default_device())
 
 
+def trim_heap() -> None:
+    """Gives freed memory of the C library's heap back to the system, which glibc does not do by itself."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def make_room() -> None:
     """Unloads every model that ComfyUI manages: what ComfyUI does itself after a node ran out of memory."""
     if inside_comfyui():
@@ -169,6 +178,7 @@ def _detached(patcher: Any, everything: bool) -> None:
     """ComfyUI unloaded a model; with ``everything`` false it only moves it about in its own list."""
     if everything:
         patcher.model.let_go()
+        trim_heap()
 
 
 def bring(patcher: Any, activation_bytes: int) -> None:
@@ -228,17 +238,21 @@ class NodeHost:
         """See :class:`~..memory.host.Host`. The picture goes out only a few times a second."""
         now = self._clock()
         if self._bar is not None:
-            picture = None
-            if preview is not None and now - self._shown >= _PREVIEW_SECONDS:
-                picture, self._shown = ("JPEG", _thumbnail(preview()), _PREVIEW_SIDE), now
-            self._bar.update_absolute(done, total or done, picture)
+            self._bar.update_absolute(done, total or done, self._picture(preview, now))
         line = _progress_line(done, total, now - self._began)
-        if now - self._told >= _TEXT_SECONDS:
+        if now - self._told >= _TEXT_SECONDS or done == total:
             self._told = now
             _show_text(line, self._node_id)
-        if now - self._logged >= _LOG_SECONDS or (done == total and self._logged > self._began):
+        if now - self._logged >= _LOG_SECONDS:
             self._logged = now
             _LOG.info(line)
+
+    def _picture(self, preview: Callable[[], Tensor] | None, now: float) -> tuple[str, Any, int] | None:
+        if preview is None or now - self._shown < _PREVIEW_SECONDS:
+            return None
+        self._shown = now
+        small = _thumbnail(preview())
+        return "JPEG", small, max(small.size)
 
     def check_cancelled(self) -> None:
         """See :class:`~..memory.host.Host`."""
@@ -291,6 +305,8 @@ def watch(total: int, node_id: str | None = None) -> NodeHost:
 
 def _progress_line(done: int, total: int | None, seconds: float) -> str:
     rate = done / seconds if seconds > 0 else 0.0
+    if done == total:
+        return f"{done} frames in {seconds:.1f} s, {rate:.1f} frames/s"
     if total is None or rate == 0:
         return f"{done} frames, {rate:.1f} frames/s"
     left = round((total - done) / rate)

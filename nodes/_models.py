@@ -16,13 +16,13 @@ from torch import nn
 from ..api import open_weights, parameter_bytes
 from ..errors import BadInputError, WeightsNotFoundError
 from ..memory.cache import MODELS, file_identity
-from ..vfi_models._core.seam import Interpolator
+from ..vfi_models._core.seam import Interpolator, Options
 from . import _host
 
 _LOG = logging.getLogger(__name__)
 
-WhenDone = Literal["keep loaded", "offload to CPU", "unload"]
-WHEN_DONE: tuple[WhenDone, ...] = get_args(WhenDone)
+AfterRun = Literal["keep loaded", "offload to CPU", "unload"]
+AFTER_RUN: tuple[AfterRun, ...] = get_args(AfterRun)
 """What becomes of a model after a run: it stays on its device until ComfyUI needs the memory; its weights
 go to main memory; nothing of it is kept."""
 
@@ -53,8 +53,6 @@ class MidframeModel(nn.Module):
 
     def let_go(self) -> None:
         """Drops the weights."""
-        if self.interpolator is not None:
-            _LOG.debug("ComfyUI unloaded %s", self.interpolator.spec.family)
         self.interpolator = None
         self.network = nn.Identity()
 
@@ -69,7 +67,7 @@ class Loaded:
     patcher: Any
     """ComfyUI's ModelPatcher of the shell; None outside ComfyUI."""
 
-    def ready(self, height: int, width: int, options: dict[str, Any]) -> Interpolator:
+    def ready(self, height: int, width: int, options: Options) -> Interpolator:
         """The interpolator, on its device, with room made for what it needs at ``height`` x ``width``."""
         interpolator = self.shell.interpolator
         if interpolator is None:
@@ -78,12 +76,13 @@ class Loaded:
         interpolator.module.to(self.device)  # where ComfyUI streams weights, it moves leaf layers only
         return interpolator
 
-    def done(self, then: WhenDone) -> None:
+    def done(self, then: AfterRun) -> None:
         """After a run. A model on a device that ComfyUI never unloads is not kept in any case."""
         if then == "unload" or self.device not in _host.managed_devices():
             MODELS.drop(self.key)
             self.shell.let_go()
             _host.clear_cache()
+            _host.trim_heap()
         elif then == "offload to CPU":
             _host.offload(self.patcher, self.shell)
 
@@ -113,6 +112,7 @@ def clear() -> int:
     freed = MODELS.bytes
     MODELS.clear()
     _host.clear_cache()
+    _host.trim_heap()
     return freed
 
 

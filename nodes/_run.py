@@ -15,7 +15,7 @@ from ..errors import OutOfMemoryError
 from ..memory.staging import as_unit_float
 from ..vfi_utils import Settings, Timeline
 from . import _host
-from ._models import Weights, WhenDone, obtain
+from ._models import AfterRun, Weights, obtain
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Run:
     weights: Weights
     timeline: Timeline
     settings: Settings = field(default_factory=Settings)
-    when_done: WhenDone = "keep loaded"
+    after_run: AfterRun = "keep loaded"
     node_id: str | None = None
 
     def __call__(self, frames: Tensor) -> Tensor:
@@ -50,17 +50,17 @@ class Run:
         if count == len(frames) and len(frames) < _PAIR:
             return frames
         _require_memory(count, frames)
-        host = _host.watch(count, self.node_id)
-        began = time.perf_counter()
         loaded = obtain(self.weights)
         try:
-            model = loaded.ready(frames.shape[1], frames.shape[2], dict(self.settings.options))
+            model = loaded.ready(frames.shape[1], frames.shape[2], self.settings.options)
+            began = time.perf_counter()
+            host = _host.watch(count, self.node_id)
             made = interpolate(frames, model, timeline=self.timeline, settings=self.settings, host=host)
         except OutOfMemoryError as error:
             _host.make_room()
             raise _rescued(error) from error
         finally:
-            loaded.done(self.when_done)
+            loaded.done(self.after_run)
         _LOG.info("%d frames from %d in %.1f s", len(made), len(frames), time.perf_counter() - began)
         return made
 

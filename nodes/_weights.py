@@ -29,7 +29,7 @@ def model_widget(tooltip: str, architectures: Collection[str] | None = None) -> 
     here = [choice.name for choice in choices if choice.path is not None]
     elsewhere = [choice.name for choice in choices if choice.path is None]
     if elsewhere:
-        tooltip += " Downloaded when first used: " + ", ".join(elsewhere) + "."
+        tooltip += f" On this computer: {', '.join(here) or 'none'}; others are downloaded when first used."
     return list(dict.fromkeys([DEFAULT, *here, *elsewhere])), {"default": DEFAULT, "tooltip": tooltip}
 
 
@@ -39,7 +39,7 @@ def complaint(model: str | None) -> str | None:
     Names that older packs have for a checkpoint are fine, whether the widget offers them or not.
     """
     try:
-        if model is None or find(model, _host.model_folders()) is not None:
+        if model is None or _find(model) is not None:
             return None
         Manifest.load().by_name(model)
         if not downloads_allowed():
@@ -55,12 +55,22 @@ def choose(model: str, device: str, dtype: str, node_id: str | None = None) -> W
     Raises:
         WeightsNotFoundError: an unknown name, or a download that failed.
     """
-    path = find(model, _host.model_folders())
+    path = _find(model)
     if path is None:
-        watch = _host.DownloadHost(model, node_id)
-        path = fetch(model, _download_folder(), progress=watch.progress, check_cancelled=watch.check_cancelled)
+        host = _host.DownloadHost(model, node_id)
+        path = fetch(model, _download_folder(), progress=host.progress, check_cancelled=host.check_cancelled)
     place = _host.device_named(device)
     return Weights(path, place, _host.dtype_named(dtype, place))
+
+
+def _find(model: str) -> Path | None:
+    """The file of that name, or else another file of the same network: an older workflow names its own."""
+    folders = _host.model_folders()
+    path = find(model, folders)
+    rows = Manifest.load().lookup(model) if path is None else ()
+    if rows and (path := find(rows[0].model, folders)) is not None:
+        _LOG.info("%s is not on this computer; %s is the same network", model, path.name)
+    return path
 
 
 def _download_folder() -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import BadInputError
 from . import _host
-from ._models import WHEN_DONE
+from ._models import AFTER_RUN
 
 InputTypes = dict[str, dict[str, Any]]
 """What ComfyUI's ``INPUT_TYPES`` returns."""
@@ -41,8 +41,8 @@ def states() -> tuple[Any, ...]:
 def source_fps() -> tuple[Any, ...]:
     """Frame rate of the input."""
     tooltip = (
-        "Frame rate of the input, from Get Video Components for example. Only needed for target fps and for the "
-        "fps output; 0: not known. 23.976, 29.97 and the like stand for 24000/1001, 30000/1001 exactly."
+        "Frame rate of the input, from Get Video Components for example. Only needed for target fps and for "
+        "the fps output; 0: not known. 23.976, 29.97 and the like stand for 24000/1001, 30000/1001 exactly."
     )
     return _rate(tooltip)
 
@@ -57,12 +57,12 @@ def target_fps() -> tuple[Any, ...]:
     return _rate(tooltip)
 
 
-def end() -> tuple[Any, ...]:
+def last_frame() -> tuple[Any, ...]:
     """What follows the last source frame."""
     tooltip = (
         "end_on_last: the output ends on the last frame of the input; (N - 1) x multiplier + 1 frames. "
-        "hold_last: the last frame is held as long as any other, N x multiplier frames; the clip lasts exactly "
-        "as long as before, so that sound fits."
+        "hold_last: the last frame is held as long as any other, N x multiplier frames; the clip lasts "
+        "exactly as long as before, so that sound fits."
     )
     return ["end_on_last", "hold_last"], {"default": "end_on_last", "tooltip": tooltip, "advanced": True}
 
@@ -98,13 +98,13 @@ def dtype() -> tuple[Any, ...]:
     return names, {"default": "auto", "tooltip": tooltip, "advanced": True}
 
 
-def when_done() -> tuple[Any, ...]:
+def after_run() -> tuple[Any, ...]:
     """What becomes of the model after the run."""
     tooltip = (
-        "The model after the run. keep loaded: it stays on the device until ComfyUI needs the memory. offload "
-        "to CPU: it goes to main memory at once. unload: it is dropped; the next run reads the file again."
+        "The model after the run. keep loaded: it stays on the device until ComfyUI needs the memory. "
+        "offload to CPU: it goes to main memory at once. unload: it is dropped; the next run reads it again."
     )
-    return list(WHEN_DONE), {"default": WHEN_DONE[0], "tooltip": tooltip, "advanced": True}
+    return list(AFTER_RUN), {"default": AFTER_RUN[0], "tooltip": tooltip, "advanced": True}
 
 
 def allow_changed_picture() -> tuple[Any, ...]:

@@ -10,12 +10,24 @@ from ._models import clear
 from ._widgets import InputTypes
 
 
+class _AnyType(str):
+    """A socket type that fits every other: "not unequal" to anything is how an older ComfyUI asks."""
+
+    __slots__ = ()
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+
+_ANY = _AnyType("*")
+
+
 class MidframeClearCache:
     """Lets go of every model that Midframe keeps."""
 
     CATEGORY = _widgets.CATEGORY
     FUNCTION = "clear"
-    RETURN_TYPES = ("*",)
+    RETURN_TYPES = (_ANY,)
     RETURN_NAMES = ("passthrough",)
     OUTPUT_TOOLTIPS = ("What came in, unchanged.",)
     OUTPUT_NODE = True
@@ -29,7 +41,7 @@ class MidframeClearCache:
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
         """The input."""
         tooltip = "Anything; it comes out unchanged. The cache is cleared when it arrives."
-        return {"required": {}, "optional": {"passthrough": ("*", {"tooltip": tooltip})}}
+        return {"required": {}, "optional": {"passthrough": (_ANY, {"tooltip": tooltip})}}
 
     @classmethod
     def IS_CHANGED(cls, passthrough: Any = None) -> int:  # noqa: N802 - ComfyUI's name

@@ -10,8 +10,8 @@ from ._weights import choose, complaint, model_widget
 from ._widgets import InputTypes
 
 _TOOLTIP = (
-    "default comes with Midframe and needs no download. A checkpoint that is not there yet is downloaded "
-    "once, into models/frame_interpolation; files of that folder are listed too."
+    "default comes with Midframe. Downloads go to models/frame_interpolation; other files in there are "
+    "listed too."
 )
 
 
@@ -24,8 +24,8 @@ class MidframeModelLoader:
     RETURN_NAMES = ("model",)
     OUTPUT_TOOLTIPS = ("For the model_override input of an interpolation node.",)
     DESCRIPTION = (
-        "Loads a frame interpolation model, downloading it if need be. Only needed where several nodes share a "
-        "model: an interpolation node loads its own."
+        "Loads a frame interpolation model, downloading it if need be. Only needed where several nodes share "
+        "a model: an interpolation node loads its own."
     )
     SEARCH_ALIASES: ClassVar[list[str]] = ["load rife", "frame interpolation model", *_widgets.SEARCH_WORDS]
 

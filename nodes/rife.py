@@ -10,10 +10,12 @@ from torch import Tensor
 from ..errors import BadInputError
 from ..vfi_utils import EndLaw, Settings, StatesLike, Timeline, by_fps, by_multiplier
 from . import _widgets
-from ._models import Weights, WhenDone
+from ._models import AfterRun, Weights
 from ._run import Run
 from ._weights import choose, complaint, model_widget
 from ._widgets import InputTypes, exact_rate, whole_numbers
+
+_DEFAULT_OPTIONS = {"flow_scale": 1.0, "ensemble": False}
 
 _SCALE_TOOLTIP = (
     "Size at which motion is computed, relative to the picture. 1 for most clips; 0.5 for 4K or very large "
@@ -21,11 +23,11 @@ _SCALE_TOOLTIP = (
 )
 _ENSEMBLE_TOOLTIP = (
     "Also computes the motion backwards in time and averages both: twice the work, sometimes steadier. "
-    "RIFE 4.0 to 4.20 and 4.24 only."
+    "For default, RIFE 4.0 to 4.20 and 4.24; not defined for the others."
 )
 _MODEL_TOOLTIP = (
-    "default comes with Midframe and needs no download. RIFE 4.25 suits most clips. A checkpoint that is not "
-    "there yet is downloaded once, into models/frame_interpolation; files of that folder are listed too."
+    "default comes with Midframe. RIFE 4.25 suits most clips. Downloads go to models/frame_interpolation; "
+    "other files in there are listed too."
 )
 
 
@@ -67,9 +69,9 @@ class MidframeRIFE:
                 "dtype": _widgets.dtype(),
                 "batch": _widgets.batch(),
                 "clear_cache_after_n_frames": _widgets.clear_cache(),
-                "end": _widgets.end(),
+                "last_frame": _widgets.last_frame(),
                 "device": _widgets.device(),
-                "when_done": _widgets.when_done(),
+                "after_run": _widgets.after_run(),
                 "allow_changed_picture": _widgets.allow_changed_picture(),
                 "states": _widgets.states(),
                 "model_override": (
@@ -98,24 +100,24 @@ class MidframeRIFE:
         dtype: str = "auto",
         batch: int = 0,
         clear_cache_after_n_frames: int = 0,
-        end: EndLaw = "end_on_last",
+        last_frame: EndLaw = "end_on_last",
         device: str = "auto",
-        when_done: WhenDone = "keep loaded",
+        after_run: AfterRun = "keep loaded",
         allow_changed_picture: bool = False,
         states: StatesLike | None = None,
         model_override: Weights | None = None,
         node_id: str | None = None,
     ) -> tuple[Tensor, float, int]:
         """Runs the node; see the tooltips."""
-        timeline, fps = plan(multiplier, (source_fps, target_fps), states=states, end=end)
+        timeline, fps = plan(multiplier, (source_fps, target_fps), states=states, end=last_frame)
         settings = Settings(
-            options=_unlike_default(flow_scale=(float(scale), 1.0), ensemble=(ensemble, False)),
+            options=unlike_default({"flow_scale": float(scale), "ensemble": ensemble}, _DEFAULT_OPTIONS),
             batch=batch,
             clear_every=clear_cache_after_n_frames,
             allow_changed_picture=allow_changed_picture,
         )
         weights = model_override or choose(model, device, dtype, node_id)
-        made = Run(weights, timeline, settings, when_done, node_id)(frames)
+        made = Run(weights, timeline, settings, after_run, node_id)(frames)
         return made, fps, len(made)
 
 
@@ -145,6 +147,6 @@ def plan(
     return by_multiplier(each, states=states, end=end), fps
 
 
-def _unlike_default(**options: tuple[Any, Any]) -> Mapping[str, Any]:
-    """The options (value, default) whose value is not the default: a model need not know the others."""
-    return {name: value for name, (value, default) in options.items() if value != default}
+def unlike_default(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options that differ from their defaults: a model need not know the others."""
+    return {name: value for name, value in options.items() if value != defaults[name]}

@@ -1,0 +1,84 @@
+import argparse
+import json
+
+import pytest
+import torch
+from midframe.benchmarks import bench, peers
+from midframe.errors import BadInputError
+
+
+class Copycat:
+    """A peer that is our own network, or that network off by ``error``."""
+
+    error = 0.0
+
+    def __init__(self, checkout):
+        pass
+
+    def open(self, weights, folder, device):
+        from midframe.api import interpolate
+        from midframe.vfi_models import build, detect
+
+        model = build(detect(weights))
+        return lambda frames, multiplier: interpolate(frames, model, multiplier) + self.error
+
+    def padding(self, height, width):
+        return {}
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    monkeypatch.setitem(peers.PEERS, "copycat", Copycat)
+    monkeypatch.setattr(bench, "_peak_in_own_process", lambda work, who, against: 1.0)
+
+    def call(*arguments):
+        parser = argparse.ArgumentParser()
+        bench.add_arguments(parser)
+        words = ["--size", "40x56", "--frames", "3", "--rounds", "1", "--device", "cpu", *arguments]
+        lines = []
+        code = bench.run(parser.parse_args(words), lines.append)
+        return code, "\n".join(lines)
+
+    return call
+
+
+def test_rows_say_what_was_compared(run, tmp_path):
+    out = tmp_path / "rows.json"
+    code, table = run("--against", f"copycat={tmp_path}", "--multiplier", "2", "4", "--json", str(out))
+    rows = json.loads(out.read_text())["rows"]
+    assert code == 0
+    assert [row["multiplier"] for row in rows] == [2, 4]
+    assert {row["against"] for row in rows} == {"copycat"}
+    assert all(row["max_error"] < 1e-5 and row["speedup"] > 0 for row in rows)
+    assert out.with_suffix(".md").read_text() == table + "\n"
+
+
+def test_pictures_that_differ_are_no_comparison(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(Copycat, "error", 0.01)
+    code, table = run("--against", f"copycat={tmp_path}", "--multiplier", "2")
+    assert code == 1
+    assert "pictures differ" in table
+
+
+def test_without_a_peer_ours_is_measured_alone(run):
+    code, table = run("--model", "rife-4.6", "--multiplier", "2")
+    assert code == 0
+    assert "| rife-4.6 | 40x56 | 2 | float32 | nothing |" in table
+
+
+@pytest.mark.parametrize(
+    "words", [["--model", "rife-9"], ["--size", "big"], ["--against", "comfyui=/no/such/folder"]]
+)
+def test_what_cannot_be_measured(run, words):
+    with pytest.raises(BadInputError):
+        run(*words)
+
+
+def test_the_clip_is_the_same_at_every_call():
+    work = bench.Work("rife-4.25", (32, 48), 2, 3, "float32", "cpu")
+    clip = work.clip()
+    assert torch.equal(clip, work.clip())
+    assert clip.shape == (3, 32, 48, 3)
+    assert clip.min() >= 0
+    assert clip.max() <= 1
+    assert (clip[0] - clip[1]).abs().mean() > 1e-3
