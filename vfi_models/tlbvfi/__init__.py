@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -65,8 +65,11 @@ class Tlbvfi:
         return session if session.geometry.size == size else TiledSession(size, session, chosen.overlap)
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
-        """See the seam. In tensors of the tower's width at padded size: about ten in the decoder, and, which
-        is more from a flow scale of 0.75 on, fifteen in the refinement on top of three."""
+        """See the seam.
+
+        In tensors of the tower's width at padded size: about ten in the decoder; in the refinement, whose
+        size the flow scale sets, fifteen on top of three.
+        """
         chosen = _checked(options)
         if chosen.tile:
             height, width = min(height, chosen.tile), min(width, chosen.tile)
@@ -98,35 +101,33 @@ def _checked(options: Mapping[str, Any] | None) -> TlbvfiOptions:
     return chosen
 
 
-def _complaints(options: TlbvfiOptions) -> list[tuple[str, str, str]]:
+def _complaints(options: TlbvfiOptions) -> Iterator[tuple[str, str, str]]:
     """What is wrong with the values of some options: wrong, found, advice."""
-    found = []
     if not FEWEST_STEPS <= options.sample_steps <= MOST_STEPS:
-        reason = f"{options.sample_steps}; the last two steps are always at times 1 and 0, and one must come before"
-        found.append(("The sampler needs 3 to 1000 steps.", reason, "Use 10, as published, or 3 to be quick."))
+        reason = "the last two steps are always at times 1 and 0, and one must come before"
+        yield (
+            f"The sampler needs {FEWEST_STEPS} to {MOST_STEPS} steps.",
+            f"{options.sample_steps}; {reason}",
+            "Use 10, as published, or 3 to be quick.",
+        )
     if not LEAST_SCALE <= options.flow_scale <= 1.0:
-        found.append(("The flow scale is out of range.", f"{options.flow_scale}", "Use 0.05 to 1."))
+        yield "The flow scale is out of range.", f"{options.flow_scale}", "Use 0.05 to 1."
     if not 0.0 <= options.eta <= 1.0:
-        found.append(("The sampler's noise (eta) is out of range.", f"{options.eta}", "Use 0 to 1; published is 1."))
+        yield "The sampler's noise (eta) is out of range.", f"{options.eta}", "Use 0 to 1; 1 is published."
     if not 0 <= options.seed <= _LARGEST_SEED:
-        found.append(("The seed is out of range.", f"{options.seed}", "Use a whole number of 0 to 2^64 - 1."))
+        yield "The seed is out of range.", f"{options.seed}", "Use a whole number of 0 to 2^64 - 1."
     if options.tile != _SMALL_TILE and (options.tile < 0 or options.tile % _TILE_UNIT):
-        found.append(
-            (
-                "Tiles cannot have this side.",
-                f"{options.tile}; the network works on multiples of 512, or on 256",
-                "Use 0 (no tiles), 256, 512, 1024 ...",
-            )
+        yield (
+            "Tiles cannot have this side.",
+            f"{options.tile}; the network works on multiples of 512, or on 256",
+            "Use 0 (no tiles), 256, 512, 1024 ...",
         )
     elif options.tile and not 0 <= options.overlap <= options.tile // 2:
-        found.append(
-            (
-                "Tiles cannot overlap by this much.",
-                f"{options.overlap} pixels of {options.tile}",
-                "Use 0 to half the tile; 64 hides the seams.",
-            )
+        yield (
+            "Tiles cannot overlap by this much.",
+            f"{options.overlap} pixels of {options.tile}",
+            "Use 0 to half the tile; 64 hides the seams.",
         )
-    return found
 
 
 def build(detection: Detection) -> Tlbvfi:
@@ -144,7 +145,7 @@ def build(detection: Detection) -> Tlbvfi:
     if missing or unexpected or misshapen:
         raise UnsupportedWeightsError(
             f"These weights look like TLBVFI ({family.name}) but do not fit it.",
-            f"{len(missing)} parameters missing, {len(unexpected)} left over, {len(misshapen)} of another shape: "
+            f"{len(missing)} parameters missing, {len(unexpected)} left over, {len(misshapen)} misshapen: "
             + ", ".join(sorted([*missing, *unexpected, *misshapen])[:6]),
             "Download the checkpoint again, or save it with the authors' code.",
             nearest=family.name,
@@ -166,4 +167,6 @@ def shapes(family: str) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in _empty(FAMILIES[family]).state_dict().items()}
 
 
-ARCHITECTURE = Architecture(name="tlbvfi", families=tuple(FAMILIES), shapes=shapes, detect=detect, build=build)
+ARCHITECTURE = Architecture(
+    name="tlbvfi", families=tuple(FAMILIES), shapes=shapes, detect=detect, build=build
+)

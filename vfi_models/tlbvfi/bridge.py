@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def plan(steps: int) -> list[Step]:
     m = mixing().double().tolist()
     times = schedule(steps)
     made = []
-    for now, then in zip(times, times[1:], strict=False):
+    for now, then in pairwise(times):
         rest = 1.0 - m[then] / m[now]
         made.append(Step(now, rest, math.sqrt(2.0 * _MAX_VARIANCE * m[then] * rest)))
     return [*made, Step(0, 1.0, 0.0)]

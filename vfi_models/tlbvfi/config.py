@@ -47,9 +47,7 @@ _AUTOENCODER = ("encoder.", "decoder.", "quantize.", "quant_conv.", "post_quant_
 # The condition's network is the autoencoder once more; the rest are buffers of the schedule, networks of the
 # training's losses, counters, and layers that the published code has and never calls.
 _DROPPED = ("cond_stage_model.", "vqgan.loss.", "loss.")
-_SCHEDULE = frozenset(
-    "m_t m_tminus variance_t variance_tminus variance_t_tminus posterior_variance_t".split()
-)
+_SCHEDULE = {"m_t", "m_tminus", "variance_t", "variance_tminus", "variance_t_tminus", "posterior_variance_t"}
 _UNUSED = re.compile(r"\.num_batches_tracked$|\.cross_attn\.out_conv\.")
 _SHORTCUT = ".block.0.nin_shortcut."
 
@@ -92,7 +90,7 @@ def detect(state_dict: StateDict) -> Detection | None:
     width, flow, codes = found
     raise UnsupportedWeightsError(
         "These TLBVFI weights are of no network that this pack runs.",
-        f"{width} channels, flow blocks of {flow}, {codes} codes, {'with' if samples else 'without'} the sampler",
+        f"{width} channels, flow blocks of {flow}, {codes} codes, with{'' if samples else 'out'} a sampler",
         "Choose vimeo_unet.pth as the authors publish it.",
         nearest="vimeo",
     )

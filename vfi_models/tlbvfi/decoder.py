@@ -40,7 +40,8 @@ class _Level(nn.Module):
         x = self.block[0](x)
         for attention in self.attn:
             x = attention(x)
-        return self.upsample(self.cross_attn(x, context))
+        made: Tensor = self.upsample(self.cross_attn(x, context))
+        return made
 
 
 class Decoder(nn.Module):
@@ -82,7 +83,9 @@ class Decoder(nn.Module):
             nn.Conv2d(width // 2, 4, 3, padding=1),
         )
 
-    def forward(self, latent: Tensor, left: Sequence[Tensor], right: Sequence[Tensor], flow: Tensor) -> Tensor:
+    def forward(
+        self, latent: Tensor, left: Sequence[Tensor], right: Sequence[Tensor], flow: Tensor
+    ) -> Tensor:
         """What is to be added to the warped frames, and which of them to take.
 
         Args:
@@ -100,7 +103,8 @@ class Decoder(nn.Module):
         x = self.mid(self.conv_in(latent)).squeeze(2)
         for i, level in reversed(list(enumerate(self.up))):
             x = level(x, _context(left[i], right[i], flows[i] if level.warps else None))
-        return self.moduleout(self.conv_out(swish(self.norm_out(x))))
+        maps: Tensor = self.moduleout(self.conv_out(swish(self.norm_out(x))))
+        return maps
 
 
 def _context(left: Tensor, right: Tensor, flow: Tensor | None) -> Tensor:

@@ -31,7 +31,8 @@ class _Level(nn.Module):
         x = self.block[0](x)
         for attention in self.attn:
             x = attention(x)
-        return self.downsample(x)
+        made: Tensor = self.downsample(x)
+        return made
 
 
 class Encoder(nn.Module):
@@ -78,4 +79,5 @@ class Encoder(nn.Module):
         """
         gate = torch.sigmoid(self.frequency_extractor(bands(pictures))).unsqueeze(2)
         video = self.mid(deepest + gate * deepest)
-        return self.conv_out(swish(frame_by_frame(self.norm_out, video)))
+        made: Tensor = self.conv_out(swish(frame_by_frame(self.norm_out, video)))
+        return made

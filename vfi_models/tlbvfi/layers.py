@@ -25,9 +25,8 @@ def swish(x: Tensor) -> Tensor:
 
 def frame_by_frame(layer: nn.Module, video: Tensor) -> Tensor:
     """A layer of pictures on each frame of a video: (N, C, F, H, W) to (N, C', F, H', W')."""
-    count, _, frames = video.shape[:3]
-    pictures = layer(video.transpose(1, 2).flatten(0, 1))
-    return pictures.unflatten(0, (count, frames)).transpose(1, 2).contiguous()
+    made: Tensor = layer(video.transpose(1, 2).flatten(0, 1))
+    return made.view(len(video), -1, *made.shape[1:]).transpose(1, 2).contiguous()
 
 
 class ResidualBlock(nn.Module):
@@ -42,9 +41,10 @@ class ResidualBlock(nn.Module):
         self.nin_shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H, W)."""
         inner = self.conv1(swish(self.norm1(x)))
-        inner = self.conv2(swish(self.norm2(inner)))
-        return inner.add_(self.nin_shortcut(x))
+        made: Tensor = self.conv2(swish(self.norm2(inner)))
+        return made.add_(self.nin_shortcut(x))
 
 
 class Downsample(nn.Module):
@@ -55,7 +55,9 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (0, 1, 0, 1)))
+        """(N, C, H, W) to (N, C, H // 2, W // 2)."""
+        made: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))
+        return made
 
 
 class Upsample(nn.Module):
@@ -66,7 +68,9 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        """(N, C, H, W) to (N, C, 2 H, 2 W)."""
+        made: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return made
 
 
 class VideoBlock(nn.Module):
@@ -86,10 +90,11 @@ class VideoBlock(nn.Module):
         self.nin_shortcut = nn.Conv3d(channels, channels, (3, 1, 1) if merges else 1)
 
     def forward(self, video: Tensor) -> Tensor:
+        """(N, C, 3, H, W) to the same, or to (N, C, 1, H, W)."""
         inner = self.conv1(swish(self.norm1(video)))
         # The first norm sees the video as one, the second each frame by itself.
-        inner = self.conv2(swish(frame_by_frame(self.norm2, inner)))
-        return inner.add_(self.nin_shortcut(video))
+        made: Tensor = self.conv2(swish(frame_by_frame(self.norm2, inner)))
+        return made.add_(self.nin_shortcut(video))
 
 
 class VideoAttention(nn.Module):
@@ -104,11 +109,12 @@ class VideoAttention(nn.Module):
         self.proj_out = nn.Conv3d(channels, channels, 1)
 
     def forward(self, video: Tensor) -> Tensor:
+        """(N, C, 3, H, W)."""
         x = self.norm(video)
         q, k, v = (layer(x).flatten(2).transpose(1, 2).unsqueeze(1) for layer in (self.q, self.k, self.v))
         seen = F.scaled_dot_product_attention(q, k, v)
-        seen = seen.squeeze(1).transpose(1, 2).reshape(video.shape)
-        return self.proj_out(seen).add_(video)
+        made: Tensor = self.proj_out(seen.squeeze(1).transpose(1, 2).reshape(video.shape))
+        return made.add_(video)
 
 
 class VideoMiddle(nn.Module):
@@ -126,4 +132,6 @@ class VideoMiddle(nn.Module):
         self.block_2 = VideoBlock(channels, merges=merges)
 
     def forward(self, video: Tensor) -> Tensor:
-        return self.block_2(self.attn_1(self.block_1(video)))
+        """(N, C, 3, H, W) to the same, or to (N, C, 1, H, W)."""
+        made: Tensor = self.block_2(self.attn_1(self.block_1(video)))
+        return made

@@ -11,6 +11,7 @@ from .layers import frame_by_frame
 from .quantiser import Quantiser
 from .unet import UNet
 
+
 class Autoencoder(nn.Module):
     """Frames to a latent video, and a latent video with the frames' features to the frame in the middle."""
 
@@ -29,6 +30,7 @@ class Autoencoder(nn.Module):
     def quantised(self, latent: Tensor) -> Tensor:
         """What the decoder takes, of a latent video (N, 3, 3, h, w)."""
         return frame_by_frame(self.post_quant_conv, self.quantize(latent))
+
 
 class TlbvfiNet(nn.Module):
     """Autoencoder and, but in files of the autoencoder alone, the sampler's network."""

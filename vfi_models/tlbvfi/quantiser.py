@@ -30,12 +30,13 @@ class Quantiser(nn.Module):
             distances are computed the way the authors compute them.
         """
         entries = self.embedding.weight.float()
-        vectors = latent.movedim(1, -1)
         lengths = entries.square().sum(1)
-        found = [
-            (some.square().sum(1, keepdim=True) + lengths - 2 * some @ entries.T).argmin(1)
-            for some in vectors.reshape(-1, LATENT).split(_AT_ONCE)
-        ]
+        vectors = latent.movedim(1, -1)
+        flat = vectors.reshape(-1, LATENT)
+        found = []
+        for start in range(0, len(flat), _AT_ONCE):
+            some = flat[start : start + _AT_ONCE]
+            found.append((some.square().sum(1, keepdim=True) + lengths - 2 * some @ entries.T).argmin(1))
         return torch.cat(found).view(vectors.shape[:-1])
 
     def forward(self, latent: Tensor) -> Tensor:

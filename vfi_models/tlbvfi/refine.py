@@ -1,4 +1,4 @@
-"""Refined motion: a coarse flow made better on the features of both frames, from 1/8 of the size to all of it.
+"""Refined motion: a coarse flow made better on the features of both frames, from 1/8 of the size up.
 
 At each size the features that the flow finds in both frames are mixed to what the middle frame should look
 like, and that is compared with the 3 x 3 surroundings of what was found. The published code unfolds all
@@ -6,6 +6,8 @@ nine positions at once, nine times the features in memory; here one is looked at
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +26,10 @@ _TINY = 1e-12
 def _activated(inputs: int, outputs: int, side: int, count: int = 1) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for i in range(count):
-        layers += [nn.Conv2d(inputs if i == 0 else outputs, outputs, side, padding=side // 2), nn.PReLU(outputs)]
+        layers += [
+            nn.Conv2d(inputs if i == 0 else outputs, outputs, side, padding=side // 2),
+            nn.PReLU(outputs),
+        ]
     return layers
 
 
@@ -33,7 +38,9 @@ class RefineBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.occl_convs = nn.Sequential(*_activated(2 * width, width, 1), *_activated(width, width, 1), nn.Conv2d(width, 1, 1))
+        self.occl_convs = nn.Sequential(
+            *_activated(2 * width, width, 1), *_activated(width, width, 1), nn.Conv2d(width, 1, 1)
+        )
         self.corr_convs = nn.Sequential(*_activated(_TAPS * _TAPS, width, 1, 2))
         self.flow_convs = nn.Sequential(*_activated(2, width, 3, 2))
         self.motion_convs = nn.Sequential(*_activated(2 * width, width, 3))
@@ -42,7 +49,8 @@ class RefineBlock(nn.Module):
 
     def forward(self, left: Tensor, right: Tensor, flow: Tensor) -> Tensor:
         """``left`` and ``right`` (N, width, H, W), ``flow`` (N, 4, H, W); a better flow."""
-        grid = identity_grid(*flow.shape[-2:], flow.device)
+        height, width = flow.shape[-2:]
+        grid = identity_grid(height, width, flow.device)
         sides = [(left, flow[:, :2]), (right, flow[:, 2:])]
         seen = [backward_warp(features, motion, grid) for features, motion in sides]
         share = torch.sigmoid(self.occl_convs(torch.cat(seen, 1)))
@@ -68,7 +76,8 @@ class RefineBlock(nn.Module):
 
     def _update(self, expected: Tensor, found: Tensor, agreement: Tensor, motion: Tensor) -> Tensor:
         moves = self.motion_convs(torch.cat((self.corr_convs(agreement), self.flow_convs(motion)), 1))
-        return self.flow_head(self.gru(torch.cat((expected, found, moves, motion), 1)))
+        update: Tensor = self.flow_head(self.gru(torch.cat((expected, found, moves, motion), 1)))
+        return update
 
 
 def _length(x: Tensor) -> Tensor:
@@ -90,7 +99,7 @@ class RefineNet(nn.Module):
         self.rf_block3 = RefineBlock(widths[2])
         self.rf_block4 = RefineBlock(widths[3])
 
-    def forward(self, left: list[Tensor], right: list[Tensor], flow: Tensor) -> Tensor:
+    def forward(self, left: Sequence[Tensor], right: Sequence[Tensor], flow: Tensor) -> Tensor:
         """The flow at full size.
 
         Args:
@@ -98,7 +107,9 @@ class RefineNet(nn.Module):
             flow: (N, 4, H/2, W/2) in pixels of its size.
         """
         flow = 0.25 * resized(flow, 0.25)
-        for level, block in zip((3, 2, 1, 0), (self.rf_block4, self.rf_block3, self.rf_block2, self.rf_block1), strict=True):
+        for level, block in zip(
+            (3, 2, 1, 0), (self.rf_block4, self.rf_block3, self.rf_block2, self.rf_block1), strict=True
+        ):
             flow = block(left[level], right[level], flow)
             if level:
                 flow = doubled(flow)

@@ -126,7 +126,8 @@ class TlbvfiSession:
         """See the seam. Values outside 0..1 are clamped."""
         # Channels last would be passed on from layer to layer, and torch's group norm of that layout loses
         # digits on the CPU: a thousandth in the latent of a flat picture.
-        return tuple(self._encoded(frame) for frame in frames.contiguous().split(1))
+        frames = frames.contiguous()
+        return tuple(self._encoded(frames[i : i + 1]) for i in range(len(frames)))
 
     def between(self, left: TlbvfiFeatures, right: TlbvfiFeatures, timestep: Tensor) -> Tensor:
         """See the seam; every timestep is taken for 1/2."""
@@ -196,7 +197,7 @@ class TlbvfiSession:
 
     def _encoded(self, frame: Tensor) -> FrameFeatures:
         geometry = self.geometry
-        padded = pad_to(frame, *geometry.padded, mode="reflect")
+        padded = pad_to(frame, *geometry.padded, "reflect")
         picture = padded[:, :3].clamp(0.0, 1.0)
         canvas = picture
         if geometry.scale < 1:
@@ -207,16 +208,22 @@ class TlbvfiSession:
             canvas = F.pad(small, (0, width - small.shape[-1], 0, height - small.shape[-2]), value=_GREY)
         return self._described(FrameFeatures(fingerprint(frame[0, :3]), picture, canvas, padded[:, 3:]))
 
-    def _described(self, frame: FrameFeatures, *, raw: bool = False, raw_canvas: bool = False) -> FrameFeatures:
+    def _described(
+        self, frame: FrameFeatures, *, raw: bool = False, raw_canvas: bool = False
+    ) -> FrameFeatures:
         """The frame with the features of the tower."""
         tower = self._net.vqgan.encoder.tower
         features = tuple(tower(_ranged(frame.picture, raw)))
         if self.geometry.scale >= 1:
             return replace(frame, features=features[1:], moving=features[: COARSEST + 1])
         features = features[1:]
-        return replace(frame, features=features, moving=tuple(tower(_ranged(frame.canvas, raw_canvas), COARSEST)))
+        return replace(
+            frame, features=features, moving=tuple(tower(_ranged(frame.canvas, raw_canvas), COARSEST))
+        )
 
-    def _in_range(self, left: FrameFeatures, right: FrameFeatures) -> tuple[FrameFeatures, FrameFeatures, bool]:
+    def _in_range(
+        self, left: FrameFeatures, right: FrameFeatures
+    ) -> tuple[FrameFeatures, FrameFeatures, bool]:
         """A pair with features of the range that the encoder takes it for, and whether that is -1..1."""
         raw = self._is_raw(left.picture, right.picture)
         raw_canvas = self._is_raw(left.canvas, right.canvas)
@@ -229,12 +236,13 @@ class TlbvfiSession:
         decoder, scale = self._net.vqgan.decoder, self.geometry.scale
         # Below scale 1 the published code gives this network -1..1, though it was trained on 0..1.
         seen = [_ranged(side.canvas, raw or scale < 1) for side in (left, right)]
-        flow = decoder.refinenet(left.moving, right.moving, decoder.flownet(*seen))
+        flow: Tensor = decoder.refinenet(left.moving, right.moving, decoder.flownet(*seen))
         if scale >= 1:
             return flow
         height, width = self.geometry.padded
         # A trifle more, lest rounding lose the last row.
-        return resized(flow, (1.0 + 1e-12) / scale)[..., :height, :width] / scale
+        full = resized(flow, (1.0 + 1e-12) / scale)[..., :height, :width]
+        return full / scale
 
     def _is_raw(self, *pictures: Tensor) -> bool:
         """Whether the published code would take these pictures' -1..1 for 0..1."""

@@ -8,7 +8,7 @@ from one tile to the next. The cross-fade hides the step, not the difference.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from math import ceil
 
 import torch
@@ -30,7 +30,7 @@ def places(length: int, side: int, overlap: int) -> list[int]:
 def ramps(starts: list[int], side: int) -> list[Tensor]:
     """The weight of each tile along a side: 1, falling evenly where it meets another tile, never to 0."""
     weights = [torch.ones(side) for _ in starts]
-    for i, (here, following) in enumerate(zip(starts, starts[1:], strict=False)):
+    for i, (here, following) in enumerate(pairwise(starts)):
         shared = here + side - following
         rising = torch.arange(1, shared + 1) / (shared + 1)
         weights[i][side - shared :] *= rising.flip(0)
@@ -65,9 +65,11 @@ class TiledSession:
 
     def encode(self, frames: Tensor) -> tuple[TiledFrame, ...]:
         """See the seam."""
-        return tuple(TiledFrame(fingerprint(frame[0, :3]), frame.clone()) for frame in frames.split(1))
+        return tuple(TiledFrame(fingerprint(frame[:3]), frame.unsqueeze(0).clone()) for frame in frames)
 
-    def between(self, left: tuple[TiledFrame, ...], right: tuple[TiledFrame, ...], timestep: Tensor) -> Tensor:
+    def between(
+        self, left: tuple[TiledFrame, ...], right: tuple[TiledFrame, ...], timestep: Tensor
+    ) -> Tensor:
         """See the seam; every timestep is taken for 1/2."""
         count = max(len(left), len(right))
         made = [self._made(left[i % len(left)], right[i % len(right)]) for i in range(count)]
@@ -81,12 +83,14 @@ class TiledSession:
         field = self._field(left, right)
         made = torch.zeros_like(left.picture)
         total = made.new_zeros(self._size)
-        rows, columns = (list(zip(*axis, strict=True)) for axis in zip(self._starts, self._ramps, strict=True))
+        rows, columns = (
+            list(zip(*axis, strict=True)) for axis in zip(self._starts, self._ramps, strict=True)
+        )
         for (top, falling), (start, sinking) in product(rows, columns):
             place = (..., slice(top, top + self._sides[0]), slice(start, start + self._sides[1]))
-            sides = [self._tile.encode(frame.picture[place])[0] for frame in (left, right)]
+            ((before,), (after,)) = (self._tile.encode(frame.picture[place]) for frame in (left, right))
             weight = torch.outer(falling, sinking).to(made.device)
-            made[place] += weight * self._tile.made(*sides, self._noise(field, top, start))
+            made[place] += weight * self._tile.made(before, after, self._noise(field, top, start))
             total[place] += weight
         return made / total
 

@@ -22,7 +22,9 @@ Resize = Literal["keep", "halve", "double"]
 def embed_time(time: Tensor) -> Tensor:
     """Times (N,) as (N, 32): cosines, then sines, of 16 frequencies."""
     half = _WIDTH // 2
-    frequencies = torch.exp(-math.log(_SLOWEST) / half * torch.arange(half, dtype=torch.float32, device=time.device))
+    frequencies = torch.exp(
+        -math.log(_SLOWEST) / half * torch.arange(half, dtype=torch.float32, device=time.device)
+    )
     angles = time.float().unsqueeze(1) * frequencies
     return torch.cat((angles.cos(), angles.sin()), 1)
 
@@ -57,11 +59,13 @@ class Residual(nn.Module):
         self.skip_connection = nn.Conv3d(inputs, _WIDTH, 1) if inputs != _WIDTH else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """``x`` (N, inputs, 3, h, w); ``time`` (1, 128), embedded."""
         inner = _resized(self.in_layers[:2](x), self._resize)
         inner = self.in_layers[2](inner)
         scale, shift = self.emb_layers(time)[..., None, None, None].chunk(2, 1)
         inner = self.out_layers[0](inner) * (1.0 + scale) + shift
-        return self.skip_connection(_resized(x, self._resize)) + self.out_layers[1:](inner)
+        made: Tensor = self.skip_connection(_resized(x, self._resize)) + self.out_layers[1:](inner)
+        return made
 
 
 class Attention(nn.Module):
@@ -74,16 +78,19 @@ class Attention(nn.Module):
         self.proj_out = nn.Conv1d(_WIDTH, _WIDTH, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, 32, 3, h, w)."""
         flat = x.flatten(2)
         q, k, v = self.qkv(self.norm(flat)).transpose(1, 2).unsqueeze(1).chunk(3, -1)
         seen = F.scaled_dot_product_attention(q, k, v).squeeze(1).transpose(1, 2)
-        return (flat + self.proj_out(seen)).view(x.shape)
+        made: Tensor = flat + self.proj_out(seen)
+        return made.view(x.shape)
 
 
 class Stage(nn.Sequential):
     """Layers in a row, of which residual blocks are told the time."""
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:  # type: ignore[override]
+        """``x`` (N, C, 3, h, w); ``time`` (1, 128), embedded."""
         for layer in self:
             x = layer(x, time) if isinstance(layer, Residual) else layer(x)
         return x
@@ -130,4 +137,5 @@ class UNet(nn.Module):
         x = self.middle_block(x, embedded)
         for block in self.output_blocks:
             x = block(torch.cat((x, skips.pop()), 1), embedded)
-        return self.out(x)
+        made: Tensor = self.out(x)
+        return made

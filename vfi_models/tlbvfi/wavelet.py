@@ -62,8 +62,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inner = self.conv1(F.relu_(self.norm1(x)))
-        inner = self.conv2(F.relu_(self.norm2(inner)))
-        return inner.add_(self.shortcut(x))
+        made: Tensor = self.conv2(F.relu_(self.norm2(inner)))
+        return made.add_(self.shortcut(x))
 
 
 class FrequencyExtractor(nn.Module):
@@ -80,6 +80,7 @@ class FrequencyExtractor(nn.Module):
         self.Blocks = nn.ModuleList((_Block(width, width), _Block(width, outputs)))
 
     def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
         x = self.conv_in(x)
         for block in self.Blocks:
             x = block(x)

@@ -59,7 +59,8 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """``x`` and ``context`` (n, 64, C); keys and values come from the context."""
         q, k, v = self.to_q(x), self.to_k(context), self.to_v(context)
-        return self.to_out(F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias()))
+        seen: Tensor = self.to_out(F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias()))
+        return seen
 
 
 class _Normed(nn.Module):
@@ -80,7 +81,8 @@ class _Perceptron(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        made: Tensor = self.net(x)
+        return made
 
 
 class WindowBlock(nn.Module):
@@ -94,6 +96,7 @@ class WindowBlock(nn.Module):
         self.ff_grid = _Normed(channels, _Perceptron(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W), sides a multiple of 8."""
         return self.attend(x, None)
 
     def attend(self, x: Tensor, context: Tensor | None) -> Tensor:
@@ -102,7 +105,9 @@ class WindowBlock(nn.Module):
         return _part(self.attn_grid, self.ff_grid, x, context, grid=True)
 
 
-def _part(attention: _Normed, perceptron: _Normed, x: Tensor, context: Tensor | None, *, grid: bool) -> Tensor:
+def _part(
+    attention: _Normed, perceptron: _Normed, x: Tensor, context: Tensor | None, *, grid: bool
+) -> Tensor:
     windows = split(x, grid=grid)
     others = split(context, grid=grid) if context is not None else None
     made = torch.empty_like(windows)
@@ -120,6 +125,9 @@ def _part(attention: _Normed, perceptron: _Normed, x: Tensor, context: Tensor | 
 class BatchNorm(nn.Module):
     """Batch norm by the statistics of the training."""
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(channels))
@@ -128,6 +136,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.empty(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W)."""
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias)
 
 
@@ -146,6 +155,7 @@ class Gate(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W), in place."""
         return x.mul_(self.gate(x.mean((2, 3)))[..., None, None])
 
 

@@ -16,27 +16,28 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .vfi_models import build, detect
-from .vfi_models._core.synthetic import synthetic_state_dict
-from .vfi_models._core.warp import backward_warp
-from .vfi_models.tlbvfi import shapes
-from .vfi_models.tlbvfi.bridge import mixing, plan, sample, schedule
-from .vfi_models.tlbvfi.flow import halved
-from .vfi_models.tlbvfi.net import TlbvfiNet
-from .vfi_models.tlbvfi.session import Geometry, TlbvfiOptions, TlbvfiSession
-from .vfi_models.tlbvfi.unet import embed_time
-from .vfi_models.tlbvfi.wavelet import analyse
+from ..vfi_models import build, detect
+from ..vfi_models._core.seam import Interpolator
+from ..vfi_models._core.synthetic import synthetic_state_dict
+from ..vfi_models._core.warp import backward_warp
+from ..vfi_models.tlbvfi import shapes
+from ..vfi_models.tlbvfi.bridge import mixing, plan, sample, schedule
+from ..vfi_models.tlbvfi.flow import halved
+from ..vfi_models.tlbvfi.net import TlbvfiNet
+from ..vfi_models.tlbvfi.session import Geometry, TlbvfiOptions, TlbvfiSession
+from ..vfi_models.tlbvfi.unet import UNet, embed_time
+from ..vfi_models.tlbvfi.wavelet import analyse
+from .outcome import Outcome, Place
 
-Case = tuple[str, float, float]
-"""A name, the largest difference, and what it may be."""
 Compared = tuple[str, float]
+"""A name, and the largest difference."""
 
 _NAMES = "state_dict_shapes.json.gz"
 _PART_BOUND, _WHOLE_BOUND = 1e-4, 2e-4
@@ -44,36 +45,46 @@ _PART_BOUND, _WHOLE_BOUND = 1e-4, 2e-4
 _VIDEO = 5
 
 
-def is_golden(meta: Mapping[str, Any]) -> bool:
-    """Whether a golden file is of this network."""
-    return str(meta.get("config", {}).get("model_name", "")).startswith("LBBDM")
+def reads(file: Path, arrays: Mapping[str, Any]) -> bool:
+    """Whether a golden file is of this format."""
+    return str(_meta(arrays).get("config", {}).get("model_name", "")).startswith("LBBDM")
 
 
-def load(meta: Mapping[str, Any], folder: Path, device: torch.device) -> TlbvfiNet:
-    """The network with the weights of a golden file.
+def run(file: Path, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome]:
+    """The outcome of every case of a file."""
+    meta, label = _meta(arrays), f"{file.parent.name}/{file.stem}"
+    kind = next((kind for kind in _KINDS if _has(arrays, kind.mark)), None)
+    if kind is None:
+        yield Outcome(label, skipped="nothing here reads this kind of file")
+        return
+    seed, gain = meta["seed"], meta["gain"]
+    model = place.model((file.parent, seed, gain), lambda: _model(file.parent, seed, gain))
+    if place.dtype not in model.spec.dtypes:
+        yield Outcome(label, skipped=f"TLBVFI does not run in {place.dtype}")
+        return
+    net = cast("TlbvfiNet", model.module)
+    for name, error in kind.read(Golden(dict(arrays), seed, place.device), net):
+        yield Outcome(f"{label} {name}", error, kind.bound)
 
-    Args:
-        meta: of the file: ``seed`` and ``gain``.
-        folder: of the file; where it lists the names of a published checkpoint, the weights are those.
-        device: where it shall run.
-    """
+
+def _meta(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(json.loads(str(arrays["meta"]))) if "meta" in arrays else {}
+
+
+def _has(arrays: Mapping[str, Any], mark: str) -> bool:
+    return any(key == mark or (mark[0] == "." and key.endswith(mark)) for key in arrays)
+
+
+def _model(folder: Path, seed: int, gain: float) -> Interpolator:
+    """The network with synthetic weights, by the names that the folder lists or by its own."""
     listed = folder / _NAMES
     wanted = shapes("vimeo")
     if listed.is_file():
         entries = json.loads(gzip.decompress(listed.read_bytes()))
-        wanted = {e["name"]: tuple(e["shape"]) for e in entries if e["name"].startswith(("denoise_fn.", "vqgan."))}
-    model = build(detect(synthetic_state_dict(wanted, meta["seed"], meta["gain"])))
-    return model.module.to(device)
-
-
-def cases(arrays: Mapping[str, Any], meta: Mapping[str, Any], net: TlbvfiNet) -> Iterator[Case]:
-    """Every comparison of a golden file; none where its kind is not known."""
-    golden = Golden(arrays, meta, next(net.parameters()).device)
-    for mark, reader, bound in _KINDS:
-        if any(key == mark or (mark[0] == "." and key.endswith(mark)) for key in arrays):
-            for name, error in reader(golden, net):
-                yield name, error, bound
-            return
+        wanted = {
+            e["name"]: tuple(e["shape"]) for e in entries if e["name"].startswith(("denoise_fn.", "vqgan."))
+        }
+    return build(detect(synthetic_state_dict(wanted, seed, gain)))
 
 
 @dataclass
@@ -81,7 +92,7 @@ class Golden:
     """The arrays of a file."""
 
     arrays: Mapping[str, Any]
-    meta: Mapping[str, Any]
+    seed: int
     device: torch.device
 
     def __getitem__(self, key: str) -> Tensor:
@@ -100,7 +111,7 @@ class Golden:
 
     def uniform(self, tag: str, shape: tuple[int, ...]) -> Tensor:
         """An input that is not stored: float32 in [-1, 1)."""
-        raw = np.random.PCG64([self.meta["seed"], zlib.crc32(tag.encode())]).random_raw(math.prod(shape))
+        raw = np.random.PCG64([self.seed, zlib.crc32(tag.encode())]).random_raw(math.prod(shape))
         unit = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
         return torch.from_numpy((2.0 * unit - 1.0).reshape(shape).astype(np.float32)).to(self.device)
 
@@ -109,7 +120,7 @@ class Golden:
         return self[key].permute(2, 0, 1).unsqueeze(0).float() / 255
 
     def frames_first(self, video: Tensor, key: str) -> Tensor:
-        """A video (1, C, F, H, W) as the file has it under ``key``: perhaps with its frames in place of a batch."""
+        """A video (1, C, F, H, W) as the file has it: perhaps with its frames in place of a batch."""
         stacked = video.ndim > len(self.shape(key))
         return video.squeeze(0).transpose(0, 1) if stacked else video
 
@@ -223,7 +234,9 @@ def _refinement(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     yield golden.compare("refine.flow_out", flow)
     for i in range(4):
         for k in range(2):
-            yield golden.compare(f"refine.warped{k}.{i}", backward_warp(sides[k][i], flow[:, 2 * k : 2 * k + 2]))
+            yield golden.compare(
+                f"refine.warped{k}.{i}", backward_warp(sides[k][i], flow[:, 2 * k : 2 * k + 2])
+            )
         flow = halved(flow)
     flow = 0.5 * golden["refine.flow_out"]
     for _ in range(3):
@@ -231,8 +244,11 @@ def _refinement(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     yield golden.compare("context.warped0.3", backward_warp(sides[0][3], flow[:, :2]))
 
 
-def _session(net: TlbvfiNet, frame: Tensor, options: TlbvfiOptions, noise: Tensor | None = None) -> TlbvfiSession:
-    geometry = Geometry.of(*frame.shape[-2:], options.flow_scale)
+def _session(
+    net: TlbvfiNet, frame: Tensor, options: TlbvfiOptions, noise: Tensor | None = None
+) -> TlbvfiSession:
+    height, width = frame.shape[-2:]
+    geometry = Geometry.of(height, width, options.flow_scale)
     return TlbvfiSession(net, geometry, options, lambda left, right, shape: _stored(noise, shape))
 
 
@@ -264,36 +280,46 @@ def _quantiser(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
 
 def _unet(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     for size in golden.keys(".x_t"):
-        state, known = golden[f"{size}.x_t"], golden[f"{size}.context"]
         for key in golden.keys(".out"):
-            place, _, time = key.partition(".t")
-            if place != size:
-                continue
-            with golden.tapping(net.denoise_fn, f"{key}.tap.") as taps:
-                yield golden.compare(f"{key}.out", net.denoise_fn(state, known, int(time)))
-            for name, outputs in taps.items():
-                yield golden.compare(f"{key}.tap.{name}", outputs[0])
+            if key.startswith(f"{size}.t"):
+                with golden.tapping(_sampler(net), f"{key}.tap.") as taps:
+                    time = int(key.removeprefix(f"{size}.t"))
+                    made = _sampler(net)(golden[f"{size}.x_t"], golden[f"{size}.context"], time)
+                yield golden.compare(f"{key}.out", made)
+                for name, outputs in taps.items():
+                    yield golden.compare(f"{key}.tap.{name}", outputs[0])
+
+
+def _sampler(net: TlbvfiNet) -> UNet:
+    return cast("UNet", net.denoise_fn)
 
 
 def _sampling(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
-    known = golden["y"]
     for key in golden.keys(".out"):
         count, kind = key.removeprefix("steps").split(".")
         steps = plan(int(count))
+        watched = _Watched(_sampler(net))
         noise = golden["noise"][: len(steps) - 1] if kind == "noise" else None
-        path: list[Tensor] = []
-        ends: list[Tensor] = []
-
-        def network(state: Tensor, y: Tensor, time: int) -> Tensor:
-            path.append(state)
-            ends.append(state - net.denoise_fn(state, y, time))
-            return state - ends[-1]
-
-        out = sample(network, known, steps, noise)
+        out = sample(watched, golden["y"], steps, noise)
         yield golden.compare(f"{key}.out", out)
-        yield golden.compare(f"{key}.x0", torch.stack(ends[-golden.shape(f"{key}.x0")[0] :]))
+        yield golden.compare(f"{key}.x0", torch.stack(watched.ends[-golden.shape(f"{key}.x0")[0] :]))
         if f"{key}.path" in golden:
-            yield golden.compare(f"{key}.path", torch.stack([*path[1:], out]))
+            yield golden.compare(f"{key}.path", torch.stack([*watched.states[1:], out]))
+
+
+class _Watched:
+    """A sampler's network that keeps the states it saw and the ends it foretold."""
+
+    def __init__(self, network: UNet) -> None:
+        self._network = network
+        self.states: list[Tensor] = []
+        self.ends: list[Tensor] = []
+
+    def __call__(self, state: Tensor, known: Tensor, time: int) -> Tensor:
+        difference: Tensor = self._network(state, known, time)
+        self.states.append(state)
+        self.ends.append(state - difference)
+        return difference
 
 
 _TAP_NAMES = {"decoder.flownet": "ifnet", "decoder.refinenet": "refined_flow"}
@@ -314,35 +340,51 @@ def _decoder(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
 
 
 def _whole(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
-    for key in golden.keys(".frame0"):
-        left, right = golden.frame(f"{key}.frame0"), golden.frame(f"{key}.frame1")
-        noise = golden[f"{key}.noise"] if f"{key}.noise" in golden else None
-        options = TlbvfiOptions(
-            sample_steps=len(noise) + 1 if noise is not None else TlbvfiOptions.sample_steps,
-            flow_scale=float(golden[f"{key}.scale"]),
-            published_range=True,
-        )
-        session = _session(net, left, options, noise)
-        ((a,), (b,)) = session.encode(left), session.encode(right)
-        latents: list[Tensor] = []
-        hook = net.vqgan.quantize.register_forward_pre_hook(lambda _, args: latents.append(*args))
-        made = session.between((a,), (b,), left.new_tensor([0.5]))
+    latents: list[Tensor] = []
+    hook = net.vqgan.quantize.register_forward_pre_hook(lambda _, given: latents.append(*given))
+    try:
+        for key in golden.keys(".frame0"):
+            yield golden.compare(f"{key}.out", _made(golden, net, key))
+            yield golden.compare(f"{key}.latent", latents[-1])
+            yield golden.compare(f"{key}.indices", net.vqgan.quantize.indices(latents[-1]).flatten())
+    finally:
         hook.remove()
-        yield golden.compare(f"{key}.latent", latents[0])
-        yield golden.compare(f"{key}.indices", net.vqgan.quantize.indices(latents[0]).flatten())
-        yield golden.compare(f"{key}.out", 2 * made - 1)
 
 
-_KINDS: tuple[tuple[str, Callable[[Golden, TlbvfiNet], Iterator[Compared]], float], ...] = (
-    ("m_t", _schedule, _PART_BOUND),
-    ("video", _wavelet, _PART_BOUND),
-    ("warp.flow", _flow, _PART_BOUND),
-    ("feature.0.shape", _encoder, _PART_BOUND),
-    ("z", _quantiser, _PART_BOUND),
-    (".x_t", _unet, _PART_BOUND),
-    ("y", _sampling, _PART_BOUND),
-    ("code_margin", _decoder, _PART_BOUND),
-    (".scale", _whole, _WHOLE_BOUND),
-    (".in0.shape", _blocks, _PART_BOUND),
+def _made(golden: Golden, net: TlbvfiNet, key: str) -> Tensor:
+    """The frame in the middle, -1..1."""
+    left, right = golden.frame(f"{key}.frame0"), golden.frame(f"{key}.frame1")
+    noise = golden[f"{key}.noise"] if f"{key}.noise" in golden.arrays else None
+    options = TlbvfiOptions(
+        sample_steps=len(noise) + 1 if noise is not None else TlbvfiOptions.sample_steps,
+        flow_scale=float(golden[f"{key}.scale"]),
+        published_range=True,
+    )
+    session = _session(net, left, options, noise)
+    return 2 * session.between(session.encode(left), session.encode(right), left.new_tensor([0.5])) - 1
+
+
+class _Kind(NamedTuple):
+    """A kind of file."""
+
+    mark: str
+    """A key that tells it; with a dot, how a key ends."""
+    read: Callable[[Golden, TlbvfiNet], Iterator[Compared]]
+    bound: float
+
+
+_KINDS = tuple(
+    _Kind(*row)
+    for row in (
+        ("m_t", _schedule, _PART_BOUND),
+        ("video", _wavelet, _PART_BOUND),
+        ("warp.flow", _flow, _PART_BOUND),
+        ("feature.0.shape", _encoder, _PART_BOUND),
+        ("z", _quantiser, _PART_BOUND),
+        (".x_t", _unet, _PART_BOUND),
+        ("y", _sampling, _PART_BOUND),
+        ("code_margin", _decoder, _PART_BOUND),
+        (".scale", _whole, _WHOLE_BOUND),
+        (".in0.shape", _blocks, _PART_BOUND),
+    )
 )
-"""Kinds of files: a key that tells one (with a dot: how a key ends), what reads it, and its bound."""

@@ -1,0 +1,64 @@
+"""What running a golden case comes to, and where it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..vfi_models._core.seam import Interpolator
+
+_BOUNDS = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+"""Largest error in float32; in 16 bits, where single pixels move by whole structures, largest mean error."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One case: an error, or the reason why it was not run."""
+
+    name: str
+    error: float | None = None
+    bound: float = 0.0
+    skipped: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Over the bound, or not a number."""
+        return not self.skipped and not (self.error is not None and self.error <= self.bound)
+
+    def __str__(self) -> str:
+        if self.skipped:
+            return f"{self.name}: skipped: {self.skipped}"
+        return f"{self.name}: {'FAILED' if self.failed else 'ok'} {self.error:.1e} (bound {self.bound:.0e})"
+
+
+@dataclass
+class Place:
+    """Where networks run, and the last one that was made: neighbouring files often share it."""
+
+    device: torch.device
+    dtype: torch.dtype
+    _last: tuple[Hashable, Interpolator] | None = field(default=None, init=False)
+
+    @property
+    def bound(self) -> float:
+        """What :meth:`error` of a picture may be."""
+        return _BOUNDS[self.dtype]
+
+    def error(self, made: Tensor, wanted: Tensor) -> float:
+        """How far ``made`` is off: at most in float32, on average in 16 bits. Infinite at another shape."""
+        if made.shape != wanted.shape:
+            return float("inf")
+        difference = (made.float().cpu() - wanted).abs()
+        return float(difference.max() if self.dtype == torch.float32 else difference.mean())
+
+    def model(self, key: Hashable, make: Callable[[], Interpolator]) -> Interpolator:
+        """The network of ``key``, on the device and in the dtype, made if it is not the last one."""
+        if self._last is None or self._last[0] != key:
+            self._last = None  # before the next one: a large network need not be there twice
+            model = make()
+            model.module.to(device=self.device, dtype=self.dtype)
+            self._last = key, model
+        return self._last[1]

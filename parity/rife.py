@@ -1,0 +1,81 @@
+"""The goldens of RIFE 4.x: one file a family, its ``meta`` a JSON text that lists the cases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import BadInputError
+from ..vfi_models import build, detect
+from ..vfi_models._core.seam import Interpolator
+from ..vfi_models._core.synthetic import synthetic_state_dict
+from .outcome import Outcome, Place
+
+_NO_NETWORK = {
+    "hdv3": "RIFE 3.x is not in this pack",
+    "paper": "the RIFE paper's model is not in this pack",
+    "paper_m": "the RIFE paper's model is not in this pack",
+    "paper_2r": "the RIFE paper's model is not in this pack",
+    "losses": "the RIFE paper's losses are not in this pack",
+}
+
+
+def reads(file: Path, arrays: Mapping[str, Any]) -> bool:
+    """Whether a golden file is of this format."""
+    return {"state_dict", "cases", "name"} <= _meta(arrays).keys()
+
+
+def run(file: Path, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome]:
+    """The outcome of every case of a file."""
+    meta, label = _meta(arrays), f"{file.parent.name}/{file.stem}"
+    reason = _NO_NETWORK.get(meta["name"])
+    if reason:
+        names = [case["case"] for case in meta["cases"]] or ["all"]
+        yield from (Outcome(f"{label} {name}", skipped=reason) for name in names)
+        return
+    for case in meta["cases"]:
+        name = f"{label} {case['case']}"
+        if case["source"] == "cfi" and (case.get("max_abs_difference_to_vs_rife") or 0) > 0:
+            yield Outcome(name, skipped="records a known defect of the reference, see the goldens' README")
+            continue
+        yield Outcome(name, _error(arrays, case, meta, place), place.bound)
+
+
+def _meta(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(json.loads(str(arrays["meta"]))) if "meta" in arrays else {}
+
+
+def _golden_model(meta: dict[str, Any], gain: float) -> Interpolator:
+    shapes = {name: tuple(shape) for name, shape in meta["state_dict"]}
+    detection = detect(synthetic_state_dict(shapes, meta["seed"], gain))
+    if detection.family != meta["name"]:
+        raise BadInputError(
+            "Detection names another family than the golden file.",
+            f"{detection.family}, expected {meta['name']}",
+            "This is a fault of the pack; please report it.",
+        )
+    return build(detection)
+
+
+def _error(arrays: Mapping[str, Any], case: dict[str, Any], meta: dict[str, Any], place: Place) -> float:
+    gain = case.get("gain", meta["gain"])
+    model = place.model(("rife", meta["name"], meta["seed"], gain), lambda: _golden_model(meta, gain))
+    left, right = (torch.from_numpy(arrays[case[key]]).to(place.device) for key in ("img0", "img1"))
+    options = {
+        "flow_scale": case["scale"],
+        "ensemble": case["ensemble"],
+        "padded_size": tuple(case["padded"]),
+        "refine": case.get("fastmode") is False,
+        "restart": bool(case.get("restarted")),
+    }
+    session = model.open(*left.shape[-2:], options)
+    timestep = torch.tensor(case["timestep"], dtype=torch.float32, device=place.device)
+    made: Tensor = session.between(session.encode(left), session.encode(right), timestep)
+    session.close()
+    step = case["step"]
+    return place.error(made[..., ::step, ::step], torch.from_numpy(arrays[case["output"]]))
