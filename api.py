@@ -34,6 +34,7 @@ def load_model(
     dtype: torch.dtype | None = None,
     *,
     folders: Iterable[Path] = (),
+    averaged: bool = True,
 ) -> Interpolator:
     """A model, ready to run; the same object again while its file stays the same.
 
@@ -41,9 +42,11 @@ def load_model(
         name_or_path: ``"default"`` is the built-in one; a file; or the name of a known checkpoint such
             as ``"rife-4.25"``, which is looked for in ``folders`` and in the pack's own ``ckpts``.
         device: where it runs; None is CUDA where there is one, else the CPU.
-        dtype: what its convolutions run in; None is float16 on CUDA and float32 elsewhere. Flow and
-            coordinates are float32 always.
+        dtype: what its convolutions run in; None is float16 on CUDA, where the network can, and float32
+            elsewhere. Flow and coordinates are float32 always.
         folders: where to look first.
+        averaged: take the moving averages of parameters (EMA) where the file keeps them; False takes what
+            was averaged.
 
     Raises:
         WeightsNotFoundError: no such file, and it may not be or cannot be downloaded.
@@ -54,32 +57,34 @@ def load_model(
     chosen = dtype or default_dtype(place)
     searched = list(folders)
     path = find(name_or_path, searched) or fetch(str(name_or_path), searched[0] if searched else CKPTS)
-    key = (file_identity(path), place, chosen)
+    key = (file_identity(path), place, chosen, averaged)
 
     def load() -> Interpolator:
-        model = open_weights(path)
-        if chosen not in model.spec.dtypes:
-            raise BadInputError(
-                f"{path.name} cannot run in {chosen}.",
-                f"it runs in {model.spec.dtypes}",
-                "Choose one of these.",
-            )
-        model.module.to(device=place, dtype=chosen)
+        model = open_weights(path, averaged=averaged)
+        model.module.to(device=place, dtype=chosen if chosen in model.spec.dtypes else model.spec.dtypes[0])
         return model
 
     model: Interpolator = MODELS.get(key, load, parameter_bytes)
+    if dtype is not None and dtype not in model.spec.dtypes:
+        raise BadInputError(
+            f"{path.name} cannot run in {dtype}.", f"it runs in {model.spec.dtypes}", "Choose one of these."
+        )
     return model
 
 
-def open_weights(path: Path) -> Interpolator:
+def open_weights(path: Path, *, averaged: bool = True) -> Interpolator:
     """The interpolator of a checkpoint file, on the CPU in float32, not cached.
+
+    Args:
+        path: the file.
+        averaged: see :func:`load_model`.
 
     Raises:
         CorruptWeightsError, UnsupportedWeightsError: see :func:`load_model`; the file is named.
     """
     check(path, Hashes())
     try:
-        return build(detect(read_checkpoint(path)))
+        return build(detect(read_checkpoint(path, averaged=averaged)))
     except UnsupportedWeightsError as error:
         error.found = f"{path}: {error.found}"
         raise

@@ -177,6 +177,8 @@ class Settings:
     """Clear cached device memory after this many source pairs; 0 only under pressure."""
     allow_changed_picture: bool = False
     """Where memory runs out, go on at a lower flow scale instead of failing."""
+    memory_lines: bool = False
+    """Say in the log, after every source pair, how much memory there is."""
 
 
 def run_timeline(
@@ -296,7 +298,7 @@ class _PairMaker:
         self._known: tuple[_Encoded, ...] = ()
         self._budget = Budget(device, free, settings.batch)
         self._clearing = Clearing(
-            settings.clear_every, lambda: self._budget.bytes_each, free, host.clear_cache
+            settings.clear_every, self._budget.need, free, host.clear_cache, lines=settings.memory_lines
         )
         self._ladder = Ladder(self._budget.shrink, self._clear, self._lighten)
 

@@ -7,11 +7,13 @@ from .cache import MidframeClearCache
 from .loader import MidframeModelLoader
 from .rife import MidframeRIFE
 from .states import MidframeStates
+from .tlbvfi import MidframeTLBVFI
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
 
 NODE_CLASS_MAPPINGS = {
     "MidframeRIFE": MidframeRIFE,
+    "MidframeTLBVFI": MidframeTLBVFI,
     "MidframeModelLoader": MidframeModelLoader,
     "MidframeStates": MidframeStates,
     "MidframeClearCache": MidframeClearCache,
@@ -19,6 +21,7 @@ NODE_CLASS_MAPPINGS = {
 
 NODE_DISPLAY_NAME_MAPPINGS = {
     "MidframeRIFE": "RIFE (Midframe)",
+    "MidframeTLBVFI": "TLBVFI (Midframe)",
     "MidframeModelLoader": "Load Model (Midframe)",
     "MidframeStates": "Interpolation States (Midframe)",
     "MidframeClearCache": "Clear Model Cache (Midframe)",

@@ -18,19 +18,24 @@ _LOG = logging.getLogger(__name__)
 DEFAULT = "default"
 
 
-def model_widget(tooltip: str, architectures: Collection[str] | None = None) -> tuple[Any, ...]:
+def model_widget(
+    tooltip: str, architectures: Collection[str] | None = None, *, built_in: bool = True
+) -> tuple[Any, ...]:
     """The widget that chooses a model: the built-in one, what is on this computer, what can be downloaded.
 
     Args:
         tooltip: what to say first.
         architectures: offers known checkpoints of these only; None for all.
+        built_in: offers the built-in model, and that first.
     """
     choices = _choices(architectures)
     here = [choice.name for choice in choices if choice.path is not None]
     elsewhere = [choice.name for choice in choices if choice.path is None]
     if elsewhere:
         tooltip += f" On this computer: {', '.join(here) or 'none'}; others are downloaded when first used."
-    return list(dict.fromkeys([DEFAULT, *here, *elsewhere])), {"default": DEFAULT, "tooltip": tooltip}
+    known = [choice.name for choice in choices if choice.entry is not None]
+    first = DEFAULT if built_in or not known else known[0]
+    return list(dict.fromkeys([first, *here, *elsewhere])), {"default": first, "tooltip": tooltip}
 
 
 def complaint(model: str | None) -> str | None:
@@ -41,8 +46,9 @@ def complaint(model: str | None) -> str | None:
     try:
         if model is None or _find(model) is not None:
             return None
-        Manifest.load().by_name(model)
-        if not downloads_allowed():
+        manifest = Manifest.load()
+        manifest.by_name(model)
+        if not downloads_allowed() or not any(row.urls for row in manifest.lookup(model)):
             fetch(model, _download_folder(), offline=True)
     except MidframeError as error:
         return str(error)
@@ -59,8 +65,7 @@ def choose(model: str, device: str, dtype: str, node_id: str | None = None) -> W
     if path is None:
         host = _host.DownloadHost(model, node_id)
         path = fetch(model, _download_folder(), progress=host.progress, check_cancelled=host.check_cancelled)
-    place = _host.device_named(device)
-    return Weights(path, place, _host.dtype_named(dtype, place))
+    return Weights(path, _host.device_named(device), _host.dtype_named(dtype))
 
 
 def _find(model: str) -> Path | None:

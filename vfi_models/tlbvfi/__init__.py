@@ -84,8 +84,8 @@ class Tlbvfi:
             return {**options, "flow_scale": _LIGHT_SCALE}
         if chosen.tile == _SMALL_TILE:
             return None
-        smaller = {_TILE_UNIT: _SMALL_TILE, _LARGE_TILE: _TILE_UNIT}
-        return {**options, "tile": smaller.get(chosen.tile, _LARGE_TILE)}
+        tile = {_TILE_UNIT: _SMALL_TILE, _LARGE_TILE: _TILE_UNIT}.get(chosen.tile, _LARGE_TILE)
+        return {**options, "tile": tile, "overlap": min(chosen.overlap, tile // 2)}
 
 
 def _checked(options: Mapping[str, Any] | None) -> TlbvfiOptions:
