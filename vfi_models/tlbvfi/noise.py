@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 _PRIME = 2**31 - 1
-_ROW, _COLUMN = 1_664_525, 1_013_904_223
+_ROW, _COLUMN, _MIX = 1_664_525, 1_013_904_223, 13
 _LEVELS = 65_535
 
 
@@ -56,4 +56,6 @@ def fingerprint(frame: Tensor) -> int:
 
 
 def _weights(count: int, factor: int, device: torch.device) -> Tensor:
-    return torch.arange(1, count + 1, device=device).mul_(factor).remainder_(_PRIME)
+    """Numbers below the prime without an order that a picture could have."""
+    spread = torch.arange(1, count + 1, device=device).mul_(factor).remainder_(_PRIME)
+    return torch.bitwise_xor(spread, spread >> _MIX).mul_(factor).remainder_(_PRIME)
