@@ -47,12 +47,15 @@ def fingerprint(frame: Tensor) -> int:
     """
     height, width = frame.shape[-2:]
     rows, columns = (_weights(n, factor, frame.device) for n, factor in ((height, _ROW), (width, _COLUMN)))
-    total = 0
+    sums = []
     for channel in frame:
         levels = channel.nan_to_num().clamp(0.0, 1.0).mul(_LEVELS).round_().long()
         of_rows = levels.mul_(columns).sum(-1).remainder_(_PRIME)
-        total = (31 * total + of_rows.mul_(rows).remainder_(_PRIME).sum().remainder_(_PRIME).item()) % _PRIME
-    return int(total)
+        sums.append(of_rows.mul_(rows).remainder_(_PRIME).sum().remainder_(_PRIME))
+    total = 0
+    for number in torch.stack(sums).tolist():
+        total = (31 * total + int(number)) % _PRIME
+    return total
 
 
 def _weights(count: int, factor: int, device: torch.device) -> Tensor:
