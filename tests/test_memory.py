@@ -174,7 +174,7 @@ def test_tensor_sink_scales_integers_and_casts():
 
 def test_frames_for_the_network():
     frame = torch.tensor([[[float("nan"), float("inf"), -3.0]]])
-    assert as_network_input(frame).flatten().tolist() == [0.0, 1.0, -3.0]
+    assert as_network_input(frame).flatten().tolist() == [0.0, 1.0, 0.0]
     assert as_unit_float(torch.tensor([65535], dtype=torch.uint16)).tolist() == [1.0]
     assert as_unit_float(torch.tensor([2.0, -1.0])).tolist() == [2.0, -1.0]
 
@@ -183,6 +183,8 @@ def test_host_frames_keep_their_place_in_the_queue():
     taken = []
     download = Downloader(CPU, lambda index, frames: taken.append((index, len(frames))))
     download.start(0, torch.zeros(2, 1, 1, 3))
+    assert taken == []
+    download.hand_on()
     download.start(2, torch.zeros(1, 1, 1, 3))
     download.finish()
     assert taken == [(0, 2), (2, 1)]
