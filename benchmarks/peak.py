@@ -99,7 +99,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_arguments(parser)
-    return run(parser.parse_args(argv), lambda line: sys.stdout.write(line + "\n") and None)
+
+    def say(line: str) -> None:
+        sys.stdout.write(line + "\n")
+
+    return run(parser.parse_args(argv), say)
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ class TlbvfiSession:
         """See the seam; every timestep is taken for 1/2."""
         count = max(len(left), len(right))
         made = [self.made(left[i % len(left)], right[i % len(right)]) for i in range(count)]
-        return torch.cat(made).expand(max(count, len(timestep)), -1, -1, -1)
+        return torch.cat(made if count >= len(timestep) else made * len(timestep))
 
     def made(self, left: FrameFeatures, right: FrameFeatures, noise: Tensor | None = None) -> Tensor:
         """The frame in the middle of one pair, (1, C, height, width).

@@ -73,7 +73,7 @@ class TiledSession:
         """See the seam; every timestep is taken for 1/2."""
         count = max(len(left), len(right))
         made = [self._made(left[i % len(left)], right[i % len(right)]) for i in range(count)]
-        return torch.cat(made).expand(max(count, len(timestep)), -1, -1, -1)
+        return torch.cat(made if count >= len(timestep) else made * len(timestep))
 
     def close(self) -> None:
         """See the seam."""
