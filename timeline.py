@@ -62,7 +62,7 @@ class Timeline:
     def shown(self, index: int, *, last: bool) -> tuple[Fraction, ...]:
         """The times of source frame ``index``; after the last frame there is nothing to move towards."""
         times = self.times(index)
-        if not all(a <= b for a, b in pairwise((0, *times))) or (times and times[-1] >= 1):
+        if not all(a <= b for a, b in pairwise((Fraction(0), *times))) or (times and times[-1] >= 1):
             raise BadInputError(
                 f"The timeline shows impossible times after source frame {index}.",
                 ", ".join(map(str, times)),

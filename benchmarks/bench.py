@@ -69,7 +69,7 @@ class Work:
         return torch.cat(frames).permute(0, 2, 3, 1).contiguous()
 
     def model_to_run(self) -> Interpolator:
-        """The model: a known checkpoint where it is at hand, else its network with synthetic weights."""
+        """The built-in model with its weights, any other with synthetic ones."""
         if self.model == "default":
             return load_model("default", self.device, getattr(torch, self.dtype))
         model = build(detect(self.weights()))
@@ -112,6 +112,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Measures every combination, says a table; 1 where pictures do not agree."""
+    if min(args.multiplier) < 2 or args.frames < 2 or args.rounds < 1:  # noqa: PLR2004
+        raise BadInputError(
+            "There is nothing to measure.",
+            f"multiplier {args.multiplier}, {args.frames} frames, {args.rounds} rounds",
+            "Use a multiplier and frames of 2 or more, and at least one round.",
+        )
+    if args.against and (args.dtype != "float32" or "default" in args.model):
+        raise BadInputError(
+            "This cannot be compared with a peer.",
+            f"{', '.join(args.model)} in {args.dtype}; peers run published networks in float32",
+            "Leave --against out, or compare in float32.",
+        )
+    if args.json and not args.json.parent.is_dir():
+        raise BadInputError("The folder for the results does not exist.", str(args.json.parent), "Make it.")
     device = args.device or str(default_device())
     works = [
         Work(model, _size(size), multiplier, args.frames, args.dtype, device)
@@ -199,13 +213,14 @@ def _row(
     if name in pictures:
         theirs = statistics.median(seconds[name])
         error = (pictures[name].float() - pictures["midframe"]).abs()
+        agree = float(error.max()) < _AGREE
         row |= {
             "their_seconds_per_made_frame": theirs / made,
-            "speedup": theirs / ours,
+            "speedup": theirs / ours if agree else None,
             "their_peak_mib": _peak_in_own_process(work, name, argument),
             "max_error": float(error.max()),
             "psnr": float(-10 * torch.log10(error.double().square().mean().clamp(min=1e-12))),
-            "pictures_agree": float(error.max()) < _AGREE,
+            "pictures_agree": agree,
         }
     return row
 
@@ -217,7 +232,9 @@ def _peak_in_own_process(work: Work, who: str, against: str) -> float:
     command += ["--multiplier", str(work.multiplier), "--frames", str(work.frames)]
     command += ["--dtype", work.dtype, "--device", work.device]
     command += ["--against", against] if against else []
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own command
+    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own command
+    if done.returncode:
+        raise BadInputError("Measuring memory failed.", done.stderr[-2000:], "Run it again, or report this.")
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -238,9 +255,19 @@ def peak_memory(work: Work, who: str, against: Iterable[str]) -> float:
                 work.weights(), Path(scratch), torch.device(work.device)
             )
             contender(clip[:2, :64, :64], work.multiplier)
+        if work.device.startswith("cuda"):
+            return _device_peak(lambda: contender(clip, work.multiplier))
         with _Sampled() as memory:
             contender(clip, work.multiplier)
     return round(memory.rise / 2**20, 1)
+
+
+def _device_peak(run: Callable[[], Tensor]) -> float:
+    """The most that torch holds on the CUDA device during ``run``, over that before it, in MiB."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    run()
+    return round((torch.cuda.max_memory_allocated() - before) / 2**20, 1)
 
 
 class _Sampled:
@@ -296,11 +323,10 @@ def as_table(report: dict[str, Any]) -> str:
         "|" + "---|" * 12,
     ]
     for row in report["rows"]:
-        theirs = (
-            f"{row['their_seconds_per_made_frame']:.3f} | {row['speedup']:.2f}"
-            if "speedup" in row
-            else "- | -"
-        )
+        theirs = "- | -"
+        if "their_seconds_per_made_frame" in row:
+            ratio = f"{row['speedup']:.2f}" if row["speedup"] else "-"
+            theirs = f"{row['their_seconds_per_made_frame']:.3f} | {ratio}"
         ours = f"{row['seconds_per_made_frame']:.3f}"
         peak = f"{row['peak_mib']:.0f} | {row.get('their_peak_mib', float('nan')):.0f}"
         same = f"{row['max_error']:.1e} | {row['psnr']:.0f}" if "psnr" in row else "- | -"

@@ -154,7 +154,8 @@ class Downloader:
         """One landing a frame: a batch must not need its own size in pinned memory."""
         stream.wait_stream(torch.cuda.current_stream(frames.device))
         landings = []
-        for i, frame in enumerate(frames.split(1)):
+        for i in range(len(frames)):
+            frame = frames[i : i + 1]
             landing = self._free_buffer(frame)
             with torch.cuda.stream(stream):
                 landing.copy_(frame, non_blocking=True)

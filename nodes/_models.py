@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from ..api import open_weights, parameter_bytes
-from ..errors import BadInputError, WeightsNotFoundError
+from ..api import open_weights, parameter_bytes, require_numbers, runnable_dtype
+from ..errors import WeightsNotFoundError
 from ..memory.cache import MODELS, file_identity
 from ..vfi_models._core.seam import Interpolator, Options
 from . import _host
@@ -122,16 +122,10 @@ def clear() -> int:
 def _load(weights: Weights, key: Hashable) -> Loaded:
     began = time.perf_counter()
     interpolator = open_weights(weights.path, averaged=weights.averaged)
-    dtypes = interpolator.spec.dtypes
-    dtype = weights.dtype or _host.default_dtype(weights.device)
-    if dtype not in dtypes and weights.dtype is not None:
-        raise BadInputError(
-            f"{weights.path.name} cannot run in {dtype}.",
-            f"it runs in {', '.join(map(str, dtypes))}",
-            "Set dtype to auto.",
-        )
-    dtype = dtype if dtype in dtypes else dtypes[0]
+    suits = _host.default_dtype(weights.device)
+    dtype = runnable_dtype(interpolator, weights.path, weights.dtype, suits)
     interpolator.module.to(dtype)
+    require_numbers(interpolator, weights.path)
     shell = MidframeModel(interpolator)
     what = f"{interpolator.spec.architecture} {interpolator.spec.family}, {dtype}"
     _LOG.info("loaded %s (%s) in %.2f s", weights.path.name, what, time.perf_counter() - began)
