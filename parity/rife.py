@@ -73,7 +73,8 @@ def _error(arrays: Mapping[str, Any], case: dict[str, Any], meta: dict[str, Any]
         "refine": case.get("fastmode") is False,
         "restart": bool(case.get("restarted")),
     }
-    session = model.open(*left.shape[-2:], options)
+    height, width = left.shape[-2:]
+    session = model.open(height, width, options)
     timestep = torch.tensor(case["timestep"], dtype=torch.float32, device=place.device)
     made: Tensor = session.between(session.encode(left), session.encode(right), timestep)
     session.close()
