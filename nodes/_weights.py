@@ -19,22 +19,20 @@ DEFAULT = "default"
 
 
 def model_widget(
-    tooltip: str, architectures: Collection[str] | None = None, *, built_in: bool = True
+    tooltip: str, architectures: Collection[str] | None = None, first: str = DEFAULT
 ) -> tuple[Any, ...]:
-    """The widget that chooses a model: the built-in one, what is on this computer, what can be downloaded.
+    """The widget that chooses a model: what is on this computer, then what can be downloaded.
 
     Args:
         tooltip: what to say first.
         architectures: offers known checkpoints of these only; None for all.
-        built_in: offers the built-in model, and that first.
+        first: the one to preselect, wherever it is; the built-in one is only offered as this.
     """
     choices = _choices(architectures)
     here = [choice.name for choice in choices if choice.path is not None]
     elsewhere = [choice.name for choice in choices if choice.path is None]
-    if elsewhere:
+    if any(choice.path is None and choice.entry and choice.entry.urls for choice in choices):
         tooltip += f" On this computer: {', '.join(here) or 'none'}; others are downloaded when first used."
-    known = [choice.name for choice in choices if choice.entry is not None]
-    first = DEFAULT if built_in or not known else known[0]
     return list(dict.fromkeys([first, *here, *elsewhere])), {"default": first, "tooltip": tooltip}
 
 

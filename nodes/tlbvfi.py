@@ -96,7 +96,7 @@ class MidframeTLBVFI:
         return {
             "required": {
                 "frames": ("IMAGE", {"tooltip": "The clip: at least two frames, RGB, RGBA or grey."}),
-                "model": model_widget(_MODEL_TOOLTIP, ("tlbvfi",), built_in=False),
+                "model": model_widget(_MODEL_TOOLTIP, ("tlbvfi",), first="tlbvfi"),
                 "multiplier": _widgets.multiplier(),
             },
             "optional": {
