@@ -75,10 +75,10 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(width, width, 3, padding=1)
         self.moduleout = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1),
-            nn.GroupNorm(16, width),
+            norm(width, 16),
             nn.ReLU(inplace=True),
             nn.Conv2d(width, width // 2, 3, padding=1),
-            nn.GroupNorm(8, width // 2),
+            norm(width // 2, 8),
             nn.ReLU(inplace=True),
             nn.Conv2d(width // 2, 4, 3, padding=1),
         )

@@ -9,13 +9,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-GROUPS = 4
+_GROUPS = 4
 _EPSILON = 1e-6
 
 
-def norm(channels: int) -> nn.GroupNorm:
+def norm(channels: int, groups: int = _GROUPS) -> nn.GroupNorm:
     """The normalisation of the whole autoencoder. On a video its statistics join all frames."""
-    return nn.GroupNorm(GROUPS, channels, eps=_EPSILON)
+    return nn.GroupNorm(groups, channels, eps=_EPSILON)
 
 
 def swish(x: Tensor) -> Tensor:
