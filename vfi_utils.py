@@ -64,6 +64,8 @@ class Settings:
     """Where memory runs out, go on at a lower flow scale instead of failing."""
     schedule: Schedule = "any_t"
     """From which frames a frame is made. A model that only knows the middle bisects in any case."""
+    memory_lines: bool = False
+    """Say in the log, after every source pair, how much memory there is."""
 
     def __post_init__(self) -> None:
         for name, value in (("batch", self.batch), ("clear_every", self.clear_every)):
@@ -216,7 +218,7 @@ class _PairMaker:
         self._motion: tuple[_Encoded, _Encoded, Any] | None = None
         self._budget = Budget(device, free, settings.batch)
         self._clearing = Clearing(
-            settings.clear_every, lambda: self._budget.bytes_each, free, host.clear_cache
+            settings.clear_every, self._budget.need, free, host.clear_cache, lines=settings.memory_lines
         )
         self._ladder = Ladder(self._budget.shrink, self._clear, self._lighten)
 

@@ -18,7 +18,7 @@ import torch
 
 from ..api import usable_device
 from ..errors import BadInputError, MidframeError
-from . import film, rife
+from . import film, rife, tlbvfi
 from .outcome import Outcome, Place
 
 BUNDLED = Path(__file__).parents[1] / "tests" / "goldens"
@@ -37,7 +37,7 @@ class _Reader(Protocol):
 
 
 _BROKEN = (KeyError, ValueError, TypeError, OSError, zipfile.BadZipFile)
-_READERS: tuple[_Reader, ...] = (rife, film)
+_READERS: tuple[_Reader, ...] = (rife, film, tlbvfi)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
