@@ -8,7 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .errors import BadInputError, MidframeError, UnsupportedWeightsError
+from .errors import (
+    BadInputError,
+    MidframeError,
+    OutOfMemoryError,
+    UnsupportedWeightsError,
+    WeightsNotFoundError,
+)
 from .memory.cache import MODELS, file_identity
 from .memory.sinks import TensorSink
 from .vfi_models import build, detect
@@ -20,6 +26,7 @@ from .vfi_utils import Host, Settings, Timeline, by_multiplier, run_timeline
 __all__ = ["detect", "interpolate", "load_model", "parameter_bytes"]
 
 _NHWC = 4
+_NAMES = "Give an existing file, or a name such as default or rife-4.25."
 
 
 def parameter_bytes(model: Interpolator) -> int:
@@ -40,7 +47,7 @@ def load_model(
     Args:
         name_or_path: ``"default"`` is the built-in one; a file; or the name of a known checkpoint such
             as ``"rife-4.25"``, which is looked for in ``folders`` and in the pack's own ``ckpts``.
-        device: where it runs; None is CUDA where there is one, else the CPU.
+        device: where it runs; None is CUDA, XPU or MPS where there is one, else the CPU.
         dtype: what its convolutions run in; None is float16 on CUDA and float32 elsewhere. Flow and
             coordinates are float32 always.
         folders: where to look first.
@@ -48,12 +55,14 @@ def load_model(
     Raises:
         WeightsNotFoundError: no such file, and it may not be or cannot be downloaded.
         CorruptWeightsError, UnsupportedWeightsError: a file that cannot be used.
-        BadInputError: a dtype that the model cannot run in.
+        BadInputError: a device that is not here, or a dtype that the model cannot run in, or in which its
+            weights are no numbers any more.
+
+    The object is shared with every other caller that asks for the same: do not change it.
     """
-    place = torch.device(device) if device is not None else default_device()
+    place = usable_device(device)
     chosen = dtype or default_dtype(place)
-    searched = list(folders)
-    path = find(name_or_path, searched) or fetch(str(name_or_path), searched[0] if searched else CKPTS)
+    path = _located(name_or_path, [Path(folder) for folder in folders])
     key = (file_identity(path), place, chosen)
 
     def load() -> Interpolator:
@@ -65,10 +74,67 @@ def load_model(
                 "Choose one of these.",
             )
         model.module.to(device=place, dtype=chosen)
+        require_numbers(model, path)
         return model
 
     model: Interpolator = MODELS.get(key, load, parameter_bytes)
+    first = next(model.module.parameters())
+    if (first.device, first.dtype) != (place, chosen):  # somebody moved or converted what they were given
+        MODELS.drop(key)
+        model = MODELS.get(key, load, parameter_bytes)
     return model
+
+
+def _located(name_or_path: str | Path, folders: list[Path]) -> Path:
+    """The file of a model, fetched where only its name is known.
+
+    Raises:
+        WeightsNotFoundError: a path without a file, or a name that cannot be fetched.
+    """
+    try:
+        found = find(name_or_path, folders)
+    except OSError as error:
+        raise WeightsNotFoundError(
+            "This cannot be the name of a file.", f"{str(name_or_path)[:80]!r}: {error.strerror}", _NAMES
+        ) from error
+    if found is not None:
+        return found
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or "/" in text or "\\" in text:
+        raise WeightsNotFoundError("There is no such file of weights.", text, _NAMES)
+    return fetch(text, folders[0] if folders else CKPTS)
+
+
+def usable_device(device: torch.device | str | None = None) -> torch.device:
+    """A device as torch names it itself (``cuda`` is ``cuda:0``); None is :func:`default_device`.
+
+    Raises:
+        BadInputError: there is no such device here.
+    """
+    wanted = default_device() if device is None else device
+    try:
+        return torch.empty(0, device=wanted).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BadInputError(
+            "There is no such device here.", f"{wanted}: {reason}", "Use cpu, or leave it out."
+        ) from error
+
+
+def require_numbers(model: Interpolator, path: Path) -> None:
+    """Refuses weights that overflow in the dtype they were converted to.
+
+    Raises:
+        BadInputError: some are infinite or not a number.
+    """
+    bad = [name for name, value in model.module.state_dict().items() if not bool(value.isfinite().all())]
+    if bad:
+        dtype = next(model.module.parameters()).dtype
+        raise BadInputError(
+            f"{path.name} cannot run in {dtype}.",
+            f"{len(bad)} of its parameters overflow: {', '.join(bad[:3])}",
+            "Use float32 or bfloat16.",
+        )
 
 
 def open_weights(path: Path) -> Interpolator:
@@ -129,15 +195,24 @@ def interpolate(
         BadInputError: not a batch of pictures, or options that the model does not have.
         OutOfMemoryError: with the finished frames in ``partial``.
     """
-    if frames.ndim != _NHWC:
+    if not isinstance(frames, Tensor) or frames.ndim != _NHWC:
+        shape = getattr(frames, "shape", None)
         raise BadInputError(
             "Frames must be one tensor (frames, height, width, channels).",
-            f"shape {tuple(frames.shape)}",
-            "Stack the frames; for channels first use frames.permute(0, 2, 3, 1).",
+            f"{type(frames).__name__}" + ("" if shape is None else f" of shape {tuple(shape)}"),
+            "Stack the frames; channels first: frames.permute(0, 2, 3, 1); numpy: torch.from_numpy.",
         )
     timeline = timeline or by_multiplier(multiplier)
     height, width, channels = frames.shape[1:]
-    sink = TensorSink(timeline.count(len(frames)), (height, width, channels))
+    count = timeline.count(len(frames))
+    try:
+        sink = TensorSink(count, (height, width, channels))
+    except (RuntimeError, MemoryError) as error:
+        raise OutOfMemoryError(
+            "The output does not fit into main memory.",
+            f"{count} frames of {width}x{height}: {count * height * width * channels * 4 / 2**30:.1f} GiB",
+            "Use a lower multiplier, smaller frames or a part of the clip, or stream from file to file.",
+        ) from error
     try:
         run_timeline(frames, timeline, model, sink, settings=settings, host=host)
     except MidframeError as error:

@@ -39,7 +39,8 @@ CHECKS = {
 
 def main() -> int:
     """Runs one command; its exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("command", choices=("demo", "test", "setup", "clean"))
     arguments, rest = parser.parse_known_args()
     if sys.version_info < (3, 10):  # noqa: UP036 -- this file is what an older Python is told by
@@ -50,7 +51,7 @@ def main() -> int:
     try:
         set_up()
     except subprocess.CalledProcessError as error:
-        print(f"Setting up failed: {' '.join(map(str, error.cmd))} ended with {error.returncode}.", file=sys.stderr)
+        print(f"Setting up failed: {' '.join(map(str, error.cmd))}", file=sys.stderr)
         return 1
     if arguments.command == "demo":
         return run("-m", "midframe", "demo", *rest)
@@ -67,8 +68,8 @@ def set_up() -> None:
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
     STAMP.unlink(missing_ok=True)
     pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    # A wheel that pip already knows of on this machine, else the CPU build: on Linux the default index would
-    # bring gigabytes of CUDA libraries. What torch depends on comes with the project, one line below.
+    # A wheel that lies ready on this machine, else the CPU build: on Linux the default index would bring
+    # gigabytes of CUDA libraries. What torch depends on comes with the project, one line below.
     if run(*pip, "--no-index", "--no-deps", TORCH, quiet=True) != 0:
         run(*pip, "--index-url", TORCH_CPU_INDEX, "--no-deps", TORCH, check=True)
     run(*pip, "--editable", f"{ROOT}[test]", check=True)
@@ -104,7 +105,8 @@ def test(pytest_arguments: list[str]) -> int:
         began = time.monotonic()
         if run(*command, *(pytest_arguments if name == "tests" else ())) != 0:
             failed.append(name)
-        print(f"--- {name}: {'FAILED' if name in failed else 'ok'}, {time.monotonic() - began:.0f} s", flush=True)
+        outcome = "FAILED" if name in failed else "ok"
+        print(f"--- {name}: {outcome}, {time.monotonic() - began:.0f} s", flush=True)
     if failed:
         print(f"Failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
@@ -112,7 +114,7 @@ def test(pytest_arguments: list[str]) -> int:
 
 def run(*command: str, check: bool = False, quiet: bool = False) -> int:
     """The environment's Python with ``command``, in the project's folder."""
-    # Threads that spin while they wait make two busy processes on a small machine slower than one after the other.
+    # Threads that spin while they wait take the machine from every other process.
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     sink = subprocess.DEVNULL if quiet else None
     return subprocess.run(
@@ -125,7 +127,15 @@ def clean() -> int:
     link = TYPES / "midframe"
     if link.exists():
         os.rmdir(link) if WINDOWS else link.unlink()  # the link first, or removing .venv might follow it
-    for name in (".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "demo_output", "build"):
+    for name in (
+        ".venv",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".pytest_cache",
+        ".hypothesis",
+        "demo_output",
+        "build",
+    ):
         shutil.rmtree(ROOT / name, ignore_errors=True)
     for egg in ROOT.glob("*.egg-info"):
         shutil.rmtree(egg, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Timelines, which say what frames come out, and the one frame loop, which makes them.
+"""The one frame loop: it makes the frames of a timeline.
 
-A timeline is lazy: it says which times are shown between source frames i and i + 1, for any i, and
-what happens after the last. The loop knows no multiplier, frame rate or skip list.
+It knows no multiplier, frame rate or skip list: those are timelines (:mod:`.timeline`, whose names are
+here too).
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
-from math import ceil
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -24,13 +23,10 @@ from .memory.host import Host, QuietHost
 from .memory.ladder import Ladder, is_out_of_memory
 from .memory.sinks import Sink
 from .memory.staging import Downloader, Uploader, checked_pictures
+from .timeline import EndLaw, States, StatesLike, Timeline, by_fps, by_multiplier
 from .vfi_models._core.bisect import Bisecting
 from .vfi_models._core.recursion import Recursive
 from .vfi_models._core.seam import Interpolator, PairSession, Session
-
-EndLaw = Literal["end_on_last", "hold_last"]
-"""``end_on_last``: the last output frame is the last source frame, (N - 1) * m + 1 frames at multiplier m.
-``hold_last``: the last source frame is shown as long as any other, N * m frames, so the duration is kept."""
 
 Schedule = Literal["any_t", "bisect"]
 """``any_t``: each frame is made from the two source frames at its own time, where the model can.
@@ -51,124 +47,7 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger(__name__)
-_LIST_DEFAULT = 2
 _RGB = 3
-
-
-class StatesLike(Protocol):
-    """Interpolation states of this pack or of an older one."""
-
-    def is_frame_skipped(self, frame_index: int, /) -> bool:
-        """Whether nothing is made between source frames ``frame_index`` and ``frame_index + 1``."""
-        ...
-
-
-@dataclass(frozen=True)
-class States:
-    """Which pairs are interpolated. Pair i is source frames i and i + 1."""
-
-    indices: frozenset[int]
-    skip: bool = True
-    """True: the listed pairs are left alone. False: only the listed pairs are interpolated."""
-
-    def is_frame_skipped(self, frame_index: int) -> bool:
-        """Whether nothing is made in pair ``frame_index``."""
-        return (frame_index in self.indices) == self.skip
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """Which frames come out."""
-
-    times: Callable[[int], tuple[Fraction, ...]]
-    """For pair i, the times shown, ascending, each in [0, 1); 0 is source frame i itself, untouched."""
-    end: EndLaw = "end_on_last"
-
-    def __post_init__(self) -> None:
-        if self.end not in get_args(EndLaw):
-            raise BadInputError(
-                "There is no such end law.", repr(self.end), f"Use one of {get_args(EndLaw)}."
-            )
-
-    def shown(self, index: int, *, last: bool) -> tuple[Fraction, ...]:
-        """The times of source frame ``index``; after the last frame there is nothing to move towards."""
-        times = self.times(index)
-        if not last:
-            return times
-        if self.end == "end_on_last":
-            return tuple(t for t in times if t == 0)
-        return (Fraction(0),) * len(times)
-
-    def count(self, frames: int) -> int:
-        """Number of output frames of ``frames`` source frames."""
-        return sum(len(self.shown(i, last=i == frames - 1)) for i in range(frames))
-
-
-def by_multiplier(
-    multiplier: int | Sequence[int], *, states: StatesLike | None = None, end: EndLaw = "end_on_last"
-) -> Timeline:
-    """``multiplier`` output frames for each source frame, evenly spaced.
-
-    Args:
-        multiplier: 1 and up, or one for each pair: pairs past the end of the list get 2, entries past the
-            last pair are ignored, 0 inserts nothing like 1.
-        states: pairs in which nothing is made.
-        end: what follows the last source frame.
-
-    Raises:
-        BadInputError: not an integer, or out of range.
-    """
-    listed = isinstance(multiplier, Sequence) and not isinstance(multiplier, str)
-    wanted: list[int] = list(multiplier) if isinstance(multiplier, Sequence) else [multiplier]
-    least = 0 if listed else 1
-    if any(not isinstance(m, int) or isinstance(m, bool) or m < least for m in wanted):
-        raise BadInputError(
-            "The multiplier must be a whole number of 1 or more, or a list of whole numbers of 0 or more.",
-            repr(multiplier),
-            "Use 2 to double the frame rate; for another frame rate use fps.",
-        )
-
-    def times(index: int) -> tuple[Fraction, ...]:
-        if states is not None and states.is_frame_skipped(index):
-            return (Fraction(0),)
-        m = wanted[0] if not listed else wanted[index] if index < len(wanted) else _LIST_DEFAULT
-        return tuple(Fraction(k, m) for k in range(m)) or (Fraction(0),)
-
-    return Timeline(times, end)
-
-
-def by_fps(
-    source_fps: Fraction | int,
-    target_fps: Fraction | int,
-    *,
-    states: StatesLike | None = None,
-    end: EndLaw = "end_on_last",
-) -> Timeline:
-    """Output frame k shows the source at time k * source_fps / target_fps, exactly.
-
-    Args:
-        source_fps, target_fps: frames a second; exact rationals such as ``Fraction(24000, 1001)``.
-        states: pairs in which nothing is made; their left frame is held, so that the rate stays.
-        end: what follows the last source frame.
-
-    Raises:
-        BadInputError: a rate that is not positive.
-    """
-    if source_fps <= 0 or target_fps <= 0:
-        raise BadInputError(
-            "Frame rates must be positive.",
-            f"{source_fps} to {target_fps}",
-            "Give rates such as 24000/1001 or 60.",
-        )
-    step = Fraction(source_fps) / Fraction(target_fps)
-
-    def times(index: int) -> tuple[Fraction, ...]:
-        first, after = ceil(index / step), ceil((index + 1) / step)
-        if states is not None and states.is_frame_skipped(index):
-            return (Fraction(0),) * (after - first)
-        return tuple(k * step - index for k in range(first, after))
-
-    return Timeline(times, end)
 
 
 @dataclass(frozen=True)
@@ -191,6 +70,13 @@ class Settings:
             raise BadInputError(
                 "There is no such schedule.", repr(self.schedule), f"Use one of {get_args(Schedule)}."
             )
+        for name, value in (("batch", self.batch), ("clear_every", self.clear_every)):
+            if not isinstance(value, int) or value < 0:
+                raise BadInputError(
+                    f"The setting {name} must be a whole number, 0 or more.",
+                    repr(value),
+                    "Use 0 for automatic.",
+                )
 
 
 def run_timeline(
@@ -210,6 +96,7 @@ def run_timeline(
 
     Args:
         source: frames (H, W, C), all of one size; float 0..1, uint8 or uint16; C of 1 (grey) or 3 and up.
+            Each a tensor of its own: one is still in use while the next is read.
         timeline: which frames come out.
         model: on the device where it shall run.
         sink: takes the frames.
@@ -231,23 +118,26 @@ def run_timeline(
         maker = _PairMaker(model, settings or Settings(), host, delivery)
         try:
             return _run(checked_pictures(source), timeline, maker, delivery)
-        except MidframeError as error:
-            with contextlib.suppress(MidframeError):
-                maker.finish()
-            error.finished = delivery.done
-            raise
-        except (MemoryError, RuntimeError) as error:
+        except BaseException as error:
+            delivery.end(maker.finish)
+            if isinstance(error, MidframeError):
+                error.finished = delivery.done
+                raise
             if not is_out_of_memory(error):
                 raise
-            failure = OutOfMemoryError(
-                "Memory ran out outside the network.",
-                f"{str(error) or type(error).__name__} after {delivery.done} finished frames",
-                "Close other programs, use fewer or smaller frames, or stream from file to file.",
-            )
-            failure.finished = delivery.done
-            raise failure from error
+            raise _outside_the_network(error, delivery.done) from error
         finally:
             maker.end()
+
+
+def _outside_the_network(error: BaseException, finished: int) -> OutOfMemoryError:
+    failure = OutOfMemoryError(
+        "Memory ran out outside the network.",
+        f"{str(error) or type(error).__name__} after {finished} finished frames",
+        "Close other programs, use fewer or smaller frames, or stream from file to file.",
+    )
+    failure.finished = finished
+    return failure
 
 
 def _run(frames: Iterator[Tensor], timeline: Timeline, maker: _PairMaker, delivery: _Delivery) -> int:
@@ -272,12 +162,25 @@ class _Delivery:
         self._sink = sink
         self._host = host
         self._total = total
+        self._broken = False
+        self._over = False
         self.done = 0
 
     def __call__(self, index: int, frames: Tensor) -> None:
+        if self._broken:
+            return
+        self._broken = True
         self._sink.put(index, frames)
+        self._broken = False
         self.done = index + len(frames)
-        self._host.progress(self.done, self._total, lambda: frames[-1])
+        if not self._over:
+            self._host.progress(self.done, self._total, lambda: frames[-1])
+
+    def end(self, finish: Callable[[], None]) -> None:
+        """After an error: what is finished and on its way goes to the sink, unless that is what failed."""
+        self._over = True
+        with contextlib.suppress(Exception):
+            finish()
 
 
 @dataclass(frozen=True)
@@ -332,7 +235,7 @@ class _PairMaker:
 
     def finish(self) -> None:
         """Everything that was started is in the sink."""
-        self._ladder.climb(self._download.finish)
+        self._download.finish()
 
     def close(self) -> None:
         """Lets go of the session and of everything on the device."""
@@ -351,6 +254,7 @@ class _PairMaker:
     def _start(self, frames: Tensor) -> None:
         self._ladder.climb(partial(self._download.start, self._next, frames))
         self._next += len(frames)
+        self._download.hand_on()
 
     def _some(self, left: Tensor, right: Tensor, times: Sequence[Fraction]) -> Tensor:
         """The first of ``times``, as many as the budget allows: (K, H, W, C) on the device, clamped."""
@@ -361,7 +265,8 @@ class _PairMaker:
         session = self._opened(left)
         # What divides a pair shares what it makes on the way, and makes one frame after the other.
         count = len(times) if self._divide else self._budget.batch(len(times))
-        timestep = torch.tensor([float(t) for t in times[:count]], device=self._device)
+        # Filled on the device: a tensor made of a list is a copy, which waits.
+        timestep = torch.cat([torch.full((1,), float(t), device=self._device) for t in times[:count]])
         make = partial(session.between, a.features, b.features, timestep)
         if isinstance(session, PairSession):
             make = partial(make, self._moved(session, a, b))

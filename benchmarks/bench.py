@@ -70,7 +70,7 @@ class Work:
         return torch.cat(frames).permute(0, 2, 3, 1).contiguous()
 
     def model_to_run(self) -> Interpolator:
-        """The model: a known checkpoint where it is at hand, else its network with synthetic weights."""
+        """The built-in model with its weights, any other with synthetic ones."""
         if self.model == "default":
             return load_model("default", self.device, getattr(torch, self.dtype))
         model = build(detect(self.weights()))
@@ -115,6 +115,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Measures every combination, says a table; 1 where pictures do not agree."""
+    if min(args.multiplier) < 2 or args.frames < 2 or args.rounds < 1:  # noqa: PLR2004
+        raise BadInputError(
+            "There is nothing to measure.",
+            f"multiplier {args.multiplier}, {args.frames} frames, {args.rounds} rounds",
+            "Use a multiplier and frames of 2 or more, and at least one round.",
+        )
+    if args.against and (args.dtype != "float32" or "default" in args.model):
+        raise BadInputError(
+            "This cannot be compared with a peer.",
+            f"{', '.join(args.model)} in {args.dtype}; peers run published networks in float32",
+            "Leave --against out, or compare in float32.",
+        )
+    if args.json and not args.json.parent.is_dir():
+        raise BadInputError("The folder for the results does not exist.", str(args.json.parent), "Make it.")
     device = args.device or str(default_device())
     works = [
         Work(model, _size(size), multiplier, args.frames, args.dtype, device)
@@ -221,15 +235,18 @@ def _row(
     if name in pictures:
         theirs = times[name]
         error = (pictures[name].float() - pictures["midframe"]).abs()
+        agree = float(error.max()) < _AGREE
         row |= {
             "their_seconds_per_made_frame": statistics.median(theirs.wall) / made,
             "their_processor_seconds_per_made_frame": statistics.median(theirs.processor) / made,
-            "speedup": statistics.median(theirs.wall) / seconds,
-            "processor_speedup": statistics.median(theirs.processor) / statistics.median(ours.processor),
+            "speedup": statistics.median(theirs.wall) / seconds if agree else None,
+            "processor_speedup": statistics.median(theirs.processor) / statistics.median(ours.processor)
+            if agree
+            else None,
             "their_peak_mib": _peak_in_own_process(work, name, argument),
             "max_error": float(error.max()),
             "psnr": float(-10 * torch.log10(error.double().square().mean().clamp(min=1e-12))),
-            "pictures_agree": float(error.max()) < _AGREE,
+            "pictures_agree": agree,
         }
     return row
 
@@ -241,7 +258,9 @@ def _peak_in_own_process(work: Work, who: str, against: str) -> float:
     command += ["--multiplier", str(work.multiplier), "--frames", str(work.frames)]
     command += ["--dtype", work.dtype, "--device", work.device]
     command += ["--against", against] if against else []
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own command
+    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own command
+    if done.returncode:
+        raise BadInputError("Measuring memory failed.", done.stderr[-2000:], "Run it again, or report this.")
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -262,9 +281,19 @@ def peak_memory(work: Work, who: str, against: Iterable[str]) -> float:
                 work.weights(), Path(scratch), torch.device(work.device)
             )
             contender(clip[:2, :64, :64], work.multiplier)
+        if work.device.startswith("cuda"):
+            return _device_peak(lambda: contender(clip, work.multiplier))
         with _Sampled() as memory:
             contender(clip, work.multiplier)
     return round(memory.rise / 2**20, 1)
+
+
+def _device_peak(run: Callable[[], Tensor]) -> float:
+    """The most that torch holds on the CUDA device during ``run``, over that before it, in MiB."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    run()
+    return round((torch.cuda.max_memory_allocated() - before) / 2**20, 1)
 
 
 class _Sampled:
@@ -296,10 +325,6 @@ def _give_back_free_heap() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _processor_speedup(row: dict[str, Any]) -> str:
-    return f"{row['processor_speedup']:.2f}" if row["device"] == "cpu" else "-"
-
-
 def machine(device: str) -> dict[str, Any]:
     """What was measured on."""
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor()
@@ -324,11 +349,11 @@ def as_table(report: dict[str, Any]) -> str:
         "|" + "---|" * 13,
     ]
     for row in report["rows"]:
-        theirs = (
-            f"{row['their_seconds_per_made_frame']:.3f} | {row['speedup']:.2f} | {_processor_speedup(row)}"
-            if "speedup" in row
-            else "- | - | -"
-        )
+        theirs = "- | - | -"
+        if "their_seconds_per_made_frame" in row:
+            ratios = [row["speedup"], row["processor_speedup"] if row["device"] == "cpu" else None]
+            theirs = f"{row['their_seconds_per_made_frame']:.3f} | "
+            theirs += " | ".join("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
         ours = f"{row['seconds_per_made_frame']:.3f}"
         peak = f"{row['peak_mib']:.0f} | {row.get('their_peak_mib', float('nan')):.0f}"
         same = f"{row['max_error']:.1e} | {row['psnr']:.0f}" if "psnr" in row else "- | -"

@@ -16,7 +16,9 @@ from torch import Tensor
 from ..errors import BadInputError
 
 _FULL_SCALE = {torch.uint8: 255.0, torch.uint16: 65535.0}
-_RING = 3
+_MOST_BUFFERS = 3
+_PINNED_BYTES = 128 * 2**20
+"""For each way: pinned memory is main memory that nothing else can have."""
 
 Deliver = Callable[[int, Tensor], None]
 
@@ -28,13 +30,18 @@ def as_unit_float(frames: Tensor) -> Tensor:
 
 
 def as_network_input(frame: Tensor) -> Tensor:
-    """(H, W, C) on any device to (1, C, H, W) float32, contiguous, NaN as 0."""
-    planes = as_unit_float(frame).permute(2, 0, 1).unsqueeze(0)
-    return torch.nan_to_num(planes, nan=0.0, posinf=1.0, neginf=0.0).contiguous()
+    """(H, W, C) on any device to (1, C, H, W) float32, contiguous, clamped to 0..1, NaN as 0."""
+    planes = as_unit_float(frame).permute(2, 0, 1).unsqueeze(0).contiguous()
+    return torch.nan_to_num(planes, nan=0.0).clamp_(0.0, 1.0)
 
 
 def _copy_stream(device: torch.device) -> torch.cuda.Stream | None:
     return torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+
+def _buffers(frame: Tensor) -> int:
+    """How many frames like this one may be under way at once."""
+    return max(1, min(_MOST_BUFFERS, _PINNED_BYTES // max(frame.nbytes, 1)))
 
 
 def _event() -> torch.cuda.Event:
@@ -71,7 +78,7 @@ class Uploader:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._ring: deque[tuple[Tensor, torch.cuda.Event]] = deque(maxlen=_RING)
+        self._ring: deque[tuple[Tensor, torch.cuda.Event]] = deque()
         self._stream = _copy_stream(device)
 
     def __call__(self, frame: Tensor) -> Tensor:
@@ -92,7 +99,7 @@ class Uploader:
 
     def _free_buffer(self, frame: Tensor) -> Tensor:
         """A pinned buffer of the frame's shape whose last copy is over."""
-        if len(self._ring) == _RING:
+        while len(self._ring) >= _buffers(frame):
             buffer, done = self._ring.popleft()
             done.synchronize()
             if buffer.shape == frame.shape and buffer.dtype == frame.dtype:
@@ -108,12 +115,13 @@ class _Landing(NamedTuple):
 
 
 class Downloader:
-    """Finished frames back to the host, handed on in the order in which they were given.
+    """Finished frames back to the host, handed on in the order in which they were given, each once.
 
     Args:
         device: where the frames are made.
         deliver: takes the index of the first of some output frames and the frames, (K, H, W, C) on the
-            host; they may be overwritten after it returns.
+            host; they may be overwritten after it returns. Where it raises, it is not called again for
+            the same frames.
     """
 
     def __init__(self, device: torch.device, deliver: Deliver) -> None:
@@ -123,39 +131,45 @@ class Downloader:
         self._idle: list[Tensor] = []
 
     def start(self, index: int, frames: Tensor) -> None:
-        """Begins to bring (K, H, W, C) frames home; where it raises, it can be called again."""
-        while len(self._flying) >= _RING:
+        """Begins to bring (K, H, W, C) frames home. Delivers nothing: where it raises, nothing was begun."""
+        if self._stream is None or frames.device.type != "cuda":
+            self._flying.append(_Landing(index, frames.cpu(), None))
+            return
+        self._flying.extend(self._take_off(index, frames.contiguous(), self._stream))
+
+    def hand_on(self) -> None:
+        """Delivers what is home already, and waits for the oldest where too many are under way."""
+        while self._flying:
+            _, frames, done = self._flying[0]
+            if done is not None and len(self._flying) < _buffers(frames):
+                return
             self._land()
-        if self._stream is not None and frames.device.type == "cuda":
-            self._flying.append(self._take_off(index, frames, self._stream))
-        elif self._flying:
-            self._flying.append(_Landing(index, frames, None))
-        else:
-            self._deliver(index, frames.cpu())
 
     def finish(self) -> None:
-        """Waits for everything that was started and hands it on."""
+        """Waits for everything that was started and delivers it."""
         while self._flying:
             self._land()
 
-    def _take_off(self, index: int, frames: Tensor, stream: torch.cuda.Stream) -> _Landing:
-        frames = frames.contiguous()
-        landing = self._free_buffer(frames)
+    def _take_off(self, index: int, frames: Tensor, stream: torch.cuda.Stream) -> list[_Landing]:
+        """One landing a frame: a batch must not need its own size in pinned memory."""
         stream.wait_stream(torch.cuda.current_stream(frames.device))
-        with torch.cuda.stream(stream):
-            landing.copy_(frames, non_blocking=True)
-            done = _event()
-            done.record(stream)
+        landings = []
+        for i in range(len(frames)):
+            frame = frames[i : i + 1]
+            landing = self._free_buffer(frame)
+            with torch.cuda.stream(stream):
+                landing.copy_(frame, non_blocking=True)
+                done = _event()
+                done.record(stream)
+            landings.append(_Landing(index + i, landing, done))
         frames.record_stream(stream)
-        return _Landing(index, landing, done)
+        return landings
 
     def _land(self) -> None:
-        first, frames, done = self._flying[0]
+        first, frames, done = self._flying.popleft()
         if done is not None:
             done.synchronize()
         self._deliver(first, frames)
-        # Only now: what could not be delivered is still here to be delivered again.
-        self._flying.popleft()
         if done is not None:
             self._idle.append(frames)
 

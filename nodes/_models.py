@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from ..api import open_weights, parameter_bytes
+from ..api import open_weights, parameter_bytes, require_numbers
 from ..errors import BadInputError, WeightsNotFoundError
 from ..memory.cache import MODELS, file_identity
 from ..vfi_models._core.seam import Interpolator, Options
@@ -126,6 +126,7 @@ def _load(weights: Weights, key: Hashable) -> Loaded:
             "Set dtype to auto.",
         )
     interpolator.module.to(weights.dtype)
+    require_numbers(interpolator, weights.path)
     shell = MidframeModel(interpolator)
     what = f"{interpolator.spec.architecture} {interpolator.spec.family}, {weights.dtype}"
     _LOG.info("loaded %s (%s) in %.2f s", weights.path.name, what, time.perf_counter() - began)

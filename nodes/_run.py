@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,20 +88,23 @@ def _rescued(error: OutOfMemoryError) -> OutOfMemoryError:
         try:
             folder = save_pictures(error.partial, _host.output_folder())
             found += f". The {len(error.partial)} finished frames are in {folder}"
-        except OSError as failure:
+        except (OSError, ValueError, TypeError) as failure:
             found += f". The {len(error.partial)} finished frames could not be saved: {failure}"
     error.partial = None  # the traceback may be kept for long
-    return OutOfMemoryError(error.wrong, found, error.advice, tried=error.tried)
+    rescued = OutOfMemoryError(error.wrong, found, error.advice, tried=error.tried)
+    rescued.finished = error.finished
+    return rescued
 
 
 def save_pictures(frames: Tensor, parent: Path) -> Path:
-    """Writes frames (N, H, W, C) as PNG files into a new folder of ``parent``, and returns it."""
+    """Writes frames (N, H, W, C), their first four channels, as PNG files into a new folder of ``parent``."""
     from PIL import Image  # noqa: PLC0415 - ComfyUI has it, the pack alone need not
 
-    folder = parent / time.strftime("midframe_rescued_%Y%m%d_%H%M%S")
-    folder.mkdir(parents=True, exist_ok=True)
+    parent.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("midframe_rescued_%Y%m%d_%H%M%S_")
+    folder = Path(tempfile.mkdtemp(prefix=stamp, dir=parent))
     for index, frame in enumerate(frames):
-        levels = (as_unit_float(frame).clamp(0, 1) * 255).round().to(torch.uint8)
+        levels = (as_unit_float(frame[..., :4]).clamp(0, 1) * 255).round().to(torch.uint8)
         picture = Image.fromarray(levels.squeeze(-1).numpy())
         picture.save(folder / f"frame_{index:06d}.png", compress_level=1)
     return folder

@@ -14,6 +14,8 @@ from ._run import Run
 from ._weights import choose, complaint, model_widget
 from ._widgets import InputTypes
 
+_SCALES = ["0.25", "0.5", "1", "2", "4"]
+"""As texts: a menu of numbers refuses the number that another version saved as a text."""
 _DEFAULT_OPTIONS = {"flow_scale": 1.0, "ensemble": False}
 
 _SCALE_TOOLTIP = (
@@ -60,10 +62,7 @@ class MidframeRIFE:
             "optional": {
                 "source_fps": _widgets.source_fps(),
                 "target_fps": _widgets.target_fps(),
-                "scale": (
-                    "FLOAT",
-                    {"default": 1.0, "min": 0.25, "max": 4.0, "step": 0.25, "tooltip": _SCALE_TOOLTIP},
-                ),
+                "scale": (_SCALES, {"default": "1", "tooltip": _SCALE_TOOLTIP}),
                 "ensemble": ("BOOLEAN", {"default": False, "tooltip": _ENSEMBLE_TOOLTIP, "advanced": True}),
                 "dtype": _widgets.dtype(),
                 "batch": _widgets.batch(),
@@ -82,8 +81,14 @@ class MidframeRIFE:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, model: str | None = None) -> bool | str:  # noqa: N802 - ComfyUI's name
-        """Weights that cannot be had are reported before anything runs. None where they come by a link."""
+    def VALIDATE_INPUTS(  # noqa: N802 - ComfyUI's name
+        cls, model: str | None = None, scale: str | float | None = None
+    ) -> bool | str:
+        """Weights that cannot be had are reported before anything runs, and a scale that is not in the menu,
+        in whatever form it was saved. None where they come by a link.
+        """
+        if scale is not None and _scale(scale) not in map(_scale, _SCALES):
+            return f"scale is {scale}; use one of {', '.join(_SCALES)}"
         return complaint(model) or True
 
     def interpolate(  # noqa: PLR0913 - one parameter for each widget
@@ -94,7 +99,7 @@ class MidframeRIFE:
         multiplier: Any = 2,
         source_fps: float = 0.0,
         target_fps: float = 0.0,
-        scale: float = 1.0,
+        scale: str | float = "1",
         ensemble: bool = False,
         dtype: str = "auto",
         batch: int = 0,
@@ -110,7 +115,7 @@ class MidframeRIFE:
         """Runs the node; see the tooltips."""
         timeline, fps = plan(multiplier, (source_fps, target_fps), states=states, end=last_frame)
         settings = Settings(
-            options=unlike_default({"flow_scale": float(scale), "ensemble": ensemble}, _DEFAULT_OPTIONS),
+            options=unlike_default({"flow_scale": _scale(scale), "ensemble": ensemble}, _DEFAULT_OPTIONS),
             batch=batch,
             clear_every=clear_cache_after_n_frames,
             allow_changed_picture=allow_changed_picture,
@@ -118,3 +123,11 @@ class MidframeRIFE:
         weights = model_override or choose(model, device, dtype, node_id)
         made = Run(weights, timeline, settings, after_run, node_id)(frames)
         return made, fps, len(made)
+
+
+def _scale(value: str | float) -> float:
+    """The flow scale of a widget's value; 0, which no model takes, for what is no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0

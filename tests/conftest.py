@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def load_pack(root=ROOT, name="midframe"):
     """Imports the pack the way ComfyUI does: from its file, under a name that its folder does not have."""
-    spec = importlib.util.spec_from_file_location(name, root / "__init__.py", submodule_search_locations=[str(root)])
+    spec = importlib.util.spec_from_file_location(
+        name, root / "__init__.py", submodule_search_locations=[str(root)]
+    )
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

@@ -122,7 +122,7 @@ def test_midpoint_models_reach_every_time_by_halving():
     torch.testing.assert_close(interpolate(frames, model, 4), interpolate(frames, LerpModel(), 4))
     assert model.calls["between"] == 6
     thirds = interpolate(frames, LerpModel(any_timestep=False), 3)
-    torch.testing.assert_close(thirds, interpolate(frames, LerpModel(), 3), atol=1 / 64, rtol=0)
+    torch.testing.assert_close(thirds, interpolate(frames, LerpModel(), 3), atol=0.5 / 64, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ class FailsAt:
 
 def run_failing(fails, *, settings=None, m=5):
     frames = clip(4)
-    model, sink, host = LerpModel(fails), ListSink(fails), RecordingHost()
+    model, sink, host = LerpModel(fails), ListSink(), RecordingHost()
     try:
         run_timeline(frames, by_multiplier(m), model, sink, settings=settings or Settings(batch=4), host=host)
     finally:
@@ -198,7 +198,7 @@ def run_failing(fails, *, settings=None, m=5):
 def test_out_of_memory_once_at_every_step_still_ends_with_the_right_frames():
     count = FailsAt(10**9)
     run_failing(count)
-    assert count.begun == 1 + 4 + 3 + 7  # open, encodes, forward passes, deliveries
+    assert count.begun == 1 + 4 + 3  # open, encodes, forward passes
     for at in range(1, count.begun + 1):
         for error in (
             torch.OutOfMemoryError("out of memory"),
@@ -224,14 +224,61 @@ def test_out_of_memory_for_good_keeps_the_finished_frames():
         assert model.live == 0
         done = caught.value.finished
         torch.testing.assert_close(sink.frames[:done], wanted[:done])
-        assert "cleared" in str(caught.value)
+        assert "cleared" in str(caught.value) or "outside the network" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError("disk full"), BadInputError("a", "b", "c"), KeyboardInterrupt()]
+)
+def test_a_sink_never_gets_a_frame_twice(error):
+    """Also not after out of memory: a video would have the frame twice."""
+    frames = clip(4)
+    wanted = interpolate(frames, LerpModel(), 3)
+    for at in range(1, 8):
+        sink = ListSink(FailsAt(at, error=error))
+        with pytest.raises((type(error), OutOfMemoryError)):
+            run_timeline(frames, by_multiplier(3), LerpModel(), sink)
+        torch.testing.assert_close(
+            torch.stack([*sink.frames, wanted[0]]), wanted[[*range(len(sink.frames)), 0]]
+        )
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("decoder"), OSError("gone"), KeyboardInterrupt()]
+)
+def test_what_is_on_its_way_is_not_lost_with_the_source(error):
+    def source():
+        yield from clip(3)
+        raise error
+
+    sink = ListSink()
+    with pytest.raises((type(error), OutOfMemoryError)):
+        run_timeline(source(), by_multiplier(2), LerpModel(), sink)
+    assert len(sink.frames) == 4
+
+
+def test_a_preview_that_fails_does_not_repeat_a_frame():
+    class Careless(RecordingHost):
+        def progress(self, done, total, preview):
+            raise MemoryError
+
+    sink = ListSink()
+    with pytest.raises(OutOfMemoryError):
+        run_timeline(clip(3), by_multiplier(2), LerpModel(), sink, host=Careless())
+    assert len(sink.frames) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"batch": -1}, {"batch": 1.5}, {"batch": "1"}, {"clear_every": -2}])
+def test_settings_that_cannot_be(wrong):
+    with pytest.raises(BadInputError, match="whole number"):
+        Settings(**wrong)
 
 
 def test_the_ladder_halves_before_it_clears():
-    model, host = run_failing(FailsAt(5, more=1), m=9, settings=Settings(batch=8))
+    model, host = run_failing(FailsAt(4, more=1), m=9, settings=Settings(batch=8))
     assert host.cleared == 0
     assert max(model.batches) == 2
-    model, host = run_failing(FailsAt(5, more=2), m=5)
+    model, host = run_failing(FailsAt(4, more=2), m=5)
     assert host.cleared == 1
 
 

@@ -1,6 +1,7 @@
 import gc
 import weakref
 
+import psutil
 import pytest
 import torch
 from midframe.errors import OutOfMemoryError
@@ -58,10 +59,9 @@ def test_clearing_counts_pairs_and_backs_off_only_when_useless():
 
 
 def test_free_bytes_is_a_real_figure():
-    before = free_bytes(CPU)
-    held = torch.ones(2**26)  # 256 MiB, touched
-    assert before - free_bytes(CPU) > 2**27
-    del held
+    memory = psutil.virtual_memory()
+    assert 0 < free_bytes(CPU) <= memory.total
+    assert abs(free_bytes(CPU) - memory.available) < memory.total / 4
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_tensor_sink_scales_integers_and_casts():
 
 def test_frames_for_the_network():
     frame = torch.tensor([[[float("nan"), float("inf"), -3.0]]])
-    assert as_network_input(frame).flatten().tolist() == [0.0, 1.0, -3.0]
+    assert as_network_input(frame).flatten().tolist() == [0.0, 1.0, 0.0]
     assert as_unit_float(torch.tensor([65535], dtype=torch.uint16)).tolist() == [1.0]
     assert as_unit_float(torch.tensor([2.0, -1.0])).tolist() == [2.0, -1.0]
 
@@ -183,6 +183,8 @@ def test_host_frames_keep_their_place_in_the_queue():
     taken = []
     download = Downloader(CPU, lambda index, frames: taken.append((index, len(frames))))
     download.start(0, torch.zeros(2, 1, 1, 3))
+    assert taken == []
+    download.hand_on()
     download.start(2, torch.zeros(1, 1, 1, 3))
     download.finish()
     assert taken == [(0, 2), (2, 1)]

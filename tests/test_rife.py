@@ -187,3 +187,62 @@ def test_low_resolution_pass_in_sixteen_bits(dtype):
         model.module.to(dtype)
         fast, plain = (middle(model, frames, {"plain": plain}) for plain in (False, True))
         assert (fast - exact).abs().mean() < 2 * (plain - exact).abs().mean() + 1e-5
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "generator.net.", "a.b.c."])
+def test_any_prefix_is_found(prefix):
+    state = {prefix + name: value for name, value in meta_weights("4.25").items()}
+    state["discriminator.weight"] = torch.empty(3, device="meta")
+    assert detect(state).family == "4.25"
+
+
+def test_a_leftover_of_the_refinement_is_no_refinement():
+    state = weights("4.6")
+    state["contextnet.conv1.conv1.0.bias"] = torch.zeros(16)
+    assert build(detect(state)).spec.family == "4.6"
+
+
+def test_weights_that_are_no_floats_are_refused():
+    state = weights("4.25")
+    state["block0.conv0.0.0.weight"] = state["block0.conv0.0.0.weight"].to(torch.int32)
+    with pytest.raises(UnsupportedWeightsError, match="floating-point"):
+        detect(state)
+
+
+def test_loading_copies():
+    state = weights("4.25")
+    model = build(detect(state))
+    state["block0.conv0.0.0.weight"].zero_()
+    assert model.module.block0.conv0[0][0].weight.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"flow_scale": 0.75},
+        {"flow_scale": "1"},
+        {"flow_scale": None},
+        {"flow_scale": True},
+        {"ensemble": "false"},
+        {"padding": "mirror"},
+        {"padded_size": (10, 10)},
+        {"padded_size": (96, 100)},
+    ],
+)
+def test_options_of_the_wrong_kind_are_refused_before_anything_runs(options):
+    with pytest.raises(BadInputError):
+        rife("4.6").open(64, 64, options)
+
+
+def test_replaced_parameters_are_seen():
+    model = rife("4.25")
+    frames = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        session = model.open(64, 64)
+        half = torch.tensor([0.5])
+        before = session.between(session.encode(frames[:1]), session.encode(frames[1:]), half)
+        for parameter in list(model.module.parameters()):
+            parameter.data = parameter.data * 0.5
+        after = session.between(session.encode(frames[:1]), session.encode(frames[1:]), half)
+    assert not torch.equal(before, after)
+    assert torch.equal(after, middle(model, frames))

@@ -1,10 +1,11 @@
 from fractions import Fraction as Fr
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from midframe.errors import BadInputError
-from midframe.vfi_utils import States, by_fps, by_multiplier
+from midframe.vfi_utils import States, Timeline, by_fps, by_multiplier
 
 counts = st.integers(1, 40)
 multipliers = st.integers(1, 12)
@@ -83,3 +84,21 @@ def test_wrong_rates_and_law():
         by_fps(24, 0)
     with pytest.raises(BadInputError, match="end law"):
         by_multiplier(2, end="ends_on_last")
+
+
+@pytest.mark.parametrize("rates", [(float("nan"), 60), (float("inf"), 60), ("fast", 60), (None, 60)])
+def test_rates_that_are_no_numbers(rates):
+    with pytest.raises(BadInputError, match="positive numbers"):
+        by_fps(*rates)
+
+
+@pytest.mark.parametrize("times", [(Fr(1, 2), Fr(0)), (Fr(3, 2),), (Fr(-1, 2),)])
+def test_impossible_times(times):
+    with pytest.raises(BadInputError, match="impossible times"):
+        Timeline(lambda index: times).shown(0, last=False)
+
+
+def test_numbers_of_other_libraries_count_as_whole():
+    assert by_multiplier(np.int64(3)).count(4) == 10
+    with pytest.raises(BadInputError):
+        by_multiplier(b"\x02")

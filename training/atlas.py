@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Generator = np.random.Generator
 
 TEXTURE_SIZE = 256
@@ -38,6 +39,11 @@ def make_atlas(seed: int, *, textures: int = 120, shapes: int = 96) -> Atlas:
     )
 
 
+def chance(rng: Generator, probability: float) -> bool:
+    """True with the probability given; draws one number."""
+    return bool(rng.random() < probability)
+
+
 def _plane(size: int) -> tuple[Array, Array]:
     y, x = np.mgrid[0:size, 0:size].astype(np.float32)
     return x, y
@@ -52,7 +58,8 @@ def _coloured_noise(rng: Generator, slope: float, channels: int) -> Array:
     noise[:, 0, 0] = 0.0
     field = np.fft.irfft2(noise, s=(TEXTURE_SIZE, TEXTURE_SIZE))
     field /= field.std(axis=(1, 2), keepdims=True)
-    return field.transpose(1, 2, 0).astype(np.float32)
+    made: Array = field.transpose(1, 2, 0).astype(np.float32)
+    return made
 
 
 def _cloud(rng: Generator) -> Array:
@@ -60,7 +67,8 @@ def _cloud(rng: Generator) -> Array:
     field = _coloured_noise(rng, rng.uniform(0.8, 1.8), 3)
     mix = np.eye(3) * rng.uniform(0.2, 0.7) + rng.uniform(0.2, 0.6, (3, 3))
     field = field @ mix.astype(np.float32)
-    return 0.5 + rng.uniform(0.08, 0.22) * field / field.std() + rng.uniform(-0.15, 0.15, 3)
+    made: Array = 0.5 + rng.uniform(0.08, 0.22) * field / field.std() + rng.uniform(-0.15, 0.15, 3)
+    return made
 
 
 def _leaves(rng: Generator) -> Array:
@@ -74,7 +82,7 @@ def _leaves(rng: Generator) -> Array:
         top, bottom = max(0, int(cy - radius) - 1), min(TEXTURE_SIZE, int(cy + radius) + 2)
         low, high = max(0, int(cx - radius) - 1), min(TEXTURE_SIZE, int(cx + radius) + 2)
         dx, dy = x[top:bottom, low:high] - cx, y[top:bottom, low:high] - cy
-        distance = np.hypot(dx, dy) if rng.random() < 0.6 else np.maximum(np.abs(dx), np.abs(dy) * 1.3)
+        distance = np.hypot(dx, dy) if chance(rng, 0.6) else np.maximum(np.abs(dx), np.abs(dy) * 1.3)
         cover = np.clip(radius - distance, 0.0, 1.0)[..., None].astype(np.float32)
         colour = np.clip(rng.uniform(0.0, 1.0) + rng.normal(0, 0.15, 3), 0, 1).astype(np.float32)
         patch = picture[top:bottom, low:high]
@@ -85,7 +93,8 @@ def _leaves(rng: Generator) -> Array:
 def _gradient(rng: Generator) -> Array:
     """Almost plain: a slow change of colour."""
     field = _coloured_noise(rng, 3.0, 3)
-    return 0.5 + 0.12 * field + rng.uniform(-0.3, 0.3, 3)
+    made: Array = 0.5 + 0.12 * field + rng.uniform(-0.3, 0.3, 3)
+    return made
 
 
 def _stripes(rng: Generator) -> Array:
@@ -94,17 +103,19 @@ def _stripes(rng: Generator) -> Array:
     bend = _coloured_noise(rng, 2.5, 1)[..., 0] * rng.uniform(0.0, 1.5)
     angle, pitch = rng.uniform(0, np.pi), rng.uniform(6.0, 40.0)
     wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / pitch + bend)
-    if rng.random() < 0.3:
+    if chance(rng, 0.3):
         wave = wave * np.sin((x * np.sin(angle) - y * np.cos(angle)) * 2 * np.pi / pitch + bend)
     wave = np.clip(wave * rng.uniform(0.7, 4.0), -1, 1)[..., None]
     first, second = rng.uniform(0.05, 0.95, (2, 3))
-    return first + (second - first) * (0.5 + 0.5 * wave)
+    made: Array = first + (second - first) * (0.5 + 0.5 * wave)
+    return made
 
 
 def _pattern(rng: Generator) -> Array:
     """What repeats and can be mistaken for itself: grids of lines, checks, dots, bricks."""
     x, y = _plane(TEXTURE_SIZE)
-    pitch_x, pitch_y = np.exp(rng.uniform(np.log(4.0), np.log(22.0))) * np.array([1.0, rng.choice([1.0, 1.0, 0.5])])
+    pitch_x = np.exp(rng.uniform(np.log(4.0), np.log(22.0)))
+    pitch_y = pitch_x * rng.choice([1.0, 1.0, 0.5])
     row = np.floor(y / pitch_y)
     kind = rng.integers(4)
     if kind == 3:  # noqa: PLR2004 - bricks: every second row is shifted by half a brick
@@ -117,9 +128,10 @@ def _pattern(rng: Generator) -> Array:
     else:
         width = rng.uniform(0.4, 1.2)
         cover = np.clip(width + 0.5 - np.minimum(across, down), 0, 1)
-    ground = _gradient(rng) if rng.random() < 0.7 else _cloud(rng)
+    ground = _gradient(rng) if chance(rng, 0.7) else _cloud(rng)
     cover = cover[..., None] * rng.uniform(0.4, 1.0)
-    return ground * (1 - cover) + rng.uniform(0, 1, 3) * cover
+    made: Array = ground * (1 - cover) + rng.uniform(0, 1, 3) * cover
+    return made
 
 
 def _segment_cover(points: Array, width: float, x: Array, y: Array) -> Array:
@@ -127,12 +139,13 @@ def _segment_cover(points: Array, width: float, x: Array, y: Array) -> Array:
     (ax, ay), (bx, by) = points
     dx, dy = bx - ax, by - ay
     along = np.clip(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy + 1e-6), 0, 1)
-    return np.clip(width + 0.5 - np.hypot(x - ax - along * dx, y - ay - along * dy), 0, 1)
+    cover: Array = np.clip(width + 0.5 - np.hypot(x - ax - along * dx, y - ay - along * dy), 0, 1)
+    return cover
 
 
 def _lines(rng: Generator) -> Array:
     """Thin strokes on a cloud or a plain ground."""
-    picture = _cloud(rng) if rng.random() < 0.5 else _gradient(rng)
+    picture = _cloud(rng) if chance(rng, 0.5) else _gradient(rng)
     x, y = _plane(TEXTURE_SIZE)
     for _ in range(rng.integers(10, 40)):
         points = rng.uniform(0, TEXTURE_SIZE, (2, 2))
@@ -159,13 +172,14 @@ def _lettering(rng: Generator) -> Array:
     rows = [np.concatenate([letters[k] for k in rng.integers(0, 12, count)], 1) for _ in range(count)]
     cover = np.concatenate(rows, 0)[:TEXTURE_SIZE, :TEXTURE_SIZE, None]
     ground, ink = rng.uniform(0, 1, (2, 3))
-    return ground + (ink - ground) * cover
+    made: Array = ground + (ink - ground) * cover
+    return made
 
 
 def _finish(picture: Array, rng: Generator) -> Array:
     """Fine grain on top, then shade and contrast."""
     picture = picture + rng.uniform(0.0, 0.05) * _coloured_noise(rng, rng.uniform(0.4, 1.2), 1)
-    if rng.random() < 0.5:
+    if chance(rng, 0.5):
         picture = picture * (1.0 + 0.2 * _coloured_noise(rng, 2.0, 1))
     return np.clip(picture, 0.0, 1.0).astype(np.float32)
 
@@ -179,7 +193,8 @@ def _radial(rng: Generator, harmonics: int, sharp: float) -> Array:
     for k in range(2, 2 + harmonics):
         radius = radius * (1 + rng.uniform(-0.45, 0.45) / k * np.sin(k * angle + rng.uniform(0, 2 * np.pi)))
     radius = np.minimum(radius, SHAPE_SIZE * 0.46)
-    return np.clip((radius - np.hypot(x, y)) * sharp + 0.5, 0, 1).astype(np.float32)
+    made: Array = np.clip((radius - np.hypot(x, y)) * sharp + 0.5, 0, 1).astype(np.float32)
+    return made
 
 
 def _blob(rng: Generator) -> Array:
@@ -196,7 +211,8 @@ def _polygon(rng: Generator) -> Array:
         away = (x - SHAPE_SIZE / 2) * np.cos(angle) + (y - SHAPE_SIZE / 2) * np.sin(angle)
         inside = np.minimum(inside, reach - away)
     margin = np.minimum(np.minimum(x, y), SHAPE_SIZE - 1 - np.maximum(x, y)) - 2
-    return np.clip(np.minimum(inside, margin) + 0.5, 0, 1).astype(np.float32)
+    made: Array = np.clip(np.minimum(inside, margin) + 0.5, 0, 1).astype(np.float32)
+    return made
 
 
 def _strokes(rng: Generator) -> Array:
@@ -205,9 +221,10 @@ def _strokes(rng: Generator) -> Array:
     cover = np.zeros((SHAPE_SIZE, SHAPE_SIZE), np.float32)
     width = rng.uniform(0.8, 6.0)
     points = rng.uniform(0.12, 0.88, (int(rng.integers(2, 6)), 2)) * SHAPE_SIZE
-    for pair in zip(points[:-1], points[1:], strict=True):
-        cover = np.maximum(cover, _segment_cover(np.stack(pair), width, x, y))
-    return cover.astype(np.float32)
+    for i in range(len(points) - 1):
+        cover = np.maximum(cover, _segment_cover(points[i : i + 2], width, x, y))
+    made: Array = cover.astype(np.float32)
+    return made
 
 
 def _letter(rng: Generator) -> Array:

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..vfi_models._core.warp import backward_warp
-from ..vfi_models.compact.net import Motion
+from ..vfi_models.compact.flow import Motion, blend
 
 _PYRAMID_LEVELS = 5
 _FLOW_WEIGHT = 0.015
@@ -40,8 +39,8 @@ def flow_loss(flow: Tensor, wanted: Tensor, visible: Tensor) -> Tensor:
         flow, wanted: (N, 4, H, W) pixels.
         visible: (N, 2, H, W) in 0..1.
     """
-    apart = (flow - wanted).unflatten(1, (2, 2))
-    error = (apart.square().sum(2) + 1e-4).sqrt()
+    squares = (flow - wanted).square()
+    error = (torch.stack((squares[:, :2].sum(1), squares[:, 2:].sum(1)), 1) + 1e-4).sqrt()
     return (error * (0.25 + 0.75 * visible)).mean()
 
 
@@ -62,11 +61,7 @@ def _level_loss(motion: Motion, batch: dict[str, Tensor], factor: int) -> Tensor
     left, right, middle, flow, visible = (
         F.avg_pool2d(batch[name], factor) for name in ("left", "right", "middle", "flow", "visible")
     )
-    made = torch.lerp(
-        backward_warp(right, motion.flow[:, 2:]),
-        backward_warp(left, motion.flow[:, :2]),
-        torch.sigmoid(motion.mask),
-    )
+    made = blend(motion, left, right)
     return (
         (made - middle).abs().mean()
         + _FLOW_WEIGHT * flow_loss(motion.flow * factor, flow, visible)

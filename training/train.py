@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ..vfi_models.compact.net import STRIDE, CompactNet, Motion, blend
+from ..errors import BadInputError
+from ..vfi_models.compact.flow import Motion, blend
+from ..vfi_models.compact.net import STRIDE, CompactNet
 from .atlas import make_atlas
 from .losses import total_loss
 from .motion import MotionGenerator
@@ -34,7 +36,11 @@ _BATCH_PARTS = ("left", "right", "middle", "timestep", "flow", "visible")
 class Plan:
     """Everything that the weights depend on."""
 
-    steps: int = 8500
+    steps: int = 4900
+    horizon: int = 8500
+    """Step at which the half cosine of the learning rate would end."""
+    cool_down: int = 2000
+    """Over the last steps the rate falls linearly on top of that."""
     seed: int = 0
     batch: int = 4
     size: int = 160
@@ -46,11 +52,12 @@ class Plan:
     average: float = 0.999
 
     def rate_at(self, step: int) -> float:
-        """Learning rate: linear warm-up, then half a cosine down to a hundredth."""
+        """Learning rate: linear warm-up, half a cosine to a hundredth at the horizon, linear cool-down."""
         if step < self.warm_up:
             return self.rate * (step + 1) / self.warm_up
-        progress = (step - self.warm_up) / max(1, self.steps - self.warm_up)
-        return self.rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))))
+        progress = min(1.0, (step - self.warm_up) / max(1, self.horizon - self.warm_up))
+        cosine = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * progress))
+        return self.rate * cosine * min(1.0, (self.steps - step) / max(1, self.cool_down))
 
 
 class _Batches(Dataset[dict[str, Tensor]]):
@@ -69,7 +76,7 @@ class _Batches(Dataset[dict[str, Tensor]]):
             self._generator = MotionGenerator(
                 make_atlas(plan.seed), seed=plan.seed, size=plan.size, reach=plan.size / 4
             )
-        samples = [self._generator(step * plan.batch + i) for i in range(plan.batch)]
+        samples = [self._generator.sample(step * plan.batch + i) for i in range(plan.batch)]
         return {name: torch.stack([getattr(s, name) for s in samples]) for name in _BATCH_PARTS}
 
 
@@ -80,8 +87,8 @@ def forward(net: CompactNet, batch: dict[str, Tensor], levels: int) -> tuple[Ten
     pictures, features = net.encode(torch.cat((batch["left"], batch["right"])), levels)
     left, right = zip(*(x.chunk(2) for x in pictures), strict=True)
     left_features, right_features = zip(*(x.chunk(2) for x in features), strict=True)
-    made = net.match(left_features, right_features, timestep)
-    final, residual = net.finish(made[-1], left, right, timestep)
+    made = net.match((left, left_features), (right, right_features), timestep, training=True)
+    final, residual = net.finish(made[-1], left, right, timestep, training=True)
     return blend(final, batch["left"], batch["right"]) + residual, final, made
 
 
@@ -106,10 +113,10 @@ class Trainer:
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.plan.clip)
-        if torch.isfinite(norm):
+        if torch.isfinite(norm) and torch.isfinite(loss):
             self._optimiser.step()
         else:
-            _log.warning("step %d: gradient not finite, left out", self.step)
+            _log.warning("step %d: loss or gradient not finite, left out", self.step)
         self.step += 1
         keep = min(self.plan.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -131,10 +138,27 @@ class Trainer:
         os.replace(temporary, path)
 
     @classmethod
-    def resume(cls, path: Path) -> Trainer:
-        """The trainer that :meth:`save` wrote."""
+    def resume(cls, path: Path, steps: int | None = None) -> Trainer:
+        """The trainer that :meth:`save` wrote.
+
+        Args:
+            path: the file.
+            steps: another length of the plan; the same as if it had been so from the start, as long as the
+                cool-down has not begun under either.
+
+        Raises:
+            BadInputError: it has begun.
+        """
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        trainer = cls(Plan(**state["plan"]))
+        plan = Plan(**state["plan"])
+        changed = replace(plan, steps=steps or plan.steps)
+        if changed != plan and state["step"] > min(changed.steps, plan.steps) - plan.cool_down:
+            raise BadInputError(
+                "The length of this training can no longer be changed.",
+                f"{path.name} is at step {state['step']}, in the cool-down before step {plan.steps}",
+                "Go on without --steps.",
+            )
+        trainer = cls(changed)
         trainer.step = state["step"]
         trainer.net.load_state_dict(state["net"])
         trainer.averaged.load_state_dict(state["averaged"])
@@ -169,7 +193,9 @@ def batches(plan: Plan, start: int, workers: int) -> DataLoader[dict[str, Tensor
     )
 
 
-def train(trainer: Trainer, out: Path, *, workers: int = 1, keep_every: float = 180.0, until: float = math.inf) -> None:
+def train(
+    trainer: Trainer, out: Path, *, workers: int = 1, keep_every: float = 180.0, until: float = math.inf
+) -> None:
     """Trains to the end of the plan, or to the time ``until`` (seconds since 1970); then exports.
 
     A checkpoint beside ``out`` (``.train``) is renewed every ``keep_every`` seconds.
@@ -200,15 +226,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=0, help="threads of torch; 0 is torch's own choice")
     parser.add_argument("--until", type=float, default=math.inf, help="stop at this time, seconds since 1970")
     for field in fields(Plan):
-        parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+        parser.add_argument(
+            f"--{field.name}", type=type(field.default), default=None, help=f"{field.default}"
+        )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     if options.threads:
         torch.set_num_threads(options.threads)
+    given = {f.name: getattr(options, f.name) for f in fields(Plan) if getattr(options, f.name) is not None}
+    if options.resume and given.keys() - {"steps"}:
+        parser.error("with --resume only --steps may be changed")
     if options.resume:
-        trainer = Trainer.resume(options.out.with_suffix(".train"))
+        trainer = Trainer.resume(options.out.with_suffix(".train"), given.get("steps"))
     else:
-        trainer = Trainer(Plan(**{f.name: getattr(options, f.name) for f in fields(Plan)}))
+        trainer = Trainer(Plan(**given))
     train(trainer, options.out, workers=options.workers, until=options.until)
     return 0
 

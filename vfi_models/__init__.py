@@ -39,6 +39,7 @@ def detect(state_dict: StateDict) -> Detection:
     for architecture in architectures():
         detection = architecture.detect(state_dict)
         if detection is not None:
+            _require_floats(detection)
             return detection
     names = sorted(state_dict)
     shown = ", ".join(names[:_SHOWN_NAMES]) + (", ..." if len(names) > _SHOWN_NAMES else "")
@@ -48,6 +49,17 @@ def detect(state_dict: StateDict) -> Detection:
         "Choose weights of " + ", ".join(a.name for a in architectures()) + ".",
         unexpected=names,
     )
+
+
+def _require_floats(detection: Detection) -> None:
+    other = sorted(name for name, value in detection.state_dict.items() if not value.is_floating_point())
+    if other:
+        raise UnsupportedWeightsError(
+            f"Weights of {detection.architecture} {detection.family} that are no floating-point numbers.",
+            f"{', '.join(other[:_SHOWN_NAMES])}",
+            "Get the checkpoint as it was published: quantised ones are not supported.",
+            nearest=detection.family,
+        )
 
 
 def build(detection: Detection) -> Interpolator:

@@ -15,6 +15,9 @@ from torch import Tensor
 UNSPECIFIED = 2
 """Matrix, primaries or transfer that a file does not name (ITU-T H.273, as FFmpeg numbers them)."""
 
+RGB_FORMATS = {(8, 3): "rgb24", (8, 4): "rgba", (16, 3): "rgb48le", (16, 4): "rgba64le"}
+"""FFmpeg's names of pixels in memory, by bits and channels."""
+
 
 @dataclass(frozen=True)
 class Colour:
@@ -68,12 +71,19 @@ class ClipInfo:
     """Whether there are audio or subtitle streams to carry."""
     metadata: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def pixel_format(self) -> str:
+        """FFmpeg's name of what ``Frame.pixels`` hold."""
+        return RGB_FORMATS[8 if self.bits <= 8 else 16, 4 if self.alpha else 3]  # noqa: PLR2004
+
 
 class Clip(Protocol):
     """An opened clip. Its frames can be read once."""
 
     @property
-    def info(self) -> ClipInfo: ...
+    def info(self) -> ClipInfo:
+        """What is known of it."""
+        ...
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames in the order in which they are shown; ``pts`` rises from each to the next."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import av
 import av.filter
 
-from .clip import Colour
+from .clip import UNSPECIFIED, Colour
 
-if TYPE_CHECKING:
-    from fractions import Fraction
-
+_FULL_RANGE = 2
+_RGB_MATRIX = 0
 _NAMES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
 _HD_LINES = 720
 
@@ -30,7 +29,8 @@ class Converter:
     """Converts frames of one size and format, one in and one out, through FFmpeg's scaler.
 
     Args:
-        width, height, source: of the frames that come in; ``source`` is their pixel format.
+        size: (height, width).
+        source: pixel format of the frames that come in.
         target: pixel format that comes out.
         colour: of the YUV side. None where both sides are RGB.
     """
@@ -41,7 +41,7 @@ class Converter:
         into = graph.add(
             "buffer", f"video_size={width}x{height}:pix_fmt={source}:time_base=1/1000000:pixel_aspect=1/1"
         )
-        scale = graph.add("scale", _scale_arguments(colour, height, to_rgb=_is_rgb(target)))
+        scale = graph.add("scale", _scale_arguments(colour, height, to_rgb=is_rgb(target)))
         last = graph.add("format", f"pix_fmts={target}")
         into.link_to(scale)
         scale.link_to(last)
@@ -63,7 +63,9 @@ class Palette:
     def __init__(self, size: tuple[int, int], source: str) -> None:
         height, width = size
         self._graph = graph = av.filter.Graph()
-        into = graph.add("buffer", f"video_size={width}x{height}:pix_fmt={source}:time_base=1/100:pixel_aspect=1/1")
+        into = graph.add(
+            "buffer", f"video_size={width}x{height}:pix_fmt={source}:time_base=1/100:pixel_aspect=1/1"
+        )
         split = graph.add("split")
         choose = graph.add("palettegen", "stats_mode=single")
         use = graph.add("paletteuse", "new=1:dither=sierra2_4a")
@@ -84,7 +86,8 @@ class Palette:
         return converted
 
 
-def _is_rgb(pixel_format: str) -> bool:
+def is_rgb(pixel_format: str) -> bool:
+    """Whether a pixel format is RGB, with or without alpha."""
     return av.VideoFormat(pixel_format).is_rgb
 
 
@@ -97,3 +100,19 @@ def _scale_arguments(colour: Colour | None, height: int, *, to_rgb: bool) -> str
     return f"flags={_FLAGS}:{side}_color_matrix={matrix}:{side}_range={levels}:{other}_range=full"
 
 
+def colour_of(frame: av.VideoFrame, context: Any = None) -> Colour | None:
+    """How the YUV of a decoded frame is meant; None for RGB and palettes. Grey counts as YUV."""
+    if frame.format.is_rgb or frame.format.has_palette:
+        return None
+    matrix = int(frame.colorspace)
+    return Colour(
+        matrix=UNSPECIFIED if matrix == _RGB_MATRIX else matrix,
+        full_range=int(frame.color_range) == _FULL_RANGE or frame.format.name.startswith("yuvj"),
+        primaries=int(getattr(context, "color_primaries", UNSPECIFIED) or UNSPECIFIED),
+        transfer=int(getattr(context, "color_trc", UNSPECIFIED) or UNSPECIFIED),
+    )
+
+
+def has_alpha(pixel_format: av.VideoFormat) -> bool:
+    """Whether a pixel format can be transparent; a palette can."""
+    return any(c.is_alpha for c in pixel_format.components) or pixel_format.name == "pal8"

@@ -60,7 +60,9 @@ _CODECS = {
         options={"crf": "18", "preset": "medium", "x265-params": "log-level=error"},
         even=_EVEN,
     ),
-    "av1": _Codec(("libsvtav1", "libaom-av1"), ("yuv420p", "yuv420p10le"), options={"crf": "22", "preset": "7"}),
+    "av1": _Codec(
+        ("libsvtav1", "libaom-av1"), ("yuv420p", "yuv420p10le"), options={"crf": "22", "preset": "7"}
+    ),
     "vp9": _Codec(
         ("libvpx-vp9",),
         ("yuv420p", "yuv420p10le"),
@@ -70,7 +72,7 @@ _CODECS = {
     "prores": _Codec(("prores_ks",), ("yuv422p10le", "yuv422p10le"), ("yuva444p10le", "yuva444p10le")),
     "ffv1": _Codec(("ffv1",), ("bgr0", "gbrp14le"), ("bgra", "yuva444p16le"), {"level": "3", "g": "1"}),
     "gif": _Codec(("gif",), ("pal8", "pal8"), ("pal8", "pal8")),
-    "apng": _Codec(("apng",), ("rgb24", "rgb48be"), ("rgba", "rgba64be")),
+    "apng": _Codec(("apng",), ("rgb24", "rgb48be"), ("rgba", "rgba")),
     "webp": _Codec(("libwebp_anim",), ("yuv420p", "yuv420p"), ("yuva420p", "yuva420p"), {"quality": "92"}),
 }
 _CONTAINERS = {
@@ -83,7 +85,8 @@ _CONTAINERS = {
     ".apng": _Container("apng", "apng", "apng", options={"plays": "0"}),
     ".webp": _Container("webp", "webp", "webp", options={"loop": "0"}),
 }
-_CHOICES = ("h264", "h265", "av1", "vp9", "prores", "ffv1")
+CODECS = ("h264", "h265", "av1", "vp9", "prores", "ffv1")
+"""Codecs that can be asked for."""
 EXTENSIONS = tuple(_CONTAINERS)
 """Extensions of files that can be written; a name without one is a folder of pictures."""
 
@@ -164,11 +167,13 @@ def _container(path: Path) -> _Container:
 
 def _codec(name: str, container: _Container, path: Path) -> _Codec:
     codec = _CODECS.get(name)
-    if codec is None or (name not in _CHOICES and name != container.codec):
-        raise BadInputError("There is no such codec.", repr(name), f"Use one of {', '.join(_CHOICES)}.")
-    if name in _CHOICES and container.codec not in _CHOICES:
+    if codec is None or (name not in CODECS and name != container.codec):
+        raise BadInputError("There is no such codec.", repr(name), f"Use one of {', '.join(CODECS)}.")
+    if name in CODECS and container.codec not in CODECS:
         raise BadInputError(
-            f"{path.suffix} files hold no {name}.", str(path), "Leave the codec out, or write to .mp4 or .mkv."
+            f"{path.suffix} files hold no {name}.",
+            str(path),
+            "Leave the codec out, or write to .mp4 or .mkv.",
         )
     return codec
 

@@ -76,7 +76,9 @@ class Pipe(Generic[T]):
             self._bytes = 0
             self._changed.notify_all()
 
-    def _wait(self, ready: Callable[[], bool], poll: Callable[[], None] | None, *, getting: bool = False) -> None:
+    def _wait(
+        self, ready: Callable[[], bool], poll: Callable[[], None] | None, *, getting: bool = False
+    ) -> None:
         while True:
             with self._changed:
                 if self._abandoned:

@@ -30,7 +30,9 @@ class Target:
         self._overwrite = overwrite
         if not path.parent.is_dir():
             raise BadInputError(
-                "The folder for the output does not exist.", str(path.parent), "Make it, or choose another place."
+                "The folder for the output does not exist.",
+                str(path.parent),
+                "Make it, or choose another place.",
             )
         self._check_free()
         self.temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
@@ -51,7 +53,13 @@ class Target:
 
     def commit(self) -> Path:
         """The output is whole: gives it its name."""
-        self._check_free()
+        if not self._overwrite and self.path.exists():
+            kept = self.keep_partial()
+            raise BadInputError(
+                "Something has taken the output's name meanwhile.",
+                str(self.path),
+                f"The whole output is in {kept}; rename it.",
+            )
         return self._rename(self.path)
 
     def keep_partial(self) -> Path:

@@ -17,7 +17,7 @@ _DEPTH = 6
 class Bisecting:
     """A session that reaches t by halving: the middle, then the middle of the half that t lies in.
 
-    Multiples of 1/64 are met exactly, any other t by the nearest frame that six halvings reach. Frames
+    Multiples of 1/64 are met exactly, any other t by the nearest of them. Frames
     in between are made once for all timesteps of a call. The deeper a frame, the more made frames it
     stands on.
 
@@ -48,15 +48,16 @@ class Bisecting:
     def _reach(
         self, t: Fraction, half: Tensor, made: dict[Fraction, Tensor], known: dict[Fraction, Any]
     ) -> Tensor:
+        steps = 2**_DEPTH
+        t = Fraction(min(max(round(t * steps), 1), steps - 1), steps)
         low, high = Fraction(0), Fraction(1)
-        for depth in range(_DEPTH):
+        while True:
             middle = (low + high) / 2
             if middle not in made:
                 self._before()
                 made[middle] = self._session.between(known[low], known[high], half)
-            if middle == t or depth == _DEPTH - 1:
-                break
+            if middle == t:
+                return made[middle]
             if middle not in known:
                 known[middle] = self._session.encode(made[middle].clamp(0.0, 1.0))
             low, high = (low, middle) if t < middle else (middle, high)
-        return made[middle]

@@ -39,8 +39,10 @@ def find(name: str | Path, folders: Iterable[Path] = ()) -> Path | None:
     """The file that a name means, if it is on this computer.
 
     Args:
-        name: a path; or a file's name, below one of the folders or as the manifest has it, in any case and
-            with any extension of weights; or a model's name, for the first of its files that there is.
+        name: a path (absolute, or beginning with a dot), which means that file alone; ``default``, the
+            built-in model and no file of that name elsewhere; or a file's name, below one of the folders or
+            as the manifest has it, in any case and with any extension of weights; or a model's name, for
+            the first of its files that there is.
         folders: where to look, the first first, two levels deep; the pack's own ``ckpts`` comes last.
 
     Returns:
@@ -49,6 +51,10 @@ def find(name: str | Path, folders: Iterable[Path] = ()) -> Path | None:
     given = Path(name).expanduser()
     if given.is_file() and (len(given.parts) > 1 or _usable(given)):
         return given
+    if given.is_absolute() or str(name).startswith(("./", "../", ".\\", "..\\", "~")):
+        return None  # a path means that file, never another of a similar name
+    if str(name).casefold() == "default":
+        folders = ()
     names = _names(str(name), Manifest.load())
     for folder in (*folders, CKPTS):
         found = folder / given if _usable(folder / given) else _match(list(_files(folder)), names)

@@ -60,8 +60,10 @@ def sample(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> 
         (K, C, h, w) in the image's dtype.
     """
     height, width = size
-    half = flow.new_tensor((max(width - 1, 1) / 2, max(height - 1, 1) / 2), dtype=torch.float32)
-    where = (grid + flow.float() / half.view(1, 2, 1, 1)).permute(0, 2, 3, 1)
+    # By Python numbers, not by a tensor made of them: that would be a copy to the device, which waits.
+    x = grid[:, 0] + flow[:, 0].float() / (max(width - 1, 1) / 2)
+    y = grid[:, 1] + flow[:, 1].float() / (max(height - 1, 1) / 2)
+    where = torch.stack((x, y), -1)
     border = flow.device.type in _BORDER_BACKENDS
     sampled = F.grid_sample(
         image.float().expand(flow.shape[0], -1, -1, -1),
@@ -122,7 +124,11 @@ def _corners(flow: Tensor, first: int, height: int) -> tuple[Tensor, Tensor]:
     """
     rows, width = flow.shape[-2:]
     x = (torch.arange(width) + flow[:, 0]).nan_to_num_(nan=0.0).clamp_(0, width - 1)
-    y = (torch.arange(first, first + rows).unsqueeze(1) + flow[:, 1]).nan_to_num_(nan=0.0).clamp_(0, height - 1)
+    y = (
+        (torch.arange(first, first + rows).unsqueeze(1) + flow[:, 1])
+        .nan_to_num_(nan=0.0)
+        .clamp_(0, height - 1)
+    )
     left, top = x.floor(), y.floor()
     to_right, to_bottom = x - left, y - top
     near, here = left.int(), top.int() * width

@@ -97,8 +97,8 @@ def detect(state_dict: StateDict) -> Detection | None:
     if missing or unexpected or misshapen:
         raise UnsupportedWeightsError(
             "These weights look like the built-in model but do not fit it.",
-            f"{len(missing)} parameters missing, {len(unexpected)} left over, {len(misshapen)} of another shape: "
-            + ", ".join(sorted([*missing, *unexpected, *misshapen])[:6]),
+            f"{len(missing)} parameters missing, {len(unexpected)} left over, {len(misshapen)} of another "
+            "shape: " + ", ".join(sorted([*missing, *unexpected, *misshapen])[:6]),
             "Use the file that came with this version, or train one with python -m midframe.training.train.",
             nearest=_FAMILY,
             missing=[*missing, *misshapen],

@@ -3,7 +3,8 @@
 Coarse to fine over picture pyramids. Both frames go through one encoder at every level; a symmetric
 correlation, measured where the new frame is, finds the displacement between them by a soft maximum; a
 decoder shared by all levels refines flow and visibility; Lucas-Kanade steps without parameters settle the
-last fraction of a pixel; a fine block at half size decides what to take from which frame.
+last fraction of a pixel, and what has not changed is held still; a fine block at half size decides what to
+take from which frame.
 
 Flows follow the convention of ``_core.warp`` and point from the new frame to a source frame, in pixels of
 the level they belong to. Flow, grids and matching are float32 in every dtype of the convolutions.
@@ -11,13 +12,13 @@ the level they belong to. Flow, grids and matching are float32 in every dtype of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._core.warp import backward_warp, identity_grid
+from .flow import Motion, doubled, lucas_kanade, rested, settled, warped
 
 STRIDE = 4
 """Picture pixels to one feature, along a side, at every level."""
@@ -29,26 +30,12 @@ _FEATURES = 32
 _HIDDEN = 16
 _FLOW_UNIT = 8.0
 """Flow in pixels is divided by this where a convolution reads it."""
-
-
-@dataclass(frozen=True)
-class Motion:
-    """Where a new frame comes from, at the resolution of one level."""
-
-    flow: Tensor
-    """(K, 4, H, W) float32: x, y to the left frame, then x, y to the right frame."""
-    mask: Tensor
-    """(K, 1, H, W) float32: logit of the left frame's share."""
-    hidden: Tensor
-    """(K, 16, H, W): what the decoder hands from level to level."""
-
-    def doubled(self) -> Motion:
-        """The same motion at twice the resolution."""
-        return Motion(2.0 * _double(self.flow), _double(self.mask), _double(self.hidden))
-
-
-def _double(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+_GENTLE = 0.1
+"""Scale of the last layers before training: the first guesses are those of the correlation alone."""
+_STEPS_AT_HALF, _STEPS_AT_FULL = 2, 1
+"""Lucas-Kanade steps after the last level."""
+Encoded = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
+"""Pictures and features of a frame, see :meth:`CompactNet.encode`."""
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Sequential:
@@ -78,9 +65,11 @@ class Encoder(nn.Module):
         self.out = nn.Conv2d(_FEATURES, _FEATURES, 3, padding=1)
 
     def forward(self, picture: Tensor) -> Tensor:
+        """See the class."""
         x = F.leaky_relu(self.stem(picture - 0.5), _SLOPE)
         x = F.leaky_relu(self.shrink(x), _SLOPE)
-        return self.out(self.body(x))
+        features: Tensor = self.out(self.body(x))
+        return features
 
 
 def _unit(features: Tensor) -> Tensor:
@@ -159,53 +148,6 @@ class Decoder(nn.Module):
         return Motion(flow + update, motion.mask + mask, hidden)
 
 
-def lucas_kanade(motion: Motion, left: Tensor, right: Tensor, timestep: Tensor, *, grid: Tensor) -> Motion:
-    """One step of the classic least squares on what two warped pictures still differ by.
-
-    Works only where both frames are in view by the mask; never further than a pixel; without gradient.
-
-    Args:
-        motion: at the resolution of the pictures.
-        left, right: (K, 3, H, W) float32 source pictures, not yet warped.
-        timestep: (K, 1, 1, 1) float32.
-        grid: ``identity_grid`` of that size.
-
-    Source: Lucas and Kanade, An iterative image registration technique, 1981; seen from between the frames.
-    """
-    with torch.no_grad():
-        seen_left = backward_warp(left, motion.flow[:, :2], grid)
-        seen_right = backward_warp(right, motion.flow[:, 2:], grid)
-        slope_x, slope_y = _slopes(timestep * seen_left + (1.0 - timestep) * seen_right)
-        apart = seen_right - seen_left
-        moments = torch.stack(
-            (
-                (slope_x * slope_x).mean(1),
-                (slope_x * slope_y).mean(1),
-                (slope_y * slope_y).mean(1),
-                (slope_x * apart).mean(1),
-                (slope_y * apart).mean(1),
-            ),
-            1,
-        )
-        xx, xy, yy, xt, yt = F.avg_pool2d(moments, 7, 1, 3, count_include_pad=False).unbind(1)
-        # The noise floor: slopes below about one grey level of 255 say nothing about where to go.
-        xx, yy = xx + 2e-5, yy + 2e-5
-        determinant = xx * yy - xy * xy
-        step = torch.stack((xy * yt - yy * xt, xy * xt - xx * yt), 1) / determinant.unsqueeze(1)
-        share = torch.sigmoid(motion.mask)
-        step = 4.0 * share * (1.0 - share) * step / step.norm(dim=1, keepdim=True).clamp(min=1.0)
-        flow = motion.flow + torch.cat((-timestep * step, (1.0 - timestep) * step), 1)
-    return Motion(motion.flow + (flow - motion.flow).detach(), motion.mask, motion.hidden)
-
-
-def _slopes(picture: Tensor) -> tuple[Tensor, Tensor]:
-    """Central differences along x and y, the border repeated."""
-    padded = F.pad(picture, (1, 1, 1, 1), mode="replicate")
-    x = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
-    y = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
-    return x, y
-
-
 class Fine(nn.Module):
     """The last word at half size: flow and mask once more, and a small residual, at full size."""
 
@@ -236,7 +178,7 @@ class Fine(nn.Module):
         )
         out = self.leave(self.body(self.enter(torch.cat(known, 1).to(self.leave.weight.dtype))))
         update = F.pixel_shuffle(out, 2).float()
-        made = Motion(motion.flow + update[:, :4], _double(motion.mask) + update[:, 4:5], motion.hidden)
+        made = Motion(motion.flow + update[:, :4], doubled(motion.mask) + update[:, 4:5], motion.hidden)
         return made, 0.1 * update[:, 5:]
 
 
@@ -248,55 +190,86 @@ class CompactNet(nn.Module):
         self.encoder = Encoder()
         self.decoder = Decoder()
         self.fine = Fine()
-        for last in (self.decoder.leave, self.fine.leave):
-            nn.init.zeros_(last.bias)
-            with torch.no_grad():
-                last.weight.mul_(0.1)
+        with torch.no_grad():
+            for last in (self.decoder.leave, self.fine.leave):
+                for parameter in last.parameters():
+                    parameter.mul_(_GENTLE if parameter.ndim > 1 else 0.0)
 
     @property
     def dtype(self) -> torch.dtype:
         """What the convolutions run in."""
         return self.fine.leave.weight.dtype
 
-    def encode(self, picture: Tensor, levels: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    def encode(self, picture: Tensor, levels: int) -> Encoded:
         """Pictures and features of one frame at every level, fine to coarse.
 
         Args:
             picture: (N, 3, H, W) float32; H and W multiples of ``4 * 2 ** (levels - 1)``.
+
+        Returns:
+            ``levels + 2`` pictures, each half the one before; the features of the first ``levels`` of them,
+            each of the size of the picture two further on.
         """
         pictures = [picture]
-        for _ in range(levels - 1):
+        for _ in range(levels + 1):
             pictures.append(F.avg_pool2d(pictures[-1], 2))
-        return tuple(pictures), tuple(self.encoder(x.to(self.dtype)) for x in pictures)
+        return tuple(pictures), tuple(self.encoder(x.to(self.dtype)) for x in pictures[:levels])
 
     def match(
-        self, left: tuple[Tensor, ...], right: tuple[Tensor, ...], timestep: Tensor
+        self, left: Encoded, right: Encoded, timestep: Tensor, *, training: bool = False
     ) -> list[Motion]:
-        """Motion after every level, coarse to fine, from features fine to coarse."""
+        """Motion after every level, coarse to fine, the last at 1/4.
+
+        Args:
+            left, right: what :meth:`encode` returns.
+            timestep: (K, 1, 1, 1) float32.
+            training: leaves out :func:`settled`, which only helps once the decoder has learned.
+        """
         made: list[Motion] = []
-        for seen_left, seen_right in zip(reversed(left), reversed(right), strict=True):
+        coarsest = len(left[1]) - 1
+        for level in range(coarsest, -1, -1):
+            seen_left, seen_right = left[1][level], right[1][level]
             if made:
                 motion = made[-1].doubled()
-                grid = identity_grid(*seen_left.shape[-2:], seen_left.device)
-                seen_left = backward_warp(seen_left, motion.flow[:, :2], grid)  # noqa: PLW2901
-                seen_right = backward_warp(seen_right, motion.flow[:, 2:], grid)  # noqa: PLW2901
+                seen_left, seen_right = warped(motion.flow, seen_left, seen_right)
             else:
                 motion = self._rest(seen_left, timestep)
-            made.append(self.decoder(seen_left, seen_right, motion, timestep))
+            motion = self.decoder(seen_left, seen_right, motion, timestep)
+            if not training and level < coarsest:
+                steps = 1 if level else 2
+                motion = settled(motion, left[0][level + 2], right[0][level + 2], timestep, steps=steps)
+            made.append(motion)
         return made
 
     def finish(
-        self, motion: Motion, left: tuple[Tensor, ...], right: tuple[Tensor, ...], timestep: Tensor
+        self,
+        motion: Motion,
+        left: Sequence[Tensor],
+        right: Sequence[Tensor],
+        timestep: Tensor,
+        *,
+        training: bool = False,
     ) -> tuple[Motion, Tensor]:
-        """From the motion at 1/4 to motion and residual at full size; pictures at full and half size."""
+        """From the motion at 1/4 to the motion and the residual (K, 3, H, W) at full size.
+
+        Args:
+            motion: the last of :meth:`match`.
+            left, right: (K, 3, h, w) pictures at full size, at half size.
+            timestep: (K, 1, 1, 1) float32.
+            training: leaves out :func:`rested`, which only helps once the rest is learned.
+        """
         half = motion.doubled()
-        grid = identity_grid(*left[1].shape[-2:], left[1].device)
-        for _ in range(2):
-            half = lucas_kanade(half, left[1], right[1], timestep, grid=grid)
-        grid = identity_grid(*left[0].shape[-2:], left[0].device)
-        full = lucas_kanade(half.doubled(), left[0], right[0], timestep, grid=grid)
-        warped = (backward_warp(left[0], full.flow[:, :2], grid), backward_warp(right[0], full.flow[:, 2:], grid))
-        return self.fine(*warped, Motion(full.flow, half.mask, half.hidden), timestep)
+        flow = half.flow
+        for _ in range(_STEPS_AT_HALF):
+            flow = lucas_kanade(flow, half.mask, left[1], right[1], timestep)
+        flow = 2.0 * doubled(flow)
+        if not training:
+            flow = rested(flow, left[0], right[0])
+        for _ in range(_STEPS_AT_FULL):
+            flow = lucas_kanade(flow, doubled(half.mask), left[0], right[0], timestep)
+        at_half = Motion(flow, half.mask, half.hidden)
+        made: tuple[Motion, Tensor] = self.fine(*warped(flow, left[0], right[0]), at_half, timestep)
+        return made
 
     def _rest(self, like: Tensor, timestep: Tensor) -> Motion:
         """No motion: both frames in the same place, equally in view."""
@@ -304,12 +277,3 @@ class CompactNet(nn.Module):
         zeros = torch.zeros(count, 4 + 1, height, width, device=like.device)
         hidden = torch.zeros(count, _HIDDEN, height, width, device=like.device, dtype=like.dtype)
         return Motion(zeros[:, :4], zeros[:, 4:], hidden)
-
-
-def blend(motion: Motion, left: Tensor, right: Tensor) -> Tensor:
-    """Pictures (K, C, H, W) warped by the motion of that size and mixed by its mask."""
-    grid = identity_grid(*motion.flow.shape[-2:], motion.flow.device)
-    share = torch.sigmoid(motion.mask)
-    return torch.lerp(
-        backward_warp(right, motion.flow[:, 2:], grid), backward_warp(left, motion.flow[:, :2], grid), share
-    )

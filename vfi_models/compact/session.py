@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .._core.padding import pad_to, round_up
-from .net import STRIDE, CompactNet, Motion, blend
+from .flow import Motion, blend
+from .net import STRIDE, CompactNet
 
 _BASE_LEVELS = 4
 _BASE_SIDE = 320
@@ -23,7 +24,7 @@ class CompactOptions:
     """0.25 to 4. Below 1 motion is found on a smaller picture: less memory and time, larger reach, less
     detail. The picture itself is always warped at full size."""
     ensemble: bool = False
-    """Average with the pair seen the other way round: twice the time."""
+    """Average with what comes out upside down and backwards in time: twice the time, a little better."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,11 @@ class CompactFeatures:
     frames: Tensor
     """(N, C, H, W) float32 as given."""
     pictures: tuple[Tensor, ...]
-    """(N, 3, h, w) float32 at every level, fine to coarse, scaled and padded, 0..1."""
+    """(N, 3, h, w) float32, scaled and padded, 0..1; each half the one before, two more than levels."""
     encoded: tuple[Tensor, ...]
     """(N, 32, h/4, w/4) at every level, in the network's dtype."""
+    turned: CompactFeatures | None = None
+    """The same of the frames turned by 180 degrees, with ``ensemble``."""
 
     def shared_by(self, count: int) -> CompactFeatures:
         """The features of one frame seen by ``count`` timesteps, without a copy."""
@@ -46,7 +49,10 @@ class CompactFeatures:
             return x.expand(count, -1, -1, -1)
 
         return CompactFeatures(
-            expand(self.frames), tuple(map(expand, self.pictures)), tuple(map(expand, self.encoded))
+            expand(self.frames),
+            tuple(map(expand, self.pictures)),
+            tuple(map(expand, self.encoded)),
+            self.turned.shared_by(count) if self.turned else None,
         )
 
 
@@ -79,9 +85,10 @@ class CompactSession:
 
     def encode(self, frames: Tensor) -> CompactFeatures:
         """See the seam. Motion is looked for in the values clamped to 0..1."""
-        picture = _resized(frames[:, :3].clamp(0.0, 1.0), self._geometry.scaled)
-        padded = pad_to(picture, *self._geometry.padded, "reflect")
-        return CompactFeatures(frames, *self._net.encode(padded, self._geometry.levels))
+        features = self._features(frames)
+        if self._options.ensemble:
+            return replace(features, turned=self._features(_turned(frames)))
+        return features
 
     def between(self, left: CompactFeatures, right: CompactFeatures, timestep: Tensor) -> Tensor:
         """See the seam. Channels past RGB are warped and blended like the picture."""
@@ -89,15 +96,22 @@ class CompactSession:
         left, right = left.shared_by(count), right.shared_by(count)
         times = timestep.float().expand(count).view(-1, 1, 1, 1)
         made = self._made(left, right, times)
-        if self._options.ensemble:
-            made = (made + self._made(right, left, 1.0 - times)) / 2
+        if left.turned and right.turned:
+            made = (made + _turned(self._made(right.turned, left.turned, 1.0 - times))) / 2
         return made
 
     def close(self) -> None:
         """See the seam; this session holds nothing."""
 
+    def _features(self, frames: Tensor) -> CompactFeatures:
+        picture = _resized(frames[:, :3].clamp(0.0, 1.0), self._geometry.scaled)
+        padded = pad_to(picture, *self._geometry.padded, "reflect")
+        return CompactFeatures(frames, *self._net.encode(padded, self._geometry.levels))
+
     def _made(self, left: CompactFeatures, right: CompactFeatures, times: Tensor) -> Tensor:
-        at_quarter = self._net.match(left.encoded, right.encoded, times)[-1]
+        at_quarter = self._net.match((left.pictures, left.encoded), (right.pictures, right.encoded), times)[
+            -1
+        ]
         motion, residual = self._net.finish(at_quarter, left.pictures, right.pictures, times)
         motion, residual = self._at_full_size(motion, residual)
         made = blend(motion, left.frames, right.frames)
@@ -106,12 +120,19 @@ class CompactSession:
 
     def _at_full_size(self, motion: Motion, residual: Tensor) -> tuple[Motion, Tensor]:
         size, scaled = self._geometry.size, self._geometry.scaled
-        flow, mask, residual = (x[..., : scaled[0], : scaled[1]] for x in (motion.flow, motion.mask, residual))
+        flow, mask, residual = (
+            x[..., : scaled[0], : scaled[1]] for x in (motion.flow, motion.mask, residual)
+        )
         if scaled != size:
             x, y = size[1] / scaled[1], size[0] / scaled[0]
             flow = _resized(flow, size) * flow.new_tensor((x, y, x, y)).view(1, 4, 1, 1)
             mask, residual = _resized(mask, size), _resized(residual, size)
         return Motion(flow, mask, motion.hidden), residual
+
+
+def _turned(x: Tensor) -> Tensor:
+    """Upside down, not mirrored."""
+    return x.flip(-1, -2)
 
 
 def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -133,7 +154,12 @@ def option_problem(options: CompactOptions) -> tuple[str, str] | None:
 
 
 def activation_bytes(geometry: Geometry, dtype: torch.dtype, *, channels: int = 4) -> int:
-    """Bytes that one timestep takes at its peak, fitted to measured peaks and rounded up."""
-    fine = geometry.padded[0] * geometry.padded[1]
+    """Bytes that one timestep takes at its peak: in the network, or in the blend at full size.
+
+    Fitted to peaks measured at 544 x 960 and 1088 x 1920 (273 bytes a pixel in float32).
+    """
+    scaled = geometry.padded[0] * geometry.padded[1]
     whole = geometry.size[0] * geometry.size[1]
-    return fine * (180 + 12 * dtype.itemsize) + whole * 4 * (3 * channels + 6)
+    network = scaled * (220 + 14 * dtype.itemsize)
+    blending = scaled * 40 + whole * 4 * (3 * channels + 10)
+    return max(network, blending)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
 from ...errors import BadInputError, UnsupportedWeightsError
-from .._core.padding import round_up
+from .._core.padding import PaddingMode, round_up
 from .._core.seam import Architecture, Detection, ModelSpec, Options
 from .config import FAMILIES, Family, detect
 from .net import IFNet
@@ -18,7 +18,8 @@ from .session import RifeOptions, RifeSession
 
 __all__ = ["ARCHITECTURE", "Rife"]
 
-_LEAST_SCALE, _LARGEST_SCALE = 0.25, 4.0
+FLOW_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Others do not divide a padded size into whole cells at every level."""
 
 
 class Rife:
@@ -75,28 +76,27 @@ class Rife:
     def lighter(self, options: Options) -> Options | None:
         """See the seam: half the flow scale, down to 0.25."""
         scale = self._checked(options).flow_scale / 2
-        return {**options, "flow_scale": scale} if scale >= _LEAST_SCALE else None
+        return {**options, "flow_scale": scale} if scale >= FLOW_SCALES[0] else None
 
     def _padded(self, height: int, width: int, options: RifeOptions) -> tuple[int, int]:
-        if options.padded_size:
-            return options.padded_size
-        modulo = self._net.family.modulo * (2 if options.restart else 1)
-        multiple = max(modulo, int(modulo / options.flow_scale))
-        return round_up(height, multiple), round_up(width, multiple)
+        needed = self._net.family.modulo * (2 if options.restart else 1)
+        multiple = max(needed, int(needed / options.flow_scale))
+        if options.padded_size is None:
+            return round_up(height, multiple), round_up(width, multiple)
+        # More than needed at flow scales above 1: the network itself is content with this.
+        least = max(int(needed / options.flow_scale), 2)
+        rows, columns = options.padded_size
+        if rows < height or columns < width or rows % least or columns % least:
+            raise BadInputError(
+                "The picture cannot be padded to this size.",
+                f"{height}x{width} to {rows}x{columns}",
+                f"Use multiples of {least} that hold the picture, or leave padded_size out.",
+            )
+        return rows, columns
 
     def _checked(self, options: Mapping[str, Any] | None) -> RifeOptions:
-        known = {field.name for field in fields(RifeOptions)}
-        unknown = sorted(set(options or {}) - known)
-        if unknown:
-            raise BadInputError(
-                "RIFE does not have this option.",
-                ", ".join(unknown),
-                "Use one of " + ", ".join(sorted(known)) + ".",
-            )
-        chosen = replace(RifeOptions(), **(options or {}))
+        chosen = _typed(options or {})
         family = self._net.family
-        if not _LEAST_SCALE <= chosen.flow_scale <= _LARGEST_SCALE:
-            raise BadInputError("The flow scale is out of range.", f"{chosen.flow_scale}", "Use 0.25 to 4.")
         if chosen.ensemble and not family.ensemble:
             raise BadInputError(
                 "Ensemble is not defined for this RIFE family.",
@@ -116,6 +116,32 @@ class Rife:
         return chosen
 
 
+def _typed(options: Mapping[str, Any]) -> RifeOptions:
+    """The options, each of its type and in its range; not yet whether this family has them."""
+    known = {field.name: field.default for field in fields(RifeOptions)}
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise BadInputError(
+            "RIFE does not have this option.",
+            ", ".join(unknown),
+            "Use one of " + ", ".join(sorted(known)) + ".",
+        )
+    for name, value in options.items():
+        if isinstance(known[name], bool) and not isinstance(value, bool):
+            raise BadInputError(f"The option {name} is on or off.", repr(value), "Use True or False.")
+    chosen = replace(RifeOptions(), **options)
+    if isinstance(chosen.flow_scale, (bool, str)) or chosen.flow_scale not in FLOW_SCALES:
+        allowed = ", ".join(f"{scale:g}" for scale in FLOW_SCALES)
+        raise BadInputError(
+            "RIFE does not run at this flow scale.", repr(chosen.flow_scale), f"Use {allowed}."
+        )
+    if chosen.padding not in get_args(PaddingMode):
+        raise BadInputError(
+            "There is no such padding.", repr(chosen.padding), f"Use one of {get_args(PaddingMode)}."
+        )
+    return replace(chosen, flow_scale=float(chosen.flow_scale))
+
+
 def build(detection: Detection) -> Rife:
     """The network of a detected state dict, loaded strictly.
 
@@ -124,7 +150,10 @@ def build(detection: Detection) -> Rife:
     """
     family = FAMILIES[detection.family]
     weights = dict(detection.state_dict)
-    net = _empty(family, refine=any(name.startswith(("contextnet.", "unet.")) for name in weights))
+    refine = "contextnet.conv1.conv1.0.weight" in weights and "unet.conv.weight" in weights
+    if not refine:
+        weights = {k: v for k, v in weights.items() if not k.startswith(("contextnet.", "unet."))}
+    net = _empty(family, refine=refine)
     wanted = net.state_dict()
     missing, unexpected = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
     misshapen = [n for n in wanted.keys() & weights.keys() if wanted[n].shape != weights[n].shape]
@@ -138,7 +167,9 @@ def build(detection: Detection) -> Rife:
             missing=[*missing, *misshapen],
             unexpected=[*unexpected, *misshapen],
         )
-    net.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
+    net.load_state_dict(
+        {name: value.to(torch.float32, copy=True) for name, value in weights.items()}, assign=True
+    )
     return Rife(net.eval().requires_grad_(False))
 
 

@@ -160,16 +160,26 @@ FAMILIES: dict[str, Family] = {
     )
 }
 
-_PREFIX = re.compile(r"^(?:module\.|flownet\.|model\.)+")
+_FIRST = re.compile(r"^(.*?)(?:blocks\.0|block0)\.conv0\.0\.0\.weight$")
+_OLD_FIRST = re.compile(r"^(.*?)block0\.convblock0\.0\.0\.weight$")
 _CORE_BLOCK = re.compile(r"^blocks\.(\d+)\.")
 _TRAINING_ONLY = ("teacher.", "caltime.", "block_tea.")
 
 
 def clean(state_dict: StateDict) -> dict[str, Tensor]:
-    """The parameters under the network's own names, without prefixes and leftovers of training."""
-    renamed = {
-        _CORE_BLOCK.sub(r"block\1.", _PREFIX.sub("", name)): value for name, value in state_dict.items()
-    }
+    """The parameters under the network's own names, without prefixes and leftovers of training.
+
+    The prefix is whatever stands before the first block's first weight (``module.``, ``flownet.``,
+    ``_orig_mod.`` ...); what does not have it belongs to something else in the file. Empty where no name
+    looks like RIFE's.
+    """
+    found = (pattern.match(name) for name in sorted(state_dict) for pattern in (_FIRST, _OLD_FIRST))
+    prefixes = [match[1] for match in found if match and not match[1].startswith(_TRAINING_ONLY)]
+    if not prefixes:
+        return {}
+    prefix = min(prefixes, key=len)
+    own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
+    renamed = {_CORE_BLOCK.sub(r"block\1.", name): value for name, value in own.items()}
     return {name: value for name, value in renamed.items() if not name.startswith(_TRAINING_ONLY)}
 
 

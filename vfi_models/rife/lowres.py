@@ -51,7 +51,7 @@ class LowResolution:
     """The blocks of a network, prepared for one padded size.
 
     Args:
-        net: on its device; the weights are copied, later changes to it are not seen.
+        net: on its device. Its weights are taken as they are now, see :meth:`fits`.
         padded: (height, width).
         divisors: that :func:`applies` accepts.
         ensemble: run every block on both orders of the pair.
@@ -62,6 +62,7 @@ class LowResolution:
     ) -> None:
         parameter = next(net.parameters())
         self._family = net.family
+        self._made_from = _identity(net)
         self._dtype = parameter.dtype
         self._divisors = tuple(int(d) for d in divisors)
         self._ensemble = ensemble
@@ -74,6 +75,10 @@ class LowResolution:
         grid = identity_grid(*padded, parameter.device)
         self._grids = {s: _centres(grid, s) for s in self._divisors}
         self._joined: dict[tuple[int, ...], Tensor] = {}
+
+    def fits(self, net: IFNet) -> bool:
+        """Whether the network still has the parameters that were prepared: a host may have replaced them."""
+        return self._made_from == _identity(net)
 
     def estimate(self, left: Tensor, right: Tensor, timestep: Tensor) -> Motion:
         """Flow and mask at full padded size.
@@ -142,10 +147,16 @@ class LowResolution:
         count, _, height, width = parts[0].shape
         shape = (count, sum(part.shape[1] for part in parts), height, width)
         if shape not in self._joined:
+            if any(kept[0] != count for kept in self._joined):  # a smaller batch must take less
+                self._joined.clear()
             self._joined[shape] = torch.empty(
                 shape, dtype=self._dtype, device=parts[0].device, memory_format=self._format
             )
         return torch.cat(parts, 1, out=self._joined[shape])
+
+
+def _identity(net: IFNet) -> tuple[tuple[int, torch.device, torch.dtype], ...]:
+    return tuple((p.data_ptr(), p.device, p.dtype) for p in net.parameters())
 
 
 def _enlarged(levels: list[_Level], divisor: int, detail: int) -> Tensor:

@@ -20,7 +20,7 @@ class RifeOptions:
     """What :meth:`Rife.open` takes."""
 
     flow_scale: float = 1.0
-    """0.25 to 4. Below 1 the blocks look at a coarser picture (large frames, large motion)."""
+    """0.25, 0.5, 1, 2 or 4. Below 1 the blocks look at a coarser picture (large frames, large motion)."""
     ensemble: bool = False
     """Every block runs on both orders of the pair and is averaged: twice the time, 4.0 to 4.20 and 4.24."""
     refine: bool = False
@@ -122,7 +122,7 @@ class RifeSession:
     def _estimate(self, left: RifeFeatures, right: RifeFeatures, timestep: Tensor) -> Motion:
         if self._plain:
             return self._estimate_plainly(left, right, timestep)
-        if self._blocks is None:
+        if self._blocks is None or not self._blocks.fits(self._net):
             self._blocks = LowResolution(
                 self._net, self._padded, self._divisors, ensemble=self._options.ensemble
             )

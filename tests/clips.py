@@ -1,0 +1,94 @@
+"""Makes and reads small video files."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+
+
+def pictures(count, size=(32, 48), *, channels=3, bits=8, step=3):
+    """A bright bar that moves right over a smooth gradient."""
+    height, width = size
+    full, dtype = (255, np.uint8) if bits == 8 else (65535, np.uint16)
+    y, x = np.mgrid[0:height, 0:width]
+    out = []
+    for i in range(count):
+        planes = [0.2 + 0.5 * x / width, 0.3 + 0.4 * y / height, 0.6 - 0.3 * (x + y) / (width + height)]
+        bar = np.clip(1.5 - abs(x - 8 - step * i) / 4, 0, 1)
+        planes = [p + 0.3 * bar for p in planes] + [0.25 + 0.75 * bar]
+        out.append(np.clip(np.rint(np.stack(planes[:channels], -1) * full), 0, full).astype(dtype))
+    return out
+
+
+def write_clip(
+    path,
+    frames,
+    *,
+    rate=24,
+    times=None,
+    codec="libx264",
+    pix_fmt="yuv420p",
+    sound=None,
+    options=None,
+    colour=None,
+    base=None,
+):
+    """``times`` (seconds, Fractions) instead of ``rate`` makes a variable rate. ``sound``: name of an encoder."""
+    height, width = frames[0].shape[:2]
+    source = {(3, 1): "rgb24", (4, 1): "rgba", (3, 2): "rgb48le", (4, 2): "rgba64le"}[
+        frames[0].shape[2], frames[0].itemsize
+    ]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(
+            codec, rate=Fraction(rate), options=options or ({"qp": "0"} if codec == "libx264" else {})
+        )
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        context = stream.codec_context
+        base = base or Fraction(1, 12000)
+        context.time_base = base if times else 1 / Fraction(rate)
+        matrix, level = colour or (None, None)
+        if colour:
+            context.colorspace, context.color_range = matrix, level
+            context.color_primaries = context.color_trc = 1
+        tone = container.add_stream(sound, rate=48000) if sound else None
+        for i, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format=source).reformat(
+                format=pix_fmt, dst_colorspace=matrix, dst_color_range=level
+            )
+            frame.pts = round(times[i] / base) if times else i
+            frame.time_base = context.time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        if tone:
+            seconds = float(times[-1]) if times else len(frames) / float(rate)
+            wave = (np.sin(np.arange(int(48000 * seconds)) * 0.06) * 9000).astype(np.int16)
+            audio = av.AudioFrame.from_ndarray(wave[None], format="s16", layout="mono")
+            audio.sample_rate = 48000
+            for packet in (*tone.encode(audio), *tone.encode()):
+                container.mux(packet)
+    return path
+
+
+def times_of(path):
+    with av.open(str(path)) as container:
+        return [frame.pts * frame.time_base for frame in container.decode(video=0)]
+
+
+def frames_of(path, pix_fmt="rgb24"):
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format=pix_fmt) for frame in container.decode(video=0)]
+
+
+def planes_of(path):
+    """The stored samples of every frame, planes one after the other."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray().astype(int) for frame in container.decode(video=0)]
+
+
+def audio_packets(path):
+    with av.open(str(path)) as container:
+        return [
+            (p.pts * p.time_base, bytes(p))
+            for p in container.demux(container.streams.audio[0])
+            if p.pts is not None
+        ]

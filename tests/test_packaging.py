@@ -1,0 +1,59 @@
+import re
+import sys
+from pathlib import PurePosixPath
+
+import pytest
+
+if sys.version_info < (3, 11):
+    pytest.skip("tomllib is in Python 3.11 and newer", allow_module_level=True)
+
+import tomllib
+
+
+@pytest.fixture(scope="module")
+def project(root):
+    return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_every_package_is_listed(root, project):
+    from laws import pack_files
+
+    folders = {path.parent.relative_to(root).as_posix() for path in pack_files(root)}
+    wanted = {"midframe" if f == "." else "midframe." + f.replace("/", ".") for f in folders}
+    assert set(project["tool"]["setuptools"]["packages"]) == wanted
+    for folder in folders:
+        assert (root / folder / "__init__.py").is_file(), folder
+
+
+def test_what_the_package_needs_is_in_it(root, project):
+    patterns = project["tool"]["setuptools"]["package-data"]["midframe"]
+    needed = ["ckpts/default.safetensors", "ckpts/manifest.json", "demo/clip.mp4"]
+    needed += [p.relative_to(root).as_posix() for p in (root / "web/docs").iterdir()]
+    needed += [p.relative_to(root).as_posix() for p in (root / "tests/goldens").rglob("*.npz")]
+    for name in needed:
+        assert (root / name).is_file(), name
+        assert any(_matches(name, pattern) for pattern in patterns), name
+
+
+def _matches(name, pattern):
+    head, _, tail = pattern.partition("**/")
+    return PurePosixPath(name).match(pattern) or (
+        tail and name.startswith(head) and PurePosixPath(name).match(tail)
+    )
+
+
+def test_nothing_pins_what_a_user_has(root, project):
+    inside_comfyui = (root / "requirements.txt").read_text(encoding="utf-8").split()
+    assert {"torch", "numpy", *inside_comfyui} == set(project["project"]["dependencies"])
+    assert not {"torch", "numpy"} & set(inside_comfyui)
+    for requirement in project["project"]["dependencies"]:
+        assert not re.search(r"[=<~]=|<", requirement.replace(">=", "")), requirement
+    assert "torch" in project["project"]["dependencies"]
+
+
+def test_the_registry_reads_it(project):
+    comfy = project["tool"]["comfy"]
+    assert comfy["PublisherId"] == "midframe"
+    assert comfy["DisplayName"] == "Midframe"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", project["project"]["version"])
+    assert project["project"]["name"] == "midframe"

@@ -1,0 +1,189 @@
+"""The motion generator is exact and repeatable; the trainer learns, and goes on where it stopped."""
+
+import json
+import logging
+import time
+
+import numpy as np
+import pytest
+import torch
+from midframe.errors import BadInputError
+from midframe.training import train as trainer_module
+from midframe.training.atlas import make_atlas
+from midframe.training.layers import Layer, Path, Wave
+from midframe.training.losses import flow_loss, laplacian_loss, mask_loss
+from midframe.training.motion import MotionGenerator
+from midframe.training.train import Plan, Trainer, main, train
+from midframe.vfi_models import build, detect
+from midframe.vfi_models._core.checkpoint import read_checkpoint
+from midframe.vfi_models._core.warp import backward_warp
+
+TINY = Plan(steps=12, cool_down=1, batch=2, size=64, warm_up=2, seed=3)
+
+
+@pytest.fixture(scope="module")
+def atlas():
+    return make_atlas(0, textures=10, shapes=6)
+
+
+@pytest.fixture
+def small_atlas(monkeypatch, atlas):
+    monkeypatch.setattr(trainer_module, "make_atlas", lambda seed: atlas)
+
+
+@pytest.fixture(scope="module")
+def batch(atlas):
+    generator = MotionGenerator(atlas, seed=3, size=64, reach=8)
+    samples = [generator.sample(i) for i in range(2)]
+    names = ("left", "right", "middle", "timestep", "flow", "visible")
+    return {name: torch.stack([getattr(s, name) for s in samples]) for name in names}
+
+
+def error_of(sample, flow):
+    """Mean difference of both warped frames from the middle, where they show the same layer."""
+    total = 0.0
+    for side, frame in ((0, sample.left), (1, sample.right)):
+        seen = backward_warp(frame[None], flow[None, 2 * side : 2 * side + 2])[0]
+        apart = (seen - sample.middle).abs().mean(0) * sample.visible[side]
+        total += float(apart.sum() / sample.visible[side].sum()) / 2
+    return total
+
+
+def test_flow_brings_the_neighbours_to_the_middle(atlas):
+    generator = MotionGenerator(atlas, seed=5, size=96)
+    samples = [generator.sample(i) for i in range(24)]
+    exact = np.array([error_of(s, s.flow) for s in samples])
+    still = np.array([error_of(s, torch.zeros_like(s.flow)) for s in samples])
+    off = np.array([error_of(s, s.flow + 1.0) for s in samples])
+    assert exact.mean() < 0.01  # interpolation of the grid, edges of shapes and sensor noise
+    assert (exact < off).all()
+    assert still.mean() > 3 * exact.mean()
+    assert {float(s.timestep) == 0.5 for s in samples} == {True, False}
+    assert 0.5 < np.mean([s.visible.mean() for s in samples]) < 0.99
+
+
+def test_a_layer_is_followed_both_ways():
+    rng = np.random.default_rng(1)
+    points = torch.rand(500, 2) * 160
+    for _ in range(20):
+        camera = Path.random(rng, 160, 40, under=None, still=False)
+        layer = Layer(Path.random(rng, 160, 40, under=camera, still=False), Wave.random(rng), 0.3)
+        for moment in (0.0, 0.3, 1.0):
+            back = layer.backward(layer.forward(points, moment), moment)
+            assert (back - points).norm(dim=-1).max() < 0.01
+    assert (layer.forward(points, 1.0) - points).norm(dim=-1).max() > 1
+
+
+def test_a_sample_depends_on_seed_and_index_alone(atlas):
+    first, again = MotionGenerator(atlas, seed=1, size=32), MotionGenerator(atlas, seed=1, size=32)
+    first.sample(0)
+    kept = first.sample(7)
+    same, other = again.sample(7), MotionGenerator(atlas, seed=2, size=32).sample(7)
+    for name in ("left", "right", "middle", "timestep", "flow", "visible"):
+        assert torch.equal(getattr(kept, name), getattr(same, name))
+    assert not torch.equal(kept.left, other.left)
+    assert not torch.equal(kept.left, again.sample(8).left)
+    for frame in (kept.left, kept.right, kept.middle):
+        assert frame.shape == (3, 32, 32)
+        assert frame.min() >= 0
+        assert frame.max() <= 1
+
+
+def test_atlas_is_repeatable(atlas):
+    again = make_atlas(0, textures=10, shapes=6)
+    assert torch.equal(atlas.textures, again.textures)
+    assert torch.equal(atlas.shapes, again.shapes)
+    assert atlas.textures.std(dim=(1, 2, 3)).min() > 0.005
+    edge = torch.cat([atlas.shapes[..., 0, :], atlas.shapes[..., -1, :], atlas.shapes[..., 0]], -1)
+    assert edge.max() == 0
+
+
+def test_losses():
+    wanted = torch.rand(1, 3, 64, 64)
+    assert laplacian_loss(wanted, wanted) == 0
+    assert laplacian_loss(wanted + 0.1, wanted) > 0
+    flow, seen = torch.zeros(1, 4, 8, 8), torch.ones(1, 2, 8, 8)
+    torch.testing.assert_close(flow_loss(flow, flow + 3.0, seen), torch.tensor(18.0**0.5), atol=1e-3, rtol=0)
+    assert flow_loss(flow, flow + 3.0, 0 * seen) < flow_loss(flow, flow + 3.0, seen)
+    only_left = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8)
+    assert mask_loss(torch.full((1, 1, 8, 8), 5.0), only_left) < mask_loss(
+        torch.full((1, 1, 8, 8), -5.0), only_left
+    )
+    assert mask_loss(torch.full((1, 1, 8, 8), 5.0), seen) == 0
+
+
+def test_learning_rate():
+    plan = Plan(steps=100, horizon=200, warm_up=10, cool_down=30, rate=1.0)
+    rates = [plan.rate_at(step) for step in range(100)]
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert max(rates) == 1.0
+    assert rates[70] > 0.5
+    assert 0 < rates[-1] < 0.02
+
+
+def test_it_learns(batch):
+    trainer = Trainer(TINY)
+    losses = [trainer.train_step(batch) for _ in range(12)]
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(batch, caplog):
+    trainer = Trainer(TINY)
+    before = {k: v.clone() for k, v in trainer.net.state_dict().items()}
+    with caplog.at_level(logging.WARNING):
+        trainer.train_step({**batch, "middle": torch.full_like(batch["middle"], torch.nan)})
+    assert "not finite" in caplog.text
+    assert all(torch.equal(before[k], v) for k, v in trainer.net.state_dict().items())
+
+
+@pytest.mark.usefixtures("small_atlas")
+def test_resumed_is_uninterrupted(tmp_path):
+    plan = Plan(steps=4, batch=1, size=32, warm_up=1)
+    whole = Trainer(plan)
+    train(whole, tmp_path / "whole.safetensors", workers=0)
+
+    halted = Trainer(plan)
+    train(halted, tmp_path / "parts.safetensors", workers=0, until=time.time() - 1)
+    assert halted.step == 1
+    resumed = Trainer.resume(tmp_path / "parts.train")
+    train(resumed, tmp_path / "parts.safetensors", workers=0)
+    assert resumed.step == whole.step == 4
+    for name, value in whole.net.state_dict().items():
+        assert torch.equal(value, resumed.net.state_dict()[name])
+    written = [read_checkpoint(tmp_path / f"{n}.safetensors") for n in ("whole", "parts")]
+    assert all(torch.equal(written[1][name], value) for name, value in written[0].items())
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_the_length_may_change_until_the_cool_down(tmp_path):
+    trainer = Trainer(Plan(steps=100, cool_down=20))
+    trainer.step = 70
+    trainer.save(tmp_path / "net.train")
+    assert Trainer.resume(tmp_path / "net.train", 90).plan == Plan(steps=90, cool_down=20)
+    for steps in (89, 80):
+        with pytest.raises(BadInputError, match="length"):
+            Trainer.resume(tmp_path / "net.train", steps)
+    trainer.step = 81
+    trainer.save(tmp_path / "net.train")
+    assert Trainer.resume(tmp_path / "net.train").step == 81
+    with pytest.raises(BadInputError, match="cool-down"):
+        Trainer.resume(tmp_path / "net.train", 200)
+
+
+@pytest.mark.usefixtures("small_atlas")
+def test_command_line(tmp_path):
+    out = tmp_path / "net.safetensors"
+    plan = ["--steps", "1", "--batch", "1", "--size", "32"]
+    assert main(["--out", str(out), "--workers", "0", *plan]) == 0
+    model = build(detect(read_checkpoint(out)))
+    assert (model.spec.architecture, model.spec.family) == ("compact", "v1")
+    with out.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]
+    assert header["licence"] == "MIT"
+    assert header["command"].startswith("python -m midframe.training.train --steps 1 ")
+    assert "--seed 0 " in header["command"]
+    assert str(tmp_path) not in json.dumps(header)
+    assert main(["--out", str(out), "--workers", "0", "--resume"]) == 0
+    with pytest.raises(SystemExit):
+        main(["--out", str(out), "--resume", "--seed", "1"])

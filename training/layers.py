@@ -1,0 +1,144 @@
+"""How a generated layer moves: a smooth path that can be followed both ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .atlas import chance
+
+Matrix = NDArray[np.float64]
+Generator = np.random.Generator
+
+_INVERSION_STEPS = 6
+
+
+@dataclass(frozen=True)
+class Path:
+    """The rigid part of a motion: what has happened to a plane since time 0. Lengths are pixels."""
+
+    shift: Matrix
+    """(2,) by time 1."""
+    turn: float
+    zoom: float
+    """Logarithm of the growth by time 1."""
+    shear: float
+    tilt: Matrix
+    """(2,) bottom row of the homography at time 1."""
+    centre: Matrix
+    """(2,) what the rest turns about."""
+    acceleration: float
+    under: Path | None
+    """What it rides on: the camera."""
+
+    @classmethod
+    def still(cls, centre: Matrix, under: Path | None) -> Path:
+        """No motion of its own."""
+        return cls(np.zeros(2), 0.0, 0.0, 0.0, np.zeros(2), centre, 0.0, under)
+
+    @classmethod
+    def random(cls, rng: Generator, size: int, reach: float, *, under: Path | None, still: bool) -> Path:
+        """A path in a frame of ``size``; ``reach`` is its largest shift."""
+        centre = rng.uniform(0.2, 0.8, 2) * size
+        if still:
+            return cls.still(centre, under)
+        # Squared: small motion is the usual case, large motion has to be met now and then.
+        length = reach * rng.uniform(0.0, 1.0) ** 2
+        angle = rng.uniform(0, 2 * np.pi)
+        some = rng.random(5) < (0.4, 0.4, 0.25, 0.2, 0.4)
+        return cls(
+            shift=length * np.array([np.cos(angle), np.sin(angle)]),
+            turn=some[0] * rng.normal(0, 0.08),
+            zoom=some[1] * rng.normal(0, 0.06),
+            shear=some[2] * rng.normal(0, 0.05),
+            tilt=some[3] * rng.normal(0, 0.08, 2) / size,
+            centre=centre,
+            acceleration=some[4] * rng.uniform(-0.3, 0.3),
+            under=under,
+        )
+
+    def at(self, time: float) -> Matrix:
+        """3 x 3 homography from the layer at rest to the picture at ``time``."""
+        progress = time + self.acceleration * time * (1.0 - time)
+        c, s = np.cos(progress * self.turn), np.sin(progress * self.turn)
+        grow = np.exp(progress * self.zoom)
+        linear = grow * np.array([[c, -s], [s, c]]) @ np.array([[1.0, progress * self.shear], [0.0, 1.0]])
+        matrix = np.eye(3)
+        matrix[:2, :2] = linear
+        matrix[:2, 2] = self.centre - linear @ self.centre + progress * self.shift
+        keystone = np.eye(3)
+        keystone[2, :2] = progress * self.tilt
+        keystone[2, 2] = 1.0 - progress * self.tilt @ self.centre
+        own: Matrix = matrix @ keystone
+        return self.under.at(time) @ own if self.under else own
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Low-frequency bending: two waves of displacement, in pixels."""
+
+    amplitude: Tensor
+    """(2 waves, 2)."""
+    frequency: Tensor
+    """(2 waves, 2) radians a pixel."""
+    phase: Tensor
+    """(2 waves,)."""
+
+    @classmethod
+    def random(cls, rng: Generator) -> Wave:
+        """Steep enough to be seen, gentle enough that :meth:`Layer.backward` converges."""
+        length = rng.uniform(50.0, 200.0, 2)
+        angle = rng.uniform(0, 2 * np.pi, 2)
+        frequency = 2 * np.pi / length[:, None] * np.stack((np.cos(angle), np.sin(angle)), 1)
+        steep = rng.uniform(0.02, 0.12, (2, 1))
+        heading = rng.normal(0, 1, (2, 2))
+        heading /= np.linalg.norm(heading, axis=1, keepdims=True) + 1e-6
+        amplitude = heading * steep / (2 * np.pi / length[:, None])
+        phase = rng.uniform(0, 2 * np.pi, 2)
+        return cls(*(torch.from_numpy(a).float() for a in (amplitude, frequency, phase)))
+
+    def __call__(self, where: Tensor) -> Tensor:
+        """Displacement (..., 2) of points (..., 2)."""
+        return torch.sin(where @ self.frequency.T + self.phase) @ self.amplitude
+
+
+class Layer:
+    """A plane that moves; its own coordinates are the pixels of the frame at time t."""
+
+    def __init__(self, path: Path, wave: Wave | None, time: float) -> None:
+        self._path = path
+        self._wave = wave
+        self._time = time
+        self._start = np.linalg.inv(path.at(time))
+
+    @classmethod
+    def random(cls, rng: Generator, path: Path, time: float, *, waving: float = 0.3) -> Layer:
+        """A layer on ``path`` that bends with probability ``waving``."""
+        return cls(path, Wave.random(rng) if chance(rng, waving) else None, time)
+
+    def forward(self, where: Tensor, time: float) -> Tensor:
+        """Where points (..., 2) of the frame at t are at ``time``."""
+        if self._wave is not None:
+            where = where + (time - self._time) * self._wave(where)
+        return _apply(self._path.at(time) @ self._start, where)
+
+    def backward(self, where: Tensor, time: float) -> Tensor:
+        """The inverse of :meth:`forward`, to well under a hundredth of a pixel."""
+        straight = _apply(np.linalg.inv(self._path.at(time) @ self._start), where)
+        if self._wave is None or time == self._time:
+            return straight
+        found = straight
+        for _ in range(_INVERSION_STEPS):
+            found = straight - (time - self._time) * self._wave(found)
+        return found
+
+
+def _apply(matrix: Matrix, where: Tensor) -> Tensor:
+    """A homography applied to points (..., 2)."""
+    m = torch.from_numpy(matrix).float()
+    across = where @ m[:2, :2].T + m[:2, 2]
+    return across / (where @ m[2:, :2].T + m[2, 2])

@@ -1,0 +1,140 @@
+"""Motion between two frames as seen from a new one, and what can be done about it without parameters.
+
+Flows follow the convention of ``_core.warp`` and point from the new frame to a source frame, in pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .._core.warp import backward_warp, identity_grid
+
+_WINDOW_SIDE = 7
+"""Pixels along a side of what Lucas-Kanade and :func:`rested` look at around a place."""
+_ALIKE = 1e-4
+"""Mean squared difference of two pictures (0..1) that says little: 2.5 grey levels of 255."""
+_BETTER, _RAMP = 0.8, 0.5
+"""A step of :func:`settled` counts once it leaves less than the first part of the disagreement, and counts
+in full that much below."""
+_NOISE_FLOOR = 2e-5
+"""Mean squared slope (of 0..1 a pixel) that says nothing about where to go: about one grey level of 255."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Where a new frame comes from, at the resolution of one level."""
+
+    flow: Tensor
+    """(K, 4, H, W) float32: x, y to the left frame, then x, y to the right frame."""
+    mask: Tensor
+    """(K, 1, H, W) float32: logit of the left frame's share."""
+    hidden: Tensor
+    """(K, 16, H, W): what the decoder hands from level to level."""
+
+    def doubled(self) -> Motion:
+        """The same motion at twice the resolution."""
+        return Motion(2.0 * doubled(self.flow), doubled(self.mask), doubled(self.hidden))
+
+
+def doubled(x: Tensor) -> Tensor:
+    """(N, C, H, W) at twice the resolution."""
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def blend(motion: Motion, left: Tensor, right: Tensor) -> Tensor:
+    """Pictures (K, C, H, W) warped by the motion of that size and mixed by its mask."""
+    seen_left, seen_right = warped(motion.flow, left, right)
+    return torch.lerp(seen_right, seen_left, torch.sigmoid(motion.mask))
+
+
+def lucas_kanade(flow: Tensor, mask: Tensor, left: Tensor, right: Tensor, timestep: Tensor) -> Tensor:
+    """One step of the classic least squares on what two warped pictures still differ by.
+
+    Works only where both frames are in view by the mask; never further than a pixel; without gradient.
+
+    Args:
+        flow: (K, 4, H, W) float32 pixels, as in :class:`Motion`.
+        mask: (K, 1, H, W) logit of the left frame's share.
+        left, right: (K, 3, H, W) float32 source pictures, not yet warped.
+        timestep: (K, 1, 1, 1) float32.
+
+    Returns:
+        The flow moved along the path from frame to frame; its gradient is that of ``flow``.
+
+    Source: Lucas and Kanade, An iterative image registration technique, 1981; seen from between the frames.
+    """
+    with torch.no_grad():
+        seen_left, seen_right = warped(flow, left, right)
+        slope_x, slope_y = _slopes(timestep * seen_left + (1.0 - timestep) * seen_right)
+        apart = seen_right - seen_left
+        pairs = (
+            (slope_x, slope_x), (slope_x, slope_y), (slope_y, slope_y), (slope_x, apart), (slope_y, apart)
+        )  # fmt: skip
+        moments = torch.stack([(a * b).mean(1) for a, b in pairs], 1)
+        xx, xy, yy, xt, yt = _around(moments).unbind(1)
+        xx, yy = xx + _NOISE_FLOOR, yy + _NOISE_FLOOR
+        step = torch.stack((xy * yt - yy * xt, xy * xt - xx * yt), 1) / (xx * yy - xy * xy).unsqueeze(1)
+        share = torch.sigmoid(mask)
+        step = 4.0 * share * (1.0 - share) * step / step.norm(dim=1, keepdim=True).clamp(min=1.0)
+    return flow + torch.cat((-timestep * step, (1.0 - timestep) * step), 1)
+
+
+def settled(motion: Motion, left: Tensor, right: Tensor, timestep: Tensor, *, steps: int) -> Motion:
+    """Steps of :func:`lucas_kanade`, each taken as far as the pictures agree clearly better after it.
+
+    On a coarse picture a step without that test runs away as often as it helps.
+    """
+    flow = motion.flow
+    apart = _disagreement(flow, left, right)
+    for _ in range(steps):
+        moved = lucas_kanade(flow, motion.mask, left, right, timestep)
+        apart_then = _disagreement(moved, left, right)
+        # A ramp and no switch: rounding must not decide between two flows.
+        share = ((_BETTER * apart - apart_then) / (_RAMP * apart + 0.1 * _ALIKE)).clamp(0.0, 1.0)
+        flow, apart = torch.lerp(flow, moved, share), torch.lerp(apart, apart_then, share)
+    return Motion(flow, motion.mask, motion.hidden)
+
+
+def rested(flow: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """What has not changed has not moved: no flow where the pictures agree better in place than warped.
+
+    A repeated pattern beside something that moves is easily given that motion; nothing in the pattern
+    contradicts it but that it was there all the time.
+
+    Args:
+        flow: (K, 4, H, W) float32 pixels, as in :class:`Motion`.
+        left, right: (K, 3, H, W) float32 source pictures, not yet warped.
+    """
+    moving = _disagreement(flow, left, right)
+    still = _around((left - right).square().mean(1, keepdim=True))
+    return flow * (1.0 - ((moving - still) / (0.5 * moving + _ALIKE)).clamp(0.0, 1.0))
+
+
+def _disagreement(flow: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """(K, 1, H, W) mean squared difference of the warped pictures around each place."""
+    seen_left, seen_right = warped(flow, left, right)
+    return _around((seen_left - seen_right).square().mean(1, keepdim=True))
+
+
+def _around(x: Tensor) -> Tensor:
+    """Mean over the pixels around each place, those inside the picture."""
+    return F.avg_pool2d(x, _WINDOW_SIDE, 1, _WINDOW_SIDE // 2, count_include_pad=False)
+
+
+def warped(flow: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Both pictures (K, C, H, W) as the flow (K, 4, H, W) brings them to the new frame."""
+    height, width = flow.shape[-2:]
+    grid = identity_grid(height, width, flow.device)
+    return backward_warp(left, flow[:, :2], grid), backward_warp(right, flow[:, 2:], grid)
+
+
+def _slopes(picture: Tensor) -> tuple[Tensor, Tensor]:
+    """Central differences along x and y, the border repeated."""
+    padded = F.pad(picture, (1, 1, 1, 1), mode="replicate")
+    x = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
+    y = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+    return x, y

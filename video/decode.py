@@ -1,0 +1,253 @@
+"""Reading clips: video files, animated images, folders of images."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import av.container
+import av.error
+import numpy as np
+import torch
+
+from ..errors import BadInputError
+from .clip import Clip, ClipInfo, Frame, common_tick
+from .colour import Converter, colour_of, has_alpha
+from .images import ImageFolder
+
+_LOG = logging.getLogger(__name__)
+
+_FINEST = 10**7
+"""Rates that need a finer tick than one over this are not used to straighten timestamps."""
+_FALLBACK_RATE = Fraction(24)
+_SAME_RATE = Fraction(1, 10**5)
+_DROPPED_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration")
+
+
+def open_clip(path: str | Path, *, rate: Fraction | None = None, alpha: bool = True) -> Clip:
+    """Opens a clip and decodes its first frame.
+
+    Args:
+        path: a video file, an animated image, or a folder of images, which are taken in natural order of
+            their names.
+        rate: frames a second of a folder of images; 24 where it is left out. Files know their own.
+        alpha: whether transparency is wanted where the clip has it.
+
+    Raises:
+        BadInputError: nothing is there, or it cannot be read as a picture.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise BadInputError("There is no such file or folder.", str(path), "Check the name.")
+    if path.is_dir():
+        return ImageFolder(path, rate=rate or _FALLBACK_RATE, alpha=alpha)
+    if rate is not None:
+        raise BadInputError(
+            "A source rate is for folders of images; a file knows its own.",
+            str(path),
+            "Leave the source rate out.",
+        )
+    return VideoFile(path, alpha=alpha)
+
+
+class VideoFile:
+    """A video file or animated image."""
+
+    def __init__(self, path: Path, *, alpha: bool) -> None:
+        try:
+            self._container = av.open(str(path))
+        except (av.error.FFmpegError, OSError) as error:
+            raise _unreadable(path, str(error)) from error
+        try:
+            self._stream, self._decoder = _picture_stream(self._container, path)
+            self._damaged = 0
+            self._decoded = self._decode()
+            first = next(self._decoded, None)
+            if first is None:
+                raise _unreadable(path, "no frame could be decoded")
+            self._decoded = chain((first,), self._decoded)
+            self.info = _describe(path, self._container, self._stream, first, alpha=alpha)
+            self._turns = _quarter_turns(first, path)
+        except BaseException:
+            self._container.close()
+            raise
+        self._convert: Converter | None = None
+        self._converts_from: tuple[int, int, str] | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """See :class:`.Clip`. Damaged packets are left out with a warning; the gap is part of the timing."""
+        info = self.info
+        base = self._stream.time_base or Fraction(1, 90000)
+        straight = Straightener(info.rate, base)
+        previous: Fraction | None = None
+        for frame in self._decoded:
+            pts = None if frame.pts is None else straight(frame.pts * (frame.time_base or base) - info.origin)
+            if previous is not None and (pts is None or pts <= previous):
+                pts = previous + 1 / info.rate
+            previous = pts = pts if pts is not None else Fraction(0)
+            duration = getattr(frame, "duration", None) or 0  # PyAV before 15 does not tell
+            yield Frame(self._pixels(frame), pts, straight.length(duration * (frame.time_base or base)))
+        if self._damaged:
+            _LOG.warning("%s: %d damaged packets were left out.", info.path.name, self._damaged)
+
+    def __enter__(self) -> VideoFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._container.close()
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        path = Path(self._container.name)
+        try:
+            for packet in self._container.demux(self._stream):
+                try:
+                    yield from self._decoder.decode(packet)
+                except av.error.InvalidDataError:
+                    self._damaged += 1
+        except av.error.FFmpegError as error:
+            raise _unreadable(path, str(error)) from error
+
+    def _pixels(self, frame: av.VideoFrame) -> torch.Tensor:
+        source = (frame.height, frame.width, frame.format.name)
+        if self._convert is None or source != self._converts_from:
+            self._convert = Converter(source[:2], source[2], self.info.pixel_format, self.info.colour)
+            self._converts_from = source
+        pixels = self._convert(frame).to_ndarray()
+        return torch.from_numpy(np.ascontiguousarray(np.rot90(pixels, self._turns)))
+
+
+class Straightener:
+    """Takes the rounding of a container's clock out of timestamps.
+
+    Matroska counts milliseconds and GIF hundredths; frames at 24000/1001 a second then come 41, 42, 42 ms
+    apart. Where a timestamp is within one tick of an exact multiple of the frame time, that is what was
+    meant. Timestamps of a truly variable rate are left alone.
+
+    Args:
+        rate: average frames a second.
+        base: the container's tick, seconds.
+    """
+
+    def __init__(self, rate: Fraction, base: Fraction) -> None:
+        self._rate = rate
+        self._base = base
+        self._on = can_straighten(rate, base)
+        self._start: Fraction | None = None
+
+    def __call__(self, pts: Fraction) -> Fraction:
+        """``pts`` as it was meant."""
+        if self._start is None:
+            self._start = pts
+        grid = self._start + round((pts - self._start) * self._rate) / self._rate
+        return grid if self._on and abs(grid - pts) <= self._base else pts
+
+    def length(self, duration: Fraction) -> Fraction | None:
+        """A duration as it was meant; None where there is none."""
+        if duration <= 0:
+            return None
+        return 1 / self._rate if self._on and abs(1 / self._rate - duration) <= self._base else duration
+
+
+def can_straighten(rate: Fraction, base: Fraction) -> bool:
+    """Whether frame times at ``rate`` are multiples of a tick that a file can have."""
+    return common_tick(base, 1 / rate).denominator <= _FINEST and base < 1 / rate
+
+
+def usual_rate(rate: Fraction) -> Fraction:
+    """The whole number, or the thousand-and-first part of one, that a header's rate comes within 1e-5 of.
+
+    Matroska stores whole nanoseconds a frame, which makes 48000/1001 into 7001/146.
+    """
+    for candidate in (Fraction(round(rate)), Fraction(1000 * round(rate * 1001 / 1000), 1001)):
+        if abs(candidate / rate - 1) < _SAME_RATE:
+            return candidate
+    return rate
+
+
+def _picture_stream(container: av.container.InputContainer, path: Path) -> tuple[Any, Any]:
+    """The video stream and its decoder."""
+    covers = getattr(av.stream, "Disposition", None)
+    streams = [
+        s for s in container.streams.video if covers is None or not (s.disposition & covers.attached_pic)
+    ]
+    if not streams:
+        raise _unreadable(path, "it holds no picture")
+    stream = streams[0]
+    name = stream.codec_context.name
+    better = f"libvpx{'-vp9' if name == 'vp9' else ''}"
+    marked = {k.lower(): v for k, v in stream.metadata.items()}.get("alpha_mode") == "1"
+    if marked and name in ("vp8", "vp9") and better in av.codecs_available:
+        # FFmpeg's own VP8 and VP9 decoders drop the transparency that WebM carries beside the picture.
+        return stream, av.CodecContext.create(better, "r")
+    stream.thread_type = "AUTO"
+    return stream, stream.codec_context
+
+
+def _describe(
+    path: Path, container: av.container.InputContainer, stream: Any, first: av.VideoFrame, *, alpha: bool
+) -> ClipInfo:
+    base: Fraction = stream.time_base or Fraction(1, 90000)
+    rate = usual_rate(Fraction(stream.average_rate or stream.guessed_rate or _FALLBACK_RATE))
+    if first.interlaced_frame:
+        _LOG.warning("%s is interlaced; deinterlace it first, or made frames will show combs.", path.name)
+    turns = _quarter_turns(first, path)
+    height, width = (first.width, first.height) if turns % 2 else (first.height, first.width)
+    aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
+    carried = (*container.streams.audio, *container.streams.subtitles)
+    starts = [
+        s.start_time * s.time_base for s in (stream, *carried) if s.start_time is not None and s.time_base
+    ]
+    metadata = {k: v for k, v in container.metadata.items() if k.lower() not in _DROPPED_TAGS}
+    return ClipInfo(
+        path=path,
+        height=height,
+        width=width,
+        bits=max(component.bits for component in first.format.components),
+        alpha=alpha and has_alpha(first.format),
+        rate=rate,
+        tick=common_tick(base, 1 / rate) if can_straighten(rate, base) else base,
+        frames_estimate=_estimate(container, stream, rate),
+        colour=colour_of(first, stream.codec_context),
+        pixel_aspect=1 / aspect if turns % 2 else aspect,
+        origin=max(Fraction(0), min(starts, default=Fraction(0))),
+        sound=bool(carried),
+        metadata=metadata,
+    )
+
+
+def _estimate(container: av.container.InputContainer, stream: Any, rate: Fraction) -> int | None:
+    if stream.frames:
+        return int(stream.frames)
+    if stream.duration and stream.time_base:
+        return round(Fraction(stream.duration * stream.time_base) * rate)
+    if container.duration:
+        return round(Fraction(container.duration, av.time_base) * rate)
+    return None
+
+
+def _quarter_turns(frame: av.VideoFrame, path: Path) -> int:
+    """Quarter turns, counter-clockwise, that bring the picture upright."""
+    degrees = 0
+    with contextlib.suppress(AttributeError):
+        degrees = int(frame.rotation)
+    if degrees % 90:
+        _LOG.warning("%s is turned by %d degrees, which is left as it is.", path.name, degrees)
+        return 0
+    return degrees // 90 % 4
+
+
+def _unreadable(path: Path, why: str) -> BadInputError:
+    return BadInputError(
+        "This cannot be read as a video, an animated image or a folder of images.",
+        f"{path}: {why}",
+        "Check that it plays, or convert it to MP4 or to a folder of PNG pictures.",
+    )

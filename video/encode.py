@@ -1,0 +1,212 @@
+"""Writing clips: video files, animated images, folders of PNG."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import av
+import av.container
+import av.error
+import numpy as np
+from torch import Tensor
+
+from ..errors import MidframeError
+from .clip import REC709, RGB_FORMATS, ClipInfo, Colour
+from .clock import Moment
+from .colour import Converter, Palette, is_rgb
+from .formats import Encoding
+from .sound import Sound
+
+_PNG_FORMATS = {(8, 3): "rgb24", (8, 4): "rgba", (16, 3): "rgb48be", (16, 4): "rgba64be"}
+_FINEST = 2**31 - 1
+"""Largest denominator of a time base that the MP4 muxer and x264 take."""
+
+
+class Writer(Protocol):
+    """Takes finished frames in order."""
+
+    def write(self, pixels: Tensor, moment: Moment) -> None:
+        """One frame, (H, W, C) uint8 or uint16 as the writer was made for."""
+        ...
+
+    def close(self, *, whole: bool) -> None:
+        """Ends the output properly.
+
+        Args:
+            whole: all of the picture is in it, so that all of the sound belongs there too.
+        """
+        ...
+
+    def drop(self) -> None:
+        """Lets go of everything; what was written is of no use."""
+        ...
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What frames a writer gets."""
+
+    bits: int
+    """8 (uint8) or 16 (uint16)."""
+    rate: Fraction
+    """Average frames a second."""
+    tick: Fraction
+    """Every time is a multiple of it, seconds."""
+
+
+class VideoWriter:
+    """A video file or animated image.
+
+    Args:
+        path: where to; may be a temporary name.
+        encoding: how.
+        source: its size, colour, transparency, sound and metadata are carried over.
+        shape: of the frames.
+
+    Raises:
+        MidframeError: the file or the encoder cannot be opened, or, later, not be written.
+    """
+
+    def __init__(self, path: Path, encoding: Encoding, source: ClipInfo, shape: Shape) -> None:
+        self._path = path
+        self._tick = usable_tick(shape.tick)
+        self._bits = shape.bits
+        self._durations: dict[int, int] = {}
+        self._pixel_format = encoding.pixel_format
+        rgb = is_rgb(encoding.pixel_format) or encoding.pixel_format == "pal8"
+        self._colour = None if rgb else source.colour or REC709
+        self._convert: Converter | Palette | None = None
+        self._sound: Sound | None = None
+        with contextlib.ExitStack() as stack, self._naming_the_file():
+            self._container = stack.enter_context(
+                av.open(str(path), "w", format=encoding.muxer, container_options=encoding.container_options)
+            )
+            self._stream: Any = self._container.add_stream(
+                encoding.encoder, rate=shape.rate, options=encoding.options
+            )
+            _set_up(self._stream, source, self._pixel_format, self._tick, self._colour)
+            if source.sound and encoding.audio_encoder:
+                sound = Sound(source.path, source.origin, self._container, encoding.audio_encoder)
+                self._sound = stack.enter_context(sound)
+            self._container.metadata.update(source.metadata)
+            self._container.start_encoding()
+            self._stack = stack.pop_all()
+
+    def write(self, pixels: Tensor, moment: Moment) -> None:
+        """See :class:`Writer`."""
+        frame = self._converted(pixels)
+        frame.pts = round(moment.time / self._tick)
+        frame.time_base = self._tick
+        self._durations[frame.pts] = round(moment.duration / self._tick)
+        with self._naming_the_file():
+            self._mux(self._stream.encode(frame))
+
+    def close(self, *, whole: bool) -> None:
+        """See :class:`Writer`."""
+        with self._naming_the_file(), self._stack:
+            self._mux(self._stream.encode(None))
+            if whole and self._sound is not None:
+                self._sound.mux_until(None)
+
+    def drop(self) -> None:
+        """See :class:`Writer`."""
+        with contextlib.suppress(av.error.FFmpegError, OSError):
+            self._stack.close()
+
+    def _converted(self, pixels: Tensor) -> av.VideoFrame:
+        source = RGB_FORMATS[self._bits, pixels.shape[-1]]
+        if self._convert is None:
+            size = (pixels.shape[0], pixels.shape[1])
+            palette = self._pixel_format == "pal8"
+            self._convert = (
+                Palette(size, source)
+                if palette
+                else Converter(size, source, self._pixel_format, self._colour)
+            )
+        return self._convert(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.numpy()), format=source))
+
+    def _mux(self, packets: list[Any]) -> None:
+        for packet in packets:
+            # Encoders differ in whether they keep a frame's duration, and the last one decides how long
+            # the file is.
+            packet.duration = self._durations.pop(packet.pts, packet.duration)
+            if self._sound is not None and packet.dts is not None:
+                self._sound.mux_until(packet.dts * packet.time_base)
+            self._container.mux(packet)
+
+    @contextlib.contextmanager
+    def _naming_the_file(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise MidframeError(
+                "The output cannot be written.",
+                f"{self._path}: {error}",
+                "Check that the disk has room and that the folder may be written to; or choose another "
+                "extension or codec.",
+            ) from error
+
+
+class FolderWriter:
+    """A folder of PNG pictures, numbered from 0.
+
+    Args:
+        path: the folder, which must not exist yet.
+        bits: 8 or 16, of a channel.
+    """
+
+    def __init__(self, path: Path, bits: int) -> None:
+        self._path = path
+        self._bits = bits
+        self._count = 0
+        self._convert: Converter | None = None
+        path.mkdir()
+
+    def write(self, pixels: Tensor, moment: Moment) -> None:
+        """See :class:`Writer`."""
+        height, width, channels = pixels.shape
+        source, target = RGB_FORMATS[self._bits, channels], _PNG_FORMATS[self._bits, channels]
+        if self._convert is None:
+            self._convert = Converter((height, width), source, target, None)
+        frame = self._convert(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.numpy()), format=source))
+        encoder: Any = av.CodecContext.create("png", "w")
+        encoder.width, encoder.height, encoder.pix_fmt = width, height, target
+        encoder.time_base = Fraction(1, 1)
+        data = b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None)))
+        file = self._path / f"{self._count:08d}.png"
+        try:
+            file.write_bytes(data)
+        except OSError as error:
+            raise MidframeError(
+                "A picture cannot be written.", f"{file}: {error}", "Check that the disk has room."
+            ) from error
+        self._count += 1
+
+    def close(self, *, whole: bool) -> None:
+        """See :class:`Writer`."""
+
+    def drop(self) -> None:
+        """See :class:`Writer`."""
+
+
+def usable_tick(tick: Fraction) -> Fraction:
+    """``tick`` as one over a whole number that fits the file; finer ones are rounded to what does."""
+    return Fraction(1, min(tick.denominator, _FINEST))
+
+
+def _set_up(stream: Any, source: ClipInfo, pixel_format: str, tick: Fraction, colour: Colour | None) -> None:
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = source.width, source.height, pixel_format
+    context.time_base = tick
+    stream.time_base = tick
+    context.thread_type = "AUTO"
+    if source.pixel_aspect != 1:
+        context.sample_aspect_ratio = source.pixel_aspect
+    if colour is not None:
+        context.colorspace, context.color_range = colour.matrix, 2 if colour.full_range else 1
+        context.color_primaries, context.color_trc = colour.primaries, colour.transfer
