@@ -41,6 +41,7 @@ def load_model(
     dtype: torch.dtype | None = None,
     *,
     folders: Iterable[Path] = (),
+    averaged: bool = True,
 ) -> Interpolator:
     """A model, ready to run; the same object again while its file stays the same.
 
@@ -48,9 +49,11 @@ def load_model(
         name_or_path: ``"default"`` is the built-in one; a file; or the name of a known checkpoint such
             as ``"rife-4.25"``, which is looked for in ``folders`` and in the pack's own ``ckpts``.
         device: where it runs; None is CUDA, XPU or MPS where there is one, else the CPU.
-        dtype: what its convolutions run in; None is float16 on CUDA and float32 elsewhere. Flow and
-            coordinates are float32 always.
+        dtype: what its convolutions run in; None is float16 on CUDA, where the network can, and float32
+            elsewhere. Flow and coordinates are float32 always.
         folders: where to look first.
+        averaged: take the moving averages of parameters (EMA) where the file keeps them; False takes what
+            was averaged.
 
     Raises:
         WeightsNotFoundError: no such file, and it may not be or cannot be downloaded.
@@ -61,28 +64,47 @@ def load_model(
     The object is shared with every other caller that asks for the same: do not change it.
     """
     place = usable_device(device)
-    chosen = dtype or default_dtype(place)
+    suits = default_dtype(place)
     path = _located(name_or_path, [Path(folder) for folder in folders])
-    key = (file_identity(path), place, chosen)
+    key = (file_identity(path), place, dtype or suits, averaged)
 
     def load() -> Interpolator:
-        model = open_weights(path)
-        if chosen not in model.spec.dtypes:
-            raise BadInputError(
-                f"{path.name} cannot run in {chosen}.",
-                f"it runs in {model.spec.dtypes}",
-                "Choose one of these.",
-            )
-        model.module.to(device=place, dtype=chosen)
+        model = open_weights(path, averaged=averaged)
+        model.module.to(device=place, dtype=runnable_dtype(model, path, dtype, suits))
         require_numbers(model, path)
         return model
 
     model: Interpolator = MODELS.get(key, load, parameter_bytes)
     first = next(model.module.parameters())
-    if (first.device, first.dtype) != (place, chosen):  # somebody moved or converted what they were given
+    wanted = runnable_dtype(model, path, dtype, suits)
+    if (first.device, first.dtype) != (place, wanted):  # somebody moved or converted what they were given
         MODELS.drop(key)
         model = MODELS.get(key, load, parameter_bytes)
     return model
+
+
+def runnable_dtype(
+    model: Interpolator, path: Path, asked: torch.dtype | None, suits: torch.dtype
+) -> torch.dtype:
+    """What a model runs in.
+
+    Args:
+        model: that shall run.
+        path: its file, for the error.
+        asked: by the user, if anything.
+        suits: what the device is good at, where nothing is asked and the model can.
+
+    Raises:
+        BadInputError: it cannot run in what is asked.
+    """
+    dtypes = model.spec.dtypes
+    if asked is not None and asked not in dtypes:
+        runs_in = ", ".join(map(str, dtypes))
+        raise BadInputError(
+            f"{path.name} cannot run in {asked}.", f"it runs in {runs_in}", "Choose one of these, or auto."
+        )
+    wanted = asked or suits
+    return wanted if wanted in dtypes else dtypes[0]
 
 
 def _located(name_or_path: str | Path, folders: list[Path]) -> Path:
@@ -137,15 +159,19 @@ def require_numbers(model: Interpolator, path: Path) -> None:
         )
 
 
-def open_weights(path: Path) -> Interpolator:
+def open_weights(path: Path, *, averaged: bool = True) -> Interpolator:
     """The interpolator of a checkpoint file, on the CPU in float32, not cached.
+
+    Args:
+        path: the file.
+        averaged: see :func:`load_model`.
 
     Raises:
         CorruptWeightsError, UnsupportedWeightsError: see :func:`load_model`; the file is named.
     """
     check(path, Hashes())
     try:
-        return build(detect(read_checkpoint(path)))
+        return build(detect(read_checkpoint(path, averaged=averaged)))
     except UnsupportedWeightsError as error:
         error.found = f"{path}: {error.found}"
         raise

@@ -64,12 +64,10 @@ class Settings:
     """Where memory runs out, go on at a lower flow scale instead of failing."""
     schedule: Schedule = "any_t"
     """From which frames a frame is made. A model that only knows the middle bisects in any case."""
+    memory_lines: bool = False
+    """Say in the log, after every source pair, how much memory there is."""
 
     def __post_init__(self) -> None:
-        if self.schedule not in get_args(Schedule):
-            raise BadInputError(
-                "There is no such schedule.", repr(self.schedule), f"Use one of {get_args(Schedule)}."
-            )
         for name, value in (("batch", self.batch), ("clear_every", self.clear_every)):
             if not isinstance(value, int) or value < 0:
                 raise BadInputError(
@@ -77,6 +75,10 @@ class Settings:
                     repr(value),
                     "Use 0 for automatic.",
                 )
+        if self.schedule not in get_args(Schedule):
+            raise BadInputError(
+                "There is no such schedule.", repr(self.schedule), f"Use one of {get_args(Schedule)}."
+            )
 
 
 def run_timeline(
@@ -216,7 +218,7 @@ class _PairMaker:
         self._motion: tuple[_Encoded, _Encoded, Any] | None = None
         self._budget = Budget(device, free, settings.batch)
         self._clearing = Clearing(
-            settings.clear_every, lambda: self._budget.bytes_each, free, host.clear_cache
+            settings.clear_every, self._budget.need, free, host.clear_cache, lines=settings.memory_lines
         )
         self._ladder = Ladder(self._budget.shrink, self._clear, self._lighten)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 
 import psutil
 import torch
+
+_LOG = logging.getLogger(__name__)
 
 _SHARE = 0.8
 """Part of the free memory that a batch may plan with; the rest is fragmentation and other programs."""
@@ -58,6 +61,10 @@ class Budget:
         """What one timestep should take; measured anew at the next forward pass."""
         self.bytes_each, self._measured = max(bytes_each, 1), False
 
+    def need(self) -> int:
+        """What one timestep takes, as far as is known."""
+        return self.bytes_each
+
     def batch(self, wanted: int) -> int:
         """Timesteps to run at once when ``wanted`` are left.
 
@@ -97,15 +104,24 @@ class Clearing:
         need: bytes that the next batch takes.
         free: bytes that are free now.
         clear: gives cached memory back.
+        lines: says after every pair, in the log, how much memory there is.
     """
 
     def __init__(
-        self, every: int, need: Callable[[], int], free: Callable[[], int], clear: Callable[[], None]
+        self,
+        every: int,
+        need: Callable[[], int],
+        free: Callable[[], int],
+        clear: Callable[[], None],
+        *,
+        lines: bool = False,
     ) -> None:
         self._every = every
         self._need = need
         self._free = free
         self._clear = clear
+        self._lines = lines
+        self._done = 0
         self._pairs = 0
         self._wait = 1
         self.cleared = 0
@@ -113,6 +129,15 @@ class Clearing:
     def pair_done(self) -> None:
         """One source pair was interpolated."""
         self._pairs += 1
+        self._done += 1
+        cleared = self.cleared
+        self._clear_when_due()
+        if self._lines:
+            what = ", cleared" if self.cleared > cleared else ""
+            free, need = self._free() / 2**30, self._need() / 2**30
+            _LOG.info("pair %d: %.2f GiB free, a frame takes about %.2f GiB%s", self._done, free, need, what)
+
+    def _clear_when_due(self) -> None:
         if self._every:
             due = self._pairs >= self._every
         else:

@@ -8,12 +8,14 @@ from .film import MidframeFILM
 from .loader import MidframeModelLoader
 from .rife import MidframeRIFE
 from .states import MidframeStates
+from .tlbvfi import MidframeTLBVFI
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
 
 NODE_CLASS_MAPPINGS = {
     "MidframeRIFE": MidframeRIFE,
     "MidframeFILM": MidframeFILM,
+    "MidframeTLBVFI": MidframeTLBVFI,
     "MidframeModelLoader": MidframeModelLoader,
     "MidframeStates": MidframeStates,
     "MidframeClearCache": MidframeClearCache,
@@ -22,6 +24,7 @@ NODE_CLASS_MAPPINGS = {
 NODE_DISPLAY_NAME_MAPPINGS = {
     "MidframeRIFE": "RIFE (Midframe)",
     "MidframeFILM": "FILM (Midframe)",
+    "MidframeTLBVFI": "TLBVFI (Midframe)",
     "MidframeModelLoader": "Load Model (Midframe)",
     "MidframeStates": "Interpolation States (Midframe)",
     "MidframeClearCache": "Clear Model Cache (Midframe)",

@@ -119,9 +119,9 @@ def default_dtype(device: torch.device) -> torch.dtype:
     return torch.float16 if half else torch.float32
 
 
-def dtype_named(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of a widget's value."""
-    return default_dtype(device) if name == "auto" else getattr(torch, name)
+def dtype_named(name: str) -> torch.dtype | None:
+    """The dtype of a widget's value; None for auto."""
+    return None if name == "auto" else getattr(torch, name)
 
 
 def free_memory(device: torch.device) -> int:

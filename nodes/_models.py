@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from ..api import open_weights, parameter_bytes, require_numbers
-from ..errors import BadInputError, WeightsNotFoundError
+from ..api import open_weights, parameter_bytes, require_numbers, runnable_dtype
+from ..errors import WeightsNotFoundError
 from ..memory.cache import MODELS, file_identity
 from ..vfi_models._core.seam import Interpolator, Options
 from . import _host
@@ -36,7 +36,10 @@ class Weights:
 
     path: Path
     device: torch.device
-    dtype: torch.dtype
+    dtype: torch.dtype | None
+    """None: what the device is good at, where the network can run in it."""
+    averaged: bool = True
+    """Whether moving averages of parameters are taken where the file keeps them."""
 
 
 class MidframeModel(nn.Module):
@@ -98,7 +101,7 @@ def obtain(weights: Weights) -> Loaded:
         raise WeightsNotFoundError(
             f"The weights {weights.path.name} are gone.", f"no file {weights.path}", "Choose the model again."
         )
-    key = ("nodes", file_identity(weights.path), weights.device, weights.dtype)
+    key = ("nodes", file_identity(weights.path), weights.device, weights.dtype, weights.averaged)
     get = partial(MODELS.get, key, partial(_load, weights, key), _bytes)
     loaded: Loaded = get()
     if loaded.shell.interpolator is None:  # ComfyUI has unloaded it since
@@ -118,17 +121,13 @@ def clear() -> int:
 
 def _load(weights: Weights, key: Hashable) -> Loaded:
     began = time.perf_counter()
-    interpolator = open_weights(weights.path)
-    if weights.dtype not in interpolator.spec.dtypes:
-        raise BadInputError(
-            f"{weights.path.name} cannot run in {weights.dtype}.",
-            f"it runs in {', '.join(map(str, interpolator.spec.dtypes))}",
-            "Set dtype to auto.",
-        )
-    interpolator.module.to(weights.dtype)
+    interpolator = open_weights(weights.path, averaged=weights.averaged)
+    suits = _host.default_dtype(weights.device)
+    dtype = runnable_dtype(interpolator, weights.path, weights.dtype, suits)
+    interpolator.module.to(dtype)
     require_numbers(interpolator, weights.path)
     shell = MidframeModel(interpolator)
-    what = f"{interpolator.spec.architecture} {interpolator.spec.family}, {weights.dtype}"
+    what = f"{interpolator.spec.architecture} {interpolator.spec.family}, {dtype}"
     _LOG.info("loaded %s (%s) in %.2f s", weights.path.name, what, time.perf_counter() - began)
     return Loaded(key, weights.device, shell, _host.manage(shell, weights.device))
 

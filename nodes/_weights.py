@@ -31,7 +31,7 @@ def model_widget(
     choices = _choices(architectures)
     here = [choice.name for choice in choices if choice.path is not None]
     elsewhere = [choice.name for choice in choices if choice.path is None]
-    if elsewhere:
+    if any(choice.path is None and choice.entry and choice.entry.urls for choice in choices):
         tooltip += f" On this computer: {', '.join(here) or 'none'}; others are downloaded when first used."
     return list(dict.fromkeys([first, *here, *elsewhere])), {"default": first, "tooltip": tooltip}
 
@@ -44,8 +44,9 @@ def complaint(model: str | None) -> str | None:
     try:
         if model is None or _find(model) is not None:
             return None
-        Manifest.load().by_name(model)
-        if not downloads_allowed():
+        manifest = Manifest.load()
+        manifest.by_name(model)
+        if not downloads_allowed() or not any(row.urls for row in manifest.lookup(model)):
             fetch(model, _download_folder(), offline=True)
     except MidframeError as error:
         return str(error)
@@ -62,8 +63,7 @@ def choose(model: str, device: str, dtype: str, node_id: str | None = None) -> W
     if path is None:
         host = _host.DownloadHost(model, node_id)
         path = fetch(model, _download_folder(), progress=host.progress, check_cancelled=host.check_cancelled)
-    place = _host.device_named(device)
-    return Weights(path, place, _host.dtype_named(dtype, place))
+    return Weights(path, _host.device_named(device), _host.dtype_named(dtype))
 
 
 def _find(model: str) -> Path | None:

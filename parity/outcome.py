@@ -16,12 +16,13 @@ _BOUNDS = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
 @dataclass(frozen=True)
 class Outcome:
-    """One case: an error, or the reason why it was not run."""
+    """One case: how far off it is, why it was not run, or what kept it from running."""
 
     name: str
     error: float | None = None
     bound: float = 0.0
     skipped: str = ""
+    broken: str = ""
 
     @property
     def failed(self) -> bool:
@@ -31,6 +32,8 @@ class Outcome:
     def __str__(self) -> str:
         if self.skipped:
             return f"{self.name}: skipped: {self.skipped}"
+        if self.error is None:
+            return f"{self.name}: FAILED {self.broken}"
         return f"{self.name}: {'FAILED' if self.failed else 'ok'} {self.error:.1e} (bound {self.bound:.0e})"
 
 

@@ -16,6 +16,8 @@ from ..vfi_models._core.seam import Interpolator
 from ..vfi_models._core.synthetic import synthetic_state_dict
 from .outcome import Outcome, Place
 
+_DEFECT = 0.1
+"""The reference's ensemble of 4.7 to 4.13 is off by 0.34 and more; rounding by less than 1e-4."""
 _NO_NETWORK = {
     "hdv3": "RIFE 3.x is not in this pack",
     "paper": "the RIFE paper's model is not in this pack",
@@ -40,7 +42,7 @@ def run(file: Path, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome
         return
     for case in meta["cases"]:
         name = f"{label} {case['case']}"
-        if case["source"] == "cfi" and (case.get("max_abs_difference_to_vs_rife") or 0) > 0:
+        if case["source"] == "cfi" and (case.get("max_abs_difference_to_vs_rife") or 0) > _DEFECT:
             yield Outcome(name, skipped="records a known defect of the reference, see the goldens' README")
             continue
         yield Outcome(name, _error(arrays, case, meta, place), place.bound)

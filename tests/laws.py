@@ -16,11 +16,11 @@ ROOMS = {
     "video": _LOOP,
     "api": _LOOP,
     "parity": {"api"} | _LOOP,
+    "convert": {"api"} | _LOOP,
     "nodes": {"api", "video"} | _LOOP,
     "training": {"api"} | _LOOP,
-    "benchmarks": {"api", "convert", "video"} | _LOOP,
+    "benchmarks": {"api", "video", "convert"} | _LOOP,
     "demo": {"api", "video"} | _LOOP,
-    "convert": {"api"} | _LOOP,
     "cli": {"api", "video", "parity", "convert", "training", "benchmarks", "demo"} | _LOOP,
     "__main__": {"cli"},
     "__init__": {"api", "nodes", "errors"},
@@ -50,7 +50,7 @@ GLOBAL_SWITCHES = {
     "set_num_threads",
 }
 # These run as programs of their own, whose process is theirs.
-PROGRAMS = {"training/train.py", "benchmarks/bench.py", "benchmarks/peers.py"}
+PROGRAMS = {"training/train.py", "benchmarks/bench.py", "benchmarks/peak.py", "benchmarks/peers.py"}
 # ComfyUI as a contender is no package: its modules find one another only from its own folder.
 MAY_EDIT_PATH = {"benchmarks/peers.py"}
 _AT_IMPORT = {

@@ -23,8 +23,10 @@ import av
 import numpy as np
 import psutil
 import pytest
+import torch
 from midframe.benchmarks.loading import save_archive
 from midframe.convert import convert
+from midframe.vfi_models import tlbvfi
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
 from midframe.vfi_models.film import shapes as film_shapes
 from midframe.vfi_models.film.config import published_names
@@ -130,6 +132,7 @@ def server(tmp_path_factory, root):
     (base / "custom_nodes" / PACK).symlink_to(root, target_is_directory=True)
     shapes = {k: tuple(v.shape) for k, v in IFNet(FAMILIES["4.25.heavy"], refine=False).state_dict().items()}
     save_file(synthetic_state_dict(shapes), base / "models" / "frame_interpolation" / HEAVY)
+    save_tlbvfi(base / "models")
     for i in range(3):
         Image.fromarray(square(i)).save(base / "input" / f"{i}.png")
     write_clip(base / "input" / "clip.mp4", [square(i) for i in range(6)])
@@ -140,6 +143,19 @@ def server(tmp_path_factory, root):
     yield running
     running.process.terminate()
     running.process.wait(30)
+
+
+def save_tlbvfi(models):
+    """A small TLBVFI in each layout that it may come in, in the folders of this and of older packs."""
+    weights = synthetic_state_dict(tlbvfi.shapes("small"), 0, 0.7)
+    again = {name.replace("vqgan", "cond_stage_model", 1): value for name, value in weights.items()}
+    averages = {name: value for name, value in weights.items() if name.startswith("denoise_fn.")}
+    published = {"step": 1, "epoch": 1, "model": {**weights, **again}, "ema": averages}
+    (models / "interpolation").mkdir()
+    torch.save(published, models / "interpolation" / "vimeo_unet.pth")
+    folder = models / "frame_interpolation"
+    torch.save(published, folder / "tlbvfi_legacy.pth", _use_new_zipfile_serialization=False)
+    save_file(weights, folder / "tlbvfi_small.safetensors")
 
 
 def square(step, height=96, width=128):
@@ -183,13 +199,15 @@ def images_workflow(model="default", multiplier=2, **widgets):
 
 def test_nodes_and_their_help_are_served(server):
     known = server.json("/object_info")
-    for name in (
+    names = (
         "MidframeRIFE",
         "MidframeFILM",
+        "MidframeTLBVFI",
         "MidframeModelLoader",
         "MidframeStates",
         "MidframeClearCache",
-    ):
+    )
+    for name in names:
         assert known[name]["category"].startswith("video")
         assert known[name].get("search_aliases", True)  # not served before 0.11
         assert server.get(f"/extensions/{PACK}/docs/{name}.md").startswith(b"# ")
@@ -332,6 +350,20 @@ def test_film_makes_the_pictures_that_comfyuis_own_node_makes(server):
     }
     assert np.abs(ours - as_arrays(server.run(theirs))).max() <= 1
     assert np.abs(ours[1::4] - ours[::4][:2]).max() > 20
+
+
+def test_tlbvfi_in_each_layout(server):
+    made = []
+    for model in ("tlbvfi", "tlbvfi_legacy.pth", "tlbvfi_small.safetensors"):
+        workflow = images_workflow()
+        frames = workflow.pop("rife")["inputs"]["frames"]
+        workflow["vfi"] = node("MidframeTLBVFI", frames=frames, model=model, multiplier=2, sample_steps=3)
+        workflow["save"]["inputs"]["images"] = ["vfi", 0]
+        pictures = [np.asarray(Image.open(path)) for path in server.run(workflow)]
+        assert len(pictures) == 5
+        assert all(np.array_equal(pictures[2 * i], square(i)) for i in range(3))
+        made.append(pictures[1])
+    assert all(np.array_equal(made[0], other) for other in made[1:])
 
 
 def test_a_second_run_does_not_load_the_model_again(server):

@@ -111,7 +111,7 @@ def test_options(models, name, family):
     with pytest.raises(BadInputError, match="option"):
         model.open(8, 8, {"no_such_option": 1})
     assert model.activation_bytes(64, 128) > 64 * 128
-    assert model.activation_bytes(256, 256) > model.activation_bytes(64, 64)
+    assert model.activation_bytes(1024, 1024) > model.activation_bytes(64, 64)
     lighter = model.lighter({})
     if lighter is not None:
         assert model.open(8, 8, lighter) is not None

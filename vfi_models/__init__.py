@@ -36,11 +36,19 @@ def detect(state_dict: StateDict) -> Detection:
     Raises:
         UnsupportedWeightsError: no architecture knows these names, or the shapes fit no family.
     """
+    refusals = []
     for architecture in architectures():
-        detection = architecture.detect(state_dict)
+        try:
+            detection = architecture.detect(state_dict)
+        except UnsupportedWeightsError as error:
+            # A network may hold another's blocks, as TLBVFI does RIFE's: that they do not fit is not the end.
+            refusals.append(error)
+            continue
         if detection is not None:
             _require_floats(detection)
             return detection
+    if refusals:
+        raise next((refusal for refusal in refusals if refusal.nearest), refusals[0])
     names = sorted(state_dict)
     shown = ", ".join(names[:_SHOWN_NAMES]) + (", ..." if len(names) > _SHOWN_NAMES else "")
     raise UnsupportedWeightsError(

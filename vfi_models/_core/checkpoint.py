@@ -42,6 +42,9 @@ _WRAPPERS = (
     "weights",
 )
 _DEEPEST = 3
+# Under which key it keeps moving averages of some of the parameters, beside the state dict: the weights that
+# such training is evaluated with.
+_AVERAGES = "ema"
 
 _AGAIN = "Delete the file and get it again."
 _PAGE = "Open the address in a browser, save the file itself and put it in place of this one."
@@ -99,7 +102,7 @@ class Hashes:
 
 
 def read_checkpoint(
-    path: Path, *, sha256: str | None = None, hashes: Hashes | None = None
+    path: Path, *, sha256: str | None = None, hashes: Hashes | None = None, averaged: bool = True
 ) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name.
 
@@ -112,6 +115,8 @@ def read_checkpoint(
         path: the file.
         sha256: what the whole file must hash to, where that is known.
         hashes: where hashes of files are kept, so that a file is not hashed at every load.
+        averaged: where the file keeps moving averages of parameters beside the state dict (``{"ema": ...}``),
+            they take the place of what was averaged; False leaves them out.
 
     Returns:
         CPU tensors in the dtypes of the file, contiguous, in memory of their own; the file is closed.
@@ -129,7 +134,7 @@ def read_checkpoint(
             raise FormatError("a folder", "Choose a file in it.")
         if sha256 is not None:
             _compare((hashes or Hashes()).of(path), sha256)
-        tensors = _read(path, size)
+        tensors = _read(path, size, averaged)
         _refuse_not_numbers(tensors)
     except FormatError as error:
         raise _refusal(path, error) from error
@@ -158,19 +163,19 @@ def _refusal(path: Path, error: FormatError) -> MidframeError:
     return kind(f"{path.name} cannot be used as weights.", found, error.advice or _AGAIN)
 
 
-def _read(path: Path, size: int) -> dict[str, Tensor]:
+def _read(path: Path, size: int, averaged: bool) -> dict[str, Tensor]:
     if size == 0:
         raise FormatError("an empty file")
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
         stream.seek(0)
         if head.startswith(b"PK\x03\x04"):
-            return _state_dict(open_zip(stream, size), size)
+            return _state_dict(open_zip(stream, size), size, averaged)
         if _looks_like_safetensors(head):
             return _read_safetensors(path)
         _refuse_other_files(head)
         if head.startswith(_PICKLE_STARTS):
-            return _state_dict(open_legacy(stream, size), size)
+            return _state_dict(open_legacy(stream, size), size, averaged)
     if path.suffix.lower() in _SAFETENSORS_NAMES:
         raise FormatError("a damaged or truncated safetensors file")
     raise FormatError(f"no known kind of file; it starts with {head[:16]!r}")
@@ -207,7 +212,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _state_dict(file: TorchFile, size: int) -> dict[str, Tensor]:
+def _state_dict(file: TorchFile, size: int, averaged: bool) -> dict[str, Tensor]:
     wanted = _unwrap(file.tree, _DEEPEST)
     if wanted is None:
         names = (
@@ -216,6 +221,8 @@ def _state_dict(file: TorchFile, size: int) -> dict[str, Tensor]:
         raise FormatError(
             f"a checkpoint without a state dict; it holds {names or 'nothing'}", unsupported=True
         )
+    if averaged:
+        wanted |= _averages(file.tree, wanted)
     # Tensors may share a record or repeat its numbers; more than this is there to fill the memory.
     total = sum(stored.bytes for stored in wanted.values())
     if total > 4 * size + _BLOCK:
@@ -237,6 +244,14 @@ def _unwrap(tree: Any, depth: int) -> dict[str, StoredTensor] | None:
         (only,) = inner.values()
         return _unwrap(only, depth - 1)
     return tensors or None
+
+
+def _averages(tree: Any, wanted: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """The moving averages beside a state dict; none where they are not of its parameters."""
+    copies = tree.get(_AVERAGES)
+    found = _tensors(copies) if type(copies) is dict else {}
+    fits = all(name in wanted and wanted[name].shape == copy.shape for name, copy in found.items())
+    return found if fits else {}
 
 
 def _tensors(tree: Mapping[Any, Any]) -> dict[str, StoredTensor]:

@@ -364,7 +364,10 @@ def _not_found(
 ) -> WeightsNotFoundError:
     wanted = rows[0].file
     urls = [url for row in rows for url in row.urls]
-    if not urls:
+    page = next((row.page for row in rows if row.page), None)
+    if not urls and page:
+        advice = f"Get {wanted} from {page}, where its authors state their terms, and put it into {folder}."
+    elif not urls:
         advice = "It comes with Midframe: install the pack again."
     else:
         advice = f"Download {urls[0]} in a browser and put it into {folder}."

@@ -41,13 +41,15 @@ class Entry:
     aliases: tuple[str, ...] = ()
     """Names that older packs have for the same file."""
     urls: tuple[str, ...] = ()
-    """Where it can be had, the first to try first. None: it comes with the pack."""
+    """Where it can be had, the first to try first. None: it comes with the pack, or see ``page``."""
     licence: str | None = None
     """SPDX name of the licence of the weights as published, None where nobody says."""
     bytes: int | None = None
     """Size of the file, None where it is not known."""
     sha256: str | None = None
     """Hash of the file, None where it is not known."""
+    page: str | None = None
+    """Where people get it themselves: for weights whose terms have to be read first."""
     sha256_verified: bool = False
     """Whether hash and size were taken from the file. If they are from somebody's page, another hash is
     reported and not refused."""
@@ -192,6 +194,7 @@ def _complaint(entry: Entry) -> str:
         "file must be a plain name with a known extension": Path(str(entry.file)).name == entry.file
         and without_extension(str(entry.file)) != entry.file,
         "a url that is not https": all(allowed_url(str(url)) for url in entry.urls),
+        "page must be an address or null": entry.page is None or allowed_url(str(entry.page)),
         "licence must be a text or null": isinstance(entry.licence, str | None),
         "bytes must be a positive number or null": entry.bytes is None
         or (type(entry.bytes) is int and entry.bytes > 0),

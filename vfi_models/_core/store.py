@@ -79,7 +79,7 @@ def available(folders: Iterable[Path] = (), architectures: Collection[str] | Non
             continue
         names = _names(entry.model, manifest)
         path = next(filter(None, (_match(files, names) for files in here.values())), None)
-        if path is not None or entry.urls:
+        if path is not None or entry.urls or entry.page:
             choices[entry.model] = Choice(entry.model, entry, path)
     listed = {choice.path for choice in choices.values()}
     for folder, files in here.items():

@@ -145,6 +145,11 @@ _NAMES: Mapping[str, Any] = {
     "torch._utils._rebuild_parameter": Builder(lambda data, *_: data),
     "torch._utils._rebuild_parameter_with_state": Builder(lambda data, *_: data),
     "torch.Size": Builder(lambda items=(): tuple(items)),
+    # What Lightning keeps beside the weights. Of callbacks it only names the class; a name runs nothing.
+    "pytorch_lightning.utilities.parsing.AttributeDict": Builder(lambda items=(): dict(items)),
+    "lightning_fabric.utilities.data.AttributeDict": Builder(lambda items=(): dict(items)),
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint": "ModelCheckpoint",
+    "pytorch_lightning.callbacks.early_stopping.EarlyStopping": "EarlyStopping",
     "torch.device": Builder(lambda *place: place),
     "__builtin__.set": Builder(lambda items=(): tuple(items)),
     "builtins.set": Builder(lambda items=(): tuple(items)),

@@ -1,0 +1,195 @@
+"""The TLBVFI node."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..vfi_utils import EndLaw, Settings, StatesLike
+from . import _widgets
+from ._models import AfterRun, Weights
+from ._plan import plan, unlike_default
+from ._run import Run
+from ._weights import choose, complaint, model_widget
+from ._widgets import InputTypes
+
+_NO_TILES = "off"
+_TILES = [_NO_TILES, "256", "512", "1024", "1536", "2048"]
+_DEFAULT_OPTIONS = {
+    "seed": 0,
+    "eta": 1.0,
+    "sample_steps": 10,
+    "flow_scale": 0.5,
+    "tile": 0,
+    "overlap": 64,
+    "published_range": False,
+}
+
+_MODEL_TOOLTIP = (
+    "vimeo_unet.pth as its authors publish it, in models/frame_interpolation or models/interpolation. Other "
+    "files in there are listed too. Its terms are on its authors' page, so it is not downloaded by itself."
+)
+_SEED_TOOLTIP = (
+    "Of the sampler's noise. The same clip and seed give the same frames, however the clip is cut into "
+    "chunks; each pair of frames has noise of its own."
+)
+_ETA_TOOLTIP = "How much noise the sampler adds. 1 is what is published; at 0 the seed does not matter."
+_STEPS_TOOLTIP = (
+    "Steps of the sampler, 3 and more; 10 is what is published. They are a small part of the work: fewer "
+    "hardly save time."
+)
+_SCALE_TOOLTIP = (
+    "Size at which motion is computed, relative to the picture. 0.5 for most clips; 0.25 for very large "
+    "motion; 1 for small motion and fine detail, at half as much work again. Lower needs less memory."
+)
+_EMA_TOOLTIP = (
+    "Which weights of the sampler: the moving averages of the training, which the published tables are made "
+    "with, or the last ones. Files without averages have only one kind."
+)
+_TILE_TOOLTIP = (
+    "Makes a larger picture in tiles of this side, for pictures that do not fit into memory. The network "
+    "then sees each tile by itself, so colours and detail may differ a little between tiles."
+)
+_OVERLAP_TOOLTIP = "Pixels that two tiles share at least; they are cross-faded there. At most half the tile."
+_RANGE_TOOLTIP = (
+    "Treats pairs without a pixel below mid grey as the published code does, by mistake: they come out "
+    "paler. Only to compare with it."
+)
+_CHANGED_TOOLTIP = (
+    "When memory runs out in spite of everything: go on with motion computed at half the size and then in "
+    "tiles, which changes the picture, instead of stopping with an error."
+)
+_LINES_TOOLTIP = (
+    "Says in the log, after every pair of frames, how much memory is free and whether it was cleared."
+)
+
+
+class MidframeTLBVFI:
+    """Makes the frames in between with TLBVFI."""
+
+    CATEGORY = _widgets.CATEGORY
+    FUNCTION = "interpolate"
+    RETURN_TYPES = ("IMAGE", "FLOAT", "INT")
+    RETURN_NAMES = ("frames", "fps", "count")
+    OUTPUT_TOOLTIPS = (
+        "All frames, made ones and source frames, in order.",
+        "Frame rate at which the frames play at the original speed, for Create Video. 0 without source fps.",
+        "Number of frames.",
+    )
+    DESCRIPTION = (
+        "More frames from a clip with TLBVFI, a diffusion model: slow, and good where motion is large. It "
+        "knows the middle of two frames only; other moments are reached by halving."
+    )
+    SEARCH_ALIASES: ClassVar[list[str]] = [
+        "tlbvfi",
+        "tlb-vfi",
+        "brownian bridge",
+        "diffusion interpolation",
+        *_widgets.SEARCH_WORDS,
+    ]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
+        """Inputs and widgets. Saved workflows hold widget values by position: new ones go to the end."""
+        return {
+            "required": {
+                "frames": ("IMAGE", {"tooltip": "The clip: at least two frames, RGB, RGBA or grey."}),
+                "model": model_widget(_MODEL_TOOLTIP, ("tlbvfi",), first="tlbvfi"),
+                "multiplier": _widgets.multiplier(),
+            },
+            "optional": {
+                "source_fps": _widgets.source_fps(),
+                "target_fps": _widgets.target_fps(),
+                "clear_cache_after_n_frames": _widgets.clear_cache(),
+                "last_frame": _widgets.last_frame(),
+                "device": _widgets.device(),
+                "after_run": _widgets.after_run(),
+                "allow_changed_picture": ("BOOLEAN", _advanced(False, _CHANGED_TOOLTIP)),
+                **cls._own_widgets(),
+                "states": _widgets.states(),
+                "model_override": (
+                    "MIDFRAME_MODEL",
+                    {"tooltip": "A model from Load Model; then model, ema and device here are not used."},
+                ),
+            },
+            "hidden": {"node_id": "UNIQUE_ID"},
+        }
+
+    @staticmethod
+    def _own_widgets() -> dict[str, tuple[Any, ...]]:
+        # ComfyUI draws another "seed" for every run unless it is told not to, and every run would be new.
+        seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": False}
+        eta = {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05}
+        steps = {"default": 10, "min": 3, "max": 1000}
+        scale = {"default": 0.5, "min": 0.05, "max": 1.0, "step": 0.05}
+        ema = {"default": True, "label_on": "averaged", "label_off": "raw"}
+        overlap = _advanced(64, _OVERLAP_TOOLTIP)
+        return {
+            "seed": ("INT", {**seed, "tooltip": _SEED_TOOLTIP}),
+            "eta": ("FLOAT", {**eta, "tooltip": _ETA_TOOLTIP, "advanced": True}),
+            "sample_steps": ("INT", {**steps, "tooltip": _STEPS_TOOLTIP, "advanced": True}),
+            "flow_scale": ("FLOAT", {**scale, "tooltip": _SCALE_TOOLTIP}),
+            "ema": ("BOOLEAN", {**ema, "tooltip": _EMA_TOOLTIP, "advanced": True}),
+            "tile": (_TILES, _advanced(_NO_TILES, _TILE_TOOLTIP)),
+            "tile_overlap": ("INT", {**overlap, "min": 0, "max": 1024, "step": 8}),
+            "published_range": ("BOOLEAN", _advanced(False, _RANGE_TOOLTIP)),
+            "memory_lines": ("BOOLEAN", _advanced(False, _LINES_TOOLTIP)),
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, model: str | None = None) -> bool | str:  # noqa: N802 - ComfyUI's name
+        """Weights that cannot be had are reported before anything runs. None where they come by a link."""
+        return complaint(model) or True
+
+    def interpolate(  # noqa: PLR0913 - one parameter for each widget
+        self,
+        frames: Tensor,
+        model: str,
+        *,
+        multiplier: Any = 2,
+        source_fps: float = 0.0,
+        target_fps: float = 0.0,
+        clear_cache_after_n_frames: int = 0,
+        last_frame: EndLaw = "end_on_last",
+        device: str = "auto",
+        after_run: AfterRun = "keep loaded",
+        allow_changed_picture: bool = False,
+        seed: int = 0,
+        eta: float = 1.0,
+        sample_steps: int = 10,
+        flow_scale: float = 0.5,
+        ema: bool = True,
+        tile: str = _NO_TILES,
+        tile_overlap: int = 64,
+        published_range: bool = False,
+        memory_lines: bool = False,
+        states: StatesLike | None = None,
+        model_override: Weights | None = None,
+        node_id: str | None = None,
+    ) -> tuple[Tensor, float, int]:
+        """Runs the node; see the tooltips."""
+        timeline, fps = plan(multiplier, (source_fps, target_fps), states=states, end=last_frame)
+        options = {
+            "seed": seed,
+            "eta": float(eta),
+            "sample_steps": sample_steps,
+            "flow_scale": float(flow_scale),
+            "tile": 0 if tile == _NO_TILES else int(tile),
+            "overlap": tile_overlap,
+            "published_range": published_range,
+        }
+        settings = Settings(
+            options=unlike_default(options, _DEFAULT_OPTIONS),
+            clear_every=clear_cache_after_n_frames,
+            allow_changed_picture=allow_changed_picture,
+            memory_lines=memory_lines,
+        )
+        weights = model_override or replace(choose(model, device, "auto", node_id), averaged=ema)
+        made = Run(weights, timeline, settings, after_run, node_id)(frames)
+        return made, fps, len(made)
+
+
+def _advanced(default: Any, tooltip: str) -> dict[str, Any]:
+    return {"default": default, "tooltip": tooltip, "advanced": True}

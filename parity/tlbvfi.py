@@ -1,0 +1,390 @@
+"""The goldens of TLBVFI: what the authors' code returns, layer by layer and as a whole.
+
+Each file holds plain arrays and *probes*: values at evenly spaced places of an array, under ``key.at`` and
+``key.values``. Inputs that are not stored follow from their name and the seed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..vfi_models import build, detect
+from ..vfi_models._core.seam import Interpolator
+from ..vfi_models._core.synthetic import synthetic_state_dict
+from ..vfi_models._core.warp import backward_warp
+from ..vfi_models.tlbvfi import shapes
+from ..vfi_models.tlbvfi.bridge import mixing, plan, sample, schedule
+from ..vfi_models.tlbvfi.flow import halved
+from ..vfi_models.tlbvfi.net import TlbvfiNet
+from ..vfi_models.tlbvfi.session import Geometry, TlbvfiOptions, TlbvfiSession
+from ..vfi_models.tlbvfi.unet import UNet, embed_time
+from ..vfi_models.tlbvfi.wavelet import analyse
+from .outcome import Outcome, Place
+
+Compared = tuple[str, float]
+"""A name, and the largest difference."""
+
+_NAMES = "state_dict_shapes.json.gz"
+_PART_BOUND, _WHOLE_BOUND = 1e-4, 2e-4
+"""Largest errors in float32, of values of about -1..1."""
+_VIDEO = 5
+
+
+def reads(file: Path, arrays: Mapping[str, Any]) -> bool:
+    """Whether a golden file is of this format."""
+    return str(_meta(arrays).get("config", {}).get("model_name", "")).startswith("LBBDM")
+
+
+def run(file: Path, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome]:
+    """The outcome of every case of a file."""
+    meta, label = _meta(arrays), f"{file.parent.name}/{file.stem}"
+    kind = next((kind for kind in _KINDS if _has(arrays, kind.mark)), None)
+    if kind is None:
+        yield Outcome(label, skipped="nothing here reads this kind of file")
+        return
+    seed, gain = meta["seed"], meta["gain"]
+    model = place.model((file.parent, seed, gain), lambda: _model(file.parent, seed, gain))
+    if place.dtype not in model.spec.dtypes:
+        yield Outcome(label, skipped=f"TLBVFI does not run in {place.dtype}")
+        return
+    net = cast("TlbvfiNet", model.module)
+    for name, error in kind.read(Golden(dict(arrays), seed, place.device), net):
+        yield Outcome(f"{label} {name}", error, kind.bound)
+
+
+def _meta(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(json.loads(str(arrays["meta"]))) if "meta" in arrays else {}
+
+
+def _has(arrays: Mapping[str, Any], mark: str) -> bool:
+    return any(key == mark or (mark[0] == "." and key.endswith(mark)) for key in arrays)
+
+
+def _model(folder: Path, seed: int, gain: float) -> Interpolator:
+    """The network with synthetic weights, by the names that the folder lists or by its own."""
+    listed = folder / _NAMES
+    wanted = shapes("vimeo")
+    if listed.is_file():
+        entries = json.loads(gzip.decompress(listed.read_bytes()))
+        wanted = {
+            e["name"]: tuple(e["shape"]) for e in entries if e["name"].startswith(("denoise_fn.", "vqgan."))
+        }
+    return build(detect(synthetic_state_dict(wanted, seed, gain)))
+
+
+@dataclass
+class Golden:
+    """The arrays of a file."""
+
+    arrays: Mapping[str, Any]
+    seed: int
+    device: torch.device
+
+    def __getitem__(self, key: str) -> Tensor:
+        return torch.from_numpy(np.asarray(self.arrays[key])).to(self.device)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.arrays
+
+    def keys(self, end: str) -> list[str]:
+        """What stands before ``end`` in the keys that have it."""
+        return [key.removesuffix(end) for key in self.arrays if key.endswith(end)]
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Of an array or a probe."""
+        return tuple(self.arrays[key].shape if key in self.arrays else self.arrays[f"{key}.shape"].tolist())
+
+    def uniform(self, tag: str, shape: tuple[int, ...]) -> Tensor:
+        """An input that is not stored: float32 in [-1, 1)."""
+        raw = np.random.PCG64([self.seed, zlib.crc32(tag.encode())]).random_raw(math.prod(shape))
+        unit = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        return torch.from_numpy((2.0 * unit - 1.0).reshape(shape).astype(np.float32)).to(self.device)
+
+    def frame(self, key: str) -> Tensor:
+        """A stored frame as (1, 3, H, W), values 0..1."""
+        return self[key].permute(2, 0, 1).unsqueeze(0).float() / 255
+
+    def frames_first(self, video: Tensor, key: str) -> Tensor:
+        """A video (1, C, F, H, W) as the file has it: perhaps with its frames in place of a batch."""
+        stacked = video.ndim > len(self.shape(key))
+        return video.squeeze(0).transpose(0, 1) if stacked else video
+
+    def compare(self, key: str, made: Tensor) -> Compared:
+        """``made`` against an array, or against a probe of one."""
+        if tuple(made.shape) != self.shape(key):
+            return key, math.inf
+        if key in self:
+            wanted = self[key]
+        else:
+            made, wanted = made.flatten()[self[f"{key}.at"].long()], self[f"{key}.values"]
+        return key, float((made.double() - wanted.double()).abs().max())
+
+    @contextmanager
+    def tapping(
+        self, root: nn.Module, prefix: str, called: Mapping[str, str] = MappingProxyType({})
+    ) -> Iterator[dict[str, list[Tensor]]]:
+        """What the modules of ``root`` that the file has under ``prefix`` return, call by call.
+
+        Args:
+            called: what the file calls modules that it has under another name.
+        """
+        outputs: dict[str, list[Tensor]] = {}
+
+        def keep(name: str, module: nn.Module, args: Any, output: Tensor) -> None:
+            outputs.setdefault(name, []).append(output.clone())  # it may be overwritten
+
+        wanted = {key.removeprefix(prefix) for key in self.keys(".shape") if key.startswith(prefix)}
+        hooks = [
+            module.register_forward_hook(partial(keep, name))
+            for name, module in root.named_modules()
+            if called.get(name, name) in wanted
+        ]
+        try:
+            yield outputs
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def _schedule(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
+    m = mixing().double()
+    variance = 2.0 * (m - m.square())
+    before = F.pad(m[:-1], (1, 0))
+    variance_before = F.pad(variance[:-1], (1, 0))
+    between = variance - variance_before * ((1 - m) / (1 - before)).square()
+    buffers = {
+        "m_t": m,
+        "m_tminus": before,
+        "variance_t": variance,
+        "variance_tminus": variance_before,
+        "variance_t_tminus": between,
+        "posterior_variance_t": between * variance_before / variance,
+    }
+    for name, made in buffers.items():
+        yield golden.compare(name, made.to(golden.device))
+    for key in golden.arrays:
+        kind, _, count = key.partition("_")
+        if kind == "steps":
+            yield golden.compare(key, torch.tensor(schedule(int(count)), device=golden.device))
+        if kind == "update":
+            # Their factors of x, Y, the predicted end and noise.
+            rows = [(1 - step.pull, 0.0, step.pull, step.spread) for step in plan(int(count))[:-1]]
+            yield golden.compare(key, torch.tensor(rows, device=golden.device))
+    yield golden.compare("embedding", embed_time(golden["embedding_t"]))
+
+
+def _wavelet(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
+    low, high = analyse(golden["video"])
+    yield golden.compare("low1", low)
+    yield golden.compare("high1", high)
+    low, high = analyse(low)
+    yield golden.compare("low2", low)
+    yield golden.compare("high2", high)
+    bands = golden.uniform("bands", golden.shape("bands"))
+    yield golden.compare("bands", bands)
+    yield golden.compare("extracted", net.vqgan.encoder.frequency_extractor(bands))
+
+
+def _blocks(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
+    modules = dict(net.vqgan.named_modules())
+    for name in golden.keys(".out.shape"):
+        count = len([key for key in golden.arrays if key.startswith(f"{name}.in")])
+        inputs = [golden.uniform(f"{name}.{i}", golden.shape(f"{name}.in{i}")) for i in range(count)]
+        if ".mid." in name:
+            # The three frames of one video, which the authors put where a batch stands.
+            inputs = [x.transpose(0, 1).unsqueeze(0) for x in inputs]
+        made = modules[name](*inputs)
+        yield golden.compare(f"{name}.out", made.squeeze(0).transpose(0, 1) if made.ndim == _VIDEO else made)
+
+
+def _flow(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
+    decoder = net.vqgan.decoder
+    yield golden.compare("warp.out", backward_warp(golden["warp.feature"], golden["warp.flow"]))
+    flows = decoder.flownet.sums(golden.frame("ifnet.frame0"), golden.frame("ifnet.frame1"))
+    for i, flow in enumerate(flows, 1):
+        yield golden.compare(f"ifnet.flow{i}", flow)
+    for name in golden.keys(".x"):
+        block = getattr(decoder.refinenet, name)
+        yield golden.compare(f"{name}.out", block(*golden[f"{name}.x"].chunk(2), golden[f"{name}.flow"]))
+    yield from _refinement(golden, net)
+
+
+def _refinement(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
+    sides: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for i in range(4):
+        count, *rest = golden.shape(f"refine.warped0.{i}")
+        for side, half in zip(sides, golden.uniform(f"refine.{i}", (2 * count, *rest)).chunk(2), strict=True):
+            side.append(half)
+    flow = net.vqgan.decoder.refinenet(*sides, golden["refine.flow_in"])
+    yield golden.compare("refine.flow_out", flow)
+    for i in range(4):
+        for k in range(2):
+            yield golden.compare(
+                f"refine.warped{k}.{i}", backward_warp(sides[k][i], flow[:, 2 * k : 2 * k + 2])
+            )
+        flow = halved(flow)
+    flow = 0.5 * golden["refine.flow_out"]
+    for _ in range(3):
+        flow = halved(flow)
+    yield golden.compare("context.warped0.3", backward_warp(sides[0][3], flow[:, :2]))
+
+
+def _session(
+    net: TlbvfiNet, frame: Tensor, options: TlbvfiOptions, noise: Tensor | None = None
+) -> TlbvfiSession:
+    height, width = frame.shape[-2:]
+    geometry = Geometry.of(height, width, options.flow_scale)
+    return TlbvfiSession(net, geometry, options, lambda left, right, shape: _stored(noise, shape))
+
+
+def _stored(noise: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    return torch.zeros(shape) if noise is None else noise.view(shape)
+
+
+def _encoder(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
+    left, right = golden.frame("frame0"), golden.frame("frame1")
+    session = _session(net, left, TlbvfiOptions(flow_scale=1.0))
+    with golden.tapping(net.vqgan, "tap.") as taps:
+        ((a,), (b,)) = session.encode(left), session.encode(right)
+        yield golden.compare("latent", session.latent(a, b))
+    for i, pair in enumerate(zip((a.moving[0], *a.features), (b.moving[0], *b.features), strict=True)):
+        yield golden.compare(f"feature.{i}", torch.cat(pair))
+    for name, outputs in taps.items():
+        # What sees single frames ran for the left, the right, and then the empty one.
+        made = torch.cat([outputs[i] for i in (0, 2, 1)]) if len(outputs) == 3 else outputs[0]  # noqa: PLR2004
+        yield golden.compare(f"tap.{name}", golden.frames_first(made, f"tap.{name}"))
+
+
+def _quantiser(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
+    z = golden["z"]
+    quantised = net.vqgan.quantize(z)
+    yield golden.compare("indices", net.vqgan.quantize.indices(z).flatten())
+    yield golden.compare("quantised", quantised)
+    yield golden.compare("post_quant_conv", net.vqgan.post_quant_conv(quantised))
+
+
+def _unet(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
+    for size in golden.keys(".x_t"):
+        for key in golden.keys(".out"):
+            if key.startswith(f"{size}.t"):
+                with golden.tapping(_sampler(net), f"{key}.tap.") as taps:
+                    time = int(key.removeprefix(f"{size}.t"))
+                    made = _sampler(net)(golden[f"{size}.x_t"], golden[f"{size}.context"], time)
+                yield golden.compare(f"{key}.out", made)
+                for name, outputs in taps.items():
+                    yield golden.compare(f"{key}.tap.{name}", outputs[0])
+
+
+def _sampler(net: TlbvfiNet) -> UNet:
+    return cast("UNet", net.denoise_fn)
+
+
+def _sampling(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
+    for key in golden.keys(".out"):
+        count, kind = key.removeprefix("steps").split(".")
+        steps = plan(int(count))
+        watched = _Watched(_sampler(net))
+        noise = golden["noise"][: len(steps) - 1] if kind == "noise" else None
+        out = sample(watched, golden["y"], steps, noise)
+        yield golden.compare(f"{key}.out", out)
+        yield golden.compare(f"{key}.x0", torch.stack(watched.ends[-golden.shape(f"{key}.x0")[0] :]))
+        if f"{key}.path" in golden:
+            yield golden.compare(f"{key}.path", torch.stack([*watched.states[1:], out]))
+
+
+class _Watched:
+    """A sampler's network that keeps the states it saw and the ends it foretold."""
+
+    def __init__(self, network: UNet) -> None:
+        self._network = network
+        self.states: list[Tensor] = []
+        self.ends: list[Tensor] = []
+
+    def __call__(self, state: Tensor, known: Tensor, time: int) -> Tensor:
+        difference: Tensor = self._network(state, known, time)
+        self.states.append(state)
+        self.ends.append(state - difference)
+        return difference
+
+
+_TAP_NAMES = {"decoder.flownet": "ifnet", "decoder.refinenet": "refined_flow"}
+
+
+def _decoder(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
+    left, right = golden.frame("frame0"), golden.frame("frame1")
+    for key in golden.keys(".out.shape"):
+        session = _session(net, left, TlbvfiOptions(flow_scale=float(key.removeprefix("scale"))))
+        ((a,), (b,)) = session.encode(left), session.encode(right)
+        with golden.tapping(net.vqgan, f"{key}.tap.", _TAP_NAMES) as taps:
+            yield golden.compare(f"{key}.out", 2 * session.decoded(golden["latent"], a, b) - 1)
+        for name, outputs in taps.items():
+            tap = f"{key}.tap.{_TAP_NAMES.get(name, name)}"
+            yield golden.compare(tap, golden.frames_first(outputs[0], tap))
+        if f"{key}.flow_given.at" in golden:
+            yield golden.compare(f"{key}.flow_given", session.flow(a, b))
+
+
+def _whole(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
+    latents: list[Tensor] = []
+    hook = net.vqgan.quantize.register_forward_pre_hook(lambda _, given: latents.append(*given))
+    try:
+        for key in golden.keys(".frame0"):
+            yield golden.compare(f"{key}.out", _made(golden, net, key))
+            yield golden.compare(f"{key}.latent", latents[-1])
+            yield golden.compare(f"{key}.indices", net.vqgan.quantize.indices(latents[-1]).flatten())
+    finally:
+        hook.remove()
+
+
+def _made(golden: Golden, net: TlbvfiNet, key: str) -> Tensor:
+    """The frame in the middle, -1..1."""
+    left, right = golden.frame(f"{key}.frame0"), golden.frame(f"{key}.frame1")
+    noise = golden[f"{key}.noise"] if f"{key}.noise" in golden.arrays else None
+    options = TlbvfiOptions(
+        sample_steps=len(noise) + 1 if noise is not None else TlbvfiOptions.sample_steps,
+        flow_scale=float(golden[f"{key}.scale"]),
+        published_range=True,
+    )
+    session = _session(net, left, options, noise)
+    return 2 * session.between(session.encode(left), session.encode(right), left.new_tensor([0.5])) - 1
+
+
+class _Kind(NamedTuple):
+    """A kind of file."""
+
+    mark: str
+    """A key that tells it; with a dot, how a key ends."""
+    read: Callable[[Golden, TlbvfiNet], Iterator[Compared]]
+    bound: float
+
+
+_KINDS = tuple(
+    _Kind(*row)
+    for row in (
+        ("m_t", _schedule, _PART_BOUND),
+        ("video", _wavelet, _PART_BOUND),
+        ("warp.flow", _flow, _PART_BOUND),
+        ("feature.0.shape", _encoder, _PART_BOUND),
+        ("z", _quantiser, _PART_BOUND),
+        (".x_t", _unet, _PART_BOUND),
+        ("y", _sampling, _PART_BOUND),
+        ("code_margin", _decoder, _PART_BOUND),
+        (".scale", _whole, _WHOLE_BOUND),
+        (".in0.shape", _blocks, _PART_BOUND),
+    )
+)

@@ -1,0 +1,172 @@
+"""TLBVFI: the frame in the middle, sampled on a Brownian bridge between latents of videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...errors import BadInputError, UnsupportedWeightsError
+from .._core.seam import Architecture, Detection, ModelSpec, Options
+from .bridge import FEWEST_STEPS, MOST_STEPS
+from .config import FAMILIES, Family, detect
+from .net import TlbvfiNet
+from .session import LEAST_SCALE, Geometry, TlbvfiOptions, TlbvfiSession
+from .tiles import TiledSession
+
+__all__ = ["ARCHITECTURE", "Tlbvfi"]
+
+_SMALL_TILE, _TILE_UNIT, _LARGE_TILE = 256, 512, 1024
+_LIGHT_SCALE = 0.5
+_LARGEST_SEED = 2**64 - 1
+
+
+class Tlbvfi:
+    """A TLBVFI network. See :class:`~.._core.seam.Interpolator`."""
+
+    def __init__(self, net: TlbvfiNet) -> None:
+        self._net = net
+        self._spec = ModelSpec(
+            architecture="tlbvfi",
+            family=net.family.name,
+            any_timestep=False,
+            follows_extra=True,
+            # In 16 bits, latents move to other entries of the codebook than the published ones do.
+            dtypes=(torch.float32,),
+            options=asdict(TlbvfiOptions()),
+            licence="none stated by its authors",
+            source="ICCV 2025, arXiv 2507.04984; ZonglinL/TLBVFI",
+        )
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is and can do."""
+        return self._spec
+
+    @property
+    def module(self) -> nn.Module:
+        """The parameters."""
+        return self._net
+
+    def open(self, height: int, width: int, options: Options | None = None) -> TlbvfiSession | TiledSession:
+        """See the seam.
+
+        Raises:
+            BadInputError: an unknown option, or a value that cannot be.
+        """
+        chosen = _checked(options)
+        size = (height, width)
+        if chosen.tile and max(size) > chosen.tile:
+            height, width = min(height, chosen.tile), min(width, chosen.tile)
+        session = TlbvfiSession(self._net, Geometry.of(height, width, chosen.flow_scale), chosen)
+        return session if session.geometry.size == size else TiledSession(size, session, chosen.overlap)
+
+    def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
+        """See the seam.
+
+        In tensors of the tower's width at padded size: about ten in the decoder; in the refinement, whose
+        size the flow scale sets, fifteen on top of three.
+        """
+        chosen = _checked(options)
+        if chosen.tile:
+            height, width = min(height, chosen.tile), min(width, chosen.tile)
+        rows, columns = Geometry.of(height, width, chosen.flow_scale).padded
+        tensors = max(10.5, 3.0 + 15.5 * chosen.flow_scale**2)
+        return int(4 * self._net.family.width * tensors * rows * columns)
+
+    def lighter(self, options: Options) -> Options | None:
+        """See the seam: motion at half the size, then ever smaller tiles."""
+        chosen = _checked(options)
+        if chosen.flow_scale > _LIGHT_SCALE:
+            return {**options, "flow_scale": _LIGHT_SCALE}
+        if chosen.tile == _SMALL_TILE:
+            return None
+        tile = {_TILE_UNIT: _SMALL_TILE, _LARGE_TILE: _TILE_UNIT}.get(chosen.tile, _LARGE_TILE)
+        return {**options, "tile": tile, "overlap": min(chosen.overlap, tile // 2)}
+
+
+def _checked(options: Mapping[str, Any] | None) -> TlbvfiOptions:
+    known = [field.name for field in fields(TlbvfiOptions)]
+    unknown = sorted(set(options or {}) - set(known))
+    if unknown:
+        raise BadInputError(
+            "TLBVFI does not have this option.", ", ".join(unknown), "Use one of " + ", ".join(known) + "."
+        )
+    chosen = replace(TlbvfiOptions(), **(options or {}))
+    for complaint in _complaints(chosen):
+        raise BadInputError(*complaint)
+    return chosen
+
+
+def _complaints(options: TlbvfiOptions) -> Iterator[tuple[str, str, str]]:
+    """What is wrong with the values of some options: wrong, found, advice."""
+    if not FEWEST_STEPS <= options.sample_steps <= MOST_STEPS:
+        reason = "the last two steps are always at times 1 and 0, and one must come before"
+        yield (
+            f"The sampler needs {FEWEST_STEPS} to {MOST_STEPS} steps.",
+            f"{options.sample_steps}; {reason}",
+            "Use 10, as published, or 3 to be quick.",
+        )
+    if not LEAST_SCALE <= options.flow_scale <= 1.0:
+        yield "The flow scale is out of range.", f"{options.flow_scale}", "Use 0.05 to 1."
+    if not 0.0 <= options.eta <= 1.0:
+        yield "The sampler's noise (eta) is out of range.", f"{options.eta}", "Use 0 to 1; 1 is published."
+    if not 0 <= options.seed <= _LARGEST_SEED:
+        yield "The seed is out of range.", f"{options.seed}", "Use a whole number of 0 to 2^64 - 1."
+    if options.tile != _SMALL_TILE and (options.tile < 0 or options.tile % _TILE_UNIT):
+        yield (
+            "Tiles cannot have this side.",
+            f"{options.tile}; the network works on multiples of 512, or on 256",
+            "Use 0 (no tiles), 256, 512, 1024 ...",
+        )
+    elif options.tile and not 0 <= options.overlap <= options.tile // 2:
+        yield (
+            "Tiles cannot overlap by this much.",
+            f"{options.overlap} pixels of {options.tile}",
+            "Use 0 to half the tile; 64 hides the seams.",
+        )
+
+
+def build(detection: Detection) -> Tlbvfi:
+    """The network of a detected state dict, loaded strictly.
+
+    Raises:
+        UnsupportedWeightsError: parameters missing, left over, or of another shape.
+    """
+    family = FAMILIES[detection.family]
+    weights = dict(detection.state_dict)
+    net = _empty(family)
+    wanted = net.state_dict()
+    missing, unexpected = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
+    misshapen = [n for n in wanted.keys() & weights.keys() if wanted[n].shape != weights[n].shape]
+    if missing or unexpected or misshapen:
+        raise UnsupportedWeightsError(
+            f"These weights look like TLBVFI ({family.name}) but do not fit it.",
+            f"{len(missing)} parameters missing, {len(unexpected)} left over, {len(misshapen)} misshapen: "
+            + ", ".join(sorted([*missing, *unexpected, *misshapen])[:6]),
+            "Download the checkpoint again, or save it with the authors' code.",
+            nearest=family.name,
+            missing=[*missing, *misshapen],
+            unexpected=[*unexpected, *misshapen],
+        )
+    net.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
+    return Tlbvfi(net.eval().requires_grad_(False))
+
+
+def _empty(family: Family) -> TlbvfiNet:
+    """The network without storage for its parameters."""
+    with torch.device("meta"):
+        return TlbvfiNet(family)
+
+
+def shapes(family: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the parameters of a family."""
+    return {name: tuple(value.shape) for name, value in _empty(FAMILIES[family]).state_dict().items()}
+
+
+ARCHITECTURE = Architecture(
+    name="tlbvfi", families=tuple(FAMILIES), shapes=shapes, detect=detect, build=build
+)

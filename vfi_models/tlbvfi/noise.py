@@ -1,0 +1,64 @@
+"""The sampler's noise: it follows from the seed and the two frames, and from nothing else.
+
+A pair has no number that would survive cutting a clip into chunks, resuming in the middle or halving a pair,
+so it is told by what it shows: each frame has a fingerprint of its content, and a pair's noise is seeded
+with both, left before right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+_PRIME = 2**31 - 1
+_ROW, _COLUMN, _MIX = 1_664_525, 1_013_904_223, 13
+_LEVELS = 65_535
+
+
+class Noise(Protocol):
+    """Where noise comes from."""
+
+    def __call__(self, left: int, right: int, shape: tuple[int, ...]) -> Tensor:
+        """float32 noise of ``shape`` on the host, for the pair of frames with these fingerprints."""
+        ...
+
+
+class SeededNoise:
+    """Normal noise; the same pair gets the same at every call, on every device."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def __call__(self, left: int, right: int, shape: tuple[int, ...]) -> Tensor:
+        """See :class:`Noise`."""
+        digest = hashlib.blake2b(f"{self._seed} {left} {right}".encode(), digest_size=8).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+        return torch.randn(shape, generator=generator)
+
+
+def fingerprint(frame: Tensor) -> int:
+    """A number below 2**31 that tells a frame (C, H, W), values 0..1, from others.
+
+    Values are rounded to 16 bits first, so that a device that is off by the last bit of a float gets the
+    same number for frames of 8 to 16 bits. All sums are exact, whatever their order.
+    """
+    height, width = frame.shape[-2:]
+    rows, columns = (_weights(n, factor, frame.device) for n, factor in ((height, _ROW), (width, _COLUMN)))
+    sums = []
+    for channel in frame:
+        levels = channel.nan_to_num().clamp(0.0, 1.0).mul(_LEVELS).round_().long()
+        of_rows = levels.mul_(columns).sum(-1).remainder_(_PRIME)
+        sums.append(of_rows.mul_(rows).remainder_(_PRIME).sum().remainder_(_PRIME))
+    total = 0
+    for number in torch.stack(sums).tolist():
+        total = (31 * total + int(number)) % _PRIME
+    return total
+
+
+def _weights(count: int, factor: int, device: torch.device) -> Tensor:
+    """Numbers below the prime without an order that a picture could have."""
+    spread = torch.arange(1, count + 1, device=device).mul_(factor).remainder_(_PRIME)
+    return torch.bitwise_xor(spread, spread >> _MIX).mul_(factor).remainder_(_PRIME)

@@ -1,0 +1,44 @@
+"""The codebook: every position of a latent becomes its nearest entry."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .encoder import LATENT
+
+_AT_ONCE = 4096
+"""Positions that are compared with the codebook at once."""
+
+
+class Quantiser(nn.Module):
+    """Entries (codes, 3)."""
+
+    def __init__(self, codes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(codes, LATENT)
+
+    def indices(self, latent: Tensor) -> Tensor:
+        """The nearest entry of each position, the first where several are as near.
+
+        Args:
+            latent: (N, 3, ...) float32.
+
+        Returns:
+            (N, ...) int64. The choice is discrete: where two entries are about as near, rounding decides, so
+            distances are computed the way the authors compute them.
+        """
+        entries = self.embedding.weight.float()
+        lengths = entries.square().sum(1)
+        vectors = latent.movedim(1, -1)
+        flat = vectors.reshape(-1, LATENT)
+        found = []
+        for start in range(0, len(flat), _AT_ONCE):
+            some = flat[start : start + _AT_ONCE]
+            found.append((some.square().sum(1, keepdim=True) + lengths - 2 * some @ entries.T).argmin(1))
+        return torch.cat(found).view(vectors.shape[:-1])
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """``latent`` with every position replaced by its entry."""
+        return F.embedding(self.indices(latent), self.embedding.weight.float()).movedim(-1, 1)

@@ -1,0 +1,254 @@
+"""Running the network on frames of one size: from two source frames to the frame in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import ceil
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .._core.padding import pad_to, round_up
+from .bridge import Step, plan, sample
+from .decoder import blended, residual
+from .encoder import LATENT, STRIDE
+from .flow import MULTIPLE, resized, warped
+from .net import TlbvfiNet
+from .noise import Noise, SeededNoise, fingerprint
+from .refine import COARSEST
+
+_UNIT = 512
+"""Both padded sides are multiples of this, or the one smaller side that the layout allows:"""
+_SMALLEST = 256
+LEAST_SCALE = 0.05
+_FRAMES = 3
+_GREY = 0.5
+
+
+@dataclass(frozen=True)
+class TlbvfiOptions:
+    """What :meth:`Tlbvfi.open` takes."""
+
+    seed: int = 0
+    """Of the sampler's noise. The same clip and seed give the same frames."""
+    eta: float = 1.0
+    """Scales the sampler's noise; 0 to 1. At 0 the seed does not matter."""
+    sample_steps: int = 10
+    """Steps of the sampler, 3 to 1000."""
+    flow_scale: float = 0.5
+    """0.05 to 1: the size at which motion is computed. The published tables are of 0.25 (very large motion),
+    0.5 and 1."""
+    published_range: bool = False
+    """As the published code does, take frames without a pixel below mid grey as if 0..1 were -1..1: the
+    result is paler. Off: all frames are treated alike."""
+    tile: int = 0
+    """256, or a multiple of 512: side of the tiles that a larger picture is made in, to need less memory.
+    The normalisations and the attention then see a tile, not the picture, so colours and detail may differ a
+    little from tile to tile. 0: the picture is made whole."""
+    overlap: int = 64
+    """Least number of pixels that two tiles share; they are cross-faded there."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The sizes, (height, width) each, of a picture on its way."""
+
+    size: tuple[int, int]
+    padded: tuple[int, int]
+    scale: float
+    canvas: tuple[int, int]
+    """What the motion is computed on; the shrunken picture lies at its top left."""
+
+    @classmethod
+    def of(cls, height: int, width: int, scale: float) -> Geometry:
+        """Published: multiples of 512, or exactly 256; sides below 256 are first filled up to that."""
+        padded = (_padded(height), _padded(width))
+        # A thousandth of a pixel is rounding of the product, not a pixel more.
+        canvas = _each(padded, lambda side: round_up(ceil(side * scale - 1e-3), MULTIPLE))
+        return cls((height, width), padded, scale, canvas)
+
+    @property
+    def latent(self) -> tuple[int, int]:
+        """Size of a frame of the latent video."""
+        return _each(self.padded, lambda side: side // STRIDE)
+
+
+def _each(sides: tuple[int, int], function: Callable[[int], int]) -> tuple[int, int]:
+    return function(sides[0]), function(sides[1])
+
+
+def _padded(side: int) -> int:
+    return _SMALLEST if side <= _SMALLEST else round_up(side, _UNIT)
+
+
+@dataclass(frozen=True)
+class FrameFeatures:
+    """One source frame as the network wants it."""
+
+    identity: int
+    """Fingerprint of its content, which the noise of its pairs is seeded with."""
+    picture: Tensor
+    """(1, 3, H, W) float32, padded, 0..1."""
+    canvas: Tensor
+    """(1, 3, h, w) float32: what the motion is computed on, 0..1."""
+    extra: Tensor
+    """(1, C - 3, H, W) float32: channels past RGB, padded."""
+    features: tuple[Tensor, ...] = ()
+    """Of the tower at 1/2, 1/4 ... 1/32 of the padded size."""
+    moving: tuple[Tensor, ...] = ()
+    """Of the tower on the canvas at 1, 1/2, 1/4, 1/8 of its size."""
+
+
+TlbvfiFeatures = tuple[FrameFeatures, ...]
+"""The features of N frames."""
+
+
+class TlbvfiSession:
+    """See :class:`~.._core.seam.Session`.
+
+    Pairs are made one after the other also when several are asked for: the latent becomes entries of a
+    codebook, where the last bit of a sum, which depends on the batch, can decide between two entries.
+    """
+
+    def __init__(
+        self, net: TlbvfiNet, geometry: Geometry, options: TlbvfiOptions, noise: Noise | None = None
+    ) -> None:
+        self._net = net
+        self.geometry = geometry
+        self._options = options
+        self._noise = noise or SeededNoise(options.seed)
+        self._steps: list[Step] = plan(options.sample_steps)
+        self._empty: dict[bool, Tensor] = {}
+
+    def encode(self, frames: Tensor) -> TlbvfiFeatures:
+        """See the seam. Values outside 0..1 are clamped."""
+        # Channels last would be passed on from layer to layer, and torch's group norm of that layout loses
+        # digits on the CPU: a thousandth in the latent of a flat picture.
+        frames = frames.contiguous()
+        return tuple(self._encoded(frames[i : i + 1]) for i in range(len(frames)))
+
+    def between(self, left: TlbvfiFeatures, right: TlbvfiFeatures, timestep: Tensor) -> Tensor:
+        """See the seam; every timestep is taken for 1/2."""
+        count = max(len(left), len(right))
+        made = [self.made(left[i % len(left)], right[i % len(right)]) for i in range(count)]
+        return torch.cat(made if count >= len(timestep) else made * len(timestep))
+
+    def made(self, left: FrameFeatures, right: FrameFeatures, noise: Tensor | None = None) -> Tensor:
+        """The frame in the middle of one pair, (1, C, height, width).
+
+        Args:
+            left, right: of :meth:`encode`.
+            noise: instead of what the pair's own would be; see :meth:`draws`.
+        """
+        if noise is None:
+            noise = self.draws(left.identity, right.identity, self.geometry.latent)
+        frame = self.decoded(self.sampled(self.latent(left, right), noise), left, right)
+        height, width = self.geometry.size
+        return frame[..., :height, :width]
+
+    def close(self) -> None:
+        """See the seam."""
+        self._empty = {}
+
+    def latent(self, left: FrameFeatures, right: FrameFeatures) -> Tensor:
+        """The latent video of a pair with nothing in its middle, (1, 3, 3, H/32, W/32)."""
+        left, right, raw = self._in_range(left, right)
+        empty = torch.full_like(left.picture, 0.0 if raw else _GREY)
+        if raw not in self._empty:
+            self._empty[raw] = self._net.vqgan.encoder.tower(empty)[-1]
+        pictures = (_ranged(left.picture, raw), empty, _ranged(right.picture, raw))
+        deepest = (left.features[-1], self._empty[raw], right.features[-1])
+        return self._net.vqgan.latent(torch.stack(pictures, 2), torch.stack(deepest, 2))
+
+    def sampled(self, latent: Tensor, noise: Tensor | None) -> Tensor:
+        """The latent video with its middle, before it is quantised. Without a sampler, ``latent`` itself."""
+        if self._net.denoise_fn is None:
+            return latent
+        if noise is not None:
+            noise = noise.to(latent.device) * self._options.eta
+        return sample(self._net.denoise_fn, latent, self._steps, noise)
+
+    def decoded(self, latent: Tensor, left: FrameFeatures, right: FrameFeatures) -> Tensor:
+        """The frame in the middle, (1, C, H, W), padded, 0..1."""
+        left, right, _ = self._in_range(left, right)
+        raw = self._is_raw(left.picture)  # the published decoder looks at the left frame alone
+        flow = self.flow(left, right, raw=raw)
+        maps = self._net.vqgan.decoder(self._net.vqgan.quantised(latent), left.features, right.features, flow)
+        share = torch.sigmoid(maps[:, 3:])
+        frame = blended(share, *warped(_ranged(left.picture, raw), _ranged(right.picture, raw), flow))
+        frame += residual(maps)
+        frame = frame.clamp_(-1.0, 1.0).add_(1.0).mul_(0.5) if raw else frame.clamp_(0.0, 1.0)
+        if not left.extra.shape[1]:
+            return frame
+        return torch.cat((frame, blended(share, *warped(left.extra, right.extra, flow))), 1)
+
+    def draws(self, left: int, right: int, size: tuple[int, int]) -> Tensor | None:
+        """The noise of every step but the last, (steps - 1, 1, 3, 3, *size); None where there is none.
+
+        Args:
+            left, right: fingerprints of the frames.
+            size: height and width of the latent.
+        """
+        if self._options.eta == 0 or self._net.denoise_fn is None:
+            return None
+        return self._noise(left, right, (len(self._steps) - 1, 1, LATENT, _FRAMES, *size))
+
+    def _encoded(self, frame: Tensor) -> FrameFeatures:
+        geometry = self.geometry
+        padded = pad_to(frame, *geometry.padded, "reflect")
+        picture = padded[:, :3].clamp(0.0, 1.0)
+        canvas = picture
+        if geometry.scale < 1:
+            # What is shrunk is not padded by reflection but laid on mid grey, as the published code does.
+            height, width = _each(geometry.size, lambda side: max(side, _SMALLEST))
+            small = resized(picture[..., :height, :width], geometry.scale)
+            height, width = geometry.canvas
+            canvas = F.pad(small, (0, width - small.shape[-1], 0, height - small.shape[-2]), value=_GREY)
+        return self._described(FrameFeatures(fingerprint(frame[0, :3]), picture, canvas, padded[:, 3:]))
+
+    def _described(
+        self, frame: FrameFeatures, *, raw: bool = False, raw_canvas: bool = False
+    ) -> FrameFeatures:
+        """The frame with the features of the tower."""
+        tower = self._net.vqgan.encoder.tower
+        features = tuple(tower(_ranged(frame.picture, raw)))
+        if self.geometry.scale >= 1:
+            return replace(frame, features=features[1:], moving=features[: COARSEST + 1])
+        features = features[1:]
+        return replace(
+            frame, features=features, moving=tuple(tower(_ranged(frame.canvas, raw_canvas), COARSEST))
+        )
+
+    def _in_range(
+        self, left: FrameFeatures, right: FrameFeatures
+    ) -> tuple[FrameFeatures, FrameFeatures, bool]:
+        """A pair with features of the range that the encoder takes it for, and whether that is -1..1."""
+        raw = self._is_raw(left.picture, right.picture)
+        raw_canvas = self._is_raw(left.canvas, right.canvas)
+        if raw or raw_canvas:
+            left, right = (self._described(side, raw=raw, raw_canvas=raw_canvas) for side in (left, right))
+        return left, right, raw
+
+    def flow(self, left: FrameFeatures, right: FrameFeatures, *, raw: bool = False) -> Tensor:
+        """Where the frame in the middle finds itself in both frames: (1, 4, H, W), pixels."""
+        decoder, scale = self._net.vqgan.decoder, self.geometry.scale
+        # Below scale 1 the published code gives this network -1..1, though it was trained on 0..1.
+        seen = [_ranged(side.canvas, raw or scale < 1) for side in (left, right)]
+        flow: Tensor = decoder.refinenet(left.moving, right.moving, decoder.flownet(*seen))
+        if scale >= 1:
+            return flow
+        height, width = self.geometry.padded
+        # A trifle more, lest rounding lose the last row.
+        full = resized(flow, (1.0 + 1e-12) / scale)[..., :height, :width]
+        return full / scale
+
+    def _is_raw(self, *pictures: Tensor) -> bool:
+        """Whether the published code would take these pictures' -1..1 for 0..1."""
+        return self._options.published_range and all(bool((p >= _GREY).all()) for p in pictures)
+
+
+def _ranged(picture: Tensor, raw: bool) -> Tensor:
+    """A picture with values 0..1, or -1..1."""
+    return 2.0 * picture - 1.0 if raw else picture

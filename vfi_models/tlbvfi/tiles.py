@@ -1,0 +1,110 @@
+"""A picture made in tiles that overlap, for pictures whose activations do not fit.
+
+Each tile is a picture of its own for the network: its normalisations, its attention and its quantised
+latent know nothing of the next tile. That is the limit of it: colours and fine detail may differ a little
+from one tile to the next. The cross-fade hides the step, not the difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise, product
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from .encoder import STRIDE
+from .noise import fingerprint
+from .session import TlbvfiSession
+
+
+def places(length: int, side: int, overlap: int) -> list[int]:
+    """Where tiles of ``side`` begin along ``length`` pixels: evenly spread, sharing ``overlap`` or more."""
+    if length <= side:
+        return [0]
+    count = ceil((length - overlap) / (side - overlap))
+    return [round(i * (length - side) / (count - 1)) for i in range(count)]
+
+
+def ramps(starts: list[int], side: int) -> list[Tensor]:
+    """The weight of each tile along a side: 1, falling evenly where it meets another tile, never to 0."""
+    weights = [torch.ones(side) for _ in starts]
+    for i, (here, following) in enumerate(pairwise(starts)):
+        shared = here + side - following
+        rising = torch.arange(1, shared + 1) / (shared + 1)
+        weights[i][side - shared :] *= rising.flip(0)
+        weights[i + 1][:shared] *= rising
+    return weights
+
+
+@dataclass(frozen=True)
+class TiledFrame:
+    """One source frame. Its tiles are encoded when they are made: all at once they would not fit."""
+
+    identity: int
+    picture: Tensor
+    """(1, C, height, width)."""
+
+
+class TiledSession:
+    """See :class:`~.._core.seam.Session`.
+
+    Args:
+        size: height and width of the picture.
+        tile: a session for one tile.
+        overlap: least number of pixels that neighbours share.
+    """
+
+    def __init__(self, size: tuple[int, int], tile: TlbvfiSession, overlap: int) -> None:
+        self._size = size
+        self._tile = tile
+        self._sides = tile.geometry.size
+        self._starts = [places(n, side, overlap) for n, side in zip(size, self._sides, strict=True)]
+        self._ramps = [ramps(starts, side) for starts, side in zip(self._starts, self._sides, strict=True)]
+
+    def encode(self, frames: Tensor) -> tuple[TiledFrame, ...]:
+        """See the seam."""
+        return tuple(TiledFrame(fingerprint(frame[:3]), frame.unsqueeze(0).clone()) for frame in frames)
+
+    def between(
+        self, left: tuple[TiledFrame, ...], right: tuple[TiledFrame, ...], timestep: Tensor
+    ) -> Tensor:
+        """See the seam; every timestep is taken for 1/2."""
+        count = max(len(left), len(right))
+        made = [self._made(left[i % len(left)], right[i % len(right)]) for i in range(count)]
+        return torch.cat(made if count >= len(timestep) else made * len(timestep))
+
+    def close(self) -> None:
+        """See the seam."""
+        self._tile.close()
+
+    def _made(self, left: TiledFrame, right: TiledFrame) -> Tensor:
+        field = self._field(left, right)
+        made = torch.zeros_like(left.picture)
+        total = made.new_zeros(self._size)
+        rows, columns = (
+            list(zip(*axis, strict=True)) for axis in zip(self._starts, self._ramps, strict=True)
+        )
+        for (top, falling), (start, sinking) in product(rows, columns):
+            place = (..., slice(top, top + self._sides[0]), slice(start, start + self._sides[1]))
+            ((before,), (after,)) = (self._tile.encode(frame.picture[place]) for frame in (left, right))
+            weight = torch.outer(falling, sinking).to(made.device)
+            made[place] += weight * self._tile.made(before, after, self._noise(field, top, start))
+            total[place] += weight
+        return made / total
+
+    def _field(self, left: TiledFrame, right: TiledFrame) -> Tensor | None:
+        """Noise for the whole picture, so that tiles share it where they overlap."""
+        height, width = (
+            starts[-1] // STRIDE + latent
+            for starts, latent in zip(self._starts, self._tile.geometry.latent, strict=True)
+        )
+        return self._tile.draws(left.identity, right.identity, (height, width))
+
+    def _noise(self, field: Tensor | None, top: int, start: int) -> Tensor | None:
+        if field is None:
+            return None
+        height, width = self._tile.geometry.latent
+        top, start = top // STRIDE, start // STRIDE
+        return field[..., top : top + height, start : start + width]
