@@ -23,7 +23,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from .api import default_device, load_model
 from .errors import BadInputError, MidframeError
 from .vfi_models._core.store import available
-from .vfi_utils import EndLaw, Settings
+from .vfi_utils import EndLaw, Schedule, Settings
 from .video import Coding, Plan, interpolate_video
 from .video.formats import CODECS, EXTENSIONS
 from .video.progress import ProgressHost
@@ -183,6 +183,12 @@ def interpolate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--scale", type=float, metavar="S", help="flow scale; 0.5 for 4K and large motion")
     add("--ensemble", action="store_true", help="average with the mirrored pass: slower, a little steadier")
+    add(
+        "--schedule",
+        choices=get_args(Schedule),
+        default="any_t",
+        help="bisect makes frames from made frames, as older FILM nodes do (default: any_t)",
+    )
     add("--codec", choices=CODECS, help="(default: by extension)")
     add("--crf", type=int, metavar="N", help="quality, 0 is best (default: near lossless to the eye)")
     add("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
@@ -222,7 +228,7 @@ def interpolate_run(arguments: argparse.Namespace, say: Say) -> int:
     host = ProgressHost(device, quiet=arguments.quiet)
     began = time.monotonic()
     try:
-        settings = Settings(options=options, batch=arguments.batch)
+        settings = Settings(options=options, batch=arguments.batch, schedule=arguments.schedule)
         written = interpolate_video(source, target, model, plan, settings=settings, host=host)
     finally:
         host.close()
@@ -309,6 +315,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[], tuple[AddArguments, Run]]]] = {
     "interpolate": ("make more frames of a clip", lambda: (interpolate_arguments, interpolate_run)),
     "models": ("list the models that are here or can be downloaded", lambda: (models_arguments, models_run)),
     "parity": ("compare the networks with reference outputs on this machine", _in("parity")),
+    "convert": ("write weights as a clean safetensors file, which loads faster", _in("convert")),
     "bench": ("measure speed and memory beside other implementations", _in("benchmarks.bench")),
     "demo": ("interpolate the clip that comes with Midframe", _in("demo")),
 }

@@ -325,10 +325,6 @@ def _give_back_free_heap() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _processor_speedup(row: dict[str, Any]) -> str:
-    return f"{row['processor_speedup']:.2f}" if row["device"] == "cpu" else "-"
-
-
 def machine(device: str) -> dict[str, Any]:
     """What was measured on."""
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor()
@@ -355,9 +351,9 @@ def as_table(report: dict[str, Any]) -> str:
     for row in report["rows"]:
         theirs = "- | - | -"
         if "their_seconds_per_made_frame" in row:
-            ratios = (row["speedup"], row["processor_speedup"])
-            shown = " | ".join(f"{ratio:.2f}" if ratio else "-" for ratio in ratios)
-            theirs = f"{row['their_seconds_per_made_frame']:.3f} | {shown}"
+            ratios = [row["speedup"], row["processor_speedup"] if row["device"] == "cpu" else None]
+            theirs = f"{row['their_seconds_per_made_frame']:.3f} | "
+            theirs += " | ".join("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
         ours = f"{row['seconds_per_made_frame']:.3f}"
         peak = f"{row['peak_mib']:.0f} | {row.get('their_peak_mib', float('nan')):.0f}"
         same = f"{row['max_error']:.1e} | {row['psnr']:.0f}" if "psnr" in row else "- | -"

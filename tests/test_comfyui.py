@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -23,8 +24,12 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from midframe.benchmarks.loading import save_archive
+from midframe.convert import convert
 from midframe.vfi_models import tlbvfi
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
+from midframe.vfi_models.film import shapes as film_shapes
+from midframe.vfi_models.film.config import published_names
 from midframe.vfi_models.rife.config import FAMILIES
 from midframe.vfi_models.rife.net import IFNet
 from PIL import Image
@@ -194,7 +199,14 @@ def images_workflow(model="default", multiplier=2, **widgets):
 
 def test_nodes_and_their_help_are_served(server):
     known = server.json("/object_info")
-    names = ("MidframeRIFE", "MidframeTLBVFI", "MidframeModelLoader", "MidframeStates", "MidframeClearCache")
+    names = (
+        "MidframeRIFE",
+        "MidframeFILM",
+        "MidframeTLBVFI",
+        "MidframeModelLoader",
+        "MidframeStates",
+        "MidframeClearCache",
+    )
     for name in names:
         assert known[name]["category"].startswith("video")
         assert known[name].get("search_aliases", True)  # not served before 0.11
@@ -286,6 +298,58 @@ def test_a_video_changes_to_a_target_frame_rate(server):
     assert len(centres) == len([m for m in moments if m <= 5])
     for moment, found in zip(moments, centres, strict=False):
         assert abs(found - (centre(square(0)) + 8 * moment)) < 1.5
+
+
+def film_workflow(model, multiplier=3, **widgets):
+    """The three pictures through the FILM node."""
+    film = node("MidframeFILM", frames=["abc", 0], model=model, multiplier=multiplier, **widgets)
+    workflow = images_workflow() | {"film": film}
+    del workflow["rife"]
+    workflow["save"]["inputs"]["images"] = ["film", 0]
+    return workflow
+
+
+def as_arrays(paths):
+    return np.stack([np.asarray(Image.open(path)).astype(int) for path in paths])
+
+
+def test_film_in_every_layout(server, root):
+    """The archives of both versions, which share a name, in both precisions, and the safetensors layout."""
+    weights = synthetic_state_dict(film_shapes("narrow"), 0, 1.0)
+    halves = {name: value.half() for name, value in weights.items()}
+    folder = server.base / "models" / "frame_interpolation"
+    older = server.base / "custom_nodes" / "comfyui-frame-interpolation" / "ckpts" / "film"
+    older.mkdir(parents=True)
+    goldens = root / "tests" / "goldens" / "film"
+    shutil.copy(goldens / "tiny_torchscript_v100.pt", older / "film_net_fp32.pt")
+    save_archive(published_names(weights), folder / "film_102.pt")
+    save_archive(published_names(halves), folder / "film_102_fp16.pt")
+    save_file(weights, folder / "film_core.safetensors")
+    save_file(halves, folder / "film_core_fp16.safetensors")
+    names = ["film_102.pt", "film_core.safetensors", "film_102_fp16.pt", "film_core_fp16.safetensors"]
+    made = {name: as_arrays(server.run(film_workflow(name))) for name in names}
+    assert all(pictures.shape == (7, 96, 128, 3) for pictures in made.values())
+    assert np.array_equal(made[names[0]], made[names[1]])
+    assert np.array_equal(made[names[2]], made[names[3]])
+    assert np.abs(made[names[0]] - made[names[2]]).max() <= 2
+    for schedule in ("any_t", "bisect"):
+        assert len(server.run(film_workflow("film_net_fp32.pt", schedule=schedule))) == 7
+
+
+def test_film_makes_the_pictures_that_comfyuis_own_node_makes(server):
+    """With the published network's size and a file that `midframe convert` wrote."""
+    if "FrameInterpolate" not in server.json("/object_info"):
+        pytest.skip("this ComfyUI has no frame interpolation of its own")
+    archive = server.base / "film.pt"
+    save_archive(published_names(synthetic_state_dict(film_shapes("film"), 0, 1.0)), archive)
+    convert(archive, server.base / "models" / "frame_interpolation" / "film_full.safetensors")
+    ours = as_arrays(server.run(film_workflow("film_full.safetensors", 4)))
+    theirs = film_workflow("") | {
+        "load": node("FrameInterpolationModelLoader", model_name="film_full.safetensors"),
+        "film": node("FrameInterpolate", interp_model=["load", 0], images=["abc", 0], multiplier=4),
+    }
+    assert np.abs(ours - as_arrays(server.run(theirs))).max() <= 1
+    assert np.abs(ours[1::4] - ours[::4][:2]).max() > 20
 
 
 def test_tlbvfi_in_each_layout(server):

@@ -222,13 +222,13 @@ def test_strips_make_the_picture_that_the_whole_makes(monkeypatch, size):
     monkeypatch.setattr(net, "_LEAST_STRIP", 6)
     for most in (2, 3, 7):
         monkeypatch.setattr(net, "_MOST_STRIPS", most)
-        assert len(net._strips(size[0])) == most
+        assert len(net.strips(size[0])) == most
         torch.testing.assert_close(middle(model, *frames, (0.3, 0.6)), whole, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("height", [1, 2, 63, 64, 127, 128, 129, 255, 1080, 1081])
 def test_strips_cover_the_picture(height):
-    strips = net._strips(height)
+    strips = net.strips(height)
     assert [row for top, bottom in strips for row in range(top, bottom)] == list(range(height))
     assert all(top % 2 == 0 for top, _ in strips)
     assert len(strips) <= 4

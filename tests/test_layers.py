@@ -104,7 +104,7 @@ def test_an_error_has_three_parts():
 
 def test_every_architecture_fits_the_seam():
     found = architectures()
-    assert {"rife", "compact"} <= {a.name for a in found}
+    assert {"rife", "compact", "film"} <= {a.name for a in found}
     for architecture in found:
         assert isinstance(architecture, Architecture)
         assert architecture.detect({}) is None
@@ -116,7 +116,7 @@ def test_every_architecture_fits_the_seam():
 
 def test_every_model_fits_the_seam():
     from midframe.vfi_models import build, detect
-    from midframe.vfi_models._core.seam import Interpolator, Session
+    from midframe.vfi_models._core.seam import Interpolator, PairSession, Session
     from midframe.vfi_models._core.synthetic import synthetic_state_dict
 
     for architecture in architectures():
@@ -124,7 +124,9 @@ def test_every_model_fits_the_seam():
         model = build(detect(synthetic_state_dict(shapes, 0, 1.0)))
         assert isinstance(model.spec, ModelSpec)
         assert model.spec.architecture == architecture.name
-        for protocol, thing in ((Interpolator, model), (Session, model.open(8, 8))):
+        session = model.open(8, 8)
+        kind = PairSession if isinstance(session, PairSession) else Session
+        for protocol, thing in ((Interpolator, model), (kind, session)):
             for method, wanted in inspect.getmembers(protocol, inspect.isfunction):
                 if not method.startswith("_"):
                     got = list(inspect.signature(getattr(thing, method)).parameters.values())

@@ -93,8 +93,8 @@ class Recursive:
             if step is None:
                 return
             self._before()
-            frame = self._session.between(left, right, timestep.new_tensor([step.timestep])).clamp_(0.0, 1.0)
-            made[step.frame] = frame
+            between = torch.full_like(timestep[:1], step.timestep)
+            made[step.frame] = frame = self._session.between(left, right, between).clamp_(0.0, 1.0)
             halves = (gap[0], step.frame), (step.frame, gap[1])
             if any(half in steps for half in halves):
                 middle = self._session.encode(frame)

@@ -12,14 +12,16 @@ from torch import Tensor, nn
 from ...errors import BadInputError, UnsupportedWeightsError
 from .._core.padding import round_up
 from .._core.seam import Architecture, Detection, ModelSpec, Options
-from .config import FAMILIES, LEVELS, Config, detect, read_config
-from .net import FilmNet
+from .config import FAMILIES, FUSED_LEVELS, LEVELS, Config, detect, read_config
+from .net import FilmNet, strips
 from .session import FilmOptions, FilmSession
 
 __all__ = ["ARCHITECTURE", "Film"]
 
 _LEAST_SIDE = 2 ** (LEVELS - 1)
 """Below it the coarsest level has no pixel left."""
+_FLOAT32 = 4
+"""Bytes."""
 
 
 class Film:
@@ -58,14 +60,22 @@ class Film:
         return FilmSession(self._net, (height, width), _padded(height, width, _checked(options)))
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
-        """See the seam: features of both frames, and what the finest level of the fusion holds besides."""
+        """See the seam: features of both frames, and what the largest level of the fusion holds besides."""
         rows, columns = _padded(height, width, _checked(options))
         config, item = self._net.config, self._net.fuse.output_conv.weight.element_size()
-        kept = sum((config.features(k) + config.flow_width(k)) / 4**k for k in range(LEVELS))
-        fused = config.aligned(0) + 3 * config.fused(0)
-        warped = config.features(0) * (1 if item == 4 else 2)  # noqa: PLR2004 - sampled in float32
-        pictures_and_flows = 2 * (3 + 2) * 4 / 3 + 8
-        return int(rows * columns * (item * (2 * kept + fused) + 4 * (warped + pictures_and_flows)))
+        kept = 2 * sum((config.features(k) + config.flow_width(k)) * 0.25**k for k in range(LEVELS))
+        pictures_and_flows = (2 * (3 + 2) + 2 * (2 + 4)) * 4 / 3
+
+        def fused(level: int) -> float:
+            strips_there = len(strips(rows >> level))
+            strip = (config.aligned(level) + 3 * config.fused(level)) / strips_there
+            between = config.fused(level) + config.fused(level + 1) / 4
+            converted = 0 if item == _FLOAT32 else 2 * config.features(level)
+            warped = config.features(level) / strips_there
+            return (item * (strip + between) + _FLOAT32 * (converted + warped)) * 0.25**level
+
+        largest = max(fused(level) for level in range(FUSED_LEVELS - 1))
+        return int(rows * columns * (item * kept + _FLOAT32 * pictures_and_flows + largest))
 
     def lighter(self, options: Options) -> Options | None:
         """See the seam. There is nothing to take away from this network."""

@@ -53,7 +53,7 @@ class Config:
 
     def fused(self, level: int) -> int:
         """Channels that the fusion hands from a level to the next finer one."""
-        return self.filters * 2**level if level < FUSED_LEVELS - 1 else self.aligned(level)
+        return self.filters << level if level < FUSED_LEVELS - 1 else self.aligned(level)
 
 
 FAMILIES: dict[str, Config] = {

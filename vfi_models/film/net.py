@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import cast
 
 import torch
@@ -182,8 +182,25 @@ class Side:
     share: Tensor
     """(K, 1, 1, 1) float32: the part of the way to the other frame at which the picture is made."""
 
+    def at(self, level: int) -> Plane:
+        """One level, at the moment of the picture."""
+        flow = self.share * self.flows[level]
+        return Plane(self.pictures[level], self.features[level].float(), flow)
 
-Sides = tuple[Side, Side]
+
+@dataclass(frozen=True)
+class Plane:
+    """One level of a side, ready to be warped."""
+
+    picture: Tensor
+    """(N, 3, h, w) float32."""
+    features: Tensor
+    """(N, c, h, w) float32, whatever the dtype of the parameters: converted once and not for each strip."""
+    flow: Tensor
+    """(K, 2, h, w) float32 pixels, to where the picture is found at the moment that is made."""
+
+
+Planes = tuple[Plane, Plane]
 
 
 class Fusion(nn.Module):
@@ -208,57 +225,57 @@ class Fusion(nn.Module):
             (K, 3, H, W) float32, not clamped.
         """
         coarsest = FUSED_LEVELS - 1
-        net = self._aligned(coarsest, (left, right), slice(0, left.flows[coarsest].shape[-2]), 0)
+        planes = left.at(coarsest), right.at(coarsest)
+        net = self._aligned(planes, slice(0, planes[0].flow.shape[-2]), self.config.aligned(coarsest))
         for modules, level in zip(self.convs, reversed(range(coarsest)), strict=True):
-            net = self._finer(net, _layers(modules), level, (left, right))
+            net = self._finer(net, _layers(modules), level, (left.at(level), right.at(level)))
         return net.float()
 
-    def _finer(self, net: Tensor, layers: Sequence[Layer], level: int, sides: Sides) -> Tensor:
+    def _finer(self, net: Tensor, layers: Sequence[Layer], level: int, planes: Planes) -> Tensor:
         """What a level makes of the coarser one's ``net``; at level 0 the picture.
 
         In strips, for what goes into a level is several times as large as what comes out. A strip sees the
         rows about it that the two convolutions reach; where the picture ends it ends, and zeros follow.
         """
         enlarging, joining, last = layers
-        width, height = self.config.fused(level), sides[0].flows[level].shape[-2]
+        width, height = self.config.fused(level), planes[0].flow.shape[-2]
         made = []
-        for top, bottom in _strips(height):
+        for top, bottom in strips(height):
             rows = slice(max(top - _REACH, 0), min(bottom + _REACH, height))
-            x = self._aligned(level, sides, rows, width)
+            x = self._aligned(planes, rows, self.config.aligned(level) + width)
             double(net, enlarging.conv, x[:, -width:], rows, height)
             x = leaky(last(leaky(joining(x))))
             x = x if level else self.output_conv(x)
             made.append(x[..., top - rows.start : bottom - rows.start, :])
         return _cat(made, -2).contiguous(memory_format=memory_format(net.device))
 
-    def _aligned(self, level: int, sides: Sides, rows: slice, room: int) -> Tensor:
-        """Some rows of what the fusion sees at a level, and ``room`` channels more that the caller fills."""
-        flows = [side.share * side.flows[level][..., rows, :] for side in sides]
+    def _aligned(self, planes: Planes, rows: slice, channels: int) -> Tensor:
+        """Some rows of what the fusion sees at a level; channels past that are for the caller to fill."""
+        flows = [plane.flow[..., rows, :] for plane in planes]
         count, _, height, width = flows[0].shape
-        features = sides[0].features[level]
+        weight = self.output_conv.weight
         out = torch.empty(
-            (count, self.config.aligned(level) + room, height, width),
-            dtype=features.dtype,
-            device=features.device,
-            memory_format=memory_format(features.device),
+            (count, channels, height, width),
+            dtype=weight.dtype,
+            device=weight.device,
+            memory_format=memory_format(weight.device),
         )
         first = 0
-        for part in _parts(level, sides, flows, rows):
+        for part in chain(_seen(planes, rows), flows):  # one after the other, not all at once
             out[:, first : first + part.shape[1]] = part
             first += part.shape[1]
         return out
 
 
-def _parts(level: int, sides: Sides, flows: Sequence[Tensor], rows: slice) -> Iterator[Tensor]:
-    """The channels of a level, one after the other: only one is in memory besides the whole."""
-    for side, flow in zip(sides, flows, strict=True):
-        warp = Sampler(flow, rows, side.flows[level].shape[-2])
-        yield warp(side.pictures[level])
-        yield warp(side.features[level])
-    yield from flows
+def _seen(planes: Planes, rows: slice) -> Iterator[Tensor]:
+    """Picture and features of both frames, warped."""
+    for plane in planes:
+        warp = Sampler(plane.flow[..., rows, :], rows, plane.flow.shape[-2])
+        yield warp(plane.picture)
+        yield warp(plane.features)
 
 
-def _strips(height: int) -> list[tuple[int, int]]:
+def strips(height: int) -> list[tuple[int, int]]:
     """First row and end of each strip; they begin at even rows."""
     count = min(max(height // _LEAST_STRIP, 1), _MOST_STRIPS)
     step = round_up(-(-height // count), 2)
