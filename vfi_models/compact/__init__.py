@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...errors import BadInputError, UnsupportedWeightsError
+from ...errors import BadInputError
+from .._core.fit import require_fit
 from .._core.seam import Architecture, Detection, ModelSpec, Options, StateDict
 from .net import CompactNet
 from .session import CompactOptions, CompactSession, Geometry, activation_bytes, option_problem
@@ -91,19 +92,13 @@ def detect(state_dict: StateDict) -> Detection | None:
     """
     if not all(name in state_dict for name in _TELLING):
         return None
-    wanted = shapes(_FAMILY)
-    missing, unexpected = wanted.keys() - state_dict.keys(), state_dict.keys() - wanted.keys()
-    misshapen = [n for n in wanted.keys() & state_dict.keys() if wanted[n] != tuple(state_dict[n].shape)]
-    if missing or unexpected or misshapen:
-        raise UnsupportedWeightsError(
-            "These weights look like the built-in model but do not fit it.",
-            f"{len(missing)} parameters missing, {len(unexpected)} left over, {len(misshapen)} of another "
-            "shape: " + ", ".join(sorted([*missing, *unexpected, *misshapen])[:6]),
-            "Use the file that came with this version, or train one with python -m midframe.training.train.",
-            nearest=_FAMILY,
-            missing=[*missing, *misshapen],
-            unexpected=[*unexpected, *misshapen],
-        )
+    require_fit(
+        state_dict,
+        shapes(_FAMILY),
+        what="the built-in model",
+        family=_FAMILY,
+        advice="Use the file that came with this version, or train one: python -m midframe.training.train.",
+    )
     return Detection("compact", _FAMILY, dict(state_dict))
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import BadInputError, UnsupportedWeightsError
+from ...errors import BadInputError
+from .._core.fit import require_fit
 from .._core.padding import round_up
 from .._core.seam import Architecture, Detection, ModelSpec, Options
 from .config import FAMILIES, FUSED_LEVELS, LEVELS, Config, detect, read_config
@@ -106,19 +107,13 @@ def build(detection: Detection) -> Film:
     """
     weights = detection.state_dict
     net = _empty(read_config(weights))
-    wanted = net.state_dict()
-    missing, unexpected = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
-    misshapen = [n for n in wanted.keys() & weights.keys() if wanted[n].shape != weights[n].shape]
-    if missing or unexpected or misshapen:
-        raise UnsupportedWeightsError(
-            "These weights look like FILM but do not fit it.",
-            f"{len(missing)} parameters missing, {len(unexpected)} left over, {len(misshapen)} of another "
-            "shape: " + ", ".join(sorted([*missing, *unexpected, *misshapen])[:6]),
-            "Download the checkpoint again.",
-            nearest=detection.family,
-            missing=[*missing, *misshapen],
-            unexpected=[*unexpected, *misshapen],
-        )
+    require_fit(
+        weights,
+        {name: tuple(value.shape) for name, value in net.state_dict().items()},
+        what="FILM",
+        family=detection.family,
+        advice="Download the checkpoint again.",
+    )
     net.load_state_dict({name: _laid_out(value) for name, value in weights.items()}, assign=True)
     return Film(net.eval().requires_grad_(False), detection.family)
 

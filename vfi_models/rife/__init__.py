@@ -9,7 +9,8 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from ...errors import BadInputError, UnsupportedWeightsError
+from ...errors import BadInputError
+from .._core.fit import require_fit
 from .._core.padding import PaddingMode, round_up
 from .._core.seam import Architecture, Detection, ModelSpec, Options
 from .config import FAMILIES, Family, detect
@@ -154,19 +155,13 @@ def build(detection: Detection) -> Rife:
     if not refine:
         weights = {k: v for k, v in weights.items() if not k.startswith(("contextnet.", "unet."))}
     net = _empty(family, refine=refine)
-    wanted = net.state_dict()
-    missing, unexpected = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
-    misshapen = [n for n in wanted.keys() & weights.keys() if wanted[n].shape != weights[n].shape]
-    if missing or unexpected or misshapen:
-        raise UnsupportedWeightsError(
-            f"These weights look like RIFE {family.name} but do not fit it.",
-            f"{len(missing)} missing, {len(unexpected)} left over, {len(misshapen)} of another shape: "
-            + ", ".join(sorted([*missing, *unexpected, *misshapen])[:6]),
-            "Download the checkpoint again, or convert it with the code it was trained with.",
-            nearest=family.name,
-            missing=[*missing, *misshapen],
-            unexpected=[*unexpected, *misshapen],
-        )
+    require_fit(
+        weights,
+        {name: tuple(value.shape) for name, value in net.state_dict().items()},
+        what=f"RIFE {family.name}",
+        family=family.name,
+        advice="Download the checkpoint again, or convert it with the code it was trained with.",
+    )
     net.load_state_dict(
         {name: value.to(torch.float32, copy=True) for name, value in weights.items()}, assign=True
     )

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...errors import BadInputError, UnsupportedWeightsError
+from ...errors import BadInputError
+from .._core.fit import require_fit
 from .._core.seam import Architecture, Detection, ModelSpec, Options
 from .bridge import FEWEST_STEPS, MOST_STEPS
 from .config import FAMILIES, Family, detect
@@ -139,19 +140,13 @@ def build(detection: Detection) -> Tlbvfi:
     family = FAMILIES[detection.family]
     weights = dict(detection.state_dict)
     net = _empty(family)
-    wanted = net.state_dict()
-    missing, unexpected = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
-    misshapen = [n for n in wanted.keys() & weights.keys() if wanted[n].shape != weights[n].shape]
-    if missing or unexpected or misshapen:
-        raise UnsupportedWeightsError(
-            f"These weights look like TLBVFI ({family.name}) but do not fit it.",
-            f"{len(missing)} parameters missing, {len(unexpected)} left over, {len(misshapen)} misshapen: "
-            + ", ".join(sorted([*missing, *unexpected, *misshapen])[:6]),
-            "Download the checkpoint again, or save it with the authors' code.",
-            nearest=family.name,
-            missing=[*missing, *misshapen],
-            unexpected=[*unexpected, *misshapen],
-        )
+    require_fit(
+        weights,
+        {name: tuple(value.shape) for name, value in net.state_dict().items()},
+        what=f"TLBVFI ({family.name})",
+        family=family.name,
+        advice="Download the checkpoint again, or save it with the authors' code.",
+    )
     net.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
     return Tlbvfi(net.eval().requires_grad_(False))
 
