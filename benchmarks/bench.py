@@ -143,7 +143,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     report: dict[str, Any] = {"machine": machine(device), "rows": rows}
     table = as_table(report)
     if args.loading:
-        weights = {work.model: work.weights() for work in works}
+        weights = {work.model: work.weights() for work in works if work.model != "default"}
         loading = [row for model in weights for row in loads(model, weights[model], args.rounds)]
         report["loading"] = loading
         table += "\n\n" + loads_table(loading)
