@@ -14,7 +14,7 @@ from midframe.video import Coding, Plan, interpolate_video, open_clip, workers
 from midframe.video.clock import Clock
 from midframe.video.images import natural_key
 from midframe.video.pipe import AbandonedError, Pipe
-from midframe.video.streaming import at_depth
+from midframe.video.stream import at_depth
 
 NTSC = Fr(24000, 1001)
 
