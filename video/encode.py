@@ -20,7 +20,7 @@ from .clip import REC709, RGB_FORMATS, ClipInfo, Colour
 from .clock import Moment
 from .colour import Converter, Palette, is_rgb
 from .formats import Encoding
-from .sound import Sound
+from .sound import Carried, carry_sound
 
 _PNG_FORMATS = {(8, 3): "rgb24", (8, 4): "rgba", (16, 3): "rgb48be", (16, 4): "rgba64be"}
 _FINEST = 2**31 - 1
@@ -81,7 +81,7 @@ class VideoWriter:
         rgb = is_rgb(encoding.pixel_format) or encoding.pixel_format == "pal8"
         self._colour = None if rgb else source.colour or REC709
         self._convert: Converter | Palette | None = None
-        self._sound: Sound | None = None
+        self._sound: Carried | None = None
         with contextlib.ExitStack() as stack, self._naming_the_file():
             self._container = stack.enter_context(
                 av.open(str(path), "w", format=encoding.muxer, container_options=encoding.container_options)
@@ -91,7 +91,7 @@ class VideoWriter:
             )
             _set_up(self._stream, source, self._pixel_format, self._tick, self._colour)
             if source.sound and encoding.audio_encoder:
-                sound = Sound(source.path, source.origin, self._container, encoding.audio_encoder)
+                sound = carry_sound(source, self._container, encoding.audio_encoder)
                 self._sound = stack.enter_context(sound)
             self._container.metadata.update(source.metadata)
             self._container.start_encoding()
