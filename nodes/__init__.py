@@ -9,6 +9,7 @@ from .loader import MidframeModelLoader
 from .rife import MidframeRIFE
 from .states import MidframeStates
 from .tlbvfi import MidframeTLBVFI
+from .video import MidframeVideo
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
 
@@ -16,6 +17,7 @@ NODE_CLASS_MAPPINGS = {
     "MidframeRIFE": MidframeRIFE,
     "MidframeFILM": MidframeFILM,
     "MidframeTLBVFI": MidframeTLBVFI,
+    "MidframeVideo": MidframeVideo,
     "MidframeModelLoader": MidframeModelLoader,
     "MidframeStates": MidframeStates,
     "MidframeClearCache": MidframeClearCache,
@@ -25,6 +27,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "MidframeRIFE": "RIFE (Midframe)",
     "MidframeFILM": "FILM (Midframe)",
     "MidframeTLBVFI": "TLBVFI (Midframe)",
+    "MidframeVideo": "Interpolate Video (Midframe)",
     "MidframeModelLoader": "Load Model (Midframe)",
     "MidframeStates": "Interpolation States (Midframe)",
     "MidframeClearCache": "Clear Model Cache (Midframe)",

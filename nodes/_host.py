@@ -1,7 +1,7 @@
 """ComfyUI, and what stands in for it where there is none.
 
-The only file of the pack that names ComfyUI's modules. None of them is imported unless ComfyUI itself has
-imported it before: a test or a script must not start its device management.
+With ``_video_host`` the only file of the pack that names ComfyUI's modules. None of them is imported unless
+ComfyUI itself has imported it before: a test or a script must not start its device management.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import logging
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,15 @@ def download_folder() -> Path | None:
 def output_folder() -> Path:
     """ComfyUI's output folder; outside ComfyUI the working directory."""
     return Path(_folder_paths().get_output_directory()) if inside_comfyui() else Path.cwd()
+
+
+def temp_folder() -> Path:
+    """ComfyUI's folder for files that it removes when it starts and ends; outside ComfyUI the system's."""
+    if not inside_comfyui():
+        return Path(tempfile.gettempdir())
+    folder = Path(_folder_paths().get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 # --- devices
@@ -301,6 +311,12 @@ def watch(total: int, node_id: str | None = None) -> NodeHost:
     """The host of one run of ``total`` output frames."""
     bar = sys.modules["comfy.utils"].ProgressBar(total) if inside_comfyui() else None
     return NodeHost(bar, node_id)
+
+
+def executing_node() -> str | None:
+    """The node that ComfyUI is running in this thread; None outside ComfyUI."""
+    ask = getattr(sys.modules.get("comfy_execution.utils"), "get_executing_context", None)
+    return getattr(ask(), "node_id", None) if ask is not None else None
 
 
 def _progress_line(done: int, total: int | None, seconds: float) -> str:

@@ -36,7 +36,7 @@ HOST_NAMES = {
     "execution",
     "nodes",
 }
-HOST_FILE = "nodes/_host.py"
+HOST_FILES = {"nodes/_host.py", "nodes/_video_host.py"}
 MAY_PRINT = {"cli.py", "dev.py", "__main__.py"}
 NOT_THE_PACK = {"tests", "build", "dist", "demo_output", "node_modules"}
 MOST_LINES, MOST_FUNCTION_LINES = 400, 60
@@ -129,8 +129,8 @@ def _absolute(module, name, room):
     top = module.split(".")[0]
     if top == "midframe":
         yield "imports the pack by name; its folder can have any name, import relatively"
-    elif top in HOST_NAMES and name != HOST_FILE:
-        yield f"names the host ({module}); only {HOST_FILE} may"
+    elif top in HOST_NAMES and name not in HOST_FILES:
+        yield f"names the host ({module}); only {" and ".join(sorted(HOST_FILES))} may"
     elif room == "errors" and top == "torch":
         yield "errors imports no torch"
 

@@ -20,13 +20,15 @@ class Target:
         path: where it shall be.
         overwrite: whether something that is there may be replaced. A folder only if it holds nothing but
             numbered pictures.
+        suffix: of what is written, where the name does not say it.
 
     Raises:
         BadInputError: something is there already, or the folder around it is not.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool) -> None:
+    def __init__(self, path: Path, *, overwrite: bool, suffix: str | None = None) -> None:
         self.path = path
+        self.suffix = path.suffix if suffix is None else suffix
         self._overwrite = overwrite
         if not path.parent.is_dir():
             raise BadInputError(
@@ -35,7 +37,7 @@ class Target:
                 "Make it, or choose another place.",
             )
         self._check_free()
-        self.temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+        self.temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{self.suffix}")
 
     def _check_free(self) -> None:
         if not self.path.exists():
