@@ -130,7 +130,7 @@ def _absolute(module, name, room):
     if top == "midframe":
         yield "imports the pack by name; its folder can have any name, import relatively"
     elif top in HOST_NAMES and name not in HOST_FILES:
-        yield f"names the host ({module}); only {" and ".join(sorted(HOST_FILES))} may"
+        yield f"names the host ({module}); only {' and '.join(sorted(HOST_FILES))} may"
     elif room == "errors" and top == "torch":
         yield "errors imports no torch"
 

@@ -26,6 +26,7 @@ from .span import Part
 from .stream import BYTE, Stream
 from .streaming import Maker, Plan, Written, collect_clip, stream_clip
 from .target import Target
+from .trim import SLACK
 from .waveform import read_waveform
 
 OpenSource = Callable[[bool], TimedClip]
@@ -85,14 +86,19 @@ class LazyVideo:
         return sum(self.moments[-1], Fraction(0)) if self.moments else Fraction(0)
 
     def part(self, start: Fraction, duration: Fraction | None) -> LazyVideo:
-        """A part of it, both in its own time and to its tick; None: to the end."""
-        tick = self.info.tick
+        """A part of it, both in its own time; None: to the end. It begins with the first frame in there."""
         whole = self.span or Span(Fraction(0))
-        begin = whole.start + round(start / tick) * tick
+        begin = self._frame_after(start)
         ends = [] if whole.end is None else [whole.end]
         if duration is not None:
-            ends.append(begin + round(duration / tick) * tick)
-        return replace(self, span=Span(begin, min(ends, default=None)))
+            end = start + duration
+            after = self._frame_after(end)
+            ends.append(whole.start + (after if after - end <= SLACK else end))
+        return replace(self, span=Span(whole.start + begin, min(ends, default=None)))
+
+    def _frame_after(self, time: Fraction) -> Fraction:
+        """When the first frame at ``time`` or later is shown; ``time`` itself where there is none."""
+        return next((moment.time for moment in self.moments if moment.time >= time - SLACK), time)
 
     def write(
         self,

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
+from math import ceil
 from types import TracebackType
 
 from ..errors import BadInputError
 from .clip import ClipInfo, Frame, Shown, TimedClip
 from .clock import Span
 
-_SLACK = Fraction(1, 10_000)
+SLACK = Fraction(1, 10_000)
 """Seconds that are given as floats may be a little more than the frame's time that they mean."""
 
 
@@ -37,7 +38,7 @@ class Trimmed:
             whole = self._clip.info
             begin = window.start - whole.origin
             end = None if window.end is None else window.end - whole.origin
-            self._window = Span(begin - _SLACK, None if end is None else end - _SLACK)
+            self._window = Span(begin - SLACK, None if end is None else end - SLACK)
             if begin > whole.start:
                 self._clip.start_at(begin)
             frames = self._kept()
@@ -49,7 +50,7 @@ class Trimmed:
                     + ("" if window.end is None else f" to {float(window.end):g} s"),
                     "Trim less of it.",
                 )
-            cut_off = begin > _SLACK
+            cut_off = begin > SLACK
             self._start = (first.pts if begin > whole.start else begin) if cut_off else Fraction(0)
             self._frames = chain((first,), frames)
             info = whole.cut(Span(self._start, end))
@@ -96,4 +97,4 @@ def _estimate(info: ClipInfo, first: Fraction, end: Fraction | None) -> int | No
     known = [] if end is None else [end]
     if info.frames_estimate is not None:
         known.append(info.start + info.frames_estimate / info.rate)
-    return max(1, round((min(known) - first) * info.rate)) if known else None
+    return max(1, ceil((min(known) - first) * info.rate)) if known else None
