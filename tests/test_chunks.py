@@ -258,6 +258,19 @@ def test_killed_between_the_two_last_steps(clip, monkeypatch):
     assert sorted(p.name for p in job.workdir.iterdir()) == ["done.json", "job.json", "lock"]
 
 
+@pytest.mark.parametrize("name", ["out.mp4", "out"])
+def test_killed_while_joining(clip, name):
+    job = job_of(clip, name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("midframe.chunks.run.Target.discard", lambda _: None)
+        patch.setattr("midframe.chunks.store.Store.finish", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(job)
+    assert [path for path in clip.parent.iterdir() if ".tmp" in path.name]
+    assert run(job, LerpModel(StopAt(1, AssertionError("made again")))).frames == 66
+    assert sorted(p.name for p in clip.parent.iterdir()) == ["in.mp4", name, f"{name}.work"]
+
+
 def test_a_folder_of_other_things_is_left_alone(clip, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
