@@ -94,7 +94,7 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
     def save_to(
         self,
         path: str | Path | BytesIO,
-        format: str = _AUTO,  # noqa: A002 - ComfyUI's name
+        format: str = _AUTO,
         codec: str = _AUTO,
         metadata: Mapping[str, Any] | None = None,
         bit_depth: int | None = None,
@@ -120,7 +120,10 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
                 file.unlink(missing_ok=True)
             return
         container, encoder = _value(format), _value(codec)
-        texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()}
+        texts = {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in (metadata or {}).items()
+        }
         self.lazy.write(
             Path(path),
             Coding(codec=None if encoder == _AUTO else encoder, bits=bit_depth),

@@ -30,8 +30,8 @@ _MULTIPLIER_TOOLTIP = (
     "Output frames for each source frame: 2 doubles the frame rate. A variable frame rate stays variable."
 )
 _FPS_TOOLTIP = (
-    "Frame rate of the output, any rate: 60 for example. 0: off, the multiplier counts. 23.976, 59.94 and the "
-    "like stand for 24000/1001, 60000/1001 exactly. Every output frame shows its exact moment."
+    "Frame rate of the output, any rate: 60 for example. 0: off, the multiplier counts. 23.976, 59.94 and "
+    "the like stand for 24000/1001, 60000/1001 exactly. Every output frame shows its exact moment."
 )
 _SCALE_TOOLTIP = (
     "Size at which motion is computed, relative to the picture. 1 for most clips; 0.5 for 4K or very large "

@@ -41,8 +41,8 @@ class Frame:
     """One picture and when it is shown."""
 
     pixels: Tensor
-    """(H, W, C), upright, C of 3 (RGB) or 4 (RGBA, not premultiplied): uint8 or uint16 over the full scale, or
-    float in 0..1 where the clip was in memory as that."""
+    """(H, W, C), upright, C of 3 (RGB) or 4 (RGBA, not premultiplied): uint8 or uint16 over the full scale,
+    or float in 0..1 where the clip was in memory as that."""
     pts: Fraction
     """Seconds since the start of the clip."""
     duration: Fraction | None
@@ -95,7 +95,6 @@ class ClipInfo:
     def pixel_format(self) -> str:
         """FFmpeg's name of what ``Frame.pixels`` hold."""
         return RGB_FORMATS[8 if self.bits <= 8 else 16, 4 if self.alpha else 3]  # noqa: PLR2004
-
 
     def cut(self, span: Span) -> ClipInfo:
         """The same for what is left where only ``span`` is shown, whose beginning is 0 from there on."""

@@ -35,9 +35,7 @@ _IN_MEMORY = Path("video in memory")
 _DROPPED_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration")
 
 
-def open_clip(
-    source: str | Path | BytesIO, *, rate: Fraction | None = None, alpha: bool = True
-) -> TimedClip:
+def open_clip(source: str | Path | BytesIO, *, rate: Fraction | None = None, alpha: bool = True) -> TimedClip:
     """Opens a clip and decodes its first frame.
 
     Args:
@@ -207,7 +205,7 @@ class VideoFile:
 
 def open_source(source: Path | BytesIO) -> av.container.InputContainer:
     """A file for reading; one in memory with a position of its own."""
-    return av.open(BytesIO(source.getvalue()) if isinstance(source, BytesIO) else str(source))
+    return av.open(BytesIO(source.getvalue()) if isinstance(source, BytesIO) else str(source), "r")
 
 
 class Straightener:

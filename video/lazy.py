@@ -124,10 +124,9 @@ class LazyVideo:
         suffix = suffix or (path.suffix if path.suffix.lower() in EXTENSIONS else ".mp4")
         place = Target(path, overwrite=True, suffix=suffix)
         plan = replace(self.plan, coding=coding, metadata=metadata or {})
-        with self.source(holds_alpha(path.with_suffix(suffix))) as clip:
-            with self.borrow(clip.info.height, clip.info.width) as model:
-                maker = Maker(model, self.settings, host)
-                return stream_clip(clip, place, maker, plan, span=self.span)
+        alpha = holds_alpha(path.with_suffix(suffix))
+        with self.source(alpha) as clip, self.borrow(clip.info.height, clip.info.width) as model:
+            return stream_clip(clip, place, Maker(model, self.settings, host), plan, span=self.span)
 
     def frames(self, sink: Callable[[int, tuple[int, int, int]], TensorSink], host: Host | None) -> Tensor:
         """Makes all frames: (N, H, W, C), C of 4 where there is transparency; as ``sink`` keeps them.
@@ -171,7 +170,9 @@ class _Kept:
 
     def first(self, count: int) -> Tensor:
         """That many frames."""
-        return torch.cat((self._sink.frames, *self._more))[:count] if self._more else self._sink.frames[:count]
+        return (
+            torch.cat((self._sink.frames, *self._more))[:count] if self._more else self._sink.frames[:count]
+        )
 
 
 class MadeClip:
@@ -250,6 +251,7 @@ class _PipeWriter:
 
     def __init__(self, pipe: Pipe[Frame]) -> None:
         self._pipe = pipe
+        self.headers = b""
 
     def write(self, pixels: Tensor, moment: Moment) -> None:
         """See :class:`.Writer`."""

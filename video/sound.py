@@ -170,21 +170,21 @@ class _Window:
     """
 
     def __init__(self, stream: Any, span: Span | None, *, edited: bool) -> None:
-        base = stream.time_base
+        base: Fraction = stream.time_base
         self.text = stream.type == "subtitle"
         self.all = span is None
         self.begin = None if span is None else span.start / base
         self.end = None if span is None or span.end is None else span.end / base
         self.edited = edited
 
-    def before(self, time: int, duration: int) -> bool:
+    def before(self, time: Fraction | int, duration: Fraction | int) -> bool:
         """Whether something comes too early to be in the output."""
         if self.begin is None:
             return False
         whole = self.edited or self.text
         return time + duration <= self.begin if whole else time < self.begin
 
-    def after(self, time: int) -> bool:
+    def after(self, time: Fraction | int) -> bool:
         """Whether something comes too late."""
         return self.end is not None and time >= self.end
 

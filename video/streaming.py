@@ -61,9 +61,7 @@ class Plan:
         return Fraction(self.fps), common_tick(info.tick, 1 / Fraction(self.fps))
 
     def frames_estimate(self, info: ClipInfo, span: Span | None = None) -> int | None:
-        """How many output frames there will be, of a part of the clip or of all, as far as the source's header
-        tells.
-        """
+        """How many output frames there will be, of a span or of all, as far as the source's header tells."""
         rate, _ = self.rate_and_tick(info)
         whole = info.frames_estimate and round(info.frames_estimate * rate / info.rate)
         if span is None:
@@ -135,9 +133,7 @@ def interpolate_video(
         return stream_clip(clip, place, Maker(model, settings, host), plan)
 
 
-def stream_clip(
-    clip: Clip, place: Target, maker: Maker, plan: Plan, *, span: Span | None = None
-) -> Written:
+def stream_clip(clip: Clip, place: Target, maker: Maker, plan: Plan, *, span: Span | None = None) -> Written:
     """Decodes, interpolates and encodes at the same time.
 
     Args:
@@ -225,7 +221,9 @@ def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Write
             )
         encoding = choose_encoding(named, coding, (info.height, info.width), bits=bits, alpha=info.alpha)
         tagged = replace(info, metadata={**info.metadata, **plan.metadata})
-        return encoding.bits, VideoWriter(target.temporary, encoding, tagged, Shape(encoding.bits, rate, tick))
+        return encoding.bits, VideoWriter(
+            target.temporary, encoding, tagged, Shape(encoding.bits, rate, tick)
+        )
     except BaseException:
         target.discard()
         raise
@@ -239,6 +237,11 @@ class _Shifted:
         self._begin = begin
         self.close = writer.close
         self.drop = writer.drop
+
+    @property
+    def headers(self) -> bytes:
+        """See :class:`.Writer`."""
+        return self._writer.headers
 
     def write(self, pixels: Tensor, moment: Moment) -> None:
         """See :class:`.Writer`."""

@@ -21,12 +21,14 @@ class Target:
         overwrite: whether something that is there may be replaced. A folder only if it holds nothing but
             numbered pictures.
         suffix: of what is written, where the name does not say it.
+        mark: part of the temporary name; where it is left out, one that nobody else has. Who tries again
+            under the same mark does not leave the halves of earlier tries behind.
 
     Raises:
         BadInputError: something is there already, or the folder around it is not.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool, suffix: str | None = None) -> None:
+    def __init__(self, path: Path, *, overwrite: bool, suffix: str | None = None, mark: str = "") -> None:
         self.path = path
         self.suffix = path.suffix if suffix is None else suffix
         self._overwrite = overwrite
@@ -37,7 +39,8 @@ class Target:
                 "Make it, or choose another place.",
             )
         self._check_free()
-        self.temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{self.suffix}")
+        mark = mark or uuid.uuid4().hex[:8]
+        self.temporary = path.with_name(f".{path.stem}.{mark}.tmp{self.suffix}")
 
     def _check_free(self) -> None:
         if not self.path.exists():

@@ -32,7 +32,13 @@ class TensorClip:
     """
 
     def __init__(
-        self, frames: Tensor, rate: Fraction, *, bits: int = 8, sound: Waveform | None = None, alpha: bool = True
+        self,
+        frames: Tensor,
+        rate: Fraction,
+        *,
+        bits: int = 8,
+        sound: Waveform | None = None,
+        alpha: bool = True,
     ) -> None:
         shape = tuple(frames.shape)
         if len(shape) != _BATCH_DIMENSIONS or not all(shape) or shape[-1] not in (1, _RGB, _RGBA):

@@ -52,7 +52,7 @@ class Trimmed:
                 )
             cut_off = begin > SLACK
             self._start = (first.pts if begin > whole.start else begin) if cut_off else Fraction(0)
-            self._frames = chain((first,), frames)
+            self._frames: Iterator[Frame] = chain((first,), frames)
             info = whole.cut(Span(self._start, end))
             self.info: ClipInfo = replace(info, frames_estimate=_estimate(whole, first.pts, end))
         except BaseException:

@@ -38,9 +38,7 @@ class AudioEncoder:
         rate: samples a second of what comes in.
     """
 
-    def __init__(
-        self, output: av.container.OutputContainer, encoder: str, layout: str, rate: int
-    ) -> None:
+    def __init__(self, output: av.container.OutputContainer, encoder: str, layout: str, rate: int) -> None:
         rates = av.Codec(encoder, "w").audio_rates
         rate = _OPUS_RATE if encoder == "libopus" or (rates and rate not in rates) else rate
         self.stream: Any = output.add_stream(encoder, rate=rate)
@@ -159,11 +157,12 @@ def _decoded(source: Path | BytesIO) -> tuple[Waveform, Fraction] | None:
             return None
         stream = container.streams.audio[0]
         resample = av.AudioResampler(format="fltp")
-        pieces, starts = [], None
+        pieces: list[Any] = []
+        starts: Fraction | None = None
         for frame in (*_frames(container, stream), None):
             for part in resample.resample(frame):
                 if starts is None:
-                    starts = Fraction(0) if part.pts is None else part.pts * part.time_base
+                    starts = (part.pts or 0) * (part.time_base or Fraction(0))
                 pieces.append(part.to_ndarray())
         if not pieces:
             return None
