@@ -360,7 +360,7 @@ def _whole(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
 
 def _made(golden: Golden, net: TlbvfiNet, key: str) -> Tensor:
     """The frames in the middle, one for each pair, -1..1."""
-    pairs = [golden.frame(f"{key}.frame{i}").split(1) for i in range(2)]
+    pairs = [golden.frame(f"{key}.frame{i}").unsqueeze(1) for i in range(2)]
     noise = golden[f"{key}.noise"] if f"{key}.noise" in golden.arrays else None
     options = TlbvfiOptions(
         sample_steps=golden.steps if noise is None else len(noise) + 1,

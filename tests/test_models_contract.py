@@ -115,6 +115,12 @@ def test_options(models, name, family):
     model = models(name, family)
     with pytest.raises(BadInputError, match="option"):
         model.open(8, 8, {"no_such_option": 1})
+    for option, default in model.spec.options.items():
+        wrong = {bool: (1, "no", None), int: (1.5, "1", True, None), float: ("0.5", True, None)}
+        for value in wrong.get(type(default), ()):
+            with pytest.raises(BadInputError, match=f"value of {option}"):
+                model.open(8, 8, {option: value})
+        assert model.open(8, 8, {option: default}) is not None
     assert model.activation_bytes(64, 128) > 64 * 128
     assert model.activation_bytes(1024, 1024) > model.activation_bytes(64, 64)
     lighter = model.lighter({})
