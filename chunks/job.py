@@ -15,7 +15,7 @@ from ..errors import BadInputError
 from ..vfi_models._core.checkpoint import sha256_file
 from ..vfi_models._core.seam import Interpolator
 from ..vfi_utils import Settings
-from ..video import ClipInfo, Plan
+from ..video import ClipInfo, Plan, holds_alpha, open_clip
 from ..video.clock import Span
 from .fingerprint import fingerprint
 
@@ -77,6 +77,15 @@ class Job:
             raise BadInputError(
                 "A chunk must have one pair or more.", repr(self.pairs), f"Use {PAIRS}, or leave it out."
             )
+
+    def describe(self) -> ClipInfo:
+        """What the source is.
+
+        Raises:
+            BadInputError: it cannot be read.
+        """
+        with open_clip(self.source, rate=self.plan.source_fps, alpha=holds_alpha(self.target)) as clip:
+            return clip.info
 
     def span(self, info: ClipInfo, chunk: int) -> Span:
         """What chunk ``chunk`` holds of the output, seconds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._host import register_model_folder
 from .cache import MidframeClearCache
+from .chunks import MidframeChunks
 from .film import MidframeFILM
 from .loader import MidframeModelLoader
 from .rife import MidframeRIFE
@@ -18,6 +19,7 @@ NODE_CLASS_MAPPINGS = {
     "MidframeFILM": MidframeFILM,
     "MidframeTLBVFI": MidframeTLBVFI,
     "MidframeVideo": MidframeVideo,
+    "MidframeChunks": MidframeChunks,
     "MidframeModelLoader": MidframeModelLoader,
     "MidframeStates": MidframeStates,
     "MidframeClearCache": MidframeClearCache,
@@ -28,6 +30,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "MidframeFILM": "FILM (Midframe)",
     "MidframeTLBVFI": "TLBVFI (Midframe)",
     "MidframeVideo": "Interpolate Video (Midframe)",
+    "MidframeChunks": "Interpolate Long Video (Midframe)",
     "MidframeModelLoader": "Load Model (Midframe)",
     "MidframeStates": "Interpolation States (Midframe)",
     "MidframeClearCache": "Clear Model Cache (Midframe)",

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from ..errors import BadInputError
 from ..memory.sinks import TensorSink
 from ..video import Coding, open_clip
 from ..video.clip import TimedClip, Waveform
@@ -46,6 +47,35 @@ def source_of(video: Any) -> OpenSource:
     if isinstance(video, getattr(kinds, "VideoFromComponents", ())):
         return lambda alpha: _tensor_clip(video, alpha=alpha)
     return lambda alpha: _file_clip(video, alpha=alpha)
+
+
+def whole_file_of(video: Any) -> Path:
+    """The file that a VIDEO is.
+
+    Raises:
+        BadInputError: it is none, or a part of one.
+    """
+    found = None if isinstance(video, MadeVideo) else video.get_stream_source()
+    if not isinstance(found, (str, Path)) or any(_window(video)):
+        raise BadInputError(
+            "Only a whole video file can be made in chunks: another run must find the same again.",
+            "frames in memory, a video that is yet to be made, or a part of one",
+            "Use Interpolate Video, or save it first and take the file with Load Video.",
+        )
+    return Path(found)
+
+
+def video_of_file(path: Path) -> Any:
+    """A finished file as ComfyUI's VIDEO; outside ComfyUI the path."""
+    kind = getattr(sys.modules.get("comfy_api.latest._input_impl.video_types"), "VideoFromFile", None)
+    return path if kind is None else kind(str(path))
+
+
+def preview_of(path: Path) -> dict[str, Any]:
+    """What a node tells the canvas of a video that it wrote into ComfyUI's output folder."""
+    folder = path.parent.relative_to(_host.output_folder().resolve())
+    shown = {"filename": path.name, "subfolder": folder.as_posix().removeprefix("."), "type": "output"}
+    return {"images": [shown], "animated": (True,)}
 
 
 def _tensor_clip(video: Any, *, alpha: bool) -> TimedClip:

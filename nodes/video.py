@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..errors import BadInputError, OutOfMemoryError
+from ..errors import OutOfMemoryError
 from ..vfi_models._core.seam import Interpolator, Options
 from ..vfi_utils import EndLaw, Settings
 from ..video import Plan
@@ -17,9 +17,8 @@ from ._models import AfterRun, Weights, obtain
 from ._plan import unlike_default
 from ._video_host import MadeVideo, source_of
 from ._weights import choose, complaint, model_widget
-from ._widgets import InputTypes, exact_rate, whole_numbers
+from ._widgets import InputTypes, exact_rate, one_multiplier, scale_of
 
-_SCALES = ["0.25", "0.5", "1", "2", "4"]
 _DEFAULT_OPTIONS = {"flow_scale": 1.0}
 
 _MODEL_TOOLTIP = (
@@ -32,10 +31,6 @@ _MULTIPLIER_TOOLTIP = (
 _FPS_TOOLTIP = (
     "Frame rate of the output, any rate: 60 for example. 0: off, the multiplier counts. 23.976, 59.94 and "
     "the like stand for 24000/1001, 60000/1001 exactly. Every output frame shows its exact moment."
-)
-_SCALE_TOOLTIP = (
-    "Size at which motion is computed, relative to the picture. 1 for most clips; 0.5 for 4K or very large "
-    "motion. For default and RIFE; other networks take only 1."
 )
 
 
@@ -106,7 +101,7 @@ class MidframeVideo:
             },
             "optional": {
                 "target_fps": (rate, {**target_fps, "tooltip": _FPS_TOOLTIP}),
-                "scale": (_SCALES, {"default": "1", "tooltip": _SCALE_TOOLTIP}),
+                "scale": _widgets.scale(),
                 "dtype": _widgets.dtype(),
                 "batch": _widgets.batch(),
                 "clear_cache_after_n_frames": _widgets.clear_cache(),
@@ -144,21 +139,10 @@ class MidframeVideo:
         node_id: str | None = None,
     ) -> tuple[MadeVideo]:
         """Runs the node: what can be wrong is found out here; the frames are made later."""
-        options = unlike_default({"flow_scale": float(scale)}, _DEFAULT_OPTIONS)
+        options = unlike_default({"flow_scale": scale_of(scale)}, _DEFAULT_OPTIONS)
         settings = Settings(options=options, batch=batch, clear_every=clear_cache_after_n_frames)
-        plan = Plan(_one(multiplier), fps=exact_rate(target_fps) or None, end=last_frame)
+        plan = Plan(one_multiplier(multiplier), fps=exact_rate(target_fps) or None, end=last_frame)
         lender = _Lender(model_override or choose(model, device, dtype, node_id), options, after_run)
         lazy = LazyVideo(source_of(video), plan, lender, settings)
         lender.check(lazy.info.height, lazy.info.width)
         return (MadeVideo(lazy),)
-
-
-def _one(multiplier: Any) -> int:
-    each = whole_numbers(multiplier)
-    if isinstance(each, int):
-        return each
-    raise BadInputError(
-        "A video takes one multiplier for all of it.",
-        repr(multiplier),
-        "Give one whole number; a list works on frames, in the other interpolation nodes.",
-    )
