@@ -84,9 +84,9 @@ SCALES = ["0.25", "0.5", "1", "2", "4"]
 def scale() -> tuple[Any, ...]:
     """Flow scale of RIFE's family."""
     tooltip = (
-        "Size at which motion is computed, relative to the picture. 1 for most clips; 0.5 for 4K or very large "
-        "motion; 2 or 4 for small pictures with fine detail. Lower is faster and needs less memory. For default "
-        "and RIFE; other networks take only 1."
+        "Size at which motion is computed, relative to the picture. 1 for most clips; 0.5 for 4K or very "
+        "large motion; 2 or 4 for small pictures with fine detail. Lower is faster and needs less memory. "
+        "For default and RIFE; other networks take only 1."
     )
     return SCALES, {"default": "1", "tooltip": tooltip}
 

@@ -34,33 +34,33 @@ _MODEL_TOOLTIP = (
     "models/frame_interpolation; other files in there are listed too."
 )
 _FPS_TOOLTIP = (
-    "Frame rate of the output, any rate: 60 for example. 0: off, the multiplier counts. 23.976, 59.94 and the "
-    "like stand for 24000/1001, 60000/1001 exactly."
+    "Frame rate of the output, any rate: 60 for example. 0: off, the multiplier counts. 23.976, 59.94 and "
+    "the like stand for 24000/1001, 60000/1001 exactly."
 )
 _PREFIX_TOOLTIP = (
     "Folder and beginning of the name in ComfyUI's output folder. The rest of the name says which video and "
     "which settings it is of: running the same again goes on where it was, or gives what is there already."
 )
 _PAIRS_TOOLTIP = (
-    "Pairs of source frames in a chunk, which is what a power cut can cost. Each finished chunk is a file of its "
-    "own beside the output until that is whole."
+    "Pairs of source frames in a chunk, which is what a power cut can cost. Each finished chunk is a file of "
+    "its own beside the output until that is whole."
 )
 _EXECUTOR_TOOLTIP = (
-    "Who makes the chunks: this process, or the workers of a Ray cluster (pip install ray): one for each GPU of "
-    "this machine, or of many machines that share the output folder."
+    "Who makes the chunks: this process, or the workers of a Ray cluster (pip install ray): one for each GPU "
+    "of this machine, or of many machines that share the output folder."
 )
 
 
 class MidframeChunks(InterpolationNode):
     """Makes the frames in between of a long video, chunk by chunk."""
 
-    RETURN_TYPES = ("VIDEO", "STRING")
-    RETURN_NAMES = ("video", "path")
-    OUTPUT_TOOLTIPS = ("The finished video.", "Where it is.")
+    RETURN_TYPES: ClassVar[tuple[str, ...]] = ("VIDEO", "STRING")
+    RETURN_NAMES: ClassVar[tuple[str, ...]] = ("video", "path")
+    OUTPUT_TOOLTIPS: ClassVar[tuple[str, ...]] = ("The finished video.", "Where it is.")
     OUTPUT_NODE = True
     DESCRIPTION = (
-        "A higher frame rate for a film of any length, which a crash, a power cut or Cancel costs minutes only: "
-        "it is made in chunks, and running it again goes on with what is missing. It writes the file itself."
+        "A higher frame rate for a film of any length. It is made in chunks: after a crash, a power cut or "
+        "Cancel, running it again goes on with what is missing. It writes the file itself."
     )
     SEARCH_ALIASES: ClassVar[list[str]] = [
         "chunk processor",
@@ -99,7 +99,10 @@ class MidframeChunks(InterpolationNode):
                 "last_frame": (kind, {**last_frame, "default": "hold_last"}),
                 "device": _widgets.device(),
                 "after_run": _widgets.after_run(),
-                "executor": ([_HERE, _RAY], {"default": _HERE, "tooltip": _EXECUTOR_TOOLTIP, "advanced": True}),
+                "executor": (
+                    [_HERE, _RAY],
+                    {"default": _HERE, "tooltip": _EXECUTOR_TOOLTIP, "advanced": True},
+                ),
                 "ray_address": (
                     "STRING",
                     {
@@ -121,7 +124,7 @@ class MidframeChunks(InterpolationNode):
         multiplier: Any = 2,
         filename_prefix: str = "midframe/long",
         target_fps: float = 0.0,
-        format: str = "mp4",  # noqa: A002 - the name of the widget
+        format: str = "mp4",
         pairs_per_chunk: int = PAIRS,
         scale: str | float = "1",
         dtype: str = "auto",
@@ -207,7 +210,9 @@ def _place(prefix: str) -> Path:
     place = (output / prefix.strip()).resolve()
     if not prefix.strip() or output not in place.parents:
         raise BadInputError(
-            "The file would not be in ComfyUI's output folder.", repr(prefix), "Give a name such as midframe/long."
+            "The file would not be in ComfyUI's output folder.",
+            repr(prefix),
+            "Give a name such as midframe/long.",
         )
     place.parent.mkdir(parents=True, exist_ok=True)
     return place

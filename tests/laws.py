@@ -20,7 +20,7 @@ ROOMS = {
     "convert": {"api"} | _LOOP,
     "nodes": {"api", "video", "chunks"} | _LOOP,
     "training": {"api"} | _LOOP,
-    "benchmarks": {"api", "video", "convert"} | _LOOP,
+    "benchmarks": {"api", "video", "chunks", "convert"} | _LOOP,
     "demo": {"api", "video"} | _LOOP,
     "commands": {"api", "video", "chunks"} | _LOOP,
     "cli": {"commands", "parity", "convert", "training", "benchmarks", "demo"} | _LOOP,

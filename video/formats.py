@@ -75,7 +75,7 @@ _CODECS = {
     "h265": _Codec(
         ("libx265",),
         ("yuv420p", "yuv420p10le"),
-        options={"crf": "18", "preset": "medium", "x265-params": "log-level=error"},
+        options={"crf": "18", "preset": "medium", "x265-params": "log-level=error:info=0"},
         even=_EVEN,
         least=64,  # x265 writes past its buffers below that, and the process dies
     ),
