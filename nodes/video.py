@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ..errors import BadInputError, OutOfMemoryError
 from ..vfi_models._core.seam import Interpolator, Options
-from ..vfi_utils import EndLaw, Settings
+from ..vfi_utils import EndLaw, Settings, by_multiplier
 from ..video import Plan
 from ..video.lazy import LazyVideo
 from . import _host, _widgets
@@ -148,6 +148,7 @@ class MidframeVideo(InterpolationNode):
 def _one(multiplier: Any) -> int:
     each = whole_numbers(multiplier)
     if isinstance(each, int):
+        by_multiplier(each)  # says what is wrong with it
         return each
     raise BadInputError(
         "A video takes one multiplier for all of it.",
