@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from ..errors import BadInputError
+from ..vfi_utils import by_multiplier
 from . import _host
 from ._models import AFTER_RUN
 
@@ -107,6 +108,7 @@ def one_multiplier(value: Any) -> int:
     """
     each = whole_numbers(value)
     if isinstance(each, int):
+        by_multiplier(each)  # says what is wrong with it
         return each
     raise BadInputError(
         "A video takes one multiplier for all of it.",

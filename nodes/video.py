@@ -13,10 +13,11 @@ from ..vfi_utils import EndLaw, Settings
 from ..video import Plan
 from ..video.lazy import LazyVideo
 from . import _host, _widgets
+from ._interpolation import InterpolationNode
 from ._models import AfterRun, Weights, obtain
 from ._plan import unlike_default
 from ._video_host import MadeVideo, source_of
-from ._weights import choose, complaint, model_widget
+from ._weights import choose, model_widget
 from ._widgets import InputTypes, exact_rate, one_multiplier, scale_of
 
 _DEFAULT_OPTIONS = {"flow_scale": 1.0}
@@ -63,13 +64,12 @@ class _Lender:
             raise
         finally:
             loaded.done(self.after_run)
+            _host.trim_heap()  # hundreds of freed frames leave gaps behind
 
 
-class MidframeVideo:
+class MidframeVideo(InterpolationNode):
     """Makes the frames in between of a video, while it is saved."""
 
-    CATEGORY = _widgets.CATEGORY
-    FUNCTION = "interpolate"
     RETURN_TYPES = ("VIDEO",)
     RETURN_NAMES = ("video",)
     OUTPUT_TOOLTIPS = ("For Save Video, or any node that takes a video. It is made when it is saved.",)
@@ -108,18 +108,10 @@ class MidframeVideo:
                 "last_frame": (kind, {**last_frame, "default": "hold_last"}),
                 "device": _widgets.device(),
                 "after_run": _widgets.after_run(),
-                "model_override": (
-                    "MIDFRAME_MODEL",
-                    {"tooltip": "A model from Load Model; then model, dtype and device here are not used."},
-                ),
+                "model_override": _widgets.model_override("model, dtype and device"),
             },
             "hidden": {"node_id": "UNIQUE_ID"},
         }
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, model: str | None = None) -> bool | str:  # noqa: N802 - ComfyUI's name
-        """Weights that cannot be had are reported before anything runs. None where they come by a link."""
-        return complaint(model) or True
 
     def interpolate(  # noqa: PLR0913 - one parameter for each widget
         self,

@@ -21,7 +21,7 @@ from ..vfi_utils import Host, Settings
 from .clip import ClipInfo, Frame, Shown, TimedClip, Waveform
 from .clock import Moment, Span
 from .formats import EXTENSIONS, Coding, holds_alpha
-from .pipe import AbandonedError, Pipe
+from .pipe import PIPE_BYTES, AbandonedError, Pipe
 from .span import Part
 from .stream import BYTE, Stream
 from .streaming import Maker, Plan, Written, collect_clip, stream_clip
@@ -33,8 +33,6 @@ OpenSource = Callable[[bool], TimedClip]
 """Opens the source anew; told whether transparency is wanted."""
 Borrow = Callable[[int, int], AbstractContextManager[Interpolator]]
 """Lends a model that is ready for pictures of a height and a width."""
-
-_PIPE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -207,7 +205,7 @@ class MadeClip:
         return self._running
 
     def _frames(self) -> Generator[Frame, None, None]:
-        pipe: Pipe[Frame] = Pipe(_PIPE_BYTES)
+        pipe: Pipe[Frame] = Pipe(PIPE_BYTES)
         thread = threading.Thread(target=self._make, args=(pipe,), name="midframe-make")
         thread.start()
         try:
