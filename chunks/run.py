@@ -109,7 +109,7 @@ def process(
             if not keep_chunks:
                 store.drop_segments()
             return Written(job.target, frames, 0)
-        target = Target(job.target, overwrite=job.plan.overwrite)
+        target = Target(job.target, overwrite=job.plan.overwrite, mark=store.job)
         with open_clip(job.source, rate=job.plan.source_fps, alpha=holds_alpha(job.target)) as clip:
             info = clip.info
         Form.of(job.target, job.plan, info)
@@ -137,6 +137,7 @@ def _check(job: Job) -> None:
 
 def _join(job: Job, store: Store, target: Target, info: ClipInfo, host: Host) -> None:
     output = (target.path, target.temporary)
+    target.discard()  # half of it, if an earlier run was killed here
     try:
         join(store.records, store.folder, output, job.plan, info, host.check_cancelled)
         settle(target.temporary)

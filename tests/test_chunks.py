@@ -21,7 +21,7 @@ NTSC = Fr(24000, 1001)
 @pytest.fixture
 def clip(tmp_path):
     options = {"qp": "8", "g": "7", "bf": "2"}
-    return write_clip(tmp_path / "in.mp4", pictures(33), rate=NTSC, sound="aac", options=options)
+    return write_clip(tmp_path / "in.mp4", pictures(33, (64, 96)), rate=NTSC, sound="aac", options=options)
 
 
 def job_of(source, name="out.mp4", plan=None, pairs=5, **more):
@@ -256,6 +256,19 @@ def test_killed_between_the_two_last_steps(clip, monkeypatch):
     assert job.target.exists()
     assert run(job).frames == 66
     assert sorted(p.name for p in job.workdir.iterdir()) == ["done.json", "job.json", "lock"]
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out"])
+def test_killed_while_joining(clip, name):
+    job = job_of(clip, name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("midframe.chunks.run.Target.discard", lambda _: None)
+        patch.setattr("midframe.chunks.store.Store.finish", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(job)
+    assert [path for path in clip.parent.iterdir() if ".tmp" in path.name]
+    assert run(job, LerpModel(StopAt(1, AssertionError("made again")))).frames == 66
+    assert sorted(p.name for p in clip.parent.iterdir()) == ["in.mp4", name, f"{name}.work"]
 
 
 def test_a_folder_of_other_things_is_left_alone(clip, tmp_path):

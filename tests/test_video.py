@@ -456,6 +456,7 @@ def test_refusals(tmp_path):
         (tmp_path / "none" / "out.mp4", Plan(), "does not exist"),
         (tmp_path / "out.xyz", Plan(), "cannot be written"),
         (tmp_path / "out.mp4", Plan(coding=Coding("mp3")), "no such codec"),
+        (tmp_path / "out.mp4", Plan(coding=Coding("h265")), "as small as this"),
         (tmp_path / "out.gif", Plan(coding=Coding("h264")), "hold no h264"),
         (tmp_path / "out.mp4", Plan(fps=0), "must be positive"),
         (tmp_path / "out.mp4", Plan(0), "multiplier"),
