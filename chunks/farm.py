@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import signal
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -32,6 +33,8 @@ _LOOK_UP = 0.1
 """Seconds between two looks at whether the user cancelled."""
 _GRACE = 5.0
 """Seconds that a cancelled worker has to tidy up."""
+_ANSWER = 5.0
+"""Seconds that a cluster has to answer."""
 _CORES = 2
 """Of a worker without a GPU."""
 _OBJECTS = 80 * 2**20
@@ -215,9 +218,10 @@ def _cluster(ray: Any, address: str | None, workers: int | None, job: Job) -> It
                 share, here = _share_here(workers, device or default_device())
                 ray.init("local", include_dashboard=False, object_store_memory=_OBJECTS, **here, **quiet)
             else:
+                _require_answer(address)
                 ray.init(address, **quiet)
                 share = _share_there(ray, workers, device)
-    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise MidframeError(
             "There is no connection to a Ray cluster.",
             f"{address or 'one on this machine'}: {error}",
@@ -227,6 +231,17 @@ def _cluster(ray: Any, address: str | None, workers: int | None, job: Job) -> It
         yield share
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Ray tries for many minutes to reach a machine that is not there.
+
+    Raises:
+        OSError: nobody answers.
+    """
+    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    if port.isdigit():  # "auto" and others are Ray's own business
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER).close()
 
 
 def _share_here(workers: int | None, device: torch.device) -> tuple[_Share, dict[str, int]]:
