@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import ctypes
 import gc
+import itertools
 import json
 import platform
 import statistics
@@ -50,6 +51,8 @@ class Work:
     frames: int
     dtype: str
     device: str
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of the model's session."""
 
     def clip(self) -> Tensor:
         """A smooth texture that drifts and turns: (N, H, W, 3) float32, the same at every call."""
@@ -107,6 +110,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a peer's checkout, e.g. comfyui=PATH",
     )
     parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE[,VALUE]",
+        help="of the model's, e.g. flow_scale=0.5,1",
+    )
+    parser.add_argument(
         "--json", type=Path, default=None, metavar="OUT", help="write rows here, and OUT.md beside"
     )
     parser.add_argument("--loading", action="store_true", help="also how long files take to load")
@@ -130,11 +140,13 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     if args.json and not args.json.parent.is_dir():
         raise BadInputError("The folder for the results does not exist.", str(args.json.parent), "Make it.")
     device = args.device or str(default_device())
+    options = [dict(chosen) for chosen in itertools.product(*(_options(text) for text in args.option))]
     works = [
-        Work(model, _size(size), multiplier, args.frames, args.dtype, device)
+        Work(model, _size(size), multiplier, args.frames, args.dtype, device, chosen)
         for model in args.model
         for size in args.size
         for multiplier in args.multiplier
+        for chosen in options
     ]
     if args.peak_of:
         say(json.dumps(peak_memory(works[0], args.peak_of, args.against)))
@@ -161,6 +173,18 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def _options(text: str) -> list[tuple[str, Any]]:
+    """``name=1,2`` as ``(name, 1), (name, 2)``; what is no JSON is a word."""
+    name, _, values = text.partition("=")
+    made = []
+    for value in values.split(","):
+        with contextlib.suppress(json.JSONDecodeError):
+            made.append((name, json.loads(value)))
+            continue
+        made.append((name, value))
+    return made
+
+
 def measure(work: Work, against: Iterable[str], rounds: int) -> list[dict[str, Any]]:
     """One row for each peer, or one of ours alone."""
     clip, device = work.clip(), torch.device(work.device)
@@ -173,9 +197,9 @@ def measure(work: Work, against: Iterable[str], rounds: int) -> list[dict[str, A
             name = "nothing"
             if argument:
                 name, other = peer(argument)
-                contenders[name] = other.open(work.weights(), Path(scratch), device)
-                options = other.padding(*work.size)
-            contenders["midframe"] = _ours(model, options)
+                contenders[name] = other.open(work.weights(), Path(scratch), device, work.options)
+                options = other.options(*work.size)
+            contenders["midframe"] = _ours(model, options | work.options)
             with torch.inference_mode():
                 pictures = {who: contender(clip, work.multiplier) for who, contender in contenders.items()}
             times = _interleaved(contenders, clip, work.multiplier, rounds)
@@ -257,6 +281,7 @@ def _peak_in_own_process(work: Work, who: str, against: str) -> float:
     command += ["--model", work.model, "--size", f"{work.size[0]}x{work.size[1]}"]
     command += ["--multiplier", str(work.multiplier), "--frames", str(work.frames)]
     command += ["--dtype", work.dtype, "--device", work.device]
+    command += [f"--option={name}={json.dumps(value)}" for name, value in work.options.items()]
     command += ["--against", against] if against else []
     done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own command
     if done.returncode:
@@ -272,15 +297,15 @@ def peak_memory(work: Work, who: str, against: Iterable[str]) -> float:
     clip = work.clip()
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
         if who == "midframe":
-            options = {k: v for a in against for k, v in peer(a)[1].padding(*work.size).items()}
+            options = {k: v for a in against for k, v in peer(a)[1].options(*work.size).items()}
             model = work.model_to_run()
-            contender = _ours(model, options)
-            _ours(model, {})(clip[:2, :64, :64], work.multiplier)
+            contender = _ours(model, options | work.options)
+            _ours(model, {})(clip[:2, :256, :256], work.multiplier)
         else:
             contender = peer(next(iter(against)))[1].open(
-                work.weights(), Path(scratch), torch.device(work.device)
+                work.weights(), Path(scratch), torch.device(work.device), work.options
             )
-            contender(clip[:2, :64, :64], work.multiplier)
+            contender(clip[:2, :256, :256], work.multiplier)
         if work.device.startswith("cuda"):
             return _device_peak(lambda: contender(clip, work.multiplier))
         with _Sampled() as memory:
@@ -357,9 +382,10 @@ def as_table(report: dict[str, Any]) -> str:
         ours = f"{row['seconds_per_made_frame']:.3f}"
         peak = f"{row['peak_mib']:.0f} | {row.get('their_peak_mib', float('nan')):.0f}"
         same = f"{row['max_error']:.1e} | {row['psnr']:.0f}" if "psnr" in row else "- | -"
+        model = " ".join([row["model"], *(f"{name}={value}" for name, value in row["options"].items())])
         verdict = "" if row["pictures_agree"] else " (pictures differ: no comparison)"
         lines.append(
-            f"| {row['model']} | {row['size']} | {row['multiplier']} | {row['dtype']} "
+            f"| {model} | {row['size']} | {row['multiplier']} | {row['dtype']} "
             f"| {row['against']}{verdict} | {ours} | {theirs} | {peak} | {same} |"
         )
     return "\n".join(lines)

@@ -1,9 +1,13 @@
 import argparse
+import importlib
 import json
+import sys
+from types import ModuleType
 
 import pytest
 import torch
 from midframe.benchmarks import bench, peers
+from midframe.benchmarks.peers.peer import modules_of
 from midframe.errors import BadInputError
 
 
@@ -15,14 +19,14 @@ class Copycat:
     def __init__(self, checkout):
         pass
 
-    def open(self, weights, folder, device):
+    def open(self, weights, folder, device, options):
         from midframe.api import interpolate
         from midframe.vfi_models import build, detect
 
         model = build(detect(weights))
         return lambda frames, multiplier: interpolate(frames, model, multiplier) + self.error
 
-    def padding(self, height, width):
+    def options(self, height, width):
         return {}
 
 
@@ -77,6 +81,27 @@ def test_film_and_its_load_times(run, tmp_path):
     assert [row["file"] for row in report["loading"]] == kinds
     assert all(row["warm_seconds"] > 0 for row in report["loading"])
     assert all(f"| film-narrow | {kind} |" in table for kind in kinds)
+
+
+def test_every_value_of_an_option_is_a_row(run):
+    code, table = run("--model", "rife-4.6", "--multiplier", "2", "--option", "ensemble=false,true")
+    assert code == 0
+    assert "| rife-4.6 ensemble=False |" in table
+    assert "| rife-4.6 ensemble=True |" in table
+
+
+def test_modules_of_a_checkout_are_gone_afterwards(tmp_path, monkeypatch):
+    mine = ModuleType("utils")
+    monkeypatch.setitem(sys.modules, "utils", mine)
+    (tmp_path / "utils.py").write_text("import deeper.model\nname = deeper.model.name")
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "model.py").write_text("name = 'theirs'")
+    before = list(sys.path)
+    with modules_of(tmp_path):
+        assert importlib.import_module("utils").name == "theirs"
+    assert sys.modules["utils"] is mine
+    assert not [name for name in sys.modules if name.partition(".")[0] == "deeper"]
+    assert sys.path == before
 
 
 @pytest.mark.parametrize(
