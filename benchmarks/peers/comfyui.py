@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +12,34 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .peer import Interpolate
+from .peer import Interpolate, Task, require_dtype
 
 
 class ComfyUI:
-    """ComfyUI's own "Run Frame Interpolation Model" node, for FILM, RIFE 4.25 and 4.26, by its functions."""
+    """ComfyUI's own "Run Frame Interpolation Model" node, for FILM, RIFE 4.25 and 4.26, by its functions.
+
+    ComfyUI's requirements must be installed here.
+    """
 
     def __init__(self, checkout: Path) -> None:
         self._checkout = checkout
 
-    def open(
-        self, weights: Mapping[str, Tensor], folder: Path, device: torch.device, options: Mapping[str, Any]
-    ) -> Interpolate:
-        """See :class:`~.peer.Peer`. ComfyUI's requirements must be installed here."""
-        # ComfyUI is not a package: its modules find one another only from its own folder.
-        sys.path.insert(0, str(self._checkout))
+    def open(self, task: Task) -> Interpolate:
+        """See :class:`~.peer.Peer`."""
+        require_dtype(task, "comfyui", torch.float32, torch.float16)
+        # It imports more as it goes, so its folder stays on the path.
+        if str(self._checkout) not in sys.path:
+            sys.path.insert(0, str(self._checkout))
         flags = importlib.import_module("comfy.cli_args").args
-        flags.cpu = device.type == "cpu"
-        flags.force_fp32 = True
+        flags.cpu = task.device.type == "cpu"
+        flags.force_fp32 = task.dtype == torch.float32
+        flags.force_fp16 = task.dtype == torch.float16
         nodes = importlib.import_module("comfy_extras.nodes_frame_interpolation")
         paths = importlib.import_module("folder_paths")
-        save_file(dict(weights), folder / "midframe_bench.safetensors")
-        paths.add_model_folder_path("frame_interpolation", str(folder))
-        patcher = nodes.FrameInterpolationModelLoader.execute("midframe_bench.safetensors").args[0]
+        file = f"midframe_bench_{task.network}.safetensors"
+        save_file(dict(task.weights), task.folder / file)
+        paths.add_model_folder_path("frame_interpolation", str(task.folder))
+        patcher = nodes.FrameInterpolationModelLoader.execute(file).args[0]
         # Its own progress bar would be timed along.
         setattr(nodes, "tqdm", _NoBar)  # noqa: B010 - a module of no known type
         logging.getLogger("comfy").setLevel(logging.WARNING)
@@ -46,8 +50,10 @@ class ComfyUI:
 
         return run
 
-    def options(self, height: int, width: int) -> dict[str, Any]:
+    def options(self, network: str, height: int, width: int) -> dict[str, Any]:
         """See :class:`~.peer.Peer`: RIFE in multiples of 64, mirrored; FILM as it is, as ours does."""
+        if not network.startswith("rife"):
+            return {}
         return {"padding": "reflect", "padded_size": (-(-height // 64) * 64, -(-width // 64) * 64)}
 
 

@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import io
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import BadInputError
-from .peer import Interpolate, modules_of
+from .peer import Checkout, Interpolate, Task, require_dtype
 
 _CONFIG = Path("configs", "Template-LBBDM-video.yaml")
 _SMALLEST = 256
@@ -34,10 +34,9 @@ class TLBVFI:
     def __init__(self, checkout: Path) -> None:
         self._checkout = checkout
 
-    def open(
-        self, weights: Mapping[str, Tensor], folder: Path, device: torch.device, options: Mapping[str, Any]
-    ) -> Interpolate:
+    def open(self, task: Task) -> Interpolate:
         """See :class:`~.peer.Peer`."""
+        require_dtype(task, "tlbvfi", torch.float32)
         yaml = importlib.import_module("yaml")
         with (self._checkout / _CONFIG).open(encoding="utf-8") as file:
             # Its lists and tuples have Python's tags, which no safe loader knows; the file is the checkout's
@@ -45,28 +44,28 @@ class TLBVFI:
             config = _namespace(yaml.load(file, Loader=yaml.UnsafeLoader)["model"])
         config.BB.params.eta = 0.0
         config.VQGAN.params.ckpt_path = None
-        with modules_of(self._checkout), _stand_ins(), contextlib.redirect_stdout(io.StringIO()):
+        with Checkout(self._checkout), _stand_ins(), contextlib.redirect_stdout(io.StringIO()):
             module = importlib.import_module("model.BrownianBridge.LatentBrownianBridgeModel")
             model = module.LatentBrownianBridgeModel(config).eval().requires_grad_(False)
         # Its progress bar would be timed along.
         module.tqdm = lambda steps, **_: steps  # type: ignore[attr-defined]
-        fit = model.load_state_dict(dict(weights), strict=False)
+        fit = model.load_state_dict(dict(task.weights), strict=False)
         if fit.unexpected_keys:
             raise BadInputError(
                 "The checkout does not have the network of these weights.",
                 ", ".join(fit.unexpected_keys[:5]),
                 "Measure tlbvfi-vimeo.",
             )
-        model.to(device)
-        scale = float(options.get("flow_scale", 0.5))
+        model.to(task.device)
+        scale = float(task.options.get("flow_scale", 0.5))
 
         def middle(left: Tensor, right: Tensor) -> Tensor:
             made: Tensor = model.sample(left, right, scale=scale)
             return made
 
-        return lambda frames, multiplier: _bisected(middle, frames, multiplier, device)
+        return lambda frames, multiplier: _bisected(middle, frames, multiplier, task.device)
 
-    def options(self, height: int, width: int) -> dict[str, Any]:
+    def options(self, network: str, height: int, width: int) -> dict[str, Any]:
         """See :class:`~.peer.Peer`."""
         return {"eta": 0.0, "published_range": True}
 
