@@ -28,7 +28,7 @@ def as_svg(report: Mapping[str, Any]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" '
         f'height="{height}" font-family="system-ui, Segoe UI, Helvetica, Arial, sans-serif">',
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
-        _text(_LEFT, 32, "Made frames a second, end to end", 18, weight="600"),
+        _text(_LEFT, 32, "Made frames a second, end to end, in multiples of the other's", 18, weight="600"),
         _text(_LEFT, 54, f"{about['name']}, {about['cores']} cores, torch {about['torch']}", 12, _PALE),
         *_grid(most, scale, height),
     ]
@@ -68,7 +68,7 @@ def _bars(row: Mapping[str, Any], top: int, scale: float) -> Iterable[str]:
 
 
 def _rate(rate: float) -> str:
-    return f"{rate:.0f}" if rate >= 100 else f"{rate:.3g}"  # noqa: PLR2004 - three digits
+    return f"{rate:.0f}" if rate >= 100 else f"{rate:#.3g}"  # noqa: PLR2004 - three digits
 
 
 def _text(x: float, y: float, text: str, size: int, fill: str = _INK, *, weight: str = "400") -> str:

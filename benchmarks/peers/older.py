@@ -17,8 +17,6 @@ from torch import Tensor
 from .peer import Checkout, Interpolate, Task, require_dtype, rife_family
 
 _ARCHITECTURES = {
-    "4.0": "4.0",
-    "4.2": "4.2",
     "4.5": "4.5",
     "4.6": "4.6",
     "4.7": "4.7",
@@ -26,7 +24,8 @@ _ARCHITECTURES = {
     "4.13": "4.17",
     "4.25": "4.26",
 }
-"""Families of RIFE, and what its network calls them; it has more of them than its menu."""
+"""Families of RIFE, and what its network calls them; it has more of them than its menu. 4.0 and 4.2 it only
+has with a refinement, which synthetic weights are without."""
 _CLEAR_AFTER = 10
 
 
