@@ -23,8 +23,8 @@ from .quality import Difference, difference
 from .work import Work
 
 _SAME = 90.0
-"""dB: the least between two float32 implementations of one network on these frames. Not a largest error: where
-a network is steep, the last bits of a sum can move a few pixels by a hundredth."""
+"""dB: the least between two float32 implementations of one network on these frames. Not a largest
+error: where a network is steep, the last bits of a sum can move a few pixels by a hundredth."""
 _GOOD = 45.0
 """dB: the least that 16 bits may leave of our float32 picture for a speed to count."""
 _ROUGH = 30.0
