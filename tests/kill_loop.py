@@ -75,7 +75,8 @@ def main(root, source, folder, kills):
             whole if uninterrupted else dice.uniform(0, 0.3 * whole),
         ):
             after = finished(work)
-            report["remade"] += [segment for segment in before if after.get(segment) != before[segment]]
+            if not job.target.exists():  # else it was killed while it removed what is no longer needed
+                report["remade"] += [segment for segment in before if after.get(segment) != before[segment]]
             half = sum(".tmp" in path.name for path in work.iterdir()) if work.exists() else 0
             report["states"].append([len(after), half])
             before = after
