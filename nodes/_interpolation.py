@@ -11,9 +11,9 @@ class InterpolationNode:
 
     CATEGORY = _widgets.CATEGORY
     FUNCTION = "interpolate"
-    RETURN_TYPES = ("IMAGE", "FLOAT", "INT")
-    RETURN_NAMES = ("frames", "fps", "count")
-    OUTPUT_TOOLTIPS = (
+    RETURN_TYPES: tuple[str, ...] = ("IMAGE", "FLOAT", "INT")
+    RETURN_NAMES: tuple[str, ...] = ("frames", "fps", "count")
+    OUTPUT_TOOLTIPS: tuple[str, ...] = (
         "All frames, made ones and source frames, in order.",
         "Frame rate at which the frames play at the original speed, for Create Video. 0 without source fps.",
         "Number of frames.",
