@@ -99,10 +99,11 @@ def chunk_stages(film: Film, frames: int, costs: Costs, worker: Worker, workers:
         worker: that makes it.
         workers: that run at once.
     """
+    made = frames * film.fps / film.rate * film.made_share
     out, seconds = float(frames * film.fps / film.rate), float(frames / film.rate)
     moved = seconds * (costs.source_bytes + costs.output_bytes * _COPIES)
     return {
-        "model": out * float(film.made_share) * costs.make,
+        "model": float(made) * costs.make / (worker.cores if worker.model_on_cores else 1),
         "coding": (frames * costs.decode + out * costs.encode) / worker.cores,
         "storage": moved * workers / worker.storage,
     }
@@ -142,7 +143,7 @@ def simulate(film: Film, costs: Costs, worker: Worker, workers: int) -> Outcome:
 def join_seconds(film: Film, costs: Costs, worker: Worker) -> tuple[float, str]:
     """How long one process joins the chunks, and what decides it."""
     length = float(film.sources / film.rate)
-    copying = length * float(film.fps) / costs.join
+    copying = length * float(film.fps) * costs.join + len(film.chunks()) * costs.join_chunk
     moving = length * costs.output_bytes * _JOINING / worker.storage
     return (copying, "join") if copying >= moving else (moving, "storage")
 
@@ -244,7 +245,7 @@ def _film(arguments: argparse.Namespace) -> Film:
     if min(numbers) <= 0 or arguments.fps < arguments.source_fps:
         raise BadInputError(
             "There is nothing to estimate.",
-            f"{arguments.hours} hours, {arguments.source_fps} to {arguments.fps}, workers {arguments.workers}",
+            f"{arguments.hours} hours, {arguments.source_fps} to {arguments.fps}, on {arguments.workers}",
             "Give numbers above 0, and more frames a second out than in.",
         )
     folder = (arguments.json or Path()).parent
@@ -271,20 +272,21 @@ def _machine() -> dict[str, Any]:
 
 
 def _about(film: Film, costs: Costs, worker: Worker, about: dict[str, Any], *, given: bool) -> list[str]:
-    model = "given, not measured" if given else "measured"
-    model += ", on the cores that decode and encode" if worker.model_on_cores else ", on its own device"
+    model = f"{costs.make:.3f} s a made frame, {'given, not measured' if given else 'measured'}"
+    if worker.model_on_cores:
+        model = f"{1 / costs.make:.2f} made frames a second and core"
     out = film.sources * film.fps / film.rate
     return [
-        f"{film.seconds / 3600:g} hours, {film.rate} to {film.fps} frames a second: {film.sources} frames in, "
-        f"{ceil(out)} out, {ceil(out * film.made_share)} made.",
+        f"{film.seconds / 3600:g} hours, {film.rate} to {film.fps} frames a second: {film.sources} in, "
+        f"{ceil(out)} out, {ceil(out * film.made_share)} of them made.",
         "",
         f"Measured on {', '.join(f'{name} {value}' for name, value in about.items())}:",
         "",
-        f"- model: {costs.make:.3f} s a made frame, {model}",
+        f"- model: {model}",
         f"- decoding: {1 / costs.decode:.0f} frames a second and core",
         f"- encoding: {1 / costs.encode:.1f} frames a second and core, H.264",
         f"- storage: {costs.source_bytes / 1e6:.2f} MB in and {costs.output_bytes / 1e6:.2f} MB out a second",
-        f"- joining: {costs.join:.0f} frames a second",
+        f"- joining: {1 / costs.join:.0f} frames a second, and {costs.join_chunk:.3f} s a chunk",
         f"- {costs.load:.1f} s to start a worker, {costs.seek:.2f} s to begin a chunk",
         "",
         f"Workers of {worker.cores:g} cores, which share storage of {worker.storage / 1e6:g} MB a second:",

@@ -10,13 +10,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 import torch
 
-from ..api import interpolate, load_model
+from ..api import interpolate, load_model, usable_device
 from ..chunks import Inline, Job
 from ..chunks.join import join
 from ..chunks.store import Store
@@ -34,6 +34,8 @@ _FRAMES = 72
 """Of the clip that is made; encoders look 40 frames ahead."""
 _DISTINCT = 12
 _SEEKS = 5
+_REPEATS = 10
+"""Times that the chunks are joined one after the other, or opening the output would count most."""
 _RATE = Fraction(24)
 _START = """
 import importlib, importlib.util, sys
@@ -56,13 +58,15 @@ class Costs:
     encode: float
     """Processor seconds of an output frame, from RGB."""
     make: float
-    """Seconds of a made frame."""
+    """Seconds of a made frame; processor seconds where the model runs on the cores."""
     seek: float
     """Seconds until the first frame of a chunk is there."""
     load: float
     """Seconds until a new worker has the model."""
     join: float
-    """Frames a second that one process joins."""
+    """Processor seconds of a frame that is joined."""
+    join_chunk: float
+    """The same of a chunk, besides its frames."""
     source_bytes: float
     """Of a second of the source."""
     output_bytes: float
@@ -70,9 +74,8 @@ class Costs:
 
 
 def measure(arguments: argparse.Namespace, ratio: Fraction, *, with_model: bool) -> Costs:
-    """Measures all stages.
-
-    Decoding and encoding are counted in processor seconds, which other programs change least.
+    """Measures all stages; in processor seconds where they run on the cores, as other programs change these
+    least.
 
     Args:
         arguments: of ``midframe estimate``.
@@ -88,6 +91,7 @@ def measure(arguments: argparse.Namespace, ratio: Fraction, *, with_model: bool)
         with open_clip(clip) as opened:
             info = opened.info
         decode, count = _decoding(clip)
+        join_frame, join_chunk = _joining(clip, folder, info)
         encode, out_bytes = _encoding(clip, folder / "encoded.mp4", ratio)
         return Costs(
             decode=decode,
@@ -95,7 +99,8 @@ def measure(arguments: argparse.Namespace, ratio: Fraction, *, with_model: bool)
             make=_making(arguments, (info.height, info.width)) if with_model else 0.0,
             seek=_seeking(clip, count / info.rate),
             load=_loading(arguments),
-            join=_joining(clip, folder, info),
+            join=join_frame,
+            join_chunk=join_chunk,
             source_bytes=clip.stat().st_size / float(count / info.rate),
             output_bytes=out_bytes,
         )
@@ -129,7 +134,7 @@ def _texture(size: tuple[int, int]) -> Iterator[torch.Tensor]:
     clouds /= clouds.max()
     for i in range(_DISTINCT):
         window = clouds[0, :, 4 * i : 4 * i + height, 6 * i : 6 * i + width].permute(1, 2, 0)
-        grain = torch.randn(height, width, 1, generator=generator) * 0.02
+        grain = torch.randn(height, width, 1, generator=generator) * 0.01
         yield ((window + grain).clamp(0, 1) * 255).to(torch.uint8)
 
 
@@ -172,8 +177,10 @@ def _making(arguments: argparse.Namespace, size: tuple[int, int]) -> float:
     frames = torch.stack([frame for frame, _ in zip(_texture(size), range(3), strict=False)])
     interpolate(frames[:2], model)
     begun = time.perf_counter()
-    interpolate(frames, model)
-    return (time.perf_counter() - begun) / (len(frames) - 1)
+    with _processor() as seconds:
+        interpolate(frames, model)
+    on_cores = usable_device(arguments.device).type == "cpu"
+    return (seconds[0] if on_cores else time.perf_counter() - begun) / (len(frames) - 1)
 
 
 def _seeking(clip: Path, length: Fraction) -> float:
@@ -196,12 +203,29 @@ def _loading(arguments: argparse.Namespace) -> float:
     return time.perf_counter() - begun
 
 
-def _joining(clip: Path, folder: Path, info: ClipInfo) -> float:
-    """Chunks of a real job are joined; its frames are those of the source, so that no model is run."""
-    job = Job(clip, folder / "joined.mp4", folder / "work", plan=Plan(1), pairs=_FRAMES // 3)
-    job.workdir.mkdir()
+def _joining(clip: Path, folder: Path, info: ClipInfo) -> tuple[float, float]:
+    """Processor seconds of a frame and of a chunk, from the same frames in a few chunks and in many."""
+    few, many = (_joined(clip, folder / f"{pairs}", info, pairs) for pairs in (_FRAMES, _FRAMES // 8))
+    chunk = max(0.0, (many[1] - few[1]) / (many[0] - few[0]))
+    return max(1e-6, (few[1] - few[0] * chunk) / (_FRAMES * _REPEATS)), chunk
+
+
+def _joined(clip: Path, folder: Path, info: ClipInfo, pairs: int) -> tuple[int, float]:
+    """How many chunks of a real job were joined, and in how many processor seconds.
+
+    The job's frames are those of its source, so that no model is run, and they are joined again and again.
+    """
+    job = Job(clip, folder / "joined.mp4", folder / "work", plan=Plan(1), pairs=pairs)
+    job.workdir.mkdir(parents=True)
     store = Store(job.workdir, job.identity())
     Inline(job.model.load)(job, store, info, host=QuietHost(), done=lambda record: None)
-    begun = time.perf_counter()
-    join(store.records, store.folder, (job.target, folder / "joined.tmp.mp4"), job.plan, info, lambda: None)
-    return store.frames / (time.perf_counter() - begun)
+    length = store.records[-1].times[-1] + 1
+    records = [
+        replace(record, times=tuple(time + i * length for time in record.times))
+        for i in range(_REPEATS)
+        for record in store.records
+    ]
+    output = (job.target, folder / "joined.tmp.mp4")
+    with _processor() as seconds:
+        join(records, store.folder, output, job.plan, info, lambda: None)
+    return len(records), seconds[0]

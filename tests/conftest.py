@@ -58,6 +58,16 @@ def shared():
     return folder
 
 
+@pytest.fixture
+def renamed():
+    """Name of the pack loaded a second time, by its path, as ComfyUI does: no identifier."""
+    name = "/a folder/my-nodes 2"
+    load_pack(name=name)
+    yield name
+    for module in [m for m in sys.modules if m.startswith(name)]:
+        del sys.modules[module]
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     random.seed(0)

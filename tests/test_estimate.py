@@ -12,7 +12,15 @@ from midframe.benchmarks.stages import Costs
 
 FILM = Film(3600.0, Fr(24), Fr(60), 240)
 COSTS = Costs(
-    decode=0.01, encode=0.05, make=0.02, seek=0.5, load=10.0, join=5000.0, source_bytes=1e6, output_bytes=3e6
+    decode=0.01,
+    encode=0.05,
+    make=0.02,
+    seek=0.5,
+    load=10.0,
+    join=2e-4,
+    join_chunk=0.1,
+    source_bytes=1e6,
+    output_bytes=3e6,
 )
 GPU = Worker(8, False, 1e9)
 
@@ -41,7 +49,9 @@ def test_one_worker_is_the_sum(worker):
     film = replace(FILM, pairs=250)  # the last chunk is shorter
     chunks = [chunk_seconds(chunk_stages(film, n, COSTS, worker, 1), worker)[0] for n in film.chunks()]
     outcome = simulate(film, COSTS, worker, 1)
-    assert outcome.seconds == pytest.approx(10 + 0.5 * len(chunks) + sum(chunks) + 216000 / 5000)
+    assert outcome.seconds == pytest.approx(
+        10 + 0.5 * len(chunks) + sum(chunks) + 216000 * 2e-4 + len(chunks) * 0.1
+    )
     assert sum(outcome.stages.values()) == pytest.approx(outcome.seconds)
     assert outcome.stages["last chunks"] == pytest.approx(0, abs=1e-6)
 
@@ -63,7 +73,7 @@ def test_more_workers_are_faster_but_not_without_end():
         (COSTS, replace(GPU, cores=2), 2, "coding"),
         (COSTS, replace(GPU, storage=2e7), 8, "storage"),
         (replace(COSTS, load=1e4), GPU, 4, "start"),
-        (replace(COSTS, join=10.0), GPU, 4, "join"),
+        (replace(COSTS, join=0.1), GPU, 4, "join"),
         (replace(COSTS, seek=100.0), GPU, 2, "seek"),
     ],
 )
@@ -81,7 +91,7 @@ def test_one_chunk_more_than_workers():
 def test_bounds():
     text = "\n".join(bounds(FILM, COSTS, GPU))
     assert "360 chunks" in text
-    assert f"{(10 + 0.5 + 9.6 + 43.2) / 60:.1f} minutes" in text
+    assert f"{(10 + 0.5 + 9.6 + 43.2 + 36) / 60:.1f} minutes" in text
     assert f"full at {10.1 / 0.07:.0f} workers" in text
     assert f"on {32.4 / 9.6:.1f} cores" in text
 

@@ -15,7 +15,6 @@ import psutil
 import pytest
 import torch
 from clips import frames_of, pictures, times_of, write_clip
-from conftest import ROOT, load_pack
 from midframe import cli
 from midframe.chunks import Farm, Inline, Job, ModelChoice, farm, process
 from midframe.chunks.documents import write_document
@@ -208,18 +207,12 @@ def test_cancel_ends_it_and_the_next_run_goes_on(clip, cluster):
     assert same(job.target, inline(clip))
 
 
-def test_the_pack_has_any_name(clip, cluster):
-    name = "/a folder/my-nodes 2"
-    pack = load_pack(ROOT, name)
-    try:
-        chunks, video = (importlib.import_module(f"{name}.{room}") for room in ("chunks", "video"))
-        coding = video.Coding("ffv1")
-        job = chunks.Job(clip, clip.parent / "out.mkv", clip.parent / "work", plan=video.Plan(coding=coding))
-        chunks.process(job, chunks.Farm(workers=2), host=Host())
-        assert same(job.target, inline(clip))
-    finally:
-        for module in [m for m in sys.modules if m.startswith(pack.__name__)]:
-            del sys.modules[module]
+def test_the_pack_has_any_name(clip, cluster, renamed):
+    chunks, video = (importlib.import_module(f"{renamed}.{room}") for room in ("chunks", "video"))
+    plan = video.Plan(coding=video.Coding("ffv1"))
+    job = chunks.Job(clip, clip.parent / "out.mkv", clip.parent / "work", plan=plan)
+    chunks.process(job, chunks.Farm(workers=2), host=Host())
+    assert same(job.target, inline(clip))
 
 
 def test_the_command(clip, cluster, monkeypatch, capsys):
