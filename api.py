@@ -65,7 +65,7 @@ def load_model(
     """
     place = usable_device(device)
     suits = default_dtype(place)
-    path = _located(name_or_path, [Path(folder) for folder in folders])
+    path = locate(name_or_path, folders)
     key = (file_identity(path), place, dtype or suits, averaged)
 
     def load() -> Interpolator:
@@ -107,12 +107,13 @@ def runnable_dtype(
     return wanted if wanted in dtypes else dtypes[0]
 
 
-def _located(name_or_path: str | Path, folders: list[Path]) -> Path:
-    """The file of a model, fetched where only its name is known.
+def locate(name_or_path: str | Path, folders: Iterable[Path] = ()) -> Path:
+    """The file of a model, fetched where only its name is known. Arguments are those of :func:`load_model`.
 
     Raises:
         WeightsNotFoundError: a path without a file, or a name that cannot be fetched.
     """
+    folders = [Path(folder) for folder in folders]
     try:
         found = find(name_or_path, folders)
     except OSError as error:

@@ -7,6 +7,7 @@ wrapper, no leftover of training, no pickle and no program.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import uuid
 from collections.abc import Callable
@@ -30,13 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="IN", help="checkpoint, archive or pickle")
     parser.add_argument("target", type=Path, metavar="OUT.safetensors", help="what to write")
     parser.add_argument("--dtype", choices=_DTYPES, default=None, help="(default: as in IN)")
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="where IN keeps moving averages (EMA) too: the last weights instead",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
 
 
 def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Converts one file and says what it was."""
     dtype = _DTYPES[args.dtype] if args.dtype else None
-    detection = convert(args.source, args.target, dtype=dtype, overwrite=args.overwrite)
+    detection = convert(
+        args.source, args.target, dtype=dtype, averaged=not args.raw, overwrite=args.overwrite
+    )
     before, after = args.source.stat().st_size, args.target.stat().st_size
     say(
         f"{args.target}: {detection.architecture} {detection.family}, "
@@ -46,7 +54,12 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
 
 
 def convert(
-    source: Path, target: Path, *, dtype: torch.dtype | None = None, overwrite: bool = False
+    source: Path,
+    target: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    averaged: bool = True,
+    overwrite: bool = False,
 ) -> Detection:
     """Writes the weights of ``source`` to ``target``; whole, or not at all.
 
@@ -54,6 +67,8 @@ def convert(
         source: any checkpoint that a network of the pack can be loaded from.
         target: ends in ``.safetensors``.
         dtype: of the parameters in the file; None leaves them as they are.
+        averaged: where ``source`` keeps moving averages of parameters (EMA), which networks are evaluated
+            with, they are written; False writes the weights that they are averages of.
         overwrite: replace a file that is there.
 
     Returns:
@@ -61,14 +76,14 @@ def convert(
 
     Raises:
         WeightsNotFoundError, CorruptWeightsError, UnsupportedWeightsError: ``source`` cannot be used.
-        BadInputError: ``target`` may not or cannot be written.
+        BadInputError: ``target`` may not or cannot be written, or a value is too large for ``dtype``.
     """
     _refuse(source, target, overwrite)
-    detection = detect(read_checkpoint(source))
+    detection = detect(read_checkpoint(source, averaged=averaged))
     build(detection)  # every parameter, none left over, each of its shape
-    weights = {name: _as(value, dtype) for name, value in detection.state_dict.items()}
+    weights = {name: _as(name, value, dtype) for name, value in detection.state_dict.items()}
     about = {"format": "pt", "architecture": detection.architecture, "family": detection.family}
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    part = target.with_name(f".{uuid.uuid4().hex}.part")
     try:
         save_file(weights, part, about)
         written = read_checkpoint(part)
@@ -82,7 +97,8 @@ def convert(
             "Check the folder, its permissions and the disk.",
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
     return detection
 
 
@@ -91,13 +107,22 @@ def _refuse(source: Path, target: Path, overwrite: bool) -> None:
         raise BadInputError(
             "The result is a safetensors file.", str(target), "Give a name that ends in .safetensors."
         )
-    if target.exists() and source.exists() and target.samefile(source):
+    there = os.path.exists(target)  # Path.exists raises on names that are too long
+    if there and source.exists() and target.samefile(source):
         raise BadInputError("A file cannot be converted into itself.", str(target), "Give another name.")
-    if target.exists() and not overwrite:
+    if there and not overwrite:
         raise BadInputError("There is a file already.", str(target), "Give another name, or --overwrite.")
 
 
-def _as(value: Tensor, dtype: torch.dtype | None) -> Tensor:
+def _as(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
     """A parameter in a floating dtype; counters stay whole numbers."""
-    converted = value.to(dtype) if dtype is not None and value.is_floating_point() else value
-    return converted.contiguous()
+    if dtype is None or not value.is_floating_point():
+        return value.contiguous()
+    largest, most = float(value.abs().max()) if value.numel() else 0.0, torch.finfo(dtype).max
+    if largest > most:
+        raise BadInputError(
+            f"These weights do not fit into {dtype}.",
+            f"{name} has values up to {largest:.3g}; {most:.3g} is the largest",
+            "Use --dtype bfloat16 or float32, or leave --dtype out.",
+        )
+    return value.to(dtype).contiguous()

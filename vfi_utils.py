@@ -25,6 +25,7 @@ from .memory.sinks import Sink
 from .memory.staging import Downloader, Uploader, checked_pictures
 from .timeline import EndLaw, States, StatesLike, Timeline, by_fps, by_multiplier
 from .vfi_models._core.bisect import Bisecting
+from .vfi_models._core.interruption import interruptible
 from .vfi_models._core.recursion import Recursive
 from .vfi_models._core.seam import Interpolator, PairSession, Session
 
@@ -113,10 +114,11 @@ def run_timeline(
         OutOfMemoryError: after everything that keeps the picture was tried.
         Both say how many output frames were ``finished``; these are in the sink.
     """
-    host = host or QuietHost(next(model.module.parameters()).device)
+    device = next(model.module.parameters()).device
+    host = host or QuietHost(device)
     total = timeline.count(len(source)) if isinstance(source, (Sequence, Tensor)) else None
     delivery = _Delivery(sink, host, total)
-    with torch.inference_mode():
+    with torch.inference_mode(), interruptible(model.module, device, host.check_cancelled):
         maker = _PairMaker(model, settings or Settings(), host, delivery)
         try:
             return _run(checked_pictures(source), timeline, maker, delivery)

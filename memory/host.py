@@ -22,7 +22,9 @@ class Host(Protocol):
         ...
 
     def check_cancelled(self) -> None:
-        """Raises whatever the host cancels with. Called before every forward pass."""
+        """Raises whatever the host cancels with. Called before every forward pass, and on a CPU, where one
+        takes long, before every layer: it must be quick.
+        """
         ...
 
     def clear_cache(self) -> None:

@@ -24,6 +24,16 @@ _TYPED = Fraction(5, 1000)
 _DENOMINATOR = 1000
 
 
+def frames() -> tuple[Any, ...]:
+    """The clip."""
+    return "IMAGE", {"tooltip": "The clip: at least two frames, RGB, RGBA or grey."}
+
+
+def model_override(widgets: str) -> tuple[Any, ...]:
+    """A loaded model, which ``widgets`` are not used with."""
+    return "MIDFRAME_MODEL", {"tooltip": f"A model from Load Model; then {widgets} here are not used."}
+
+
 def multiplier() -> tuple[Any, ...]:
     """Output frames for each source frame."""
     tooltip = (

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from ..vfi_utils import EndLaw, Schedule, Settings, StatesLike
 from . import _widgets
+from ._interpolation import InterpolationNode
 from ._models import AfterRun, Weights
 from ._plan import plan, unlike_default
 from ._run import Run
-from ._weights import choose, complaint, model_widget
+from ._weights import choose, model_widget
 from ._widgets import InputTypes
 
 _DEFAULT_OPTIONS = {"align": False}
@@ -32,18 +33,9 @@ _ALIGN_TOOLTIP = (
 )
 
 
-class MidframeFILM:
+class MidframeFILM(InterpolationNode):
     """Makes the frames in between with FILM."""
 
-    CATEGORY = _widgets.CATEGORY
-    FUNCTION = "interpolate"
-    RETURN_TYPES = ("IMAGE", "FLOAT", "INT")
-    RETURN_NAMES = ("frames", "fps", "count")
-    OUTPUT_TOOLTIPS = (
-        "All frames, made ones and source frames, in order.",
-        "Frame rate at which the frames play at the original speed, for Create Video. 0 without source fps.",
-        "Number of frames.",
-    )
     DESCRIPTION = (
         "More frames from a clip, also from photos that lie far apart. FILM is made for large motion; it is "
         "slower than RIFE and needs more memory. Transparency moves along with the picture."
@@ -62,7 +54,7 @@ class MidframeFILM:
         """Inputs and widgets. Saved workflows hold widget values by position: new ones go to the end."""
         return {
             "required": {
-                "frames": ("IMAGE", {"tooltip": "The clip: at least two frames, RGB, RGBA or grey."}),
+                "frames": _widgets.frames(),
                 "model": model_widget(_MODEL_TOOLTIP, ("film",), "film"),
                 "multiplier": _widgets.multiplier(),
             },
@@ -78,18 +70,10 @@ class MidframeFILM:
                 "device": _widgets.device(),
                 "after_run": _widgets.after_run(),
                 "states": _widgets.states(),
-                "model_override": (
-                    "MIDFRAME_MODEL",
-                    {"tooltip": "A model from Load Model; then model, dtype and device here are not used."},
-                ),
+                "model_override": _widgets.model_override("model, dtype and device"),
             },
             "hidden": {"node_id": "UNIQUE_ID"},
         }
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, model: str | None = None) -> bool | str:  # noqa: N802 - ComfyUI's name
-        """Weights that cannot be had are reported before anything runs. None where they come by a link."""
-        return complaint(model) or True
 
     def interpolate(  # noqa: PLR0913 - one parameter for each widget
         self,

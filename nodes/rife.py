@@ -8,10 +8,11 @@ from torch import Tensor
 
 from ..vfi_utils import EndLaw, Settings, StatesLike
 from . import _widgets
+from ._interpolation import InterpolationNode
 from ._models import AfterRun, Weights
 from ._plan import plan, unlike_default
 from ._run import Run
-from ._weights import choose, complaint, model_widget
+from ._weights import choose, model_widget
 from ._widgets import InputTypes
 
 _SCALES = ["0.25", "0.5", "1", "2", "4"]
@@ -32,18 +33,9 @@ _MODEL_TOOLTIP = (
 )
 
 
-class MidframeRIFE:
+class MidframeRIFE(InterpolationNode):
     """Makes the frames in between with RIFE."""
 
-    CATEGORY = _widgets.CATEGORY
-    FUNCTION = "interpolate"
-    RETURN_TYPES = ("IMAGE", "FLOAT", "INT")
-    RETURN_NAMES = ("frames", "fps", "count")
-    OUTPUT_TOOLTIPS = (
-        "All frames, made ones and source frames, in order.",
-        "Frame rate at which the frames play at the original speed, for Create Video. 0 without source fps.",
-        "Number of frames.",
-    )
     DESCRIPTION = (
         "More frames from a clip: a higher frame rate, or slow motion. RIFE computes the motion between two "
         "frames and makes the frames in between, at any moment. Transparency moves along with the picture."
@@ -55,7 +47,7 @@ class MidframeRIFE:
         """Inputs and widgets. Saved workflows hold widget values by position: new ones go to the end."""
         return {
             "required": {
-                "frames": ("IMAGE", {"tooltip": "The clip: at least two frames, RGB, RGBA or grey."}),
+                "frames": _widgets.frames(),
                 "model": model_widget(_MODEL_TOOLTIP, ("rife",)),
                 "multiplier": _widgets.multiplier(),
             },
@@ -72,10 +64,7 @@ class MidframeRIFE:
                 "after_run": _widgets.after_run(),
                 "allow_changed_picture": _widgets.allow_changed_picture(),
                 "states": _widgets.states(),
-                "model_override": (
-                    "MIDFRAME_MODEL",
-                    {"tooltip": "A model from Load Model; then model, dtype and device here are not used."},
-                ),
+                "model_override": _widgets.model_override("model, dtype and device"),
             },
             "hidden": {"node_id": "UNIQUE_ID"},
         }
@@ -84,12 +73,10 @@ class MidframeRIFE:
     def VALIDATE_INPUTS(  # noqa: N802 - ComfyUI's name
         cls, model: str | None = None, scale: str | float | None = None
     ) -> bool | str:
-        """Weights that cannot be had are reported before anything runs, and a scale that is not in the menu,
-        in whatever form it was saved. None where they come by a link.
-        """
+        """Also a scale that is not in the menu, in whatever form it was saved."""
         if scale is not None and _scale(scale) not in map(_scale, _SCALES):
             return f"scale is {scale}; use one of {', '.join(_SCALES)}"
-        return complaint(model) or True
+        return super().VALIDATE_INPUTS(model)
 
     def interpolate(  # noqa: PLR0913 - one parameter for each widget
         self,

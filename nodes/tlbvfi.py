@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ..vfi_utils import EndLaw, Settings, StatesLike
 from . import _widgets
+from ._interpolation import InterpolationNode
 from ._models import AfterRun, Weights
 from ._plan import plan, unlike_default
 from ._run import Run
-from ._weights import choose, complaint, model_widget
+from ._weights import choose, model_widget
 from ._widgets import InputTypes
 
 _NO_TILES = "off"
@@ -66,18 +67,9 @@ _LINES_TOOLTIP = (
 )
 
 
-class MidframeTLBVFI:
+class MidframeTLBVFI(InterpolationNode):
     """Makes the frames in between with TLBVFI."""
 
-    CATEGORY = _widgets.CATEGORY
-    FUNCTION = "interpolate"
-    RETURN_TYPES = ("IMAGE", "FLOAT", "INT")
-    RETURN_NAMES = ("frames", "fps", "count")
-    OUTPUT_TOOLTIPS = (
-        "All frames, made ones and source frames, in order.",
-        "Frame rate at which the frames play at the original speed, for Create Video. 0 without source fps.",
-        "Number of frames.",
-    )
     DESCRIPTION = (
         "More frames from a clip with TLBVFI, a diffusion model: slow, and good where motion is large. It "
         "knows the middle of two frames only; other moments are reached by halving."
@@ -95,7 +87,7 @@ class MidframeTLBVFI:
         """Inputs and widgets. Saved workflows hold widget values by position: new ones go to the end."""
         return {
             "required": {
-                "frames": ("IMAGE", {"tooltip": "The clip: at least two frames, RGB, RGBA or grey."}),
+                "frames": _widgets.frames(),
                 "model": model_widget(_MODEL_TOOLTIP, ("tlbvfi",), first="tlbvfi"),
                 "multiplier": _widgets.multiplier(),
             },
@@ -109,10 +101,7 @@ class MidframeTLBVFI:
                 "allow_changed_picture": ("BOOLEAN", _advanced(False, _CHANGED_TOOLTIP)),
                 **cls._own_widgets(),
                 "states": _widgets.states(),
-                "model_override": (
-                    "MIDFRAME_MODEL",
-                    {"tooltip": "A model from Load Model; then model, ema and device here are not used."},
-                ),
+                "model_override": _widgets.model_override("model, ema and device"),
             },
             "hidden": {"node_id": "UNIQUE_ID"},
         }
@@ -137,11 +126,6 @@ class MidframeTLBVFI:
             "published_range": ("BOOLEAN", _advanced(False, _RANGE_TOOLTIP)),
             "memory_lines": ("BOOLEAN", _advanced(False, _LINES_TOOLTIP)),
         }
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, model: str | None = None) -> bool | str:  # noqa: N802 - ComfyUI's name
-        """Weights that cannot be had are reported before anything runs. None where they come by a link."""
-        return complaint(model) or True
 
     def interpolate(  # noqa: PLR0913 - one parameter for each widget
         self,

@@ -76,6 +76,7 @@ def _pictures(label: str, arrays: Mapping[str, Any], place: Place) -> Iterator[O
     motion = session.motion(a, b)
     for name in sorted(name for name in arrays if name.startswith("dt_")):
         timestep = torch.from_numpy(arrays[name]).flatten().to(place.device)
+        timestep = timestep.expand(max(len(timestep), len(left)))  # one for all pictures, or one for each
         wanted = torch.from_numpy(arrays[name.replace("dt_", "out_")])
         made = session.between(a, b, timestep, motion)
         yield Outcome(f"{label} {name}", place.error(made, wanted), place.bound)

@@ -42,7 +42,8 @@ Compared = tuple[str, float]
 _NAMES = "state_dict_shapes.json.gz"
 _PART_BOUND, _WHOLE_BOUND = 1e-4, 2e-4
 """Largest errors in float32, of values of about -1..1."""
-_VIDEO = 5
+_PICTURE, _VIDEO = 3, 5
+"""Dimensions."""
 
 
 def reads(file: Path, arrays: Mapping[str, Any]) -> bool:
@@ -63,7 +64,8 @@ def run(file: Path, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome
         yield Outcome(label, skipped=f"TLBVFI does not run in {place.dtype}")
         return
     net = cast("TlbvfiNet", model.module)
-    for name, error in kind.read(Golden(dict(arrays), seed, place.device), net):
+    steps = meta["config"].get("BB", {}).get("params", {}).get("sample_step", TlbvfiOptions.sample_steps)
+    for name, error in kind.read(Golden(dict(arrays), seed, place.device, steps), net):
         yield Outcome(f"{label} {name}", error, kind.bound)
 
 
@@ -94,6 +96,8 @@ class Golden:
     arrays: Mapping[str, Any]
     seed: int
     device: torch.device
+    steps: int
+    """Of the sampler, where no noise is stored that there is one of for each step."""
 
     def __getitem__(self, key: str) -> Tensor:
         return torch.from_numpy(np.asarray(self.arrays[key])).to(self.device)
@@ -116,8 +120,9 @@ class Golden:
         return torch.from_numpy((2.0 * unit - 1.0).reshape(shape).astype(np.float32)).to(self.device)
 
     def frame(self, key: str) -> Tensor:
-        """A stored frame as (1, 3, H, W), values 0..1."""
-        return self[key].permute(2, 0, 1).unsqueeze(0).float() / 255
+        """A stored frame (H, W, 3), or several, as (N, 3, H, W), values 0..1."""
+        frames = self[key] if self[key].ndim > _PICTURE else self[key].unsqueeze(0)
+        return frames.permute(0, 3, 1, 2).float() / 255
 
     def frames_first(self, video: Tensor, key: str) -> Tensor:
         """A video (1, C, F, H, W) as the file has it: perhaps with its frames in place of a batch."""
@@ -344,24 +349,29 @@ def _whole(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     hook = net.vqgan.quantize.register_forward_pre_hook(lambda _, given: latents.append(*given))
     try:
         for key in golden.keys(".frame0"):
-            yield golden.compare(f"{key}.out", _made(golden, net, key))
-            yield golden.compare(f"{key}.latent", latents[-1])
-            yield golden.compare(f"{key}.indices", net.vqgan.quantize.indices(latents[-1]).flatten())
+            made = _made(golden, net, key)
+            latent = torch.cat(latents[-len(made) :])
+            yield golden.compare(f"{key}.out", made)
+            yield golden.compare(f"{key}.latent", latent)
+            yield golden.compare(f"{key}.indices", net.vqgan.quantize.indices(latent).flatten())
     finally:
         hook.remove()
 
 
 def _made(golden: Golden, net: TlbvfiNet, key: str) -> Tensor:
-    """The frame in the middle, -1..1."""
-    left, right = golden.frame(f"{key}.frame0"), golden.frame(f"{key}.frame1")
+    """The frames in the middle, one for each pair, -1..1."""
+    pairs = [golden.frame(f"{key}.frame{i}").unsqueeze(1) for i in range(2)]
     noise = golden[f"{key}.noise"] if f"{key}.noise" in golden.arrays else None
     options = TlbvfiOptions(
-        sample_steps=len(noise) + 1 if noise is not None else TlbvfiOptions.sample_steps,
+        sample_steps=golden.steps if noise is None else len(noise) + 1,
         flow_scale=float(golden[f"{key}.scale"]),
         published_range=True,
     )
-    session = _session(net, left, options, noise)
-    return 2 * session.between(session.encode(left), session.encode(right), left.new_tensor([0.5])) - 1
+    made = []
+    for i, (left, right) in enumerate(zip(*pairs, strict=True)):
+        session = _session(net, left, options, None if noise is None else noise[:, i])
+        made.append(session.between(session.encode(left), session.encode(right), left.new_tensor([0.5])))
+    return 2 * torch.cat(made) - 1
 
 
 class _Kind(NamedTuple):

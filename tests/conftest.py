@@ -77,3 +77,16 @@ def command():
         "from midframe.cli import main; sys.exit(main())"
     )
     return [sys.executable, "-c", load, str(ROOT)]
+
+
+@pytest.fixture(scope="session")
+def comfyui(tmp_path_factory):
+    """A running ComfyUI; see tests/comfyui.py."""
+    if not os.environ.get("COMFYUI_PATH"):
+        pytest.skip(
+            "not run in a real ComfyUI: COMFYUI_PATH is not set (see the first lines of tests/comfyui.py)"
+        )
+    from comfyui import running
+
+    with running(ROOT, tmp_path_factory.mktemp("comfyui")) as server:
+        yield server

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from clips import pictures, times_of, write_clip
 from midframe import cli
+from midframe.commands import interpolate, options
 
 FILM = Fr(24000, 1001)
 
@@ -35,7 +36,7 @@ def test_default_names(clip, capsys):
     assert run("interpolate", clip, "--multiplier", 3, "--quiet") == 0
     assert len(times_of(clip.with_name("in_x3.mp4"))) == 9
     assert capsys.readouterr() == ("", "")
-    name = cli.default_target
+    name = options.default_target
     assert name(Path("a/b.mov"), 2, Fr(60000, 1001)) == Path("a/b_59.94fps.mov")
     assert name(Path("b.avi"), 2, Fr(60)) == Path("b_60fps.mp4")
     assert name(clip.parent, 4, None) == clip.parent.parent / f"{clip.parent.name}_x4"
@@ -66,13 +67,13 @@ def test_a_folder_of_pictures(clip):
     ],
 )
 def test_rates(text, wanted):
-    assert cli.rate(text) == wanted
+    assert options._rate(text) == wanted
 
 
 @pytest.mark.parametrize("text", ["0", "-24", "fast", "1/0", ""])
 def test_rates_that_are_none(text):
-    with pytest.raises(cli.argparse.ArgumentTypeError, match="no frame rate"):
-        cli.rate(text)
+    with pytest.raises(options.argparse.ArgumentTypeError, match="no frame rate"):
+        options._rate(text)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_errors_are_three_lines(clip, monkeypatch, capsys, words, status, match)
 
 
 def test_a_fault_says_how_to_report_it(clip, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "load_model", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(interpolate, "load_model", lambda *_, **__: 1 / 0)
     assert run("interpolate", clip) == 1
     err = capsys.readouterr().err
     assert "ZeroDivisionError" in err

@@ -89,12 +89,58 @@ def test_what_cannot_be_loaded_is_not_converted(tmp_path, content, error):
     assert os.listdir(tmp_path) == ["x.pth"]
 
 
-@pytest.mark.parametrize("target", ["x.pth", "no/such/folder/x.safetensors"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "x.pth",
+        "no/such/folder/x.safetensors",
+        "in.pth/x.safetensors",
+        f"{'n' * 300}.safetensors",
+        "/proc/x.safetensors",
+    ],
+)
 def test_where_nothing_can_be_written(tmp_path, target):
     save(tmp_path / "in.pth", weights(), "zip")
     with pytest.raises(BadInputError):
         convert(tmp_path / "in.pth", tmp_path / target)
     assert os.listdir(tmp_path) == ["in.pth"]
+
+
+def test_a_folder_of_that_name_stays(tmp_path):
+    save(tmp_path / "in.pth", weights(), "zip")
+    (tmp_path / "x.safetensors").mkdir()
+    for overwrite in (False, True):
+        with pytest.raises(BadInputError):
+            convert(tmp_path / "in.pth", tmp_path / "x.safetensors", overwrite=overwrite)
+    assert sorted(os.listdir(tmp_path)) == ["in.pth", "x.safetensors"]
+
+
+def test_the_longest_name_that_a_file_can_have(tmp_path):
+    save(tmp_path / "in.pth", weights(), "zip")
+    target = tmp_path / f"{'n' * (255 - len('.safetensors'))}.safetensors"
+    convert(tmp_path / "in.pth", target)
+    assert equal(target, weights())
+
+
+def test_values_that_sixteen_bits_cannot_hold(tmp_path):
+    large = {**weights(), "fuse.output_conv.bias": torch.tensor([0.0, -1e6, 1.0])}
+    save(tmp_path / "in.pth", large, "zip")
+    with pytest.raises(BadInputError, match=r"fuse\.output_conv\.bias has values up to 1e\+06"):
+        convert(tmp_path / "in.pth", tmp_path / "x.safetensors", dtype=torch.float16)
+    assert os.listdir(tmp_path) == ["in.pth"]
+    convert(tmp_path / "in.pth", tmp_path / "x.safetensors", dtype=torch.bfloat16)
+
+
+def test_averages_or_what_they_are_averages_of(tmp_path):
+    raw = weights("tlbvfi", "small")
+    averages = {name: value + 1 for name, value in raw.items() if name.startswith("denoise_fn.")}
+    torch.save({"model": raw, "ema": averages}, tmp_path / "in.pth")
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    for words, wanted in (([], {**raw, **averages}), (["--raw"], raw)):
+        target = tmp_path / f"out{len(words)}.safetensors"
+        module.run(parser.parse_args([str(tmp_path / "in.pth"), str(target), *words]), lambda line: None)
+        assert equal(target, wanted)
 
 
 @pytest.mark.parametrize("failure", [OSError("No space left on device"), KeyboardInterrupt()])

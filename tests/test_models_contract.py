@@ -1,9 +1,14 @@
 """Every architecture of the registry keeps the promises of the seam. A new model is tested by being there."""
 
+import threading
+
 import pytest
 import torch
+from fakes import RecordingHost
+from midframe import interpolate
 from midframe.errors import BadInputError
 from midframe.vfi_models import architectures, build, detect
+from midframe.vfi_models._core.interruption import interruptible
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
 
 ALL = [(a.name, family) for a in architectures() for family in a.families]
@@ -110,6 +115,12 @@ def test_options(models, name, family):
     model = models(name, family)
     with pytest.raises(BadInputError, match="option"):
         model.open(8, 8, {"no_such_option": 1})
+    for option, default in model.spec.options.items():
+        wrong = {bool: (1, "no", None), int: (1.5, "1", True, None), float: ("0.5", True, None)}
+        for value in wrong.get(type(default), ()):
+            with pytest.raises(BadInputError, match=f"value of {option}"):
+                model.open(8, 8, {option: value})
+        assert model.open(8, 8, {option: default}) is not None
     assert model.activation_bytes(64, 128) > 64 * 128
     assert model.activation_bytes(1024, 1024) > model.activation_bytes(64, 64)
     lighter = model.lighter({})
@@ -133,3 +144,31 @@ def test_no_global_switch_is_touched(models, name, family):
     before = switches()
     run(models(name, family), *torch.rand(2, 1, 3, 32, 32), [0.5])
     assert switches() == before
+
+
+@pytest.mark.parametrize(("name", "family"), ONE_EACH)
+def test_cancel_ends_a_frame_that_is_being_made(models, name, family):
+    model, frames = models(name, family), torch.rand(2, 24, 40, 3)
+    quiet = RecordingHost()
+    interpolate(frames, model, host=quiet)
+    assert quiet.checks > 10, "oftener than before each forward pass"
+    for at in (quiet.checks // 2, quiet.checks):
+        host = RecordingHost(at)
+        with pytest.raises(KeyboardInterrupt):
+            interpolate(frames, model, host=host)
+        assert host.checks == at
+    run(model, *torch.rand(2, 1, 3, 24, 40), [0.5])
+    assert host.checks == at, "nobody asks once the run is over"
+
+
+def test_another_threads_run_is_not_ended(models):
+    model, made = models(*ONE_EACH[0]), []
+    frames = torch.rand(2, 1, 3, 24, 40)
+    host = RecordingHost(1)
+    with interruptible(model.module, torch.device("cpu"), host.check_cancelled):
+        other = threading.Thread(target=lambda: made.append(run(model, *frames, [0.5])))
+        other.start()
+        other.join()
+        assert (len(made), host.checks) == (1, 0)
+        with pytest.raises(KeyboardInterrupt):
+            run(model, *frames, [0.5])

@@ -67,6 +67,38 @@ def failed(folder):
     return [line.split(":")[0] for line in lines if "FAILED" in line]
 
 
+def test_one_timestep_for_a_batch(tmp_path, shared):
+    with np.load(shared / "goldens" / "film" / "case_batch2_64x80.npz") as archive:
+        arrays = {name: archive[name] for name in archive if name != "dt_1"}
+    np.savez(tmp_path / "case.npz", **{**arrays, "dt_0": arrays["dt_0"][:1]})
+    assert run(tmp_path, "--device", "cpu")[0] == 0
+
+
+def test_the_number_of_steps_is_the_files(tmp_path, shared):
+    with np.load(shared / "goldens" / "tlbvfi" / "whole.npz") as archive:
+        arrays = {name: archive[name] for name in archive if name.startswith("square_full_flow.")}
+        meta = json.loads(str(archive["meta"]))
+    for steps in (10, 3):
+        meta["config"]["BB"]["params"]["sample_step"] = steps
+        np.savez(tmp_path / "x.npz", **arrays, meta=np.array(json.dumps(meta)))
+        assert run(tmp_path, "--device", "cpu")[0] == (steps != 10)
+
+
+def test_several_tlbvfi_pairs(tmp_path, shared):
+    with np.load(shared / "goldens" / "tlbvfi" / "whole.npz") as archive:
+        one = {name: archive[name] for name in archive if name.startswith("square.") and ".out." not in name}
+        meta = json.loads(str(archive["meta"]))
+    axes = {"square.noise": 1, "square.scale": None, "square.code_margin": None}
+    two = {
+        name: value if axes.get(name, 0) is None else np.stack((value, value)) if ".frame" in name
+        else np.concatenate((value, value), axes.get(name, 0))
+        for name, value in one.items()
+    }  # fmt: skip
+    np.savez(tmp_path / "two.npz", **two, meta=np.array(json.dumps(meta)))
+    code, lines = run(tmp_path, "--device", "cpu")
+    assert (code, lines[-1][:8]) == (0, "3 cases,")
+
+
 @pytest.mark.parametrize("array", ["out_0", "out_fp16_weights", "dt_0", "x1"])
 def test_a_wrong_film_picture_fails(film, array):
     with np.load(film / "tiny.npz") as archive:

@@ -98,7 +98,7 @@ def test_other_networks_and_broken_ones(weights):
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_averages_take_the_place_of_what_was_averaged(tmp_path, weights, legacy):
+def test_averages_take_the_place_of_what_was_averaged(tmp_path, weights, legacy, caplog):
     averages = {n: v + 1 for n, v in weights.items() if n.startswith("denoise_fn.")}
     saved = {"step": 3, "epoch": 1, "model": published(weights), "ema": averages}
     path = tmp_path / "vimeo_unet.pth"
@@ -108,10 +108,13 @@ def test_averages_take_the_place_of_what_was_averaged(tmp_path, weights, legacy)
         state = open_weights(path, averaged=averaged).module.state_dict()
         assert torch.equal(state[name], wanted[name])
         assert torch.equal(state["vqgan.quant_conv.bias"], weights["vqgan.quant_conv.bias"])
-    del averages[name]
+    torch.save({**saved, "model": published(weights, "module.")}, path)  # trained on several devices
+    assert torch.equal(open_weights(path).module.state_dict()[name], averages[name])
+    assert not caplog.messages
     averages["somebody.else"] = torch.zeros(1)
     torch.save(saved, path)
     assert torch.equal(open_weights(path).module.state_dict()[name], weights[name])
+    assert "last weights are used" in caplog.text
 
 
 @pytest.fixture

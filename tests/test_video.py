@@ -14,7 +14,7 @@ from midframe.video import Coding, Plan, interpolate_video, open_clip, workers
 from midframe.video.clock import Clock
 from midframe.video.images import natural_key
 from midframe.video.pipe import AbandonedError, Pipe
-from midframe.video.streaming import at_depth
+from midframe.video.stream import at_depth
 
 NTSC = Fr(24000, 1001)
 
@@ -456,6 +456,7 @@ def test_refusals(tmp_path):
         (tmp_path / "none" / "out.mp4", Plan(), "does not exist"),
         (tmp_path / "out.xyz", Plan(), "cannot be written"),
         (tmp_path / "out.mp4", Plan(coding=Coding("mp3")), "no such codec"),
+        (tmp_path / "out.mp4", Plan(coding=Coding("h265")), "as small as this"),
         (tmp_path / "out.gif", Plan(coding=Coding("h264")), "hold no h264"),
         (tmp_path / "out.mp4", Plan(fps=0), "must be positive"),
         (tmp_path / "out.mp4", Plan(0), "multiplier"),

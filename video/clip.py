@@ -65,6 +65,8 @@ class ClipInfo:
     colour: Colour | None = None
     """None where the source is RGB."""
     pixel_aspect: Fraction = Fraction(1)
+    start: Fraction = Fraction(0)
+    """When the first frame is shown, seconds, as in ``Frame.pts``."""
     origin: Fraction = Fraction(0)
     """Time in the file that is 0 in ``Frame.pts``, seconds; its sound is moved by the same."""
     sound: bool = False
@@ -83,6 +85,13 @@ class Clip(Protocol):
     @property
     def info(self) -> ClipInfo:
         """What is known of it."""
+        ...
+
+    def start_at(self, time: Fraction) -> None:
+        """Frames before the one that is shown at ``time`` (seconds) are not needed, but may come.
+
+        To be called before the first frame is read.
+        """
         ...
 
     def __iter__(self) -> Iterator[Frame]:

@@ -17,6 +17,18 @@ class Moment(NamedTuple):
     duration: Fraction
 
 
+class Span(NamedTuple):
+    """A part of the output: what is shown at ``start`` or later and before ``end``, in seconds."""
+
+    start: Fraction
+    end: Fraction | None = None
+    """None: to the end of the clip."""
+
+    def holds(self, time: Fraction) -> bool:
+        """Whether ``time`` is in this part."""
+        return time >= self.start and (self.end is None or time < self.end)
+
+
 class Clock:
     """Follows the loop: told of each source frame as it is read, it says what is shown after it.
 
@@ -28,17 +40,32 @@ class Clock:
         multiplier: output frames for each source frame; ignored where ``fps`` is given.
         fps: frames a second to come out.
         end: what follows the last source frame.
+        start: when the clip's first frame is shown, from which ``fps`` counts, seconds; the first frame
+            that is read where it is left out.
+        span: what is wanted of the output; all where it is left out.
     """
 
-    def __init__(self, rate: Fraction, *, multiplier: int, fps: Fraction | None, end: EndLaw) -> None:
+    def __init__(
+        self,
+        rate: Fraction,
+        *,
+        multiplier: int,
+        fps: Fraction | None,
+        end: EndLaw,
+        start: Fraction | None = None,
+        span: Span | None = None,
+    ) -> None:
         self._pairs = by_multiplier(multiplier)
         self._fps = fps
         self._end: EndLaw = end
         self._rate = rate
         self._read: deque[tuple[Fraction, Fraction | None]] = deque()
         self._first = 0
-        self._start: Fraction | None = None
+        self._start = start
+        self._span = span
         self._shown: deque[Moment] = deque()
+        self.cut = False
+        """Whether something would be shown after the span."""
 
     @property
     def timeline(self) -> Timeline:
@@ -63,12 +90,16 @@ class Clock:
         last = len(self._read) == 1
         after = pts + (duration or 1 / self._rate) if last else self._read[1][0]
         moments = self._at_rate(pts, after) if self._fps else self._divided(index, pts, after)
-        times = [(moment.time - pts) / (after - pts) for moment in moments]
         if last and self._end == "end_on_last":
-            del moments[sum(t == 0 for t in times) :]
-            times = times[: len(moments)]
-        self._shown.extend(moments)
-        return tuple(times)
+            moments = [moment for moment in moments if moment.time == pts]
+        wanted = [moment for moment in moments if self._span is None or self._span.holds(moment.time)]
+        self.cut = self.cut or self._ends_before(moments)
+        self._shown.extend(wanted)
+        return tuple((moment.time - pts) / (after - pts) for moment in wanted)
+
+    def _ends_before(self, moments: list[Moment]) -> bool:
+        end = None if self._span is None else self._span.end
+        return end is not None and bool(moments) and moments[-1].time >= end
 
     def _divided(self, index: int, pts: Fraction, after: Fraction) -> list[Moment]:
         times = self._pairs.times(index)

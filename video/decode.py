@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
+from math import floor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -73,7 +74,9 @@ class VideoFile:
             if first is None:
                 raise _unreadable(path, "no frame could be decoded")
             self._decoded = chain((first,), self._decoded)
+            self._base: Fraction = self._stream.time_base or Fraction(1, 90000)
             self.info = _describe(path, self._container, self._stream, first, alpha=alpha)
+            self._straight = Straightener(self.info.rate, self._base, self.info.start)
             self._turns = _quarter_turns(first, path)
         except BaseException:
             self._container.close()
@@ -84,18 +87,62 @@ class VideoFile:
     def __iter__(self) -> Iterator[Frame]:
         """See :class:`.Clip`. Damaged packets are left out with a warning; the gap is part of the timing."""
         info = self.info
-        base = self._stream.time_base or Fraction(1, 90000)
-        straight = Straightener(info.rate, base)
         previous: Fraction | None = None
         for frame in self._decoded:
-            pts = None if frame.pts is None else straight(frame.pts * (frame.time_base or base) - info.origin)
+            pts = self._time(frame)
             if previous is not None and (pts is None or pts <= previous):
                 pts = previous + 1 / info.rate
-            previous = pts = pts if pts is not None else Fraction(0)
+            previous = pts = pts if pts is not None else info.start
             duration = getattr(frame, "duration", None) or 0  # PyAV before 15 does not tell
-            yield Frame(self._pixels(frame), pts, straight.length(duration * (frame.time_base or base)))
+            length = self._straight.length(duration * (frame.time_base or self._base))
+            yield Frame(self._pixels(frame), pts, length)
         if self._damaged:
             _LOG.warning("%s: %d damaged packets were left out.", info.path.name, self._damaged)
+
+    def start_at(self, time: Fraction) -> None:
+        """See :class:`.Clip`. Jumps to a key frame at or before ``time``, where the file can tell of one.
+
+        Containers seek by decoding time, by an index that may be coarse, or not at all: what a jump gives is
+        looked at, and if it is past ``time``, a jump further back is tried, at last to the beginning.
+        """
+        back = Fraction(1)
+        while (goal := time - back) > self.info.start:
+            if self._jumped(goal, time):
+                return
+            back *= 4
+        self._rewound()
+
+    def _jumped(self, goal: Fraction, time: Fraction) -> bool:
+        """Whether decoding goes on at a key frame before ``time``; looks for it from ``goal`` on."""
+        try:
+            self._container.seek(floor((goal + self.info.origin) / self._base), stream=self._stream)
+        except (av.error.FFmpegError, OSError):
+            return False
+        self._decoder.flush_buffers()
+        self._decoded = self._decode()
+        for frame in self._decoded:
+            shown = self._time(frame)
+            if shown is None or shown > time:
+                return False
+            # What comes before a key frame may refer to pictures that were not decoded.
+            if frame.key_frame:
+                self._decoded = chain((frame,), self._decoded)
+                return True
+        return False
+
+    def _rewound(self) -> None:
+        """Opens the file again: not every container can seek to its beginning."""
+        path = self.info.path
+        self._container.close()
+        self._container = av.open(str(path))
+        self._stream, self._decoder = _picture_stream(self._container, path)
+        self._decoded = self._decode()
+
+    def _time(self, frame: av.VideoFrame) -> Fraction | None:
+        """When a frame is shown, seconds since the start of the clip; None where the file does not say."""
+        if frame.pts is None:
+            return None
+        return self._straight(frame.pts * (frame.time_base or self._base) - self.info.origin)
 
     def __enter__(self) -> VideoFile:
         return self
@@ -135,18 +182,17 @@ class Straightener:
     Args:
         rate: average frames a second.
         base: the container's tick, seconds.
+        start: first timestamp.
     """
 
-    def __init__(self, rate: Fraction, base: Fraction) -> None:
+    def __init__(self, rate: Fraction, base: Fraction, start: Fraction) -> None:
         self._rate = rate
         self._base = base
         self._on = can_straighten(rate, base)
-        self._start: Fraction | None = None
+        self._start = start
 
     def __call__(self, pts: Fraction) -> Fraction:
         """``pts`` as it was meant."""
-        if self._start is None:
-            self._start = pts
         grid = self._start + round((pts - self._start) * self._rate) / self._rate
         return grid if self._on and abs(grid - pts) <= self._base else pts
 
@@ -206,6 +252,8 @@ def _describe(
     starts = [
         s.start_time * s.time_base for s in (stream, *carried) if s.start_time is not None and s.time_base
     ]
+    origin = max(Fraction(0), min(starts, default=Fraction(0)))
+    shown = None if first.pts is None else first.pts * (first.time_base or base)
     metadata = {k: v for k, v in container.metadata.items() if k.lower() not in _DROPPED_TAGS}
     return ClipInfo(
         path=path,
@@ -218,7 +266,8 @@ def _describe(
         frames_estimate=_estimate(container, stream, rate),
         colour=colour_of(first, stream.codec_context),
         pixel_aspect=1 / aspect if turns % 2 else aspect,
-        origin=max(Fraction(0), min(starts, default=Fraction(0))),
+        start=Fraction(0) if shown is None else shown - origin,
+        origin=origin,
         sound=bool(carried),
         metadata=metadata,
     )

@@ -30,6 +30,11 @@ _FINEST = 2**31 - 1
 class Writer(Protocol):
     """Takes finished frames in order."""
 
+    @property
+    def headers(self) -> bytes:
+        """What the encoder says once before its packets. Packets of an encoder with others do not fit."""
+        ...
+
     def write(self, pixels: Tensor, moment: Moment) -> None:
         """One frame, (H, W, C) uint8 or uint16 as the writer was made for."""
         ...
@@ -81,6 +86,7 @@ class VideoWriter:
         rgb = is_rgb(encoding.pixel_format) or encoding.pixel_format == "pal8"
         self._colour = None if rgb else source.colour or REC709
         self._convert: Converter | Palette | None = None
+        self._encoded = False
         self._sound: Sound | None = None
         with contextlib.ExitStack() as stack, self._naming_the_file():
             self._container = stack.enter_context(
@@ -103,13 +109,31 @@ class VideoWriter:
         frame.pts = round(moment.time / self._tick)
         frame.time_base = self._tick
         self._durations[frame.pts] = round(moment.duration / self._tick)
+        self._encoded = True
         with self._naming_the_file():
             self._mux(self._stream.encode(frame))
+
+    @property
+    def headers(self) -> bytes:
+        """See :class:`Writer`."""
+        return bytes(self._stream.codec_context.extradata or b"")
+
+    def copy(self, packet: Any) -> None:
+        """Muxes a packet as it came from the encoder of another writer, made like this one.
+
+        Args:
+            packet: its times and duration in ticks; decoding times rise from each to the next.
+        """
+        packet.stream, packet.time_base = self._stream, self._tick
+        self._durations[packet.pts] = packet.duration
+        with self._naming_the_file():
+            self._mux([packet])
 
     def close(self, *, whole: bool) -> None:
         """See :class:`Writer`."""
         with self._naming_the_file(), self._stack:
-            self._mux(self._stream.encode(None))
+            if self._encoded:
+                self._mux(self._stream.encode(None))
             if whole and self._sound is not None:
                 self._sound.mux_until(None)
 
@@ -165,6 +189,7 @@ class FolderWriter:
         self._bits = bits
         self._count = 0
         self._convert: Converter | None = None
+        self.headers = b""
         path.mkdir()
 
     def write(self, pixels: Tensor, moment: Moment) -> None:

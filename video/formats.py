@@ -34,6 +34,8 @@ class _Codec:
     options: Mapping[str, str] = field(default_factory=dict)
     even: Mapping[str, str] = field(default_factory=dict)
     """Pixel formats that cannot be of odd size, and what to use there."""
+    least: int = 1
+    """Smallest side of a picture, pixels."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ _CODECS = {
         ("yuv420p", "yuv420p10le"),
         options={"crf": "18", "preset": "medium", "x265-params": "log-level=error"},
         even=_EVEN,
+        least=64,  # x265 writes past its buffers below that, and the process dies
     ),
     "av1": _Codec(
         ("libsvtav1", "libaom-av1"), ("yuv420p", "yuv420p10le"), options={"crf": "22", "preset": "7"}
@@ -134,6 +137,12 @@ def choose_encoding(path: Path, coding: Coding, size: tuple[int, int], *, bits: 
     formats = codec.alpha if alpha and codec.alpha else codec.opaque
     if alpha and not codec.alpha:
         _LOG.warning("%s holds no transparency; it is dropped.", name)
+    if min(size) < codec.least:
+        raise BadInputError(
+            f"{name} is not for pictures as small as this.",
+            f"{size[1]} x {size[0]}, at least {codec.least} on each side",
+            "Use h264, or ffv1 in .mkv.",
+        )
     encoder = _available(codec, name)
     pixel_format = formats[bits > 8]  # noqa: PLR2004
     if pixel_format not in {f.name for f in av.Codec(encoder, "w").video_formats or ()}:

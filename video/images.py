@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from math import floor
 from pathlib import Path
 from types import TracebackType
 
@@ -44,6 +45,7 @@ class ImageFolder:
                 f"Give a folder of {', '.join(sorted(_EXTENSIONS))} files.",
             )
         first = _decode(self._files[0])
+        self._first = 0
         self.info = ClipInfo(
             path=path,
             height=first.height,
@@ -55,11 +57,15 @@ class ImageFolder:
             frames_estimate=len(self._files),
         )
 
+    def start_at(self, time: Fraction) -> None:
+        """See :class:`.Clip`."""
+        self._first = max(0, min(floor(time * self.info.rate), len(self._files) - 1))
+
     def __iter__(self) -> Iterator[Frame]:
         """See :class:`.Clip`."""
         duration = 1 / self.info.rate
-        for index, file in enumerate(self._files):
-            yield Frame(self._read(file), index * duration, duration)
+        for index in range(self._first, len(self._files)):
+            yield Frame(self._read(self._files[index]), index * duration, duration)
 
     def __enter__(self) -> ImageFolder:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -31,6 +32,11 @@ class ProgressHost(QuietHost):
             self._bar = tqdm(unit="frame", disable=self._quiet, dynamic_ncols=True, smoothing=0.1)
         self._bar.total = total
         self._bar.update(done - self._bar.n)
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
+        if not self._quiet:
+            tqdm.write(line, file=sys.stderr)
 
     def close(self) -> None:
         """The bar stays where it is; the next line goes below it."""

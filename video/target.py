@@ -20,12 +20,14 @@ class Target:
         path: where it shall be.
         overwrite: whether something that is there may be replaced. A folder only if it holds nothing but
             numbered pictures.
+        mark: part of the temporary name; where it is left out, one that nobody else has. Who tries again
+            under the same mark does not leave the halves of earlier tries behind.
 
     Raises:
         BadInputError: something is there already, or the folder around it is not.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool) -> None:
+    def __init__(self, path: Path, *, overwrite: bool, mark: str = "") -> None:
         self.path = path
         self._overwrite = overwrite
         if not path.parent.is_dir():
@@ -35,7 +37,8 @@ class Target:
                 "Make it, or choose another place.",
             )
         self._check_free()
-        self.temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+        mark = mark or uuid.uuid4().hex[:8]
+        self.temporary = path.with_name(f".{path.stem}.{mark}.tmp{path.suffix}")
 
     def _check_free(self) -> None:
         if not self.path.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ from .pickles import FormatError
 from .torchfile import StoredTensor, TorchFile, open_legacy, open_zip, read_tensors
 
 __all__ = ["Hashes", "read_checkpoint", "sha256_file"]
+
+_LOG = logging.getLogger(__name__)
 
 _BLOCK = 2**20
 _HEAD = 512
@@ -247,11 +250,22 @@ def _unwrap(tree: Any, depth: int) -> dict[str, StoredTensor] | None:
 
 
 def _averages(tree: Any, wanted: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """The moving averages beside a state dict; none where they are not of its parameters."""
+    """The moving averages beside a state dict, by its names; none where they are not of its parameters."""
     copies = tree.get(_AVERAGES)
     found = _tensors(copies) if type(copies) is dict else {}
-    fits = all(name in wanted and wanted[name].shape == copy.shape for name, copy in found.items())
-    return found if fits else {}
+    names = {_bare(name): name for name in wanted}
+    fits = all(
+        _bare(name) in names and wanted[names[_bare(name)]].shape == copy.shape
+        for name, copy in found.items()
+    )
+    if not fits:
+        _LOG.warning("The moving averages in this file are not of its parameters: its last weights are used.")
+    return {names[_bare(name)]: copy for name, copy in found.items()} if fits else {}
+
+
+def _bare(name: str) -> str:
+    """A parameter's name without what training on several devices puts before it."""
+    return name.removeprefix("module.")
 
 
 def _tensors(tree: Mapping[Any, Any]) -> dict[str, StoredTensor]:

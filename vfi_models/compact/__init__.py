@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
-from typing import Any
+from dataclasses import asdict
 
 import torch
 from torch import nn
 
 from ...errors import BadInputError
 from .._core.fit import require_fit
+from .._core.options import chosen
 from .._core.seam import Architecture, Detection, ModelSpec, Options, StateDict
 from .net import CompactNet
 from .session import CompactOptions, CompactSession, Geometry, activation_bytes, option_problem
@@ -68,20 +67,12 @@ class Compact:
         return {**options, "flow_scale": scale} if scale >= _LEAST_SCALE else None
 
 
-def _checked(options: Mapping[str, Any] | None) -> CompactOptions:
-    known = [field.name for field in fields(CompactOptions)]
-    unknown = sorted(set(options or {}) - set(known))
-    if unknown:
-        raise BadInputError(
-            "The built-in model does not have this option.",
-            ", ".join(unknown),
-            "Use one of " + ", ".join(known) + ".",
-        )
-    chosen = replace(CompactOptions(), **(options or {}))
-    problem = option_problem(chosen)
+def _checked(options: Options | None) -> CompactOptions:
+    checked = chosen(options, CompactOptions(), "The built-in model")
+    problem = option_problem(checked)
     if problem:
         raise BadInputError("The built-in model cannot take this value.", *problem)
-    return chosen
+    return checked
 
 
 def detect(state_dict: StateDict) -> Detection | None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
-from typing import Any
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
 
-from ...errors import BadInputError
 from .._core.fit import require_fit
+from .._core.options import chosen
 from .._core.padding import round_up
 from .._core.seam import Architecture, Detection, ModelSpec, Options
 from .config import FAMILIES, FUSED_LEVELS, LEVELS, Config, detect, read_config
@@ -56,13 +54,15 @@ class Film:
         and at the bottom, and the picture is cut out again.
 
         Raises:
-            BadInputError: an unknown option.
+            BadInputError: an unknown option, or a value that it cannot take.
         """
-        return FilmSession(self._net, (height, width), _padded(height, width, _checked(options)))
+        return FilmSession(
+            self._net, (height, width), _padded(height, width, chosen(options, FilmOptions(), "FILM"))
+        )
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
         """See the seam: features of both frames, and what the largest level of the fusion holds besides."""
-        rows, columns = _padded(height, width, _checked(options))
+        rows, columns = _padded(height, width, chosen(options, FilmOptions(), "FILM"))
         config, item = self._net.config, self._net.fuse.output_conv.weight.element_size()
         kept = 2 * sum((config.features(k) + config.flow_width(k)) * 0.25**k for k in range(LEVELS))
         pictures_and_flows = (2 * (3 + 2) + 2 * (2 + 4)) * 4 / 3
@@ -87,16 +87,6 @@ def _padded(height: int, width: int, options: FilmOptions) -> tuple[int, int]:
     if options.align:
         return round_up(height, _LEAST_SIDE), round_up(width, _LEAST_SIDE)
     return max(height, _LEAST_SIDE), max(width, _LEAST_SIDE)
-
-
-def _checked(options: Mapping[str, Any] | None) -> FilmOptions:
-    known = [field.name for field in fields(FilmOptions)]
-    unknown = sorted(set(options or {}) - set(known))
-    if unknown:
-        raise BadInputError(
-            "FILM does not have this option.", ", ".join(unknown), "Use one of " + ", ".join(known) + "."
-        )
-    return replace(FilmOptions(), **(options or {}))
 
 
 def build(detection: Detection) -> Film:

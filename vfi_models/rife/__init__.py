@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
-from typing import Any, get_args
+from dataclasses import asdict, replace
+from typing import get_args
 
 import torch
 from torch import nn
 
 from ...errors import BadInputError
 from .._core.fit import require_fit
+from .._core.options import chosen
 from .._core.padding import PaddingMode, round_up
 from .._core.seam import Architecture, Detection, ModelSpec, Options
 from .config import FAMILIES, Family, detect
@@ -55,24 +55,24 @@ class Rife:
         Raises:
             BadInputError: an unknown option, or one that this family or file does not have.
         """
-        chosen = self._checked(options)
-        return RifeSession(self._net, (height, width), self._padded(height, width, chosen), chosen)
+        wanted = self._checked(options)
+        return RifeSession(self._net, (height, width), self._padded(height, width, wanted), wanted)
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
         """See the seam. Float32 values at full size (pictures, flow, mask, carry, grids, a block's outputs)
         and what the last block holds in the network's dtype.
         """
-        chosen = self._checked(options)
-        rows, columns = self._padded(height, width, chosen)
+        wanted = self._checked(options)
+        rows, columns = self._padded(height, width, wanted)
         family = self._net.family
         item = next(self._net.parameters()).element_size()
         full = 2 * 3 * 3 + 4 * family.outputs + 12
-        reach = family.divisors[-1] / chosen.flow_scale
+        reach = family.divisors[-1] / wanted.flow_scale
         inside = (2 * family.later_inputs + family.widths[-1] / 2 + 4 * family.outputs) / max(
             reach, 0.25
         ) ** 2
         features = 4 * (family.picture_channels - 3)
-        return int(rows * columns * (4 * (full + features) + item * inside) * (2 if chosen.ensemble else 1))
+        return int(rows * columns * (4 * (full + features) + item * inside) * (2 if wanted.ensemble else 1))
 
     def lighter(self, options: Options) -> Options | None:
         """See the seam: half the flow scale, down to 0.25."""
@@ -95,52 +95,41 @@ class Rife:
             )
         return rows, columns
 
-    def _checked(self, options: Mapping[str, Any] | None) -> RifeOptions:
-        chosen = _typed(options or {})
+    def _checked(self, options: Options | None) -> RifeOptions:
+        wanted = _typed(options)
         family = self._net.family
-        if chosen.ensemble and not family.ensemble:
+        if wanted.ensemble and not family.ensemble:
             raise BadInputError(
                 "Ensemble is not defined for this RIFE family.",
                 f"RIFE {' / '.join(family.versions)} carries features from block to block",
                 "Switch ensemble off, or choose RIFE 4.0 to 4.20 or 4.24.",
             )
-        if chosen.refine and not hasattr(self._net, "contextnet"):
+        if wanted.refine and not hasattr(self._net, "contextnet"):
             raise BadInputError(
                 "This file has no refinement network.",
                 f"RIFE {family.name} without contextnet and unet",
                 "Switch refinement off, or load a 4.0 to 4.4 file that carries it.",
             )
-        if chosen.restart and family.name != "4.0":
+        if wanted.restart and family.name != "4.0":
             raise BadInputError(
                 "Only RIFE 4.0 and 4.1 restart.", f"RIFE {family.name}", "Switch restart off."
             )
-        return chosen
+        return wanted
 
 
-def _typed(options: Mapping[str, Any]) -> RifeOptions:
+def _typed(options: Options | None) -> RifeOptions:
     """The options, each of its type and in its range; not yet whether this family has them."""
-    known = {field.name: field.default for field in fields(RifeOptions)}
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise BadInputError(
-            "RIFE does not have this option.",
-            ", ".join(unknown),
-            "Use one of " + ", ".join(sorted(known)) + ".",
-        )
-    for name, value in options.items():
-        if isinstance(known[name], bool) and not isinstance(value, bool):
-            raise BadInputError(f"The option {name} is on or off.", repr(value), "Use True or False.")
-    chosen = replace(RifeOptions(), **options)
-    if isinstance(chosen.flow_scale, (bool, str)) or chosen.flow_scale not in FLOW_SCALES:
+    typed = chosen(options, RifeOptions(), "RIFE")
+    if typed.flow_scale not in FLOW_SCALES:
         allowed = ", ".join(f"{scale:g}" for scale in FLOW_SCALES)
         raise BadInputError(
-            "RIFE does not run at this flow scale.", repr(chosen.flow_scale), f"Use {allowed}."
+            "RIFE does not run at this flow scale.", repr(typed.flow_scale), f"Use {allowed}."
         )
-    if chosen.padding not in get_args(PaddingMode):
+    if typed.padding not in get_args(PaddingMode):
         raise BadInputError(
-            "There is no such padding.", repr(chosen.padding), f"Use one of {get_args(PaddingMode)}."
+            "There is no such padding.", repr(typed.padding), f"Use one of {get_args(PaddingMode)}."
         )
-    return replace(chosen, flow_scale=float(chosen.flow_scale))
+    return replace(typed, flow_scale=float(typed.flow_scale))
 
 
 def build(detection: Detection) -> Rife:

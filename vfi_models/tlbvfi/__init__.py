@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields, replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import asdict
 
 import torch
 from torch import nn
 
 from ...errors import BadInputError
 from .._core.fit import require_fit
+from .._core.options import chosen
 from .._core.seam import Architecture, Detection, ModelSpec, Options
 from .bridge import FEWEST_STEPS, MOST_STEPS
 from .config import FAMILIES, Family, detect
@@ -58,12 +58,12 @@ class Tlbvfi:
         Raises:
             BadInputError: an unknown option, or a value that cannot be.
         """
-        chosen = _checked(options)
+        wanted = _checked(options)
         size = (height, width)
-        if chosen.tile and max(size) > chosen.tile:
-            height, width = min(height, chosen.tile), min(width, chosen.tile)
-        session = TlbvfiSession(self._net, Geometry.of(height, width, chosen.flow_scale), chosen)
-        return session if session.geometry.size == size else TiledSession(size, session, chosen.overlap)
+        if wanted.tile and max(size) > wanted.tile:
+            height, width = min(height, wanted.tile), min(width, wanted.tile)
+        session = TlbvfiSession(self._net, Geometry.of(height, width, wanted.flow_scale), wanted)
+        return session if session.geometry.size == size else TiledSession(size, session, wanted.overlap)
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
         """See the seam.
@@ -71,35 +71,29 @@ class Tlbvfi:
         In tensors of the tower's width at padded size: about ten in the decoder; in the refinement, whose
         size the flow scale sets, fifteen on top of three.
         """
-        chosen = _checked(options)
-        if chosen.tile:
-            height, width = min(height, chosen.tile), min(width, chosen.tile)
-        rows, columns = Geometry.of(height, width, chosen.flow_scale).padded
-        tensors = max(10.5, 3.0 + 15.5 * chosen.flow_scale**2)
+        wanted = _checked(options)
+        if wanted.tile:
+            height, width = min(height, wanted.tile), min(width, wanted.tile)
+        rows, columns = Geometry.of(height, width, wanted.flow_scale).padded
+        tensors = max(10.5, 3.0 + 15.5 * wanted.flow_scale**2)
         return int(4 * self._net.family.width * tensors * rows * columns)
 
     def lighter(self, options: Options) -> Options | None:
         """See the seam: motion at half the size, then ever smaller tiles."""
-        chosen = _checked(options)
-        if chosen.flow_scale > _LIGHT_SCALE:
+        wanted = _checked(options)
+        if wanted.flow_scale > _LIGHT_SCALE:
             return {**options, "flow_scale": _LIGHT_SCALE}
-        if chosen.tile == _SMALL_TILE:
+        if wanted.tile == _SMALL_TILE:
             return None
-        tile = {_TILE_UNIT: _SMALL_TILE, _LARGE_TILE: _TILE_UNIT}.get(chosen.tile, _LARGE_TILE)
-        return {**options, "tile": tile, "overlap": min(chosen.overlap, tile // 2)}
+        tile = {_TILE_UNIT: _SMALL_TILE, _LARGE_TILE: _TILE_UNIT}.get(wanted.tile, _LARGE_TILE)
+        return {**options, "tile": tile, "overlap": min(wanted.overlap, tile // 2)}
 
 
-def _checked(options: Mapping[str, Any] | None) -> TlbvfiOptions:
-    known = [field.name for field in fields(TlbvfiOptions)]
-    unknown = sorted(set(options or {}) - set(known))
-    if unknown:
-        raise BadInputError(
-            "TLBVFI does not have this option.", ", ".join(unknown), "Use one of " + ", ".join(known) + "."
-        )
-    chosen = replace(TlbvfiOptions(), **(options or {}))
-    for complaint in _complaints(chosen):
+def _checked(options: Options | None) -> TlbvfiOptions:
+    checked = chosen(options, TlbvfiOptions(), "TLBVFI")
+    for complaint in _complaints(checked):
         raise BadInputError(*complaint)
-    return chosen
+    return checked
 
 
 def _complaints(options: TlbvfiOptions) -> Iterator[tuple[str, str, str]]:

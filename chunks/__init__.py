@@ -1,0 +1,12 @@
+"""Long jobs in chunks: each finished one is safe on disk, and a job that ended goes on where it was.
+
+A chunk is a span of the output's time. What it holds depends on nothing but the source and the settings,
+so chunks can be made in any order, on any machine, and again.
+"""
+
+from __future__ import annotations
+
+from .job import Job, ModelChoice
+from .run import Executor, Inline, process
+
+__all__ = ["Executor", "Inline", "Job", "ModelChoice", "process"]

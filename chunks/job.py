@@ -1,0 +1,114 @@
+"""What a job is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..api import load_model, locate
+from ..errors import BadInputError
+from ..vfi_models._core.checkpoint import sha256_file
+from ..vfi_models._core.seam import Interpolator
+from ..vfi_utils import Settings
+from ..video import ClipInfo, Plan
+from ..video.clock import Span
+from .fingerprint import fingerprint
+
+_FORMAT = 1
+"""Of work folders."""
+PAIRS = 240
+"""Source pairs of a chunk where nobody says: ten seconds of film, minutes of work at most."""
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model makes the frames. It is data alone, and means the same in every process."""
+
+    name: str = "default"
+    """See :func:`..api.load_model`, as the others."""
+    device: str | None = None
+    dtype: str | None = None
+    folders: tuple[str, ...] = ()
+    averaged: bool = True
+
+    def load(self) -> Interpolator:
+        """The model, ready to run.
+
+        Raises:
+            MidframeError: see :func:`..api.load_model`.
+        """
+        dtype = getattr(torch, self.dtype) if self.dtype else None
+        return load_model(
+            self.name, self.device, dtype, folders=map(Path, self.folders), averaged=self.averaged
+        )
+
+    def identity(self) -> str:
+        """What tells its weights and precision from any other; fetches weights that are not here.
+
+        Raises:
+            WeightsNotFoundError: there is no such model.
+        """
+        path = locate(self.name, [Path(folder) for folder in self.folders])
+        kind = "" if self.averaged else ", not averaged"
+        return f"{path.name} {sha256_file(path)[:16]}, {self.dtype or 'auto'}{kind}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A clip to be interpolated in chunks. It is data alone, and means the same in every process."""
+
+    source: Path
+    target: Path
+    workdir: Path
+    """Where chunks and their records are until the output is whole."""
+    model: ModelChoice = field(default_factory=ModelChoice)
+    plan: Plan = field(default_factory=Plan)
+    settings: Settings = field(default_factory=Settings)
+    pairs: int = PAIRS
+    """Source pairs of a chunk. At a variable rate: as many as there are in that time on average."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pairs, int) or self.pairs < 1:
+            raise BadInputError(
+                "A chunk must have one pair or more.", repr(self.pairs), f"Use {PAIRS}, or leave it out."
+            )
+
+    def span(self, info: ClipInfo, chunk: int) -> Span:
+        """What chunk ``chunk`` holds of the output, seconds."""
+        length = self.pairs / info.rate
+        return Span(info.start + chunk * length, info.start + (chunk + 1) * length)
+
+    def chunks_estimate(self, info: ClipInfo) -> int | None:
+        """How many chunks there will be, as far as the source's header tells."""
+        return None if info.frames_estimate is None else max(1, -(-info.frames_estimate // self.pairs))
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides what is in the chunks, by the names that users know it by."""
+        plan = self.plan
+        return {
+            "format": _FORMAT,
+            "source": fingerprint(self.source),
+            "model": self.model.identity(),
+            "multiplier": None if plan.fps else plan.multiplier,
+            "fps": plan.fps and str(Fraction(plan.fps)),
+            "source fps": plan.source_fps and str(plan.source_fps),
+            "end": plan.end,
+            "codec": plan.coding.codec,
+            "crf": plan.coding.crf,
+            "file type": self.target.suffix.lower(),
+            "options": _plain(self.settings.options),
+            "schedule": self.settings.schedule,
+            "pairs per chunk": self.pairs,
+        }
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value if isinstance(value, (int, float, bool)) else str(value)
+        for name, value in options.items()
+    }

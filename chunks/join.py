@@ -1,0 +1,178 @@
+"""Joins finished segments into the output: packet by packet, or picture by picture where that is the form."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+
+from ..errors import MidframeError
+from ..video import ClipInfo, Plan
+from ..video.clock import Moment
+from ..video.encode import Shape, VideoWriter
+from ..video.formats import choose_encoding
+from ..video.images import ImageFolder
+from ..video.stream import at_depth
+from .segments import Form, headers_digest
+from .store import Record
+
+Poll = Callable[[], None]
+
+_AS_ENCODED = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
+"""FFmpeg's filters that undo what a container does to packets."""
+
+
+def join(
+    records: list[Record], folder: Path, output: tuple[Path, Path], plan: Plan, info: ClipInfo, poll: Poll
+) -> None:
+    """Writes the output of finished chunks.
+
+    Args:
+        records: all of them, in order.
+        folder: where their segments are.
+        output: its name, which says its format, and the temporary one to write under.
+        plan: of the job.
+        info: of the source, whose sound is carried over.
+        poll: called between packets or pictures; may raise.
+
+    Raises:
+        MidframeError: a segment cannot be read, or the output not be written.
+    """
+    target, temporary = output
+    form = Form.of(target, plan, info)
+    kept = [record for record in records if record.file]
+    try:
+        if form.encoding is not None:
+            _join_packets(kept, folder, temporary, _Goal(target, plan, info, form), poll)
+        elif target.suffix:
+            _encode_pictures(kept, folder, temporary, _Goal(target, plan, info, form), poll)
+        else:
+            _collect_pictures(kept, folder, temporary, poll)
+    except (av.error.FFmpegError, OSError) as error:
+        raise MidframeError(
+            "The finished chunks could not be joined.",
+            f"{temporary}: {error}",
+            "Check that the disk has room for the output beside the chunks, and run the same again: nothing "
+            "is made twice.",
+        ) from error
+
+
+class _Goal:
+    """What is written."""
+
+    def __init__(self, target: Path, plan: Plan, info: ClipInfo, form: Form) -> None:
+        size = (info.height, info.width)
+        self.encoding = choose_encoding(target, plan.coding, size, bits=info.bits, alpha=info.alpha)
+        self.info = info
+        self.form = form
+
+    def writer(self, path: Path) -> VideoWriter:
+        """Of the output."""
+        shape = Shape(self.form.bits, self.form.rate, self.form.tick)
+        return VideoWriter(path, self.encoding, self.info, shape)
+
+
+def _join_packets(records: list[Record], folder: Path, path: Path, goal: _Goal, poll: Poll) -> None:
+    delay = max(_delay(folder / record.file, record) for record in records)
+    writer = goal.writer(path)
+    try:
+        for record in records:
+            if record.headers != headers_digest(writer):
+                raise MidframeError(
+                    "The chunks do not fit together.",
+                    f"{record.file} was made by another version of the encoder than the one that is here",
+                    f"Use the same build of PyAV on every machine; remove {folder} to begin anew.",
+                )
+            with av.open(str(folder / record.file)) as segment:
+                for packet in _timed(segment, record, delay):
+                    poll()
+                    writer.copy(packet)
+        writer.close(whole=True)
+    except BaseException:
+        writer.drop()
+        raise
+
+
+def _packets(segment: Any) -> list[Any]:
+    """The packets as they came from the encoder: MP4 and Matroska store some in another form."""
+    picture = segment.streams.video[0]
+    packets = [packet for packet in segment.demux(picture) if packet.size]
+    name = _AS_ENCODED.get(picture.codec_context.name)
+    if name is None:
+        return packets
+    back = av.BitStreamFilterContext(name, picture)
+    return [packet for stored in (*packets, None) for packet in back.filter(stored)]
+
+
+def _ranks(packets: list[Any]) -> list[int]:
+    """The place of each packet in the order in which they are shown."""
+    order = sorted(range(len(packets)), key=lambda i: packets[i].pts)
+    ranks = [0] * len(packets)
+    for rank, index in enumerate(order):
+        ranks[index] = rank
+    return ranks
+
+
+def _delay(path: Path, record: Record) -> int:
+    """How much earlier than they are shown packets must be decoded, ticks: packets that refer to later ones
+    come after these. The same for all segments, or decoding times would not rise from each to the next.
+    """
+    with av.open(str(path)) as segment:
+        ranks = _ranks(_packets(segment))
+    if len(ranks) != len(record.times):
+        raise MidframeError(
+            "A finished chunk is not whole.",
+            f"{path}: {len(ranks)} of {len(record.times)} frames",
+            "Remove it.",
+        )
+    return max(record.times[i] - record.times[rank] for i, rank in enumerate(ranks))
+
+
+def _timed(segment: Any, record: Record, delay: int) -> Iterator[Any]:
+    """The packets of a segment with their times in the output, exact whatever its container rounds to."""
+    packets = _packets(segment)
+    for i, (packet, rank) in enumerate(zip(packets, _ranks(packets), strict=True)):
+        packet.pts, packet.dts = record.times[rank], record.times[i] - delay
+        packet.duration = record.durations[rank]
+        yield packet
+
+
+def _pictures(record: Record, folder: Path) -> Iterator[Path]:
+    return iter(sorted((folder / record.file).iterdir()))
+
+
+def _collect_pictures(records: list[Record], folder: Path, path: Path, poll: Poll) -> None:
+    path.mkdir()
+    pictures = chain.from_iterable(_pictures(record, folder) for record in records)
+    for index, picture in enumerate(pictures):
+        poll()
+        place = path / f"{index:08d}{picture.suffix}"
+        try:
+            os.link(picture, place)
+        except OSError:  # another disk, or one that knows no links
+            shutil.copyfile(picture, place)
+
+
+def _encode_pictures(records: list[Record], folder: Path, path: Path, goal: _Goal, poll: Poll) -> None:
+    form = goal.form
+    writer = goal.writer(path)
+    try:
+        for record in records:
+            shown = zip(record.times, record.durations, strict=True)
+            for frame, (time, duration) in zip(
+                ImageFolder(folder / record.file, rate=form.rate, alpha=True), shown, strict=True
+            ):
+                poll()
+                writer.write(
+                    at_depth(frame.pixels, form.bits), Moment(time * form.tick, duration * form.tick)
+                )
+        writer.close(whole=True)
+    except BaseException:
+        writer.drop()
+        raise

@@ -1,0 +1,56 @@
+"""Makes chunks of a job: decodes, interpolates and encodes a run of them in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..vfi_models._core.seam import Interpolator
+from ..vfi_utils import Host
+from ..video import open_clip
+from ..video.clock import Span
+from ..video.formats import holds_alpha
+from ..video.span import Part
+from ..video.stream import Counted, Stream
+from .job import Job
+from .segments import Form, SegmentWriter
+from .store import Record, Store
+
+
+def make_chunks(
+    job: Job,
+    store: Store,
+    chunks: tuple[int, int | None],
+    model: Interpolator,
+    *,
+    host: Host,
+    done: Callable[[Record], None],
+) -> None:
+    """Makes neighbouring chunks in one pass: between them nothing is read, computed or held twice.
+
+    Args:
+        job: what they are of.
+        store: gets each as soon as it is finished.
+        chunks: the first, and the one before which to stop; None: where the clip ends.
+        model: on the device where it shall run.
+        host: told of progress over the whole job, asked for cancelling.
+        done: told of each finished chunk, in another thread.
+
+    Raises:
+        MidframeError: it failed; the chunks that are finished are in the store.
+    """
+    first, stop = chunks
+    with open_clip(job.source, rate=job.plan.source_fps, alpha=holds_alpha(job.target)) as clip:
+        info = clip.info
+        span = Span(job.span(info, first).start, None if stop is None else job.span(info, stop).start)
+        part, clock, form = Part(clip, span), job.plan.clock(info, span), Form.of(job.target, job.plan, info)
+        writer = SegmentWriter(
+            store,
+            form,
+            info,
+            spans=lambda chunk: job.span(info, chunk),
+            chunks=chunks,
+            ended=lambda: part.exhausted and not clock.cut,
+            done=done,
+        )
+        counted = Counted(host, job.plan.frames_estimate(info), before=store.frames)
+        Stream(part, clock, writer, bits=form.bits, host=counted)(model, job.settings)

@@ -1,0 +1,149 @@
+"""Runs a job from wherever it is to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from ..vfi_models._core.seam import Interpolator
+from ..vfi_utils import Host
+from ..video import ClipInfo, Written, open_clip
+from ..video.formats import holds_alpha
+from ..video.streaming import check_paths
+from ..video.target import Target
+from .documents import settle
+from .job import Job
+from .join import join
+from .lock import locked
+from .make import make_chunks
+from .segments import Form
+from .store import LOCK, Record, Store
+
+Done = Callable[[Record], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a job stands when a chunk is finished."""
+
+    chunk: int
+    frames: int
+    """In that chunk."""
+    finished: int
+    """Frames in all finished chunks."""
+    total: int | None
+    """Frames that there will be, as far as the source's header tells."""
+
+
+class Executor(Protocol):
+    """Who makes the chunks. The store's records are the only truth about what is finished."""
+
+    def __call__(self, job: Job, store: Store, info: ClipInfo, *, host: Host, done: Done) -> None:
+        """Makes what the store is missing, until it is complete.
+
+        Args:
+            job: what to make.
+            store: of this process, loaded.
+            info: of the source.
+            host: told of progress, asked for cancelling.
+            done: told of each chunk that is finished.
+        """
+        ...
+
+
+class Inline:
+    """Makes the chunks here, one after the other.
+
+    Args:
+        load: the model; called once, and only where something is to be made.
+    """
+
+    def __init__(self, load: Callable[[], Interpolator]) -> None:
+        self._load = load
+
+    def __call__(self, job: Job, store: Store, info: ClipInfo, *, host: Host, done: Done) -> None:
+        """See :class:`Executor`."""
+        model = None
+        while not store.complete:
+            model = model or self._load()
+            first = store.missing()[0]
+            make_chunks(job, store, (first, store.after(first)), model, host=host, done=done)
+
+
+def process(
+    job: Job,
+    executor: Executor,
+    *,
+    host: Host,
+    report: Callable[[Report], None] = lambda report: None,
+    keep_chunks: bool = False,
+) -> Written:
+    """Makes what is missing of a job, joins the chunks, and gives the output its name.
+
+    Whatever ended an earlier run of the same job (a crash, a power cut, a full disk, the user), its finished
+    chunks are used as they are.
+
+    Args:
+        job: what to make.
+        executor: makes the chunks.
+        host: told of progress over the whole job, asked for cancelling.
+        report: told of each chunk that is finished, in whatever thread finishes it.
+        keep_chunks: do not remove them when the output is whole.
+
+    Returns:
+        The output. ``source_frames`` is 0: they are not counted.
+
+    Raises:
+        BadInputError: source, target or plan cannot be worked with; the work folder is another job's, or
+            another process's.
+        MidframeError: the run failed; the next one goes on from there.
+    """
+    _check(job)
+    job.workdir.mkdir(parents=True, exist_ok=True)
+    with locked(job.workdir / LOCK):
+        store = Store(job.workdir, job.identity())
+        store.load(clean=True)
+        frames = store.finished(job.target)
+        if frames is not None:
+            if not keep_chunks:
+                store.drop_segments()
+            return Written(job.target, frames, 0)
+        target = Target(job.target, overwrite=job.plan.overwrite, mark=store.job)
+        with open_clip(job.source, rate=job.plan.source_fps, alpha=holds_alpha(job.target)) as clip:
+            info = clip.info
+        Form.of(job.target, job.plan, info)
+        total = job.plan.frames_estimate(info)
+
+        def done(record: Record) -> None:
+            report(Report(record.chunk, len(record.times), store.frames, total))
+
+        if not store.complete:
+            executor(job, store, info, host=host, done=done)
+        _join(job, store, target, info, host)
+        frames = store.frames
+        if not keep_chunks:
+            store.drop_segments()
+        return Written(job.target, frames, 0)
+
+
+def _check(job: Job) -> None:
+    if not job.target.exists():
+        check_paths(job.source, job.target, job.plan)
+        return
+    # It may be this job's own output. If it is not, that is said as soon as the job is known.
+    check_paths(job.source, job.target, replace(job.plan, overwrite=True))
+
+
+def _join(job: Job, store: Store, target: Target, info: ClipInfo, host: Host) -> None:
+    output = (target.path, target.temporary)
+    target.discard()  # half of it, if an earlier run was killed here
+    try:
+        join(store.records, store.folder, output, job.plan, info, host.check_cancelled)
+        settle(target.temporary)
+        store.finish(target.path, target.temporary)
+    except BaseException:
+        target.discard()
+        raise
+    target.commit()
+    settle(target.path.parent)

@@ -1,0 +1,162 @@
+"""Writes the output of a run into segments, one for each chunk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+from torch import Tensor
+
+from ..errors import MidframeError
+from ..video import ClipInfo, Plan
+from ..video.clock import Moment, Span
+from ..video.encode import FolderWriter, Shape, VideoWriter, Writer, usable_tick
+from ..video.formats import Encoding, choose_encoding
+from .store import Record, Store
+
+_PACKET_TYPES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+"""Files whose segments are joined packet by packet."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What segments are: pieces of the output in its own codec, or folders of pictures that lose nothing."""
+
+    suffix: str
+    bits: int
+    rate: Fraction
+    tick: Fraction
+    """That times in records are counted in, seconds."""
+    encoding: Encoding | None
+    """None: folders of pictures."""
+
+    @classmethod
+    def of(cls, target: Path, plan: Plan, info: ClipInfo) -> Form:
+        """How the chunks of a job are kept.
+
+        Raises:
+            BadInputError: an extension, codec or combination that cannot be written.
+        """
+        rate, tick = plan.rate_and_tick(info)
+        size, suffix = (info.height, info.width), target.suffix.lower()
+        if suffix:  # also where pictures are kept: what cannot be written at the end is not begun
+            encoding = choose_encoding(target, plan.coding, size, bits=info.bits, alpha=info.alpha)
+            if suffix in _PACKET_TYPES:
+                plain = replace(encoding, container_options={})
+                return cls(suffix, encoding.bits, rate, usable_tick(tick), plain)
+            return cls("", encoding.bits, rate, usable_tick(tick), None)
+        return cls("", 8 if info.bits <= 8 else 16, rate, usable_tick(tick), None)  # noqa: PLR2004
+
+    def writer(self, path: Path, info: ClipInfo) -> Writer:
+        """Of one segment."""
+        if self.encoding is None:
+            return FolderWriter(path, self.bits)
+        silent = replace(info, sound=False, metadata={})
+        return VideoWriter(path, self.encoding, silent, Shape(self.bits, self.rate, self.tick))
+
+
+def headers_digest(writer: Writer) -> str:
+    """Tells the headers of a writer's packets from any other; empty where there are none."""
+    return hashlib.sha256(writer.headers).hexdigest()[:16] if writer.headers else ""
+
+
+@dataclass
+class _Open:
+    """The segment that is being written."""
+
+    writer: Writer | None = None
+    path: Path | None = None
+    begun: Fraction = Fraction(0)
+    times: list[int] = field(default_factory=list)
+    durations: list[int] = field(default_factory=list)
+
+
+class SegmentWriter:
+    """A writer that ends a segment, and begins the next, where one chunk's span ends.
+
+    Args:
+        store: gets the finished ones.
+        form: of segments.
+        info: of the source.
+        spans: of each chunk.
+        chunks: the first to be written, and the one before which the run ends, None where the clip does.
+        ended: asked when everything is written: whether that was the end of the clip.
+        done: told of each finished chunk, in the thread that writes.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a run over chunks consists of
+        self,
+        store: Store,
+        form: Form,
+        info: ClipInfo,
+        *,
+        spans: Callable[[int], Span],
+        chunks: tuple[int, int | None],
+        ended: Callable[[], bool],
+        done: Callable[[Record], None],
+    ) -> None:
+        self._store = store
+        self._form = form
+        self._info = info
+        self._spans = spans
+        self._chunk, self._stop = chunks
+        self._ended = ended
+        self._done = done
+        self._open = _Open()
+
+    @property
+    def headers(self) -> bytes:
+        """See :class:`..video.encode.Writer`."""
+        return self._open.writer.headers if self._open.writer is not None else b""
+
+    def write(self, pixels: Tensor, moment: Moment) -> None:
+        """See :class:`..video.encode.Writer`."""
+        while not self._spans(self._chunk).holds(moment.time):
+            self._finish(ended=False)
+        part = self._open
+        if part.writer is None:
+            part.path = self._store.temporary(self._chunk, self._form.suffix)
+            part.begun = moment.time
+            part.writer = self._form.writer(part.path, self._info)
+        part.writer.write(pixels, Moment(moment.time - part.begun, moment.duration))
+        part.times.append(round(moment.time / self._form.tick))
+        part.durations.append(round(moment.duration / self._form.tick))
+
+    def close(self, *, whole: bool) -> None:
+        """See :class:`..video.encode.Writer`. What is not whole is made again some time."""
+        if not whole:
+            self.drop()
+        elif self._stop is None or self._ended():
+            self._finish(ended=True)
+        else:
+            while self._chunk < self._stop:
+                self._finish(ended=False)
+
+    def drop(self) -> None:
+        """See :class:`..video.encode.Writer`. The chunks that were finished stay."""
+        if self._open.writer is not None and self._open.path is not None:
+            self._open.writer.drop()
+            self._store.discard(self._open.path)
+        self._open = _Open()
+
+    def _finish(self, *, ended: bool) -> None:
+        part, headers = self._open, ""
+        if part.writer is not None:
+            headers = headers_digest(part.writer)
+            part.writer.close(whole=False)
+        times, durations = tuple(part.times), tuple(part.durations)
+        record = Record(self._chunk, self._store.job, times, durations, ended, headers)
+        try:
+            record = self._store.add(record, part.path)
+        except OSError as error:
+            raise MidframeError(
+                "A finished chunk cannot be kept.",
+                f"{self._store.folder}: {error}",
+                "Make room on that disk and run the same again: it goes on with the chunks that are there.",
+            ) from error
+        self._done(record)
+        self._open = _Open()
+        self._chunk += 1

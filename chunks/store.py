@@ -1,0 +1,253 @@
+"""The finished chunks of a job on disk: segments, and a record of each that says what it must be.
+
+The records are the manifest. Nothing else remembers what is finished, so nothing can disagree with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInputError, MidframeError
+from .documents import digest_of, read_document, settle, write_document
+from .fingerprint import fingerprint
+
+_LOG = logging.getLogger(__name__)
+
+_JOB = "job.json"
+_DONE = "done.json"
+LOCK = "lock"
+_OURS = re.compile(r"\.?\d{6}(\..+)?|\..+\.tmp|job\.json|done\.json|lock")
+"""Names in a work folder."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished chunk."""
+
+    chunk: int
+    job: str
+    """Digest of the identity of its job."""
+    times: tuple[int, ...]
+    """When each of its frames is shown, in ticks of the output."""
+    durations: tuple[int, ...]
+    """How long."""
+    ended: bool
+    """Whether nothing is shown after it."""
+    headers: str = ""
+    """Digest of the encoder's headers."""
+    file: str = ""
+    """Name of the segment, a file or a folder of pictures; empty where no frame is in it."""
+    bytes: int = 0
+    sha256: str = ""
+
+
+class Store:
+    """The work folder of a job.
+
+    Args:
+        folder: is there.
+        identity: of the job, see :meth:`.Job.identity`.
+
+    Raises:
+        BadInputError: the folder holds another job, whose differences are named, or something else.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.job = digest_of(identity)
+        self._records: dict[int, Record] = {}
+        self._require_same(identity)
+
+    def _require_same(self, identity: Mapping[str, Any]) -> None:
+        before = read_document(self.folder / _JOB)
+        if before is None:
+            self._require_ours()
+        # Where nothing is finished there is nothing to go on with, and nothing to lose.
+        owners = {r.get("job") for path in self._record_files() if (r := read_document(path))}
+        if owners - {self.job}:
+            names = [n for n in {**(before or {}), **identity} if (before or {}).get(n) != identity.get(n)]
+            told = [f"{n} was {before.get(n)}, is now {identity.get(n)}" for n in names] if before else []
+            raise _another_job(self.folder, "; ".join(told) or "made from other settings or a source")
+        if before != identity:
+            write_document(self.folder / _JOB, identity)
+
+    def _require_ours(self) -> None:
+        strange = sorted(path.name for path in self.folder.iterdir() if not _OURS.fullmatch(path.name))
+        if strange:
+            raise BadInputError(
+                "The work folder holds something else.",
+                f"{self.folder}: {', '.join(strange[:3])}",
+                "Give an empty folder, or one that is not there yet.",
+            )
+
+    def _record_files(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("*.json") if path.stem.isdigit())
+
+    def load(self, *, clean: bool) -> None:
+        """Reads what is finished, and believes only what is on disk as its record says.
+
+        Args:
+            clean: remove leftovers of whoever was stopped; only while nobody else works here.
+        """
+        self._records = {}
+        for path in self._record_files():
+            record = _record(read_document(path))
+            if record is None or record.job != self.job or record.chunk != int(path.stem):
+                _LOG.warning("%s is damaged; its chunk is made again.", path)
+            elif record.file and not _is_as_recorded(self.folder / record.file, record):
+                _LOG.warning("%s is not what its record says; it is made again.", self.folder / record.file)
+            else:
+                self._records[record.chunk] = record
+        if clean:
+            self._clean()
+
+    def _clean(self) -> None:
+        kept = {_JOB, _DONE, LOCK} | {record.file for record in self._records.values()}
+        kept |= {f"{chunk:06d}.json" for chunk in self._records}
+        for path in self.folder.iterdir():
+            if path.name not in kept and _OURS.fullmatch(path.name):
+                _remove(path)
+
+    @property
+    def records(self) -> list[Record]:
+        """Finished chunks, in order."""
+        return [self._records[chunk] for chunk in sorted(self._records)]
+
+    def missing(self, count: int | None = None) -> list[int]:
+        """Chunks below ``count`` that are not finished; where it is None, the first one alone.
+
+        Empty once every chunk up to the one with which the clip ends is finished.
+        """
+        last = min((record.chunk for record in self.records if record.ended), default=None)
+        stop = last + 1 if last is not None else count
+        if stop is None:
+            return [next(k for k in range(len(self._records) + 1) if k not in self._records)]
+        return [chunk for chunk in range(stop) if chunk not in self._records]
+
+    @property
+    def frames(self) -> int:
+        """In all finished chunks."""
+        return sum(len(record.times) for record in self._records.values())
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the clip is finished."""
+        return any(record.ended for record in self.records) and not self.missing()
+
+    def after(self, chunk: int) -> int | None:
+        """The first finished chunk after ``chunk``."""
+        return min((k for k in self._records if k > chunk), default=None)
+
+    def temporary(self, chunk: int, suffix: str) -> Path:
+        """A name for a segment that is being written; no two are the same."""
+        return self.folder / f".{chunk:06d}.{uuid.uuid4().hex[:8]}.tmp{suffix}"
+
+    def add(self, record: Record, segment: Path | None) -> Record:
+        """A chunk is finished: its segment gets its name, then it gets its record.
+
+        Args:
+            record: without the segment's name, bytes and hash.
+            segment: under its temporary name, closed; None where no frame is in it.
+
+        Raises:
+            OSError: the disk is full, for example; the chunk is not finished then.
+        """
+        content = asdict(record)
+        if segment is not None:
+            for path in sorted(segment.iterdir()) if segment.is_dir() else [segment]:
+                settle(path)
+            size, digest = _measured(segment)
+            file = self.folder / f"{record.chunk:06d}{segment.suffix}"
+            _remove(file)
+            os.replace(segment, file)
+            content |= {"file": file.name, "bytes": size, "sha256": digest}
+        write_document(self.folder / f"{record.chunk:06d}.json", content)
+        added = Record(**content)
+        self._records[record.chunk] = added
+        return added
+
+    def discard(self, segment: Path) -> None:
+        """Removes a segment that will not be finished."""
+        _remove(segment)
+
+    def finish(self, target: Path, temporary: Path) -> None:
+        """Says, before the output gets its name, what it must be to be the end of this job."""
+        done = {"job": self.job, "name": target.name, "fingerprint": fingerprint(temporary)}
+        write_document(self.folder / _DONE, {**done, "frames": self.frames})
+
+    def finished(self, target: Path) -> int | None:
+        """Where the job was done before, and its output is there as it was written: its number of frames."""
+        done = read_document(self.folder / _DONE)
+        if done is None or not target.exists():
+            return None
+        written = {"job": self.job, "name": target.name, "fingerprint": fingerprint(target)}
+        return int(done["frames"]) if done == {**written, "frames": done.get("frames")} else None
+
+    def drop_segments(self) -> None:
+        """The output holds everything: removes segments and their records."""
+        for record in self.records:
+            _remove(self.folder / f"{record.chunk:06d}.json")
+            if record.file:
+                _remove(self.folder / record.file)
+        self._records = {}
+
+
+def _record(content: dict[str, Any] | None) -> Record | None:
+    if content is None:
+        return None
+    try:
+        lists = {name: tuple(content[name]) for name in ("times", "durations")}
+        return Record(**{**content, **lists})
+    except (TypeError, KeyError):  # of another version of this code
+        return None
+
+
+def _is_as_recorded(path: Path, record: Record) -> bool:
+    try:
+        return _measured(path) == (record.bytes, record.sha256)
+    except OSError:
+        return False
+
+
+def _measured(path: Path) -> tuple[int, str]:
+    """Bytes and SHA-256 of a file, or of the files of a folder in order.
+
+    Raises:
+        OSError: it is not there or cannot be read.
+    """
+    digest, size = hashlib.sha256(), 0
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        with file.open("rb") as opened:
+            while block := opened.read(2**20):
+                digest.update(block)
+                size += len(block)
+    return size, digest.hexdigest()
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise MidframeError(
+            "Something in the work folder cannot be removed.", f"{path}: {error}", "Close what has it open."
+        ) from error
+
+
+def _another_job(folder: Path, found: str) -> BadInputError:
+    return BadInputError(
+        "The work folder holds the chunks of another job.",
+        f"{folder}: {found}",
+        "Give the same source and settings to go on with it; or another work folder; or remove this one.",
+    )

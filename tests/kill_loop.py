@@ -1,0 +1,88 @@
+"""Runs chunk jobs in child processes that are killed at random moments, until each comes to its end.
+
+A program of its own: it loads the pack and forks before torch has made a thread, so that a child is at work
+within milliseconds. Says in JSON what came out and what state the kills left.
+"""
+
+import importlib.util
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+
+def load_pack(root):
+    spec = importlib.util.spec_from_file_location(
+        "midframe", f"{root}/__init__.py", submodule_search_locations=[root]
+    )
+    sys.modules["midframe"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+
+def child_of(work):
+    """Starts ``work`` in a child, which ends without cleaning up in any case."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        work()
+        os._exit(0)
+    except BaseException:  # noqa: BLE001 -- nothing of this process's parent may run on in the child
+        traceback.print_exc()
+        os._exit(1)
+
+
+def ended(child, limit):
+    """Waits ``limit`` seconds at most, then kills. Whether the child came to its end."""
+    until = time.monotonic() + limit
+    while time.monotonic() < until:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            assert status == 0, "a run failed by itself"
+            return True
+        time.sleep(0.001)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+def finished(folder):
+    """The segments that have a record, and when they were written."""
+    segments = [path.with_suffix(".mkv") for path in folder.glob("0*.json")]
+    return {path.name: path.stat().st_mtime_ns for path in segments if path.exists()}
+
+
+def main(root, source, folder, kills):
+    load_pack(root)
+    from midframe.chunks import Inline, Job, process
+    from midframe.vfi_utils import QuietHost
+    from midframe.video import Coding, Plan
+
+    dice, whole = random.Random(1), 60.0
+    report = {"outputs": [], "states": [], "remade": []}
+    while not report["outputs"] or len(report["states"]) < kills:
+        name = Path(folder) / f"out{len(report['outputs'])}"
+        work = name.with_suffix(".work")
+        plan = Plan(2, coding=Coding("ffv1"))
+        job = Job(Path(source), name.with_suffix(".mkv"), work, plan=plan, pairs=4)
+        uninterrupted, begun, before = not report["outputs"], time.monotonic(), {}
+        while not ended(
+            child_of(lambda job=job: process(job, Inline(job.model.load), host=QuietHost())),
+            whole if uninterrupted else dice.uniform(0, 0.3 * whole),
+        ):
+            after = finished(work)
+            report["remade"] += [segment for segment in before if after.get(segment) != before[segment]]
+            half = sum(".tmp" in path.name for path in work.iterdir()) if work.exists() else 0
+            report["states"].append([len(after), half])
+            before = after
+        whole = time.monotonic() - begun if uninterrupted else whole
+        report["outputs"].append(str(job.target))
+    json.dump(report, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
