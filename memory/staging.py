@@ -48,14 +48,21 @@ def _event() -> torch.cuda.Event:
     return torch.cuda.Event()  # type: ignore[no-untyped-call]
 
 
-def checked_pictures(source: Iterable[Tensor]) -> Iterator[Tensor]:
+def checked_pictures(
+    source: Iterable[Tensor], *, first: int = 0, like: Tensor | None = None
+) -> Iterator[Tensor]:
     """The frames of ``source``, each looked at before it is used.
+
+    Args:
+        source: frames.
+        first: number of its first one in the clip.
+        like: an earlier frame of the clip.
 
     Raises:
         BadInputError: not (H, W, C) of a picture type, or another size than the first frame.
     """
-    shape: torch.Size | None = None
-    for i, frame in enumerate(source):
+    shape = None if like is None else like.shape
+    for i, frame in enumerate(source, first):
         picture = frame.dtype in (torch.uint8, torch.uint16) or frame.dtype.is_floating_point
         if frame.ndim != 3 or 0 in frame.shape or frame.shape[-1] == 2 or not picture:  # noqa: PLR2004
             raise BadInputError(
