@@ -10,12 +10,12 @@ import contextlib
 import ctypes
 import logging
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -84,6 +84,15 @@ def output_folder() -> Path:
     return Path(_folder_paths().get_output_directory()) if inside_comfyui() else Path.cwd()
 
 
+def temp_folder() -> Path:
+    """ComfyUI's folder for files that it removes when it starts and ends; outside ComfyUI the system's."""
+    if not inside_comfyui():
+        return Path(tempfile.gettempdir())
+    folder = Path(_folder_paths().get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 # --- devices
 
 
@@ -127,11 +136,6 @@ def dtype_named(name: str) -> torch.dtype | None:
 def free_memory(device: torch.device) -> int:
     """Memory that an allocation on ``device`` can still get."""
     return int(_management().get_free_memory(device)) if inside_comfyui() else free_bytes(device)
-
-
-def free_main_memory() -> int:
-    """Bytes that a large tensor on the host can still get: free memory and free swap."""
-    return int(psutil.virtual_memory().available + psutil.swap_memory().free)
 
 
 def clear_cache(device: torch.device | None = None) -> None:
