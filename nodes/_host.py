@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -137,11 +136,6 @@ def dtype_named(name: str) -> torch.dtype | None:
 def free_memory(device: torch.device) -> int:
     """Memory that an allocation on ``device`` can still get."""
     return int(_management().get_free_memory(device)) if inside_comfyui() else free_bytes(device)
-
-
-def free_main_memory() -> int:
-    """Bytes that a large tensor on the host can still get: free memory and free swap."""
-    return int(psutil.virtual_memory().available + psutil.swap_memory().free)
 
 
 def clear_cache(device: torch.device | None = None) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+import torch
+
 from ..errors import BadInputError
+from ..memory.sinks import Storage
 from ..vfi_utils import by_multiplier
 from . import _host
 from ._models import AFTER_RUN
@@ -164,6 +168,39 @@ def allow_changed_picture() -> tuple[Any, ...]:
         "changes the picture a little, instead of stopping with an error."
     )
     return "BOOLEAN", {"default": False, "tooltip": tooltip, "advanced": True}
+
+
+def meta_batch() -> tuple[Any, ...]:
+    """VideoHelperSuite's manager of a clip that comes in batches."""
+    tooltip = (
+        "From VideoHelperSuite's Meta Batch Manager: the last frame of each batch is carried into the next, "
+        "so that all batches together are the same as one run over the whole clip."
+    )
+    return "VHS_BatchManager", {"tooltip": tooltip}
+
+
+_STORAGES = {
+    "auto": Storage("auto"),
+    "memory": Storage("memory"),
+    "disk": Storage("disk"),
+    "disk, half precision": Storage("disk", torch.float16),
+}
+
+
+def storage() -> tuple[Any, ...]:
+    """Where the output lies."""
+    tooltip = (
+        "Where the frames lie. auto: in main memory where they fit, else on the disk. memory: there, or an "
+        "error. disk: in a file without a name in ComfyUI's temp folder, for clips of any length; the nodes "
+        "that follow get an ordinary batch, which the system reads as they use it. Half precision: half the "
+        "file, fine for 8 bit video; most nodes take it, some insist on float32."
+    )
+    return list(_STORAGES), {"default": "auto", "tooltip": tooltip, "advanced": True}
+
+
+def storage_named(name: str) -> Storage:
+    """The storage of a widget's value."""
+    return replace(_STORAGES[name], folder=_host.temp_folder())
 
 
 def _rate(tooltip: str) -> tuple[Any, ...]:

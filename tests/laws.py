@@ -6,13 +6,14 @@ from pathlib import Path
 # Which rooms a room may import. A room is a folder or a file of the project's root.
 LEAVES = {"errors"}
 _LOWER = {"memory", "vfi_models"} | LEAVES
-_LOOP = {"vfi_utils", "timeline"} | _LOWER
+_LOOP = {"vfi_utils", "timeline", "pairs"} | _LOWER
 ROOMS = {
     "errors": set(),
     "memory": LEAVES,
     "vfi_models": LEAVES,
     "timeline": LEAVES,
-    "vfi_utils": {"timeline"} | _LOWER,
+    "pairs": _LOWER,
+    "vfi_utils": {"timeline", "pairs"} | _LOWER,
     "video": _LOOP,
     "chunks": {"api", "video"} | _LOOP,
     "api": _LOOP,
