@@ -17,6 +17,7 @@ from typing import Any
 import av
 import av.container
 import av.error
+import av.stream
 import numpy as np
 import torch
 
