@@ -13,11 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..vfi_models._core.seam import Interpolator
 from . import footprint
 from .contenders import OURS, opened, options, ours, same_network
 from .machine import rates, synchronise
-from .network import counts, seconds_alone
+from .network import Stopwatch, Watched, counts, stopwatch
 from .peers import Against, Interpolate
 from .quality import Difference, difference
 from .work import Work
@@ -48,6 +47,8 @@ class Times:
 
     wall: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
+    network: list[float] = field(default_factory=list)
+    """Of ours alone: seconds that are the network's."""
 
 
 def row(work: Work, against: Against | None, limits: Limits) -> dict[str, Any]:
@@ -62,10 +63,11 @@ def row(work: Work, against: Against | None, limits: Limits) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
         if against is not None:
             contenders[against.label] = opened(against, work, Path(scratch))
-        contenders[OURS] = ours(model, work, against)
+        watch = stopwatch(work.device)
+        contenders[OURS] = ours(Watched(model, watch.running), work, against)
         pictures, failures = _first_runs(contenders, clip, work)
-        times = _interleaved(contenders, clip, work, limits)
-        made = _about(work, against) | _ours_alone(work, model, clip, times, limits, against)
+        times = _interleaved(contenders, clip, work, limits, watch)
+        made = _about(work, against) | _ours_alone(work, times[OURS], options(model, work, against))
         verdict = _verdict(work, against, pictures, clip)
         made |= verdict
         if against is not None:
@@ -91,7 +93,7 @@ def _first_runs(
 
 
 def _interleaved(
-    contenders: dict[str, Interpolate], clip: Tensor, work: Work, limits: Limits
+    contenders: dict[str, Interpolate], clip: Tensor, work: Work, limits: Limits, watch: Stopwatch
 ) -> dict[str, Times]:
     """The order turns round after each round."""
     times = {name: Times() for name in contenders}
@@ -102,11 +104,13 @@ def _interleaved(
             if limits.vram_gib:  # what one keeps for its next run must not be missing from the other's
                 torch.cuda.empty_cache()
             synchronise(kind)
+            watch.taken()
             begun, worked = time.perf_counter(), time.process_time()
             contenders[name](clip, work.multiplier)
             synchronise(kind)
             times[name].processor.append(time.process_time() - worked)
             times[name].wall.append(time.perf_counter() - begun)
+            times[name].network.append(watch.taken())
         order.reverse()
     return times
 
@@ -129,26 +133,17 @@ def _about(work: Work, against: Against | None) -> dict[str, Any]:
     }
 
 
-def _ours_alone(
-    work: Work,
-    model: Interpolator,
-    clip: Tensor,
-    times: Mapping[str, Times],
-    limits: Limits,
-    against: Against | None,
-) -> dict[str, Any]:
-    wall = times[OURS].wall
-    seconds = statistics.median(wall)
-    chosen = options(model, work, against)
-    alone = statistics.median(seconds_alone(model, clip, work, chosen, limits.rounds)) / work.made
+def _ours_alone(work: Work, times: Times, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    seconds = statistics.median(times.wall)
+    alone = statistics.median(times.network) / work.made
     counted = counts(work, chosen)
     itemsize = getattr(torch, work.dtype).itemsize
     bound = counted.bound(rates(work.device, work.dtype), itemsize)
     return {
         "seconds_per_made_frame": seconds / work.made,
         "made_frames_per_second": work.made / seconds,
-        "spread": (max(wall) - min(wall)) / seconds,
-        "processor_seconds_per_made_frame": statistics.median(times[OURS].processor) / work.made,
+        "spread": (max(times.wall) - min(times.wall)) / seconds,
+        "processor_seconds_per_made_frame": statistics.median(times.processor) / work.made,
         "network_seconds_per_made_frame": alone,
         "gflop_per_made_frame": counted.flops / 1e9,
         "least_mb_per_made_frame": counted.traffic(itemsize) / 1e6,

@@ -25,7 +25,8 @@ Around = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 class Watched:
-    """A model whose networks run inside a context manager, call by call.
+    """A model whose own work, which is to encode, to find motion and to make frames, runs inside a context
+    manager, call by call. Upload, clamping, download and the sink are the frame loop's and outside.
 
     See :class:`~..vfi_models._core.seam.Interpolator`.
     """
@@ -75,39 +76,31 @@ class Watched:
         return watched
 
 
-def seconds_alone(
-    model: Interpolator, clip: Tensor, work: Work, options: Mapping[str, Any], rounds: int
-) -> list[float]:
-    """Seconds of each run of the frame loop that are the network's own: encoding, motion and making frames,
-    without upload, clamping, download and the sink.
-    """
-    on_cuda = torch.device(work.device).type == "cuda"
-    totals = []
-    for _ in range(rounds):
-        spans = _CudaSpans() if on_cuda else _Spans()
-        watched = Watched(model, spans.span)
-        interpolate(clip, watched, work.multiplier, settings=Settings(options=options))
-        totals.append(spans.total())
-    return totals
+def stopwatch(device: str) -> Stopwatch:
+    """What times calls on this device."""
+    return _CudaStopwatch() if torch.device(device).type == "cuda" else Stopwatch()
 
 
-class _Spans:
-    """By the clock: calls that return when the work is done."""
+class Stopwatch:
+    """Adds up what was entered, by the clock: calls that return when the work is done."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
 
     @contextlib.contextmanager
-    def span(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
+        """Counts while this is entered."""
         begun = time.perf_counter()
         yield
         self._seconds += time.perf_counter() - begun
 
-    def total(self) -> float:
-        return self._seconds
+    def taken(self) -> float:
+        """Seconds since it was asked last."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
 
 
-class _CudaSpans(_Spans):
+class _CudaStopwatch(Stopwatch):
     """By events in the stream of work: calls return before it is done, and waiting would add to it."""
 
     def __init__(self) -> None:
@@ -115,16 +108,17 @@ class _CudaSpans(_Spans):
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     @contextlib.contextmanager
-    def span(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         begun, over = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         begun.record()
         yield
         over.record()
         self._events.append((begun, over))
 
-    def total(self) -> float:
+    def taken(self) -> float:
         torch.cuda.synchronize()
-        return float(sum(begun.elapsed_time(over) for begun, over in self._events)) / 1000
+        events, self._events = self._events, []
+        return float(sum(begun.elapsed_time(over) for begun, over in events)) / 1000
 
 
 @dataclass(frozen=True)
