@@ -16,7 +16,7 @@ from .pipe import AbandonedError, Pipe
 
 Poll = Callable[[], None]
 
-_PIPE_BYTES = 64 * 2**20
+_PIPE_BYTES = 32 * 2**20
 _LOOK_UP = 0.1
 
 
