@@ -26,7 +26,7 @@ Deliver = Callable[[int, Tensor], None]
 def as_unit_float(frames: Tensor) -> Tensor:
     """Frames of any supported dtype as float32: integers divided by their full scale, floats as they are."""
     scale = _FULL_SCALE.get(frames.dtype)
-    return frames.float() if scale is None else frames.float() / scale
+    return frames.float() if scale is None else frames.float().div_(scale)
 
 
 def as_dtype(frames: Tensor, dtype: torch.dtype) -> Tensor:
@@ -37,13 +37,18 @@ def as_dtype(frames: Tensor, dtype: torch.dtype) -> Tensor:
     if dtype != torch.uint8:
         return unit.to(dtype)
     # 0.5 and truncation: the same as rounding for what is not negative, and one pass less.
-    return unit.nan_to_num(0.0).clamp_(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
+    return unit.clamp(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
 
 
 def as_network_input(frame: Tensor) -> Tensor:
     """(H, W, C) on any device to (1, C, H, W) float32, contiguous, clamped to 0..1, NaN as 0."""
-    planes = as_unit_float(frame).permute(2, 0, 1).unsqueeze(0).contiguous()
-    return torch.nan_to_num(planes, nan=0.0).clamp_(0.0, 1.0)
+    height, width, channels = frame.shape
+    planes = torch.empty((1, channels, height, width), device=frame.device)
+    planes.copy_(frame.permute(2, 0, 1))
+    scale = _FULL_SCALE.get(frame.dtype)
+    if scale is not None:  # never out of range
+        return planes.div_(scale)
+    return torch.nan_to_num_(planes, nan=0.0).clamp_(0.0, 1.0)
 
 
 def _copy_stream(device: torch.device) -> torch.cuda.Stream | None:

@@ -192,4 +192,4 @@ def at_depth(frames: Tensor, bits: int) -> Tensor:
         return frames
     unit = as_unit_float(frames)
     # 0.5 and truncation: the same as rounding for what is not negative, and one pass less.
-    return unit.clamp(0.0, 1.0).mul_(scale).add_(0.5).to(torch.int32).to(dtype)
+    return unit.clamp(0.0, 1.0).mul_(scale).add_(0.5).to(dtype)
