@@ -32,8 +32,8 @@ class InterpolationNode:
         """The frames of a whole clip, or of the batch of it that is here now."""
         if meta_batch is None:
             return run(frames)
-        with self._batches.loop(meta_batch, prompt, run.loop) as loop:
-            return run.part(frames, loop, last=meta_batch.has_closed_inputs)
+        with self._batches.loop(meta_batch, prompt, run.loop) as (loop, last):
+            return run.part(frames, loop, last=last)
 
     @classmethod
     def VALIDATE_INPUTS(cls, model: str | None = None) -> bool | str:  # noqa: N802 - ComfyUI's name

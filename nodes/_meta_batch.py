@@ -23,13 +23,13 @@ class Manager(Protocol):
     """What is used of the suite's manager."""
 
     unique_id: str | None
-    """Its node."""
+    """Its node; None where no run is under way."""
     has_closed_inputs: bool
     """Nothing follows this batch."""
 
 
 class _Job(NamedTuple):
-    number: int
+    number: int | None
     """Of the last batch."""
     loop: FrameLoop
 
@@ -46,26 +46,34 @@ class Batches:
     @contextlib.contextmanager
     def loop(
         self, manager: Manager, prompt: Prompt | None, begin: Callable[[], FrameLoop]
-    ) -> Iterator[FrameLoop]:
-        """The frame loop of a batch: a new one for the first, else the one that made the batch before.
+    ) -> Iterator[tuple[FrameLoop, bool]]:
+        """The frame loop of a batch, and whether it is the last one.
+
+        The loop is a new one for the first batch, else the one that made the batch before.
 
         Raises:
             BadInputError: the batch before this one has not been here.
         """
         job = self._jobs.pop(manager, None)
         number = _number(manager, prompt)
-        expected = 0 if job is None else job.number + 1
-        if number == 0 or (number is None and job is None):
-            job = _Job(0, begin())
-        elif job is None or number not in (None, expected):
-            raise BadInputError(
-                "The batches of this Meta Batch do not follow one another.",
-                f"batch {number} came where {expected} was expected",
-                "Run the workflow again from its first batch.",
-            )
-        yield job.loop
-        if not manager.has_closed_inputs:
-            self._jobs[manager] = _Job(expected if number is None else number, job.loop)
+        # Where Video Combine came first in this run of the workflow it has ended the job already.
+        last = manager.has_closed_inputs or manager.unique_id is None
+        if job is None or not _follows(number, job.number):
+            # 1 where Video Combine came first: it counts up in the prompt that is still being run.
+            if number not in (None, 0, 1):
+                raise BadInputError(
+                    "The batches of this Meta Batch do not follow one another.",
+                    f"batch {number}; the last one here was {None if job is None else job.number}",
+                    "Run the workflow again from its first batch.",
+                )
+            job = _Job(number, begin())
+        yield job.loop, last
+        if not last:
+            self._jobs[manager] = _Job(number, job.loop)
+
+
+def _follows(number: int | None, before: int | None) -> bool:
+    return number is None or before is None or number == before + 1
 
 
 def _number(manager: Manager, prompt: Prompt | None) -> int | None:

@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from comfyui import MIB, PACK, images_workflow, node, square
+from comfyui import MIB, PACK, as_arrays, images_workflow, node, square
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
 from midframe.vfi_models.rife.config import FAMILIES
 from midframe.vfi_models.rife.net import IFNet
@@ -120,6 +120,19 @@ def test_images_come_out_with_a_frame_between_each_two(server):
         assert np.array_equal(pictures[2 * i], square(i))
     for i in range(2):
         assert abs(centre(pictures[2 * i + 1]) - (centre(square(i)) + centre(square(i + 1))) / 2) < 1.5
+
+
+@pytest.mark.parametrize("storage", ["disk", "disk, half precision"])
+def test_a_batch_on_the_disk_is_an_ordinary_one_to_stock_nodes(server, storage):
+    def through(storage):
+        workflow = images_workflow(storage=storage)
+        workflow["scale"] = node("ImageScaleBy", image=["rife", 0], upscale_method="bicubic", scale_by=1.5)
+        workflow["all"] = node("ImageBatch", image1=["scale", 0], image2=["rife", 0])
+        workflow["save"]["inputs"]["images"] = ["all", 0]
+        return as_arrays(server.run(workflow))
+
+    assert np.abs(through(storage) - through("memory")).max() <= (storage != "disk")
+    assert not list((server.base / "temp").glob("midframe_*"))
 
 
 def test_a_video_changes_to_a_target_frame_rate(server):

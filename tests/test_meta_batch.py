@@ -93,6 +93,21 @@ def test_the_other_nodes_too(name, shapes, tmp_path, monkeypatch):
     assert torch.equal(made, node().interpolate(frames, "weights.safetensors")[0])
 
 
+@pytest.mark.parametrize("frames", [5, 16])
+def test_video_combine_may_come_first(frames):
+    """It counts the batches up in the prompt that is being run, and resets the manager after the last."""
+    clips, node, manager, made = clip(frames), RIFE(), Manager(), []
+    for batch, prompt in manager.runs(clips):
+        inputs = prompt["5"]["inputs"]
+        if manager.has_closed_inputs:
+            manager.__init__()
+        else:
+            inputs["requeue"] = inputs.get("requeue", 0) + 1
+        made.append(node.interpolate(batch, "default", meta_batch=manager, prompt=prompt)[0])
+    assert torch.equal(torch.cat(made), RIFE().interpolate(clips, "default")[0])
+    assert not node._batches._jobs
+
+
 def test_a_run_that_was_left_in_the_middle_does_not_reach_into_the_next():
     node, manager, frames = RIFE(), Manager(), clip()
     for batch, prompt in manager.runs(clip()):
