@@ -11,17 +11,16 @@ from torch import Tensor
 from .errors import (
     BadInputError,
     MidframeError,
-    OutOfMemoryError,
     UnsupportedWeightsError,
     WeightsNotFoundError,
 )
 from .memory.cache import MODELS, file_identity
-from .memory.sinks import TensorSink
+from .memory.sinks import BatchSink, Storage
 from .vfi_models import build, detect
 from .vfi_models._core.checkpoint import Hashes, read_checkpoint
 from .vfi_models._core.seam import Interpolator
 from .vfi_models._core.store import CKPTS, check, fetch, find
-from .vfi_utils import Host, Settings, Timeline, by_multiplier, run_timeline
+from .vfi_utils import FrameLoop, Host, Settings, Timeline, by_multiplier
 
 __all__ = ["detect", "interpolate", "load_model", "parameter_bytes"]
 
@@ -193,13 +192,14 @@ def default_dtype(device: torch.device) -> torch.dtype:
     return torch.float16 if device.type == "cuda" else torch.float32
 
 
-def interpolate(
+def interpolate(  # noqa: PLR0913 - all but two have a default that most callers keep
     frames: Tensor,
     model: Interpolator,
     multiplier: int | Sequence[int] = 2,
     *,
     timeline: Timeline | None = None,
     settings: Settings | None = None,
+    storage: Storage | None = None,
     host: Host | None = None,
 ) -> Tensor:
     """More frames out of a clip that is in memory.
@@ -212,15 +212,63 @@ def interpolate(
         multiplier: output frames for each source frame, or one for each pair.
         timeline: which frames come out, instead of ``multiplier``; see :func:`by_fps`.
         settings: options of the model, batch, clearing.
+        storage: where the output lies, and as what; in main memory as float32 where it is left out.
         host: told of progress, asked for cancelling.
 
     Returns:
-        (M, H, W, C) float32 on the host; M = (N - 1) * multiplier + 1 (law ``end_on_last``). Fewer than
-        two frames come back as they are (a copy).
+        (M, H, W, C) on the host, as ``storage`` says; M = (N - 1) * multiplier + 1 (law ``end_on_last``).
+        Fewer than two frames come back as they are (a copy).
 
     Raises:
         BadInputError: not a batch of pictures, or options that the model does not have.
         OutOfMemoryError: with the finished frames in ``partial``.
+        MidframeError: the disk has no room for what shall lie there.
+    """
+    height, width, channels = _batch_shape(frames)
+    with FrameLoop(timeline or by_multiplier(multiplier), settings=settings) as loop:
+        sink = (storage or Storage()).sink(loop.count(len(frames), last=True), (height, width, channels))
+        return interpolate_part(frames, loop, model, last=True, sink=sink, host=host)
+
+
+def interpolate_part(
+    frames: Tensor,
+    loop: FrameLoop,
+    model: Interpolator,
+    *,
+    last: bool,
+    sink: BatchSink,
+    host: Host | None = None,
+) -> Tensor:
+    """The frames that a part of a clip adds.
+
+    Args:
+        frames: as for :func:`interpolate`; the parts of a clip in order.
+        loop: the same for all parts.
+        model: to make them with.
+        last: nothing follows this part.
+        sink: with room for ``loop.count(len(frames), last=last)`` frames.
+        host: told of progress, asked for cancelling.
+
+    Returns:
+        The frames of the sink.
+
+    Raises:
+        MidframeError: as for :func:`interpolate`; ``partial`` is of this part.
+    """
+    _batch_shape(frames)
+    try:
+        loop.feed(frames, model, sink, last=last, host=host)
+    except MidframeError as error:
+        error.partial = sink.frames[: error.finished]
+        raise
+    return sink.frames
+
+
+def _batch_shape(frames: Tensor) -> tuple[int, int, int]:
+    """Height, width and channels of a batch of frames.
+
+    Raises:
+        BadInputError: it is no such batch.
     """
     if not isinstance(frames, Tensor) or frames.ndim != _NHWC:
         shape = getattr(frames, "shape", None)
@@ -229,20 +277,5 @@ def interpolate(
             f"{type(frames).__name__}" + ("" if shape is None else f" of shape {tuple(shape)}"),
             "Stack the frames; channels first: frames.permute(0, 2, 3, 1); numpy: torch.from_numpy.",
         )
-    timeline = timeline or by_multiplier(multiplier)
-    height, width, channels = frames.shape[1:]
-    count = timeline.count(len(frames))
-    try:
-        sink = TensorSink(count, (height, width, channels))
-    except (RuntimeError, MemoryError) as error:
-        raise OutOfMemoryError(
-            "The output does not fit into main memory.",
-            f"{count} frames of {width}x{height}: {count * height * width * channels * 4 / 2**30:.1f} GiB",
-            "Use a lower multiplier, smaller frames or a part of the clip, or stream from file to file.",
-        ) from error
-    try:
-        run_timeline(frames, timeline, model, sink, settings=settings, host=host)
-    except MidframeError as error:
-        error.partial = sink.frames[: error.finished]
-        raise
-    return sink.frames
+    _, height, width, channels = frames.shape
+    return height, width, channels

@@ -16,7 +16,7 @@ from ..vfi_models._core.checkpoint import sha256_file
 from ..vfi_models._core.seam import Interpolator
 from ..vfi_models._core.store import find
 from ..vfi_utils import Settings
-from ..video import ClipInfo, Coding, Plan
+from ..video import ClipInfo, Coding, Plan, holds_alpha, open_clip
 from ..video.clock import Span
 from .fingerprint import fingerprint
 
@@ -79,6 +79,15 @@ class Job:
                 "A chunk must have one pair or more.", repr(self.pairs), f"Use {PAIRS}, or leave it out."
             )
 
+    def describe(self) -> ClipInfo:
+        """What the source is.
+
+        Raises:
+            BadInputError: it cannot be read.
+        """
+        with open_clip(self.source, rate=self.plan.source_fps, alpha=holds_alpha(self.target)) as clip:
+            return clip.info
+
     def as_data(self) -> dict[str, Any]:
         """The same in types of Python alone, for a process that may know this package by another name."""
         return asdict(self)
@@ -129,7 +138,7 @@ class Job:
             "end": plan.end,
             "codec": plan.coding.codec,
             "crf": plan.coding.crf,
-            "file type": self.target.suffix.lower(),
+            "file type": self.target.suffix.lower() or plan.coding.images,
             "options": _plain(self.settings.options),
             "schedule": self.settings.schedule,
             "pairs per chunk": self.pairs,

@@ -44,35 +44,30 @@ class Budget:
 
     Args:
         device: where the network runs.
-        free: bytes that are free now.
         wish: the user's batch, 0 for automatic.
     """
 
-    def __init__(self, device: torch.device, free: Callable[[], int], wish: int = 0) -> None:
+    def __init__(self, device: torch.device, wish: int = 0) -> None:
         self._device = device
-        self._free = free
         self._most = wish or (_LARGEST_BATCH if device.type == "cuda" else 1)
         self._wish = wish
         self._last = 1
         self.bytes_each = 1
+        """What one timestep takes, as far as is known."""
         self._measured = False
 
     def estimate(self, bytes_each: int) -> None:
         """What one timestep should take; measured anew at the next forward pass."""
         self.bytes_each, self._measured = max(bytes_each, 1), False
 
-    def need(self) -> int:
-        """What one timestep takes, as far as is known."""
-        return self.bytes_each
-
-    def batch(self, wanted: int) -> int:
-        """Timesteps to run at once when ``wanted`` are left.
+    def batch(self, wanted: int, free: Callable[[], int]) -> int:
+        """Timesteps to run at once when ``wanted`` are left and ``free()`` bytes are free.
 
         Automatic is 1 off CUDA: on a CPU a batch brings no speed and costs memory.
         """
         count = min(wanted, self._most)
         if not self._wish and count > 1:
-            count = max(1, min(count, int(self._free() * _SHARE) // self.bytes_each))
+            count = max(1, min(count, int(free() * _SHARE) // self.bytes_each))
         self._last = count
         return count
 
@@ -101,52 +96,42 @@ class Clearing:
 
     Args:
         every: source pairs between two clearings, 0 for adaptive.
-        need: bytes that the next batch takes.
-        free: bytes that are free now.
-        clear: gives cached memory back.
         lines: says after every pair, in the log, how much memory there is.
     """
 
-    def __init__(
-        self,
-        every: int,
-        need: Callable[[], int],
-        free: Callable[[], int],
-        clear: Callable[[], None],
-        *,
-        lines: bool = False,
-    ) -> None:
+    def __init__(self, every: int, *, lines: bool = False) -> None:
         self._every = every
-        self._need = need
-        self._free = free
-        self._clear = clear
         self._lines = lines
         self._done = 0
         self._pairs = 0
         self._wait = 1
-        self.cleared = 0
 
-    def pair_done(self) -> None:
-        """One source pair was interpolated."""
+    def pair_done(self, need: int, free: Callable[[], int], clear: Callable[[], None]) -> None:
+        """One source pair was interpolated.
+
+        Args:
+            need: bytes that the next batch takes.
+            free: bytes that are free now.
+            clear: gives cached memory back.
+        """
         self._pairs += 1
         self._done += 1
-        cleared = self.cleared
-        self._clear_when_due()
+        cleared = self._clear_when_due(need, free, clear)
         if self._lines:
-            what = ", cleared" if self.cleared > cleared else ""
-            free, need = self._free() / 2**30, self._need() / 2**30
-            _LOG.info("pair %d: %.2f GiB free, a frame takes about %.2f GiB%s", self._done, free, need, what)
+            _LOG.info(
+                "pair %d: %.2f GiB free, a frame takes about %.2f GiB%s",
+                self._done,
+                free() / 2**30,
+                need / 2**30,
+                ", cleared" if cleared else "",
+            )
 
-    def _clear_when_due(self) -> None:
-        if self._every:
-            due = self._pairs >= self._every
-        else:
-            due = self._pairs >= self._wait and self._free() < 2 * self._need()
-        if not due:
-            return
-        before = self._free()
-        self._clear()
-        self.cleared += 1
+    def _clear_when_due(self, need: int, free: Callable[[], int], clear: Callable[[], None]) -> bool:
+        if self._pairs < (self._every or self._wait) or not (self._every or free() < 2 * need):
+            return False
+        before = free()
+        clear()
         self._pairs = 0
         # Where clearing frees nothing, memory is short for another reason: ask again ever less often.
-        self._wait = 1 if self._free() > before else min(2 * self._wait, _LONGEST_WAIT)
+        self._wait = 1 if free() > before else min(2 * self._wait, _LONGEST_WAIT)
+        return True

@@ -60,6 +60,11 @@ class ModelCache:
         with self._lock:
             self._kept.clear()
 
+    def models(self) -> list[Any]:
+        """Every kept model."""
+        with self._lock:
+            return [model for model, _ in self._kept.values()]
+
     @property
     def bytes(self) -> int:
         """What the kept models take together."""

@@ -29,6 +29,17 @@ def as_unit_float(frames: Tensor) -> Tensor:
     return frames.float() if scale is None else frames.float() / scale
 
 
+def as_dtype(frames: Tensor, dtype: torch.dtype) -> Tensor:
+    """Frames of any supported dtype as floats of ``dtype``, or as uint8, rounded and held to 0..255."""
+    if frames.dtype == dtype:
+        return frames
+    unit = as_unit_float(frames)
+    if dtype != torch.uint8:
+        return unit.to(dtype)
+    # 0.5 and truncation: the same as rounding for what is not negative, and one pass less.
+    return unit.nan_to_num(0.0).clamp_(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
+
+
 def as_network_input(frame: Tensor) -> Tensor:
     """(H, W, C) on any device to (1, C, H, W) float32, contiguous, clamped to 0..1, NaN as 0."""
     planes = as_unit_float(frame).permute(2, 0, 1).unsqueeze(0).contiguous()
@@ -48,14 +59,21 @@ def _event() -> torch.cuda.Event:
     return torch.cuda.Event()  # type: ignore[no-untyped-call]
 
 
-def checked_pictures(source: Iterable[Tensor]) -> Iterator[Tensor]:
+def checked_pictures(
+    source: Iterable[Tensor], *, first: int = 0, like: Tensor | None = None
+) -> Iterator[Tensor]:
     """The frames of ``source``, each looked at before it is used.
+
+    Args:
+        source: frames.
+        first: number of its first one in the clip.
+        like: an earlier frame of the clip.
 
     Raises:
         BadInputError: not (H, W, C) of a picture type, or another size than the first frame.
     """
-    shape: torch.Size | None = None
-    for i, frame in enumerate(source):
+    shape = None if like is None else like.shape
+    for i, frame in enumerate(source, first):
         picture = frame.dtype in (torch.uint8, torch.uint16) or frame.dtype.is_floating_point
         if frame.ndim != 3 or 0 in frame.shape or frame.shape[-1] == 2 or not picture:  # noqa: PLR2004
             raise BadInputError(

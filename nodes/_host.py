@@ -1,7 +1,7 @@
 """ComfyUI, and what stands in for it where there is none.
 
-The only file of the pack that names ComfyUI's modules. None of them is imported unless ComfyUI itself has
-imported it before: a test or a script must not start its device management.
+With ``_video_host`` the only file of the pack that names ComfyUI's modules. None of them is imported unless
+ComfyUI itself has imported it before: a test or a script must not start its device management.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import contextlib
 import ctypes
 import logging
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -84,6 +84,15 @@ def output_folder() -> Path:
     return Path(_folder_paths().get_output_directory()) if inside_comfyui() else Path.cwd()
 
 
+def temp_folder() -> Path:
+    """ComfyUI's folder for files that it removes when it starts and ends; outside ComfyUI the system's."""
+    if not inside_comfyui():
+        return Path(tempfile.gettempdir())
+    folder = Path(_folder_paths().get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 # --- devices
 
 
@@ -127,11 +136,6 @@ def dtype_named(name: str) -> torch.dtype | None:
 def free_memory(device: torch.device) -> int:
     """Memory that an allocation on ``device`` can still get."""
     return int(_management().get_free_memory(device)) if inside_comfyui() else free_bytes(device)
-
-
-def free_main_memory() -> int:
-    """Bytes that a large tensor on the host can still get: free memory and free swap."""
-    return int(psutil.virtual_memory().available + psutil.swap_memory().free)
 
 
 def clear_cache(device: torch.device | None = None) -> None:
@@ -301,6 +305,12 @@ def watch(total: int, node_id: str | None = None) -> NodeHost:
     """The host of one run of ``total`` output frames."""
     bar = sys.modules["comfy.utils"].ProgressBar(total) if inside_comfyui() else None
     return NodeHost(bar, node_id)
+
+
+def executing_node() -> str | None:
+    """The node that ComfyUI is running in this thread; None outside ComfyUI."""
+    ask = getattr(sys.modules.get("comfy_execution.utils"), "get_executing_context", None)
+    return getattr(ask(), "node_id", None) if ask is not None else None
 
 
 def _progress_line(done: int, total: int | None, seconds: float) -> str:

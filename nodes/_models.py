@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from ..api import open_weights, parameter_bytes, require_numbers, runnable_dtype
 from ..errors import WeightsNotFoundError
 from ..memory.cache import MODELS, file_identity
 from ..vfi_models._core.seam import Interpolator, Options
+from ..vfi_utils import FrameLoop
 from . import _host
 
 _LOG = logging.getLogger(__name__)
@@ -53,9 +55,17 @@ class MidframeModel(nn.Module):
         super().__init__()
         self.interpolator: Interpolator | None = interpolator
         self.network = interpolator.module
+        self.loops: weakref.WeakSet[FrameLoop] = weakref.WeakSet()
+        """Those that may carry features from one batch of frames to the next."""
+
+    def let_go_of_frames(self) -> None:
+        """Drops what loops still know of frames; their next batch encodes those again."""
+        for loop in tuple(self.loops):
+            loop.let_go()
 
     def let_go(self) -> None:
-        """Drops the weights."""
+        """Drops the weights and everything made with them."""
+        self.let_go_of_frames()
         self.interpolator = None
         self.network = nn.Identity()
 
@@ -87,6 +97,7 @@ class Loaded:
             _host.clear_cache()
             _host.trim_heap()
         elif then == "offload to CPU":
+            self.shell.let_go_of_frames()
             _host.offload(self.patcher, self.shell)
 
 
@@ -113,6 +124,9 @@ def obtain(weights: Weights) -> Loaded:
 def clear() -> int:
     """Lets go of every cached model, the Python API's too. Returns how many bytes these took."""
     freed = MODELS.bytes
+    for model in MODELS.models():
+        if isinstance(model, Loaded):
+            model.shell.let_go()
     MODELS.clear()
     _host.clear_cache()
     _host.trim_heap()

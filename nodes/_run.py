@@ -11,16 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..api import interpolate
+from ..api import interpolate_part
 from ..errors import OutOfMemoryError
-from ..memory.staging import as_unit_float
-from ..vfi_utils import Settings, Timeline
+from ..memory.sinks import Storage
+from ..memory.staging import as_dtype
+from ..vfi_utils import FrameLoop, Settings, Timeline
 from . import _host
 from ._models import AfterRun, Weights, obtain
 
 _LOG = logging.getLogger(__name__)
 
-_FLOAT_BYTES = 4
 _PAIR = 2
 
 
@@ -33,30 +33,42 @@ class Run:
     settings: Settings = field(default_factory=Settings)
     after_run: AfterRun = "keep loaded"
     node_id: str | None = None
+    storage: Storage = field(default_factory=Storage)
+
+    def loop(self) -> FrameLoop:
+        """A frame loop for a clip, whole or in parts."""
+        return FrameLoop(self.timeline, settings=self.settings)
 
     def __call__(self, frames: Tensor) -> Tensor:
-        """The frames of the timeline.
+        """The frames of the timeline of a whole clip.
 
         Args:
             frames: (N, H, W, C) float on the host, as ComfyUI's IMAGE.
 
         Returns:
-            (M, H, W, C) float32 on the host. Where there is nothing to do, ``frames`` itself.
+            (M, H, W, C) on the host, as the storage says. Where there is nothing to do, ``frames`` itself.
 
         Raises:
             MidframeError: see :func:`~..api.interpolate`. Where memory ran out, the finished frames have
                 been written to ComfyUI's output folder, which the error names.
         """
-        count = self.timeline.count(len(frames))
-        if count == len(frames) and len(frames) < _PAIR:
+        if self.timeline.count(len(frames)) == len(frames) < _PAIR:
             return frames
-        _require_memory(count, frames)
+        with self.loop() as loop:
+            return self.part(frames, loop, last=True)
+
+    def part(self, frames: Tensor, loop: FrameLoop, *, last: bool) -> Tensor:
+        """The frames that a part of a clip adds; see above and :meth:`.FrameLoop.feed`."""
+        count = loop.count(len(frames), last=last)
+        _, height, width, channels = frames.shape
+        sink = self.storage.sink(count, (height, width, channels))  # refused before anything is spent on it
         loaded = obtain(self.weights)
+        loaded.shell.loops.add(loop)
         try:
-            model = loaded.ready(frames.shape[1], frames.shape[2], self.settings.options)
+            model = loaded.ready(height, width, self.settings.options)
             began = time.perf_counter()
             host = _host.watch(count, self.node_id)
-            made = interpolate(frames, model, timeline=self.timeline, settings=self.settings, host=host)
+            made = interpolate_part(frames, loop, model, last=last, sink=sink, host=host)
         except OutOfMemoryError as error:
             _host.make_room()
             raise _rescued(error) from error
@@ -64,21 +76,6 @@ class Run:
             loaded.done(self.after_run)
         _LOG.info("%d frames from %d in %.1f s", len(made), len(frames), time.perf_counter() - began)
         return made
-
-
-def _require_memory(count: int, frames: Tensor) -> None:
-    """Refuses an output that main memory cannot hold, before anything is spent on it: the system would
-    grant it, and later end ComfyUI instead of the run.
-    """
-    needed = count * frames[0].numel() * _FLOAT_BYTES
-    free = _host.free_main_memory()
-    if needed > free:
-        raise OutOfMemoryError(
-            "The output does not fit into main memory.",
-            f"{count} frames of {frames.shape[2]}x{frames.shape[1]} take {needed / 2**30:.1f} GiB, "
-            f"{free / 2**30:.1f} GiB are free",
-            "Use a lower multiplier or target fps, smaller frames, or a part of the clip.",
-        )
 
 
 def _rescued(error: OutOfMemoryError) -> OutOfMemoryError:
@@ -104,7 +101,7 @@ def save_pictures(frames: Tensor, parent: Path) -> Path:
     stamp = time.strftime("midframe_rescued_%Y%m%d_%H%M%S_")
     folder = Path(tempfile.mkdtemp(prefix=stamp, dir=parent))
     for index, frame in enumerate(frames):
-        levels = (as_unit_float(frame[..., :4]).clamp(0, 1) * 255).round().to(torch.uint8)
+        levels = as_dtype(frame[..., :4], torch.uint8)
         picture = Image.fromarray(levels.squeeze(-1).numpy())
         picture.save(folder / f"frame_{index:06d}.png", compress_level=1)
     return folder

@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+import torch
+
 from ..errors import BadInputError
+from ..memory.sinks import Storage
+from ..vfi_utils import by_multiplier
 from . import _host
 from ._models import AFTER_RUN
 
@@ -77,6 +82,45 @@ def last_frame() -> tuple[Any, ...]:
     return ["end_on_last", "hold_last"], {"default": "end_on_last", "tooltip": tooltip, "advanced": True}
 
 
+SCALES = ["0.25", "0.5", "1", "2", "4"]
+"""As texts: a menu of numbers refuses the number that another version saved as a text."""
+
+
+def scale() -> tuple[Any, ...]:
+    """Flow scale of RIFE's family."""
+    tooltip = (
+        "Size at which motion is computed, relative to the picture. 1 for most clips; 0.5 for 4K or very "
+        "large motion; 2 or 4 for small pictures with fine detail. Lower is faster and needs less memory. "
+        "For default and RIFE; other networks take only 1."
+    )
+    return SCALES, {"default": "1", "tooltip": tooltip}
+
+
+def scale_of(value: str | float) -> float:
+    """The flow scale of a widget's value; 0, which no model takes, for what is no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def one_multiplier(value: Any) -> int:
+    """The multiplier of a whole video.
+
+    Raises:
+        BadInputError: it is a list, or no whole number.
+    """
+    each = whole_numbers(value)
+    if isinstance(each, int):
+        by_multiplier(each)  # says what is wrong with it
+        return each
+    raise BadInputError(
+        "A video takes one multiplier for all of it.",
+        repr(value),
+        "Give one whole number; a list works on frames, in the other interpolation nodes.",
+    )
+
+
 def batch() -> tuple[Any, ...]:
     """Frames that are made at once."""
     tooltip = "Frames of one pair that are made at once. 0: as many as the free memory allows."
@@ -124,6 +168,39 @@ def allow_changed_picture() -> tuple[Any, ...]:
         "changes the picture a little, instead of stopping with an error."
     )
     return "BOOLEAN", {"default": False, "tooltip": tooltip, "advanced": True}
+
+
+def meta_batch() -> tuple[Any, ...]:
+    """VideoHelperSuite's manager of a clip that comes in batches."""
+    tooltip = (
+        "From VideoHelperSuite's Meta Batch Manager: the last frame of each batch is carried into the next, "
+        "so that all batches together are the same as one run over the whole clip."
+    )
+    return "VHS_BatchManager", {"tooltip": tooltip}
+
+
+_STORAGES = {
+    "auto": Storage("auto"),
+    "memory": Storage("memory"),
+    "disk": Storage("disk"),
+    "disk, half precision": Storage("disk", torch.float16),
+}
+
+
+def storage() -> tuple[Any, ...]:
+    """Where the output lies."""
+    tooltip = (
+        "Where the frames lie. auto: in main memory where they fit, else on the disk. memory: there, or an "
+        "error. disk: in a file without a name in ComfyUI's temp folder, for clips of any length; the nodes "
+        "that follow get an ordinary batch, which the system reads as they use it. Half precision: half the "
+        "file, fine for 8 bit video; most nodes take it, some insist on float32."
+    )
+    return list(_STORAGES), {"default": "auto", "tooltip": tooltip, "advanced": True}
+
+
+def storage_named(name: str) -> Storage:
+    """The storage of a widget's value."""
+    return replace(_STORAGES[name], folder=_host.temp_folder())
 
 
 def _rate(tooltip: str) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..vfi_utils import EndLaw, Schedule, Settings, StatesLike
 from . import _widgets
 from ._interpolation import InterpolationNode
+from ._meta_batch import Manager, Prompt
 from ._models import AfterRun, Weights
 from ._plan import plan, unlike_default
 from ._run import Run
@@ -71,8 +72,10 @@ class MidframeFILM(InterpolationNode):
                 "after_run": _widgets.after_run(),
                 "states": _widgets.states(),
                 "model_override": _widgets.model_override("model, dtype and device"),
+                "storage": _widgets.storage(),
+                "meta_batch": _widgets.meta_batch(),
             },
-            "hidden": {"node_id": "UNIQUE_ID"},
+            "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT"},
         }
 
     def interpolate(  # noqa: PLR0913 - one parameter for each widget
@@ -93,10 +96,19 @@ class MidframeFILM(InterpolationNode):
         after_run: AfterRun = "keep loaded",
         states: StatesLike | None = None,
         model_override: Weights | None = None,
+        storage: str = "auto",
+        meta_batch: Manager | None = None,
         node_id: str | None = None,
+        prompt: Prompt | None = None,
     ) -> tuple[Tensor, float, int]:
         """Runs the node; see the tooltips."""
-        timeline, fps = plan(multiplier, (source_fps, target_fps), states=states, end=last_frame)
+        timeline, fps = plan(
+            multiplier,
+            (source_fps, target_fps),
+            states=states,
+            end=last_frame,
+            in_batches=meta_batch is not None,
+        )
         settings = Settings(
             options=unlike_default({"align": align}, _DEFAULT_OPTIONS),
             batch=batch,
@@ -104,5 +116,6 @@ class MidframeFILM(InterpolationNode):
             schedule=schedule,
         )
         weights = model_override or choose(model, device, dtype, node_id)
-        made = Run(weights, timeline, settings, after_run, node_id)(frames)
+        run = Run(weights, timeline, settings, after_run, node_id, _widgets.storage_named(storage))
+        made = self._made(run, frames, meta_batch, prompt)
         return made, fps, len(made)

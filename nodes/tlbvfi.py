@@ -10,6 +10,7 @@ from torch import Tensor
 from ..vfi_utils import EndLaw, Settings, StatesLike
 from . import _widgets
 from ._interpolation import InterpolationNode
+from ._meta_batch import Manager, Prompt
 from ._models import AfterRun, Weights
 from ._plan import plan, unlike_default
 from ._run import Run
@@ -102,8 +103,10 @@ class MidframeTLBVFI(InterpolationNode):
                 **cls._own_widgets(),
                 "states": _widgets.states(),
                 "model_override": _widgets.model_override("model, ema and device"),
+                "storage": _widgets.storage(),
+                "meta_batch": _widgets.meta_batch(),
             },
-            "hidden": {"node_id": "UNIQUE_ID"},
+            "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT"},
         }
 
     @staticmethod
@@ -151,10 +154,19 @@ class MidframeTLBVFI(InterpolationNode):
         memory_lines: bool = False,
         states: StatesLike | None = None,
         model_override: Weights | None = None,
+        storage: str = "auto",
+        meta_batch: Manager | None = None,
         node_id: str | None = None,
+        prompt: Prompt | None = None,
     ) -> tuple[Tensor, float, int]:
         """Runs the node; see the tooltips."""
-        timeline, fps = plan(multiplier, (source_fps, target_fps), states=states, end=last_frame)
+        timeline, fps = plan(
+            multiplier,
+            (source_fps, target_fps),
+            states=states,
+            end=last_frame,
+            in_batches=meta_batch is not None,
+        )
         options = {
             "seed": seed,
             "eta": float(eta),
@@ -171,7 +183,8 @@ class MidframeTLBVFI(InterpolationNode):
             memory_lines=memory_lines,
         )
         weights = model_override or replace(choose(model, device, "auto", node_id), averaged=ema)
-        made = Run(weights, timeline, settings, after_run, node_id)(frames)
+        run = Run(weights, timeline, settings, after_run, node_id, _widgets.storage_named(storage))
+        made = self._made(run, frames, meta_batch, prompt)
         return made, fps, len(made)
 
 

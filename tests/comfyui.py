@@ -103,11 +103,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(root, base):
-    """A server whose only custom nodes are the pack in ``root``, with its folders in ``base``."""
+def running(root, base, *others):
+    """A server whose custom nodes are the pack in ``root`` and ``others``, with its folders in ``base``."""
     for name in ("custom_nodes", "input", "output", "temp", "user", "models/frame_interpolation"):
         (base / name).mkdir(parents=True)
     (base / "custom_nodes" / PACK).symlink_to(root, target_is_directory=True)
+    for other in others:
+        (base / "custom_nodes" / other.name).symlink_to(other)
     for i in range(3):
         Image.fromarray(square(i)).save(base / "input" / f"{i}.png")
     with socket.socket() as free:

@@ -6,13 +6,14 @@ from pathlib import Path
 # Which rooms a room may import. A room is a folder or a file of the project's root.
 LEAVES = {"errors"}
 _LOWER = {"memory", "vfi_models"} | LEAVES
-_LOOP = {"vfi_utils", "timeline"} | _LOWER
+_LOOP = {"vfi_utils", "timeline", "pairs"} | _LOWER
 ROOMS = {
     "errors": set(),
     "memory": LEAVES,
     "vfi_models": LEAVES,
     "timeline": LEAVES,
-    "vfi_utils": {"timeline"} | _LOWER,
+    "pairs": _LOWER,
+    "vfi_utils": {"timeline", "pairs"} | _LOWER,
     "video": _LOOP,
     "chunks": {"api", "video"} | _LOOP,
     "api": _LOOP,
@@ -38,7 +39,7 @@ HOST_NAMES = {
     "execution",
     "nodes",
 }
-HOST_FILE = "nodes/_host.py"
+HOST_FILES = {"nodes/_host.py", "nodes/_video_host.py"}
 MAY_PRINT = {"cli.py", "dev.py", "__main__.py"}
 NOT_THE_PACK = {"tests", "build", "dist", "demo_output", "node_modules"}
 MOST_LINES, MOST_FUNCTION_LINES = 400, 60
@@ -52,9 +53,9 @@ GLOBAL_SWITCHES = {
     "set_num_threads",
 }
 # These run as programs of their own, whose process is theirs.
-PROGRAMS = {"training/train.py", "benchmarks/bench.py", "benchmarks/peak.py", "benchmarks/peers.py"}
-# ComfyUI as a contender is no package: its modules find one another only from its own folder.
-MAY_EDIT_PATH = {"benchmarks/peers.py"}
+PROGRAMS = {"training/train.py", "benchmarks/bench.py", "benchmarks/peak.py"}
+# Contenders that are no packages: their modules find one another only from their own folder.
+MAY_EDIT_PATH = {"benchmarks/peers/comfyui.py", "benchmarks/peers/peer.py"}
 _AT_IMPORT = {
     "open",
     "urlopen",
@@ -131,8 +132,8 @@ def _absolute(module, name, room):
     top = module.split(".")[0]
     if top == "midframe":
         yield "imports the pack by name; its folder can have any name, import relatively"
-    elif top in HOST_NAMES and name != HOST_FILE:
-        yield f"names the host ({module}); only {HOST_FILE} may"
+    elif top in HOST_NAMES and name not in HOST_FILES:
+        yield f"names the host ({module}); only {' and '.join(sorted(HOST_FILES))} may"
     elif room == "errors" and top == "torch":
         yield "errors imports no torch"
 

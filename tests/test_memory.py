@@ -15,29 +15,26 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def test_batch_follows_free_memory_on_an_accelerator():
-    free = [1000]
-    budget = Budget(CUDA, lambda: free[0])
+    budget = Budget(CUDA)
     budget.estimate(100)
-    assert budget.batch(64) == 8
-    assert budget.batch(3) == 3
-    free[0] = 50
-    assert budget.batch(3) == 1
-    free[0] = 10**9
-    assert budget.batch(64) == 16
+    assert budget.batch(64, lambda: 1000) == 8
+    assert budget.batch(3, lambda: 1000) == 3
+    assert budget.batch(3, lambda: 50) == 1
+    assert budget.batch(64, lambda: 10**9) == 16
 
 
 def test_batch_is_one_on_a_cpu_and_the_users_wish_anywhere():
-    assert Budget(CPU, lambda: 10**12).batch(5) == 1
-    assert Budget(CPU, lambda: 0, wish=4).batch(5) == 4
-    assert Budget(CUDA, lambda: 0, wish=4).batch(3) == 3
+    assert Budget(CPU).batch(5, lambda: 10**12) == 1
+    assert Budget(CPU, wish=4).batch(5, lambda: 0) == 4
+    assert Budget(CUDA, wish=4).batch(3, lambda: 0) == 3
 
 
 def test_shrinking_starts_from_what_was_run():
-    budget = Budget(CUDA, lambda: 10**12)
-    assert budget.batch(3) == 3
+    budget = Budget(CUDA)
+    assert budget.batch(3, lambda: 10**12) == 3
     assert budget.shrink() == "batch of 1"
     assert budget.shrink() is None
-    assert budget.batch(9) == 1
+    assert budget.batch(9, lambda: 10**12) == 1
 
 
 def test_clearing_counts_pairs_and_backs_off_only_when_useless():
@@ -47,14 +44,14 @@ def test_clearing_counts_pairs_and_backs_off_only_when_useless():
         cleared.append(1)
         free[0] += 5
 
-    useful = Clearing(0, lambda: 100, lambda: free[0], clear)
+    useful = Clearing(0)
     for _ in range(10):
-        useful.pair_done()
+        useful.pair_done(100, lambda: free[0], clear)
     assert len(cleared) == 10
     cleared.clear()
-    every = Clearing(4, lambda: 0, lambda: 10**9, lambda: cleared.append(1))
+    every = Clearing(4)
     for _ in range(9):
-        every.pair_done()
+        every.pair_done(0, lambda: 10**9, lambda: cleared.append(1))
     assert len(cleared) == 2
 
 

@@ -13,6 +13,7 @@ import torch
 from fakes import LerpModel
 from midframe import NODE_CLASS_MAPPINGS
 from midframe.errors import OutOfMemoryError, WeightsNotFoundError
+from midframe.memory import sinks
 from midframe.memory.cache import MODELS
 from midframe.memory.sinks import TensorSink
 from midframe.nodes import _host, _models, _run, _weights
@@ -241,12 +242,19 @@ def test_a_cancelled_download_leaves_nothing(published, monkeypatch):
 # --- memory
 
 
-def test_an_output_that_cannot_fit_is_refused_at_once(monkeypatch):
-    monkeypatch.setattr(_host, "free_main_memory", lambda: 10_000)
+def test_an_output_that_does_not_fit_goes_to_the_disk_or_is_refused_at_once(monkeypatch, tmp_path):
+    frames = clip(3)
+    wanted = run(frames)
+    monkeypatch.setattr(sinks, "available_memory", lambda: 10_000)
+    monkeypatch.setattr(sinks, "available_with_swap", lambda: 20_000)
+    monkeypatch.setattr(_host, "temp_folder", lambda: tmp_path / "temp")
     loads = MODELS.loads
     with pytest.raises(OutOfMemoryError, match="GiB"):
-        run(clip(3))
+        run(frames, storage="memory")
     assert MODELS.loads == loads
+    assert not (tmp_path / "temp").exists()
+    assert torch.equal(run(frames), wanted)
+    assert (tmp_path / "temp").exists()
 
 
 def test_finished_frames_are_saved_when_memory_runs_out(monkeypatch, tmp_path):
@@ -259,7 +267,7 @@ def test_finished_frames_are_saved_when_memory_runs_out(monkeypatch, tmp_path):
             raise torch.OutOfMemoryError("out of memory")
 
     model = LerpModel(before)
-    shell = SimpleNamespace(interpolator=model, network=model.module, let_go=lambda: None)
+    shell = _models.MidframeModel(model)
     monkeypatch.setattr(_run, "obtain", lambda _: _models.Loaded("key", torch.device("cpu"), shell, None))
     monkeypatch.setattr(_host, "output_folder", lambda: tmp_path)
     frames = clip(5)

@@ -73,7 +73,7 @@ def test_the_function_takes_what_the_widgets_give(name):
 
 def test_widgets_of_saved_workflows_keep_their_places():
     inputs = RIFE.INPUT_TYPES()
-    links = ("IMAGE", "INTERPOLATION_STATES", "MIDFRAME_MODEL")
+    links = ("IMAGE", "INTERPOLATION_STATES", "MIDFRAME_MODEL", "VHS_BatchManager")
     rows = {**inputs["required"], **inputs["optional"]}
     assert [name for name, row in rows.items() if row[0] not in links] == [
         "model",
@@ -89,6 +89,7 @@ def test_widgets_of_saved_workflows_keep_their_places():
         "device",
         "after_run",
         "allow_changed_picture",
+        "storage",
     ]
 
 
