@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -117,7 +118,10 @@ class _Run:
             while not self._store.complete:
                 host.check_cancelled()
                 self._begin()
-                ended, _ = self._ray.wait(list(self._begun), timeout=_LOOK_UP)
+                # Not waited for in there, where a request to end would come out as something else.
+                ended, _ = self._ray.wait(list(self._begun), num_returns=len(self._begun), timeout=0)
+                if not ended:
+                    time.sleep(_LOOK_UP)
                 for record in filter(None, map(self._ended, ended)):
                     done(record)
                     frames = self._store.frames

@@ -44,19 +44,22 @@ def portable() -> Callable[[str, Task, int], Failure | None]:
         import sys  # noqa: PLC0415
 
         name, start = "midframe", os.path.join(root, "__init__.py")
-        if name not in sys.modules and os.path.isfile(start):
-            spec = importlib.util.spec_from_file_location(name, start, submodule_search_locations=[root])
-            if spec is None or spec.loader is None:
-                raise ImportError(f"{start} cannot be loaded")
-            sys.modules[name] = module = importlib.util.module_from_spec(spec)
-            try:
-                spec.loader.exec_module(module)
-            except BaseException:
-                del sys.modules[name]
-                raise
-        failure: dict[str, Any] | None = importlib.import_module(f"{name}.chunks.worker").make_chunk(
-            task, chunk
-        )
+        try:
+            if name not in sys.modules and os.path.isfile(start):
+                spec = importlib.util.spec_from_file_location(name, start, submodule_search_locations=[root])
+                if spec is None or spec.loader is None:
+                    raise ImportError(f"{start} cannot be loaded")
+                sys.modules[name] = module = importlib.util.module_from_spec(spec)
+                try:
+                    spec.loader.exec_module(module)
+                except BaseException:
+                    del sys.modules[name]
+                    raise
+            worker = importlib.import_module(f"{name}.chunks.worker")
+            failure: dict[str, Any] | None = worker.make_chunk(task, chunk)
+        except KeyboardInterrupt:
+            # Cancelled, and tidied up. What it was importing may be half there: never use this process again.
+            os._exit(1)
         return failure
 
     return run

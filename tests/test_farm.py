@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import replace
 from fractions import Fraction as Fr
@@ -205,6 +206,24 @@ def test_cancel_ends_it_and_the_next_run_goes_on(clip, cluster):
     process(job, Farm(workers=2), host=Host(), report=again.append)
     assert len(again) == 10 - kept
     assert same(job.target, inline(clip))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be asked to end there")
+def test_a_request_to_end_comes_out_as_it_is(clip, cluster):
+    """Ray's own waiting would turn it into another."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+    request = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
+
+    def begin(report):
+        if not request.ident:
+            request.start()
+
+    try:
+        with pytest.raises(SystemExit) as caught:
+            process(job_of(clip), Farm(workers=2), host=Host(), report=begin)
+        assert caught.value.code == 143
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_the_pack_has_any_name(clip, cluster, renamed):
