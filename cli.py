@@ -148,6 +148,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[], tuple[AddArguments, Run]]]] = {
     "parity": ("compare the networks with reference outputs on this machine", _in("parity")),
     "convert": ("write weights as a clean safetensors file, which loads faster", _in("convert")),
     "bench": ("measure speed and memory beside other implementations", _in("benchmarks.bench")),
+    "estimate": ("say what a long film costs on how many workers", _in("benchmarks.farm")),
     "memory": ("measure the memory that long clips need", _in("benchmarks.streaming")),
     "demo": ("interpolate the clip that comes with Midframe", _in("demo")),
 }

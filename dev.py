@@ -55,7 +55,10 @@ def main() -> int:
         return 1
     if arguments.command == "demo":
         return run("-m", "midframe", "demo", *rest)
-    return test(rest) if arguments.command == "test" else 0
+    if arguments.command == "setup":
+        return 0
+    add_ray()
+    return test(rest)
 
 
 def set_up() -> None:
@@ -75,6 +78,17 @@ def set_up() -> None:
     run(*pip, "--editable", f"{ROOT}[test]", check=True)
     link_types()
     STAMP.write_text(wanted)
+
+
+def add_ray() -> None:
+    """Ray, for the tests that start workers. It is large, and not made for every system and Python."""
+    there = "import importlib.util, sys; sys.exit(importlib.util.find_spec('ray') is None)"
+    if run("-c", there) == 0:
+        return
+    print("Installing Ray for the tests ...", flush=True)
+    pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    if run(*pip, "--only-binary", "ray", "ray", quiet=True) != 0:
+        print("Ray cannot be installed here: the tests of workers are skipped.", flush=True)
 
 
 def fingerprint() -> str:

@@ -33,7 +33,7 @@ from ..vfi_utils import FrameLoop, by_multiplier
 from ..video import interpolate_video
 
 _LIMIT, _FLAT = 1200, 1.1
-"""MB that streaming 1080p may take, and by what factor the long run may exceed the short one."""
+"""MB of main memory that streaming 1080p may take, and what the long run may be times the short one."""
 _INTERVAL = 0.01
 _RATE = 30
 _MB = 1e6

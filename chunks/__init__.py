@@ -6,7 +6,8 @@ so chunks can be made in any order, on any machine, and again.
 
 from __future__ import annotations
 
+from .farm import Farm
 from .job import Job, ModelChoice
 from .run import Executor, Inline, process
 
-__all__ = ["Executor", "Inline", "Job", "ModelChoice", "process"]
+__all__ = ["Executor", "Farm", "Inline", "Job", "ModelChoice", "process"]

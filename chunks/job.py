@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from ..api import load_model, locate
 from ..errors import BadInputError
 from ..vfi_models._core.checkpoint import sha256_file
 from ..vfi_models._core.seam import Interpolator
+from ..vfi_models._core.store import find
 from ..vfi_utils import Settings
-from ..video import ClipInfo, Plan
+from ..video import ClipInfo, Coding, Plan, holds_alpha, open_clip
 from ..video.clock import Span
 from .fingerprint import fingerprint
 
@@ -78,6 +79,43 @@ class Job:
                 "A chunk must have one pair or more.", repr(self.pairs), f"Use {PAIRS}, or leave it out."
             )
 
+    def describe(self) -> ClipInfo:
+        """What the source is.
+
+        Raises:
+            BadInputError: it cannot be read.
+        """
+        with open_clip(self.source, rate=self.plan.source_fps, alpha=holds_alpha(self.target)) as clip:
+            return clip.info
+
+    def as_data(self) -> dict[str, Any]:
+        """The same in types of Python alone, for a process that may know this package by another name."""
+        return asdict(self)
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Job:
+        """The job that :meth:`as_data` was of."""
+        plan = Plan(**{**data["plan"], "coding": Coding(**data["plan"]["coding"])})
+        parts = {
+            "model": ModelChoice(**data["model"]),
+            "plan": plan,
+            "settings": Settings(**data["settings"]),
+        }
+        return cls(**{**data, **parts})
+
+    def absolute(self) -> Job:
+        """The same from wherever it is looked at: its paths are absolute."""
+        model, file = self.model, Path(self.model.name).expanduser()
+        name = str(file.absolute()) if find(model.name) == file else model.name
+        folders = tuple(str(Path(folder).absolute()) for folder in model.folders)
+        return replace(
+            self,
+            source=self.source.absolute(),
+            target=self.target.absolute(),
+            workdir=self.workdir.absolute(),
+            model=replace(model, name=name, folders=folders),
+        )
+
     def span(self, info: ClipInfo, chunk: int) -> Span:
         """What chunk ``chunk`` holds of the output, seconds."""
         length = self.pairs / info.rate
@@ -100,7 +138,7 @@ class Job:
             "end": plan.end,
             "codec": plan.coding.codec,
             "crf": plan.coding.crf,
-            "file type": self.target.suffix.lower(),
+            "file type": self.target.suffix.lower() or plan.coding.images,
             "options": _plain(self.settings.options),
             "schedule": self.settings.schedule,
             "pairs per chunk": self.pairs,

@@ -8,8 +8,7 @@ from typing import Protocol
 
 from ..vfi_models._core.seam import Interpolator
 from ..vfi_utils import Host
-from ..video import ClipInfo, Written, open_clip
-from ..video.formats import holds_alpha
+from ..video import ClipInfo, Written
 from ..video.streaming import check_paths
 from ..video.target import Target
 from .documents import settle
@@ -110,8 +109,7 @@ def process(
                 store.drop_segments()
             return Written(job.target, frames, 0)
         target = Target(job.target, overwrite=job.plan.overwrite, mark=store.job)
-        with open_clip(job.source, rate=job.plan.source_fps, alpha=holds_alpha(job.target)) as clip:
-            info = clip.info
+        info = job.describe()
         Form.of(job.target, job.plan, info)
         total = job.plan.frames_estimate(info)
 

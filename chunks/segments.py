@@ -14,7 +14,7 @@ from ..errors import MidframeError
 from ..video import ClipInfo, Plan
 from ..video.clock import Moment, Span
 from ..video.encode import FolderWriter, Shape, VideoWriter, Writer, usable_tick
-from ..video.formats import Encoding, choose_encoding
+from ..video.formats import Encoding, Images, choose_encoding
 from .store import Record, Store
 
 _PACKET_TYPES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
@@ -32,6 +32,8 @@ class Form:
     """That times in records are counted in, seconds."""
     encoding: Encoding | None
     """None: folders of pictures."""
+    images: Images = "png"
+    """What these are."""
 
     @classmethod
     def of(cls, target: Path, plan: Plan, info: ClipInfo) -> Form:
@@ -48,12 +50,13 @@ class Form:
                 plain = replace(encoding, container_options={})
                 return cls(suffix, encoding.bits, rate, usable_tick(tick), plain)
             return cls("", encoding.bits, rate, usable_tick(tick), None)
-        return cls("", 8 if info.bits <= 8 else 16, rate, usable_tick(tick), None)  # noqa: PLR2004
+        bits = 8 if info.bits <= 8 else 16  # noqa: PLR2004
+        return cls("", bits, rate, usable_tick(tick), None, plan.coding.images)
 
     def writer(self, path: Path, info: ClipInfo) -> Writer:
         """Of one segment."""
         if self.encoding is None:
-            return FolderWriter(path, self.bits)
+            return FolderWriter(path, self.bits, self.images)
         silent = replace(info, sound=False, metadata={})
         return VideoWriter(path, self.encoding, silent, Shape(self.bits, self.rate, self.tick))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import platform
 import re
 import shutil
 import uuid
@@ -56,16 +57,25 @@ class Store:
     Args:
         folder: is there.
         identity: of the job, see :meth:`.Job.identity`.
+        shared: another process has this folder, and only asks for chunks; nothing but these is touched.
 
     Raises:
         BadInputError: the folder holds another job, whose differences are named, or something else.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, Any], *, shared: bool = False) -> None:
         self.folder = folder
+        self.identity = dict(identity)
         self.job = digest_of(identity)
         self._records: dict[int, Record] = {}
-        self._require_same(identity)
+        if not shared:
+            self._require_same(identity)
+        elif read_document(folder / _JOB) != identity:
+            raise BadInputError(
+                "The work folder is not that of the job.",
+                f"{folder} on {platform.node()}",
+                "Choose one that every machine has under the same name: a folder that they share.",
+            )
 
     def _require_same(self, identity: Mapping[str, Any]) -> None:
         before = read_document(self.folder / _JOB)
@@ -89,6 +99,9 @@ class Store:
                 "Give an empty folder, or one that is not there yet.",
             )
 
+    def _record_file(self, chunk: int) -> Path:
+        return self.folder / f"{chunk:06d}.json"
+
     def _record_files(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("*.json") if path.stem.isdigit())
 
@@ -100,19 +113,29 @@ class Store:
         """
         self._records = {}
         for path in self._record_files():
-            record = _record(read_document(path))
-            if record is None or record.job != self.job or record.chunk != int(path.stem):
-                _LOG.warning("%s is damaged; its chunk is made again.", path)
-            elif record.file and not _is_as_recorded(self.folder / record.file, record):
-                _LOG.warning("%s is not what its record says; it is made again.", self.folder / record.file)
-            else:
-                self._records[record.chunk] = record
+            self.read(int(path.stem))
         if clean:
-            self._clean()
+            self.clean()
 
-    def _clean(self) -> None:
+    def read(self, chunk: int) -> Record | None:
+        """The record of a chunk, which another process may have finished; None where it is not finished."""
+        path = self._record_file(chunk)
+        if not path.exists():
+            return None
+        record = _record(read_document(path))
+        if record is None or record.job != self.job or record.chunk != chunk:
+            _LOG.warning("%s is damaged; its chunk is made again.", path)
+        elif record.file and not _is_as_recorded(self.folder / record.file, record):
+            _LOG.warning("%s is not what its record says; it is made again.", self.folder / record.file)
+        else:
+            self._records[chunk] = record
+            return record
+        return None
+
+    def clean(self) -> None:
+        """Removes leftovers of whoever was stopped; only while nobody else works here."""
         kept = {_JOB, _DONE, LOCK} | {record.file for record in self._records.values()}
-        kept |= {f"{chunk:06d}.json" for chunk in self._records}
+        kept |= {self._record_file(chunk).name for chunk in self._records}
         for path in self.folder.iterdir():
             if path.name not in kept and _OURS.fullmatch(path.name):
                 _remove(path)
@@ -170,7 +193,7 @@ class Store:
             _remove(file)
             os.replace(segment, file)
             content |= {"file": file.name, "bytes": size, "sha256": digest}
-        write_document(self.folder / f"{record.chunk:06d}.json", content)
+        write_document(self._record_file(record.chunk), content)
         added = Record(**content)
         self._records[record.chunk] = added
         return added
@@ -195,7 +218,7 @@ class Store:
     def drop_segments(self) -> None:
         """The output holds everything: removes segments and their records."""
         for record in self.records:
-            _remove(self.folder / f"{record.chunk:06d}.json")
+            _remove(self._record_file(record.chunk))
             if record.file:
                 _remove(self.folder / record.file)
         self._records = {}

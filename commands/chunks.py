@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from ..api import usable_device
-from ..chunks import Inline, Job, ModelChoice, process
+from ..chunks import Farm, Inline, Job, ModelChoice, process
 from ..chunks.job import PAIRS
 from ..chunks.watch import Watch
+from ..errors import BadInputError
 from ..video.progress import ProgressHost
 from .options import add_clip_options, plan_of, settings_of, target_of
 
@@ -58,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Runs a job from wherever it is to its end, and says where the output is."""
     target: Path = target_of(arguments)
-    device = usable_device(arguments.device)
+    farm = _farm(arguments)
+    device = usable_device(arguments.device) if farm is None else torch.device("cpu")
     job = Job(
         arguments.source,
         target,
@@ -77,8 +81,9 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     watch = Watch(device, host.say)
     began = time.monotonic()
     try:
-        executor = _executor(arguments, job)
-        written = process(job, executor, host=host, report=watch, keep_chunks=arguments.keep_chunks)
+        written = process(
+            job, farm or Inline(job.model.load), host=host, report=watch, keep_chunks=arguments.keep_chunks
+        )
     finally:
         host.close()
     if not arguments.quiet:
@@ -86,5 +91,17 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     return 0
 
 
-def _executor(arguments: argparse.Namespace, job: Job) -> Inline:
-    return Inline(job.model.load)
+def _farm(arguments: argparse.Namespace) -> Farm | None:
+    """Who makes the chunks, where it is not this process.
+
+    Raises:
+        BadInputError: there are options of workers, and no workers.
+        MidframeError: Ray is not installed.
+    """
+    if arguments.executor == "ray":
+        return Farm(address=arguments.ray_address, workers=arguments.workers)
+    if arguments.ray_address is not None or arguments.workers is not None:
+        raise BadInputError(
+            "There are no workers without Ray.", "the executor is inline", "Add --executor ray."
+        )
+    return None

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from ..errors import BadInputError
 from ..vfi_utils import EndLaw, Schedule, Settings
 from ..video import Coding, Plan
-from ..video.formats import CODECS, EXTENSIONS
+from ..video.formats import CODECS, EXTENSIONS, IMAGES
 from ..video.rates import frame_rate
 
 _DTYPES = ("float32", "float16", "bfloat16")
@@ -38,8 +38,8 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="OUT",
         nargs="?",
-        help=f"what to write: {', '.join(EXTENSIONS)}, or a name without extension for a folder of PNG "
-        "(default: beside IN, with _x2 or _60fps in its name)",
+        help=f"what to write: {', '.join(EXTENSIONS)}, or a name without extension for a folder of "
+        "pictures (default: beside IN, with _x2 or _60fps in its name)",
     )
     add(
         "--model",
@@ -67,6 +67,12 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
         help="bisect makes frames from made frames, as older FILM nodes do (default: any_t)",
     )
     add("--codec", choices=CODECS, help="(default: by extension)")
+    add(
+        "--images",
+        choices=IMAGES,
+        default="png",
+        help="what a folder is made of, 8 or 16 bit like the source (default: png)",
+    )
     add("--crf", type=int, metavar="N", help="quality, 0 is best (default: near lossless to the eye)")
     add("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
     add("--dtype", choices=_DTYPES, help="of the convolutions (default: float16 on CUDA, else float32)")
@@ -97,7 +103,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         fps=arguments.fps,
         end=arguments.end,
         source_fps=arguments.source_fps,
-        coding=Coding(arguments.codec, arguments.crf),
+        coding=Coding(arguments.codec, arguments.crf, arguments.images),
         overwrite=arguments.overwrite,
     )
 

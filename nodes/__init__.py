@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from ._host import register_model_folder
 from .cache import MidframeClearCache
+from .chunks import MidframeChunks
 from .film import MidframeFILM
 from .loader import MidframeModelLoader
 from .rife import MidframeRIFE
 from .states import MidframeStates
 from .tlbvfi import MidframeTLBVFI
+from .video import MidframeVideo
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
 
@@ -16,6 +18,8 @@ NODE_CLASS_MAPPINGS = {
     "MidframeRIFE": MidframeRIFE,
     "MidframeFILM": MidframeFILM,
     "MidframeTLBVFI": MidframeTLBVFI,
+    "MidframeVideo": MidframeVideo,
+    "MidframeChunks": MidframeChunks,
     "MidframeModelLoader": MidframeModelLoader,
     "MidframeStates": MidframeStates,
     "MidframeClearCache": MidframeClearCache,
@@ -25,6 +29,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "MidframeRIFE": "RIFE (Midframe)",
     "MidframeFILM": "FILM (Midframe)",
     "MidframeTLBVFI": "TLBVFI (Midframe)",
+    "MidframeVideo": "Interpolate Video (Midframe)",
+    "MidframeChunks": "Interpolate Long Video (Midframe)",
     "MidframeModelLoader": "Load Model (Midframe)",
     "MidframeStates": "Interpolation States (Midframe)",
     "MidframeClearCache": "Clear Model Cache (Midframe)",

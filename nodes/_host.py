@@ -1,7 +1,7 @@
 """ComfyUI, and what stands in for it where there is none.
 
-The only file of the pack that names ComfyUI's modules. None of them is imported unless ComfyUI itself has
-imported it before: a test or a script must not start its device management.
+With ``_video_host`` the only file of the pack that names ComfyUI's modules. None of them is imported unless
+ComfyUI itself has imported it before: a test or a script must not start its device management.
 """
 
 from __future__ import annotations
@@ -305,6 +305,12 @@ def watch(total: int, node_id: str | None = None) -> NodeHost:
     """The host of one run of ``total`` output frames."""
     bar = sys.modules["comfy.utils"].ProgressBar(total) if inside_comfyui() else None
     return NodeHost(bar, node_id)
+
+
+def executing_node() -> str | None:
+    """The node that ComfyUI is running in this thread; None outside ComfyUI."""
+    ask = getattr(sys.modules.get("comfy_execution.utils"), "get_executing_context", None)
+    return getattr(ask(), "node_id", None) if ask is not None else None
 
 
 def _progress_line(done: int, total: int | None, seconds: float) -> str:

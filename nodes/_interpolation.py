@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from . import _widgets
@@ -15,9 +17,9 @@ class InterpolationNode:
 
     CATEGORY = _widgets.CATEGORY
     FUNCTION = "interpolate"
-    RETURN_TYPES = ("IMAGE", "FLOAT", "INT")
-    RETURN_NAMES = ("frames", "fps", "count")
-    OUTPUT_TOOLTIPS = (
+    RETURN_TYPES: ClassVar[tuple[str, ...]] = ("IMAGE", "FLOAT", "INT")
+    RETURN_NAMES: ClassVar[tuple[str, ...]] = ("frames", "fps", "count")
+    OUTPUT_TOOLTIPS: ClassVar[tuple[str, ...]] = (
         "All frames, made ones and source frames, in order.",
         "Frame rate at which the frames play at the original speed, for Create Video. 0 without source fps.",
         "Number of frames.",

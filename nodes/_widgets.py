@@ -13,6 +13,7 @@ import torch
 
 from ..errors import BadInputError
 from ..memory.sinks import Storage
+from ..vfi_utils import by_multiplier
 from . import _host
 from ._models import AFTER_RUN
 
@@ -79,6 +80,45 @@ def last_frame() -> tuple[Any, ...]:
         "exactly as long as before, so that sound fits."
     )
     return ["end_on_last", "hold_last"], {"default": "end_on_last", "tooltip": tooltip, "advanced": True}
+
+
+SCALES = ["0.25", "0.5", "1", "2", "4"]
+"""As texts: a menu of numbers refuses the number that another version saved as a text."""
+
+
+def scale() -> tuple[Any, ...]:
+    """Flow scale of RIFE's family."""
+    tooltip = (
+        "Size at which motion is computed, relative to the picture. 1 for most clips; 0.5 for 4K or very "
+        "large motion; 2 or 4 for small pictures with fine detail. Lower is faster and needs less memory. "
+        "For default and RIFE; other networks take only 1."
+    )
+    return SCALES, {"default": "1", "tooltip": tooltip}
+
+
+def scale_of(value: str | float) -> float:
+    """The flow scale of a widget's value; 0, which no model takes, for what is no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def one_multiplier(value: Any) -> int:
+    """The multiplier of a whole video.
+
+    Raises:
+        BadInputError: it is a list, or no whole number.
+    """
+    each = whole_numbers(value)
+    if isinstance(each, int):
+        by_multiplier(each)  # says what is wrong with it
+        return each
+    raise BadInputError(
+        "A video takes one multiplier for all of it.",
+        repr(value),
+        "Give one whole number; a list works on frames, in the other interpolation nodes.",
+    )
 
 
 def batch() -> tuple[Any, ...]:

@@ -14,16 +14,10 @@ from ._models import AfterRun, Weights
 from ._plan import plan, unlike_default
 from ._run import Run
 from ._weights import choose, model_widget
-from ._widgets import InputTypes
+from ._widgets import SCALES, InputTypes, scale_of
 
-_SCALES = ["0.25", "0.5", "1", "2", "4"]
-"""As texts: a menu of numbers refuses the number that another version saved as a text."""
 _DEFAULT_OPTIONS = {"flow_scale": 1.0, "ensemble": False}
 
-_SCALE_TOOLTIP = (
-    "Size at which motion is computed, relative to the picture. 1 for most clips; 0.5 for 4K or very large "
-    "motion; 2 or 4 for small pictures with fine detail. Lower is faster and needs less memory."
-)
 _ENSEMBLE_TOOLTIP = (
     "Also computes the motion backwards in time and averages both: twice the work, sometimes steadier. "
     "For default, RIFE 4.0 to 4.20 and 4.24; not defined for the others."
@@ -55,7 +49,7 @@ class MidframeRIFE(InterpolationNode):
             "optional": {
                 "source_fps": _widgets.source_fps(),
                 "target_fps": _widgets.target_fps(),
-                "scale": (_SCALES, {"default": "1", "tooltip": _SCALE_TOOLTIP}),
+                "scale": _widgets.scale(),
                 "ensemble": ("BOOLEAN", {"default": False, "tooltip": _ENSEMBLE_TOOLTIP, "advanced": True}),
                 "dtype": _widgets.dtype(),
                 "batch": _widgets.batch(),
@@ -77,8 +71,8 @@ class MidframeRIFE(InterpolationNode):
         cls, model: str | None = None, scale: str | float | None = None
     ) -> bool | str:
         """Also a scale that is not in the menu, in whatever form it was saved."""
-        if scale is not None and _scale(scale) not in map(_scale, _SCALES):
-            return f"scale is {scale}; use one of {', '.join(_SCALES)}"
+        if scale is not None and scale_of(scale) not in map(float, SCALES):
+            return f"scale is {scale}; use one of {', '.join(SCALES)}"
         return super().VALIDATE_INPUTS(model)
 
     def interpolate(  # noqa: PLR0913 - one parameter for each widget
@@ -114,7 +108,7 @@ class MidframeRIFE(InterpolationNode):
             in_batches=meta_batch is not None,
         )
         settings = Settings(
-            options=unlike_default({"flow_scale": _scale(scale), "ensemble": ensemble}, _DEFAULT_OPTIONS),
+            options=unlike_default({"flow_scale": scale_of(scale), "ensemble": ensemble}, _DEFAULT_OPTIONS),
             batch=batch,
             clear_every=clear_cache_after_n_frames,
             allow_changed_picture=allow_changed_picture,
@@ -123,11 +117,3 @@ class MidframeRIFE(InterpolationNode):
         run = Run(weights, timeline, settings, after_run, node_id, _widgets.storage_named(storage))
         made = self._made(run, frames, meta_batch, prompt)
         return made, fps, len(made)
-
-
-def _scale(value: str | float) -> float:
-    """The flow scale of a widget's value; 0, which no model takes, for what is no number."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return 0.0

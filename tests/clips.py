@@ -5,6 +5,29 @@ from fractions import Fraction
 import av
 import numpy as np
 
+NTSC = Fraction(24000, 1001)
+UNEVEN = [Fraction(n, 120) for n in (0, 4, 12, 15, 35, 36, 80, 81, 82, 83, 84, 120, 124, 200)]
+
+
+def h264(gop, **more):
+    return {"options": {"qp": "12", "g": str(gop), "bf": "3", "x264-params": "scenecut=0", **more}}
+
+
+KINDS = {
+    "closed.mp4": h264(8),
+    "open_gop.mp4": h264(6, **{"x264-params": "open-gop=1:bframes=3:scenecut=0"}),
+    "refresh.mp4": h264(250, **{"x264-params": "intra-refresh=1:bframes=2"}),
+    "ntsc.mkv": {**h264(5), "rate": NTSC},
+    "h265.mkv": {"codec": "libx265", "options": {"x265-params": "keyint=6:open-gop=1:log-level=error"}},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"g": "7"}},
+    "old.avi": {"codec": "mpeg4", "options": {"g": "6"}},
+    "stream.ts": h264(5),
+    "sound.mp4": {**h264(6), "sound": "aac"},
+    "uneven.mp4": {**h264(4), "times": UNEVEN},
+    "loop.gif": {"codec": "gif", "pix_fmt": "rgb8", "rate": 20, "options": {}},
+}
+"""Clips of every kind, as arguments of :func:`write_clip`."""
+
 
 def pictures(count, size=(32, 48), *, channels=3, bits=8, step=3):
     """A bright bar that moves right over a smooth gradient."""
@@ -29,11 +52,13 @@ def write_clip(
     codec="libx264",
     pix_fmt="yuv420p",
     sound=None,
+    wave=None,
     options=None,
     colour=None,
     base=None,
 ):
-    """``times`` (seconds, Fractions) instead of ``rate`` makes a variable rate. ``sound``: name of an encoder."""
+    """``times`` (seconds, Fractions) instead of ``rate`` makes a variable rate. ``sound``: name of an encoder; ``wave``:
+    int16 samples at 48000 for it, else a tone."""
     height, width = frames[0].shape[:2]
     source = {(3, 1): "rgb24", (4, 1): "rgba", (3, 2): "rgb48le", (4, 2): "rgba64le"}[
         frames[0].shape[2], frames[0].itemsize
@@ -61,7 +86,8 @@ def write_clip(
         container.mux(stream.encode())
         if tone:
             seconds = float(times[-1]) if times else len(frames) / float(rate)
-            wave = (np.sin(np.arange(int(48000 * seconds)) * 0.06) * 9000).astype(np.int16)
+            if wave is None:
+                wave = (np.sin(np.arange(int(48000 * seconds)) * 0.06) * 9000).astype(np.int16)
             audio = av.AudioFrame.from_ndarray(wave[None], format="s16", layout="mono")
             audio.sample_rate = 48000
             for packet in (*tone.encode(audio), *tone.encode()):

@@ -1,30 +1,15 @@
 """Loads the pack as ``midframe``, whatever its folder is called, and seeds every test."""
 
-import importlib.util
 import os
 import random
 import sys
-from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stop a shared machine
 
 import numpy as np
 import pytest
 import torch
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def load_pack(root=ROOT, name="midframe"):
-    """Imports the pack the way ComfyUI does: from its file, under a name that its folder does not have."""
-    spec = importlib.util.spec_from_file_location(
-        name, root / "__init__.py", submodule_search_locations=[str(root)]
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
+from packs import ROOT, load_pack
 
 load_pack()
 
@@ -56,6 +41,16 @@ def shared():
     if not folder.is_dir():
         pytest.skip("there is no folder shared/ beside this checkout")
     return folder
+
+
+@pytest.fixture
+def renamed():
+    """Name of the pack loaded a second time, by its path, as ComfyUI does: no identifier."""
+    name = "/a folder/my-nodes 2"
+    load_pack(name=name)
+    yield name
+    for module in [m for m in sys.modules if m.startswith(name)]:
+        del sys.modules[module]
 
 
 @pytest.fixture(autouse=True)

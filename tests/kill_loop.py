@@ -4,7 +4,6 @@ A program of its own: it loads the pack and forks before torch has made a thread
 within milliseconds. Says in JSON what came out and what state the kills left.
 """
 
-import importlib.util
 import json
 import os
 import random
@@ -14,13 +13,7 @@ import time
 import traceback
 from pathlib import Path
 
-
-def load_pack(root):
-    spec = importlib.util.spec_from_file_location(
-        "midframe", f"{root}/__init__.py", submodule_search_locations=[root]
-    )
-    sys.modules["midframe"] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+from packs import load_pack
 
 
 def child_of(work):
@@ -56,8 +49,8 @@ def finished(folder):
     return {path.name: path.stat().st_mtime_ns for path in segments if path.exists()}
 
 
-def main(root, source, folder, kills):
-    load_pack(root)
+def main(source, folder, kills):
+    load_pack()
     from midframe.chunks import Inline, Job, process
     from midframe.vfi_utils import QuietHost
     from midframe.video import Coding, Plan
@@ -75,7 +68,8 @@ def main(root, source, folder, kills):
             whole if uninterrupted else dice.uniform(0, 0.3 * whole),
         ):
             after = finished(work)
-            report["remade"] += [segment for segment in before if after.get(segment) != before[segment]]
+            if not job.target.exists():  # else it was killed while it removed what is no longer needed
+                report["remade"] += [segment for segment in before if after.get(segment) != before[segment]]
             half = sum(".tmp" in path.name for path in work.iterdir()) if work.exists() else 0
             report["states"].append([len(after), half])
             before = after
@@ -85,4 +79,4 @@ def main(root, source, folder, kills):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

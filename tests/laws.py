@@ -21,7 +21,7 @@ ROOMS = {
     "convert": {"api"} | _LOOP,
     "nodes": {"api", "video", "chunks"} | _LOOP,
     "training": {"api"} | _LOOP,
-    "benchmarks": {"api", "video", "convert"} | _LOOP,
+    "benchmarks": {"api", "video", "chunks", "convert"} | _LOOP,
     "demo": {"api", "video"} | _LOOP,
     "commands": {"api", "video", "chunks"} | _LOOP,
     "cli": {"commands", "parity", "convert", "training", "benchmarks", "demo"} | _LOOP,
@@ -39,7 +39,7 @@ HOST_NAMES = {
     "execution",
     "nodes",
 }
-HOST_FILE = "nodes/_host.py"
+HOST_FILES = {"nodes/_host.py", "nodes/_video_host.py"}
 MAY_PRINT = {"cli.py", "dev.py", "__main__.py"}
 NOT_THE_PACK = {"tests", "build", "dist", "demo_output", "node_modules"}
 MOST_LINES, MOST_FUNCTION_LINES = 400, 60
@@ -53,9 +53,9 @@ GLOBAL_SWITCHES = {
     "set_num_threads",
 }
 # These run as programs of their own, whose process is theirs.
-PROGRAMS = {"training/train.py", "benchmarks/bench.py", "benchmarks/peak.py", "benchmarks/peers.py"}
-# ComfyUI as a contender is no package: its modules find one another only from its own folder.
-MAY_EDIT_PATH = {"benchmarks/peers.py"}
+PROGRAMS = {"training/train.py", "benchmarks/bench.py", "benchmarks/peak.py"}
+# Contenders that are no packages: their modules find one another only from their own folder.
+MAY_EDIT_PATH = {"benchmarks/peers/comfyui.py", "benchmarks/peers/peer.py"}
 _AT_IMPORT = {
     "open",
     "urlopen",
@@ -132,8 +132,8 @@ def _absolute(module, name, room):
     top = module.split(".")[0]
     if top == "midframe":
         yield "imports the pack by name; its folder can have any name, import relatively"
-    elif top in HOST_NAMES and name != HOST_FILE:
-        yield f"names the host ({module}); only {HOST_FILE} may"
+    elif top in HOST_NAMES and name not in HOST_FILES:
+        yield f"names the host ({module}); only {' and '.join(sorted(HOST_FILES))} may"
     elif room == "errors" and top == "torch":
         yield "errors imports no torch"
 

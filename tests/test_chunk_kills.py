@@ -36,10 +36,10 @@ def same(a, b):
     assert all((x == y).all() for x, y in zip(made, wanted, strict=True))
 
 
-def test_killed_at_20_random_moments(clip, root):
+def test_killed_at_20_random_moments(clip):
     program = [sys.executable, str(Path(__file__).with_name("kill_loop.py"))]
     done = subprocess.run(
-        [*program, str(root), str(clip), str(clip.parent), "20"],
+        [*program, str(clip), str(clip.parent), "20"],
         capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

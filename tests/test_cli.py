@@ -48,6 +48,13 @@ def test_a_folder_of_pictures(clip):
     assert times_of(clip.with_name("out.gif")) == [Fr(k, 20) for k in range(6)]
 
 
+@pytest.mark.parametrize("command", ["interpolate", "chunks"])
+def test_a_folder_of_tiff(clip, command):
+    assert run(command, clip, clip.with_name("pictures"), "--images", "tiff", "--quiet") == 0
+    names = sorted(path.name for path in clip.with_name("pictures").iterdir())
+    assert names == [f"{k:08d}.tiff" for k in range(6)]
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [

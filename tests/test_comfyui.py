@@ -48,6 +48,7 @@ def test_nodes_and_their_help_are_served(server):
         "MidframeRIFE",
         "MidframeFILM",
         "MidframeTLBVFI",
+        "MidframeVideo",
         "MidframeModelLoader",
         "MidframeStates",
         "MidframeClearCache",
@@ -76,10 +77,13 @@ def as_prompt(graph):
     return prompt
 
 
-@pytest.mark.parametrize("name", ["video_double_frame_rate", "between_two_pictures"])
+EXAMPLES = {"video_double_frame_rate": 12, "between_two_pictures": 9, "long_video_60_fps": 16}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_example_workflows_run(server, root, name):
     examples = {path.stem for path in (root / "example_workflows").glob("*.json")}
-    assert examples == {"video_double_frame_rate", "between_two_pictures"}  # each is a parameter here
+    assert examples == set(EXAMPLES)
     assert set(server.json("/workflow_templates")[PACK]) == examples
     known = server.json("/object_info")
     prompt = as_prompt(json.loads((root / "example_workflows" / f"{name}.json").read_text()))
@@ -100,12 +104,13 @@ def test_example_workflows_run(server, root, name):
         item["inputs"]["image"] = f"{i}.png"
     (path,) = server.run(prompt)
     if path.suffix == ".webp":
-        assert Image.open(path).n_frames == 9
+        assert Image.open(path).n_frames == EXAMPLES[name]
     else:
         with av.open(str(path)) as file:
             rate = file.streams.video[0].average_rate
-            assert abs(rate - Fraction(48000, 1001)) < 1e-3  # ComfyUI writes thousandths
-            assert len(list(file.decode(video=0))) == 12
+            wanted = 60 if "60" in name else Fraction(48000, 1001)
+            assert abs(rate - wanted) < 1e-3  # ComfyUI writes thousandths
+            assert len(list(file.decode(video=0))) == EXAMPLES[name]
 
 
 def test_images_come_out_with_a_frame_between_each_two(server):

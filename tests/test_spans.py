@@ -5,39 +5,17 @@ from itertools import pairwise
 
 import pytest
 import torch
-from clips import pictures, write_clip
+from clips import KINDS, NTSC, h264, pictures, write_clip
 from fakes import LerpModel, RecordingHost
 from midframe.video import Plan, open_clip
 from midframe.video.clock import Span
 from midframe.video.span import Part
 from midframe.video.stream import Stream
 
-NTSC = Fr(24000, 1001)
-UNEVEN = [Fr(n, 120) for n in (0, 4, 12, 15, 35, 36, 80, 81, 82, 83, 84, 120, 124, 200)]
 
-
-def h264(gop, **more):
-    return {"options": {"qp": "12", "g": str(gop), "bf": "3", "x264-params": "scenecut=0", **more}}
-
-
-CLIPS = {
-    "closed.mp4": h264(8),
-    "open_gop.mp4": h264(6, **{"x264-params": "open-gop=1:bframes=3:scenecut=0"}),
-    "refresh.mp4": h264(250, **{"x264-params": "intra-refresh=1:bframes=2"}),
-    "ntsc.mkv": {**h264(5), "rate": NTSC},
-    "h265.mkv": {"codec": "libx265", "options": {"x265-params": "keyint=6:open-gop=1:log-level=error"}},
-    "vp9.webm": {"codec": "libvpx-vp9", "options": {"g": "7"}},
-    "old.avi": {"codec": "mpeg4", "options": {"g": "6"}},
-    "stream.ts": h264(5),
-    "sound.mp4": {**h264(6), "sound": "aac"},
-    "uneven.mp4": {**h264(4), "times": UNEVEN},
-    "loop.gif": {"codec": "gif", "pix_fmt": "rgb8", "rate": 20, "options": {}},
-}
-
-
-@pytest.fixture(params=CLIPS)
+@pytest.fixture(params=KINDS)
 def clip(request, tmp_path):
-    how = CLIPS[request.param]
+    how = KINDS[request.param]
     count = len(how.get("times", range(30)))
     return write_clip(tmp_path / request.param, pictures(count, (64, 96)), **how)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
+from io import BytesIO
 from itertools import chain
 from math import floor
 from pathlib import Path
@@ -15,11 +17,12 @@ from typing import Any
 import av
 import av.container
 import av.error
+import av.stream
 import numpy as np
 import torch
 
 from ..errors import BadInputError
-from .clip import Clip, ClipInfo, Frame, common_tick
+from .clip import ClipInfo, Frame, Shown, TimedClip, common_tick
 from .colour import Converter, colour_of, has_alpha
 from .images import ImageFolder
 
@@ -29,22 +32,25 @@ _FINEST = 10**7
 """Rates that need a finer tick than one over this are not used to straighten timestamps."""
 _FALLBACK_RATE = Fraction(24)
 _SAME_RATE = Fraction(1, 10**5)
+_IN_MEMORY = Path("video in memory")
 _DROPPED_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration")
 
 
-def open_clip(path: str | Path, *, rate: Fraction | None = None, alpha: bool = True) -> Clip:
+def open_clip(source: str | Path | BytesIO, *, rate: Fraction | None = None, alpha: bool = True) -> TimedClip:
     """Opens a clip and decodes its first frame.
 
     Args:
-        path: a video file, an animated image, or a folder of images, which are taken in natural order of
-            their names.
+        source: a video file, which may be in memory, an animated image, or a folder of images, which are
+            taken in natural order of their names.
         rate: frames a second of a folder of images; 24 where it is left out. Files know their own.
         alpha: whether transparency is wanted where the clip has it.
 
     Raises:
         BadInputError: nothing is there, or it cannot be read as a picture.
     """
-    path = Path(path)
+    if isinstance(source, BytesIO):
+        return VideoFile(source, alpha=alpha)
+    path = Path(source)
     if not path.exists():
         raise BadInputError("There is no such file or folder.", str(path), "Check the name.")
     if path.is_dir():
@@ -61,21 +67,22 @@ def open_clip(path: str | Path, *, rate: Fraction | None = None, alpha: bool = T
 class VideoFile:
     """A video file or animated image."""
 
-    def __init__(self, path: Path, *, alpha: bool) -> None:
-        try:
-            self._container = av.open(str(path))
-        except (av.error.FFmpegError, OSError) as error:
-            raise _unreadable(path, str(error)) from error
+    def __init__(self, source: Path | BytesIO, *, alpha: bool) -> None:
+        self._source = source
+        path = _IN_MEMORY if isinstance(source, BytesIO) else source
+        self._container = self._opened(path)
         try:
             self._stream, self._decoder = _picture_stream(self._container, path)
             self._damaged = 0
-            self._decoded = self._decode()
+            self._decoded = self._decode(path)
             first = next(self._decoded, None)
             if first is None:
                 raise _unreadable(path, "no frame could be decoded")
             self._decoded = chain((first,), self._decoded)
             self._base: Fraction = self._stream.time_base or Fraction(1, 90000)
             self.info = _describe(path, self._container, self._stream, first, alpha=alpha)
+            if isinstance(source, BytesIO):
+                self.info = replace(self.info, sound_from=source)
             self._straight = Straightener(self.info.rate, self._base, self.info.start)
             self._turns = _quarter_turns(first, path)
         except BaseException:
@@ -119,7 +126,7 @@ class VideoFile:
         except (av.error.FFmpegError, OSError):
             return False
         self._decoder.flush_buffers()
-        self._decoded = self._decode()
+        self._decoded = self._decode(self.info.path)
         for frame in self._decoded:
             shown = self._time(frame)
             if shown is None or shown > time:
@@ -134,9 +141,9 @@ class VideoFile:
         """Opens the file again: not every container can seek to its beginning."""
         path = self.info.path
         self._container.close()
-        self._container = av.open(str(path))
+        self._container = self._opened(path)
         self._stream, self._decoder = _picture_stream(self._container, path)
-        self._decoded = self._decode()
+        self._decoded = self._decode(path)
 
     def _time(self, frame: av.VideoFrame) -> Fraction | None:
         """When a frame is shown, seconds since the start of the clip; None where the file does not say."""
@@ -152,8 +159,33 @@ class VideoFile:
     ) -> None:
         self._container.close()
 
-    def _decode(self) -> Iterator[av.VideoFrame]:
-        path = Path(self._container.name)
+    def times(self) -> Iterator[Shown]:
+        """See :class:`.TimedClip`. Reads the packets of the file, the whole of it.
+
+        Where the file does not say when its frames are shown (AVI), they are taken to come at its rate.
+        """
+        info, rows = self.info, []
+        with self._opened(info.path) as container:
+            stream, _ = _picture_stream(container, info.path)
+            for packet in container.demux(stream):
+                if packet.size and not packet.is_discard:
+                    rows.append((packet.pts, packet.duration or 0))
+        if any(pts is None for pts, _ in rows):
+            for index in range(len(rows)):
+                yield Shown(info.start + index / info.rate, None)
+            return
+        for pts, duration in sorted(rows):
+            shown = self._straight(pts * self._base - info.origin)
+            yield Shown(shown, self._straight.length(duration * self._base))
+
+    def _opened(self, path: Path) -> av.container.InputContainer:
+        """The file, opened once more."""
+        try:
+            return open_source(self._source)
+        except (av.error.FFmpegError, OSError) as error:
+            raise _unreadable(path, str(error)) from error
+
+    def _decode(self, path: Path) -> Iterator[av.VideoFrame]:
         try:
             for packet in self._container.demux(self._stream):
                 try:
@@ -170,6 +202,11 @@ class VideoFile:
             self._converts_from = source
         pixels = self._convert(frame).to_ndarray()
         return torch.from_numpy(np.ascontiguousarray(np.rot90(pixels, self._turns)))
+
+
+def open_source(source: Path | BytesIO) -> av.container.InputContainer:
+    """A file for reading; one in memory with a position of its own."""
+    return av.open(BytesIO(source.getvalue()) if isinstance(source, BytesIO) else str(source), "r")
 
 
 class Straightener:

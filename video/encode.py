@@ -1,9 +1,9 @@
-"""Writing clips: video files, animated images, folders of PNG."""
+"""Writing clips: video files, animated images, folders of pictures."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,10 +19,21 @@ from ..errors import MidframeError
 from .clip import REC709, RGB_FORMATS, ClipInfo, Colour
 from .clock import Moment
 from .colour import Converter, Palette, is_rgb
-from .formats import Encoding
-from .sound import Sound
+from .formats import Encoding, Images
+from .sound import Carried, carry_sound
 
-_PNG_FORMATS = {(8, 3): "rgb24", (8, 4): "rgba", (16, 3): "rgb48be", (16, 4): "rgba64be"}
+_PICTURES: dict[Images, tuple[str, dict[str, str]]] = {
+    "png": ("be", {}),
+    "tiff": ("le", {"compression_algo": "deflate"}),
+}
+"""Order of bytes of 16 bit pictures and options of FFmpeg's encoder."""
+_TAGGED = ("mp4", "mov")
+_MP4_TAGS = {
+    *("album", "album_artist", "artist", "comment", "composer", "copyright", "creation_time", "date"),
+    *("description", "encoder", "episode_id", "genre", "grouping", "location", "lyrics", "make", "model"),
+    *("network", "performer", "show", "synopsis", "title", "track", "year"),
+}
+"""What MP4 has a place of its own for; of any other tag its muxer would write nothing."""
 _FINEST = 2**31 - 1
 """Largest denominator of a time base that the MP4 muxer and x264 take."""
 
@@ -87,17 +98,18 @@ class VideoWriter:
         self._colour = None if rgb else source.colour or REC709
         self._convert: Converter | Palette | None = None
         self._encoded = False
-        self._sound: Sound | None = None
+        self._sound: Carried | None = None
         with contextlib.ExitStack() as stack, self._naming_the_file():
+            options = _container_options(encoding, source.metadata)
             self._container = stack.enter_context(
-                av.open(str(path), "w", format=encoding.muxer, container_options=encoding.container_options)
+                av.open(str(path), "w", format=encoding.muxer, container_options=options)
             )
             self._stream: Any = self._container.add_stream(
                 encoding.encoder, rate=shape.rate, options=encoding.options
             )
             _set_up(self._stream, source, self._pixel_format, self._tick, self._colour)
             if source.sound and encoding.audio_encoder:
-                sound = Sound(source.path, source.origin, self._container, encoding.audio_encoder)
+                sound = carry_sound(source, self._container, encoding.audio_encoder)
                 self._sound = stack.enter_context(sound)
             self._container.metadata.update(source.metadata)
             self._container.start_encoding()
@@ -177,16 +189,19 @@ class VideoWriter:
 
 
 class FolderWriter:
-    """A folder of PNG pictures, numbered from 0.
+    """A folder of pictures, numbered from 0.
 
     Args:
         path: the folder, which must not exist yet.
         bits: 8 or 16, of a channel.
+        images: what they are.
     """
 
-    def __init__(self, path: Path, bits: int) -> None:
+    def __init__(self, path: Path, bits: int, images: Images = "png") -> None:
         self._path = path
         self._bits = bits
+        self._images = images
+        self._order, self._options = _PICTURES[images]
         self._count = 0
         self._convert: Converter | None = None
         self.headers = b""
@@ -195,15 +210,17 @@ class FolderWriter:
     def write(self, pixels: Tensor, moment: Moment) -> None:
         """See :class:`Writer`."""
         height, width, channels = pixels.shape
-        source, target = RGB_FORMATS[self._bits, channels], _PNG_FORMATS[self._bits, channels]
+        source = RGB_FORMATS[self._bits, channels]
+        target = source.removesuffix("le") + self._order if source.endswith("le") else source
         if self._convert is None:
             self._convert = Converter((height, width), source, target, None)
         frame = self._convert(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.numpy()), format=source))
-        encoder: Any = av.CodecContext.create("png", "w")
+        encoder: Any = av.CodecContext.create(self._images, "w")
+        encoder.options = self._options
         encoder.width, encoder.height, encoder.pix_fmt = width, height, target
         encoder.time_base = Fraction(1, 1)
         data = b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None)))
-        file = self._path / f"{self._count:08d}.png"
+        file = self._path / f"{self._count:08d}.{self._images}"
         try:
             file.write_bytes(data)
         except OSError as error:
@@ -217,6 +234,13 @@ class FolderWriter:
 
     def drop(self) -> None:
         """See :class:`Writer`."""
+
+
+def _container_options(encoding: Encoding, metadata: Mapping[str, str]) -> dict[str, str]:
+    options = encoding.container_options
+    if encoding.muxer in _TAGGED and any(key.lower() not in _MP4_TAGS for key in metadata):
+        options = {**options, "movflags": options.get("movflags", "") + "+use_metadata_tags"}
+    return options
 
 
 def usable_tick(tick: Fraction) -> Fraction:

@@ -6,12 +6,18 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 import av
 
 from ..errors import BadInputError
 
 _LOG = logging.getLogger(__name__)
+
+
+Images = Literal["png", "tiff"]
+"""Files that a folder of pictures can be made of."""
+IMAGES: tuple[Images, ...] = get_args(Images)
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,16 @@ class Coding:
     """``h264``, ``h265``, ``av1``, ``vp9``, ``prores`` or ``ffv1``."""
     crf: int | None = None
     """Constant quality on the codec's own scale, 0 is best."""
+    images: Images = "png"
+    """What a folder of pictures is made of."""
+    bits: int | None = None
+    """Of a channel, 8 or more; as many as the source has where it is left out."""
+
+    def __post_init__(self) -> None:
+        if self.images not in IMAGES:
+            raise BadInputError(
+                "Pictures of this type cannot be written.", repr(self.images), f"Use {' or '.join(IMAGES)}."
+            )
 
 
 @dataclass(frozen=True)
@@ -59,7 +75,7 @@ _CODECS = {
     "h265": _Codec(
         ("libx265",),
         ("yuv420p", "yuv420p10le"),
-        options={"crf": "18", "preset": "medium", "x265-params": "log-level=error"},
+        options={"crf": "18", "preset": "medium", "x265-params": "log-level=error:info=0"},
         even=_EVEN,
         least=64,  # x265 writes past its buffers below that, and the process dies
     ),
@@ -104,6 +120,7 @@ class Encoding:
     options: dict[str, str]
     container_options: dict[str, str]
     audio_encoder: str | None
+    """For sound that cannot be copied; None where the format holds none."""
 
     @property
     def bits(self) -> int:
@@ -170,7 +187,7 @@ def _container(path: Path) -> _Container:
         raise BadInputError(
             f"Files of type {path.suffix or '(none)'} cannot be written.",
             str(path),
-            f"Use {', '.join(EXTENSIONS)}, or a name without an extension for a folder of PNG pictures.",
+            f"Use {', '.join(EXTENSIONS)}, or a name without an extension for a folder of pictures.",
         ) from None
 
 

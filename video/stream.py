@@ -99,6 +99,29 @@ class Stream:
             self._encoder.drop()
 
 
+@contextlib.contextmanager
+def frames_of(clip: Clip, clock: Clock, poll: Callable[[], None]) -> Iterator[Iterator[Tensor]]:
+    """The pixels of a clip, which a thread reads ahead while this is open; the clock is told of each.
+
+    Args:
+        clip: read by that thread from here on; the caller closes it.
+        clock: when its frames are shown.
+        poll: called while waiting; may raise.
+    """
+    decoder = DecodeThread(clip)
+
+    def pixels() -> Iterator[Tensor]:
+        for frame in decoder.frames(poll):
+            clock.read(frame.pts, frame.duration)
+            yield frame.pixels
+
+    decoder.start()
+    try:
+        yield pixels()
+    finally:
+        decoder.stop()
+
+
 class _Watched:
     """The caller's host, with a note of whether it cancelled."""
 

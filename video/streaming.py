@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
+from torch import Tensor
+
 from ..errors import BadInputError, MidframeError
+from ..memory.sinks import Sink
 from ..vfi_models._core.seam import Interpolator
-from ..vfi_utils import EndLaw, Host, QuietHost, Settings
-from .clip import ClipInfo, common_tick
-from .clock import Clock, Span
+from ..vfi_utils import EndLaw, Host, QuietHost, Settings, run_timeline
+from .clip import Clip, ClipInfo, common_tick
+from .clock import Clock, Moment, Span
 from .decode import open_clip
 from .encode import FolderWriter, Shape, VideoWriter, Writer
 from .formats import Coding, choose_encoding, holds_alpha
-from .stream import BYTE, Counted, Stream
+from .span import Part
+from .stream import BYTE, Counted, Stream, frames_of
 from .target import Target
 
 _LOG = logging.getLogger(__name__)
@@ -39,6 +44,8 @@ class Plan:
     coding: Coding = field(default_factory=Coding)
     """Codec and quality."""
     overwrite: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Tags of the output, besides those of the source."""
 
     def clock(self, info: ClipInfo, span: Span | None = None) -> Clock:
         """When the output frames of a clip are shown, or those of a part of it."""
@@ -53,10 +60,16 @@ class Plan:
             return info.rate * self.multiplier, info.tick / self.multiplier
         return Fraction(self.fps), common_tick(info.tick, 1 / Fraction(self.fps))
 
-    def frames_estimate(self, info: ClipInfo) -> int | None:
-        """How many output frames there will be, as far as the source's header tells."""
+    def frames_estimate(self, info: ClipInfo, span: Span | None = None) -> int | None:
+        """How many output frames there will be, of a span or of all, as far as the source's header tells."""
         rate, _ = self.rate_and_tick(info)
-        return info.frames_estimate and round(info.frames_estimate * rate / info.rate)
+        whole = info.frames_estimate and round(info.frames_estimate * rate / info.rate)
+        if span is None:
+            return whole
+        if whole is None and span.end is None:
+            return None
+        ends = [end for end in (span.end, info.start + whole / rate if whole else None) if end is not None]
+        return max(round((min(ends) - max(span.start, info.start)) * rate), 0)
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,20 @@ class Written:
     path: Path
     frames: int
     source_frames: int
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Who makes the frames, how, and for whom."""
+
+    model: Interpolator
+    """On the device where it shall run."""
+    settings: Settings | None = None
+    host: Host | None = None
+
+    def watched(self, total: int | None) -> Host:
+        """The host, which is told of ``total`` as an estimate."""
+        return Counted(self.host or QuietHost(next(self.model.module.parameters()).device), total)
 
 
 def interpolate_video(
@@ -102,17 +129,52 @@ def interpolate_video(
     with open_clip(source, rate=plan.source_fps, alpha=holds_alpha(target)) as clip:
         # Raises where the model does not take these options, before anything is written.
         model.activation_bytes(clip.info.height, clip.info.width, settings.options if settings else None)
-        clock, place = plan.clock(clip.info), Target(target, overwrite=plan.overwrite)
-        host = host or QuietHost(next(model.module.parameters()).device)
-        bits, writer = _open_writer(place, plan, clip.info)
-        counted = Counted(host, plan.frames_estimate(clip.info))
-        stream = Stream(clip, clock, writer, bits=bits, host=counted)
-        try:
-            done = stream(model, settings)
-        except BaseException as error:
-            _keep_or_discard(place, stream.salvaged, error)
-            raise
+        place = Target(target, overwrite=plan.overwrite)
+        return stream_clip(clip, place, Maker(model, settings, host), plan)
+
+
+def stream_clip(clip: Clip, place: Target, maker: Maker, plan: Plan, *, span: Span | None = None) -> Written:
+    """Decodes, interpolates and encodes at the same time.
+
+    Args:
+        clip: not read yet; the caller closes it.
+        place: gets its name when the output is whole; see :func:`interpolate_video` for what else becomes of
+            it.
+        maker: of the frames.
+        plan: what to make.
+        span: the part of the output that is written, its beginning at time 0; all where it is left out.
+
+    Raises:
+        BadInputError, OutOfMemoryError, MidframeError: see :func:`interpolate_video`.
+    """
+    part, clock = _part(clip, plan, span)
+    bits, writer = _open_writer(place, plan, clip.info if span is None else clip.info.cut(span))
+    if span is not None:
+        writer = _Shifted(writer, span.start)
+    host = maker.watched(plan.frames_estimate(clip.info, span))
+    stream = Stream(part, clock, writer, bits=bits, host=host)
+    try:
+        done = stream(maker.model, maker.settings)
+    except BaseException as error:
+        _keep_or_discard(place, stream.salvaged, error)
+        raise
     return Written(place.commit(), done.frames, done.source_frames)
+
+
+def collect_clip(clip: Clip, sink: Sink, maker: Maker, plan: Plan, *, span: Span | None = None) -> int:
+    """The frames as they are made, for a sink; see :func:`stream_clip`.
+
+    Returns:
+        How many there are.
+    """
+    part, clock = _part(clip, plan, span)
+    host = maker.watched(plan.frames_estimate(clip.info, span))
+    with frames_of(part, clock, host.check_cancelled) as frames:
+        return run_timeline(frames, clock.timeline, maker.model, sink, settings=maker.settings, host=host)
+
+
+def _part(clip: Clip, plan: Plan, span: Span | None) -> tuple[Clip, Clock]:
+    return clip if span is None else Part(clip, span), plan.clock(clip.info, span)
 
 
 def check_paths(source: Path, target: Path, plan: Plan) -> None:
@@ -147,17 +209,40 @@ def _keep_or_discard(place: Target, kept: int, error: BaseException) -> None:
 def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Writer]:
     """The writer of a target, and the bits of the frames that it takes."""
     try:
-        if not target.path.suffix:
-            bits = BYTE if info.bits <= BYTE else 16
-            return bits, FolderWriter(target.temporary, bits)
+        coding, bits = plan.coding, plan.coding.bits or info.bits
+        if not target.suffix:
+            bits = BYTE if bits <= BYTE else 16
+            return bits, FolderWriter(target.temporary, bits, coding.images)
         rate, tick = plan.rate_and_tick(info)
-        if target.path.suffix.lower() == ".gif" and rate > _GIF_RATE:
+        named = target.path.with_suffix(target.suffix)
+        if target.suffix.lower() == ".gif" and rate > _GIF_RATE:
             _LOG.warning(
                 "A GIF at %.4g frames a second plays slowly; use at most %d, or .webp.", rate, _GIF_RATE
             )
-        size = (info.height, info.width)
-        encoding = choose_encoding(target.path, plan.coding, size, bits=info.bits, alpha=info.alpha)
-        return encoding.bits, VideoWriter(target.temporary, encoding, info, Shape(encoding.bits, rate, tick))
+        encoding = choose_encoding(named, coding, (info.height, info.width), bits=bits, alpha=info.alpha)
+        tagged = replace(info, metadata={**info.metadata, **plan.metadata})
+        return encoding.bits, VideoWriter(
+            target.temporary, encoding, tagged, Shape(encoding.bits, rate, tick)
+        )
     except BaseException:
         target.discard()
         raise
+
+
+class _Shifted:
+    """A writer of frames whose times begin elsewhere."""
+
+    def __init__(self, writer: Writer, begin: Fraction) -> None:
+        self._writer = writer
+        self._begin = begin
+        self.close = writer.close
+        self.drop = writer.drop
+
+    @property
+    def headers(self) -> bytes:
+        """See :class:`.Writer`."""
+        return self._writer.headers
+
+    def write(self, pixels: Tensor, moment: Moment) -> None:
+        """See :class:`.Writer`."""
+        self._writer.write(pixels, Moment(moment.time - self._begin, moment.duration))

@@ -20,6 +20,7 @@ class Target:
         path: where it shall be.
         overwrite: whether something that is there may be replaced. A folder only if it holds nothing but
             numbered pictures.
+        suffix: of what is written, where the name does not say it.
         mark: part of the temporary name; where it is left out, one that nobody else has. Who tries again
             under the same mark does not leave the halves of earlier tries behind.
 
@@ -27,8 +28,9 @@ class Target:
         BadInputError: something is there already, or the folder around it is not.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool, mark: str = "") -> None:
+    def __init__(self, path: Path, *, overwrite: bool, suffix: str | None = None, mark: str = "") -> None:
         self.path = path
+        self.suffix = path.suffix if suffix is None else suffix
         self._overwrite = overwrite
         if not path.parent.is_dir():
             raise BadInputError(
@@ -38,7 +40,7 @@ class Target:
             )
         self._check_free()
         mark = mark or uuid.uuid4().hex[:8]
-        self.temporary = path.with_name(f".{path.stem}.{mark}.tmp{path.suffix}")
+        self.temporary = path.with_name(f".{path.stem}.{mark}.tmp{self.suffix}")
 
     def _check_free(self) -> None:
         if not self.path.exists():

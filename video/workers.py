@@ -12,11 +12,10 @@ from ..errors import MidframeError
 from .clip import Clip, Frame
 from .clock import Moment
 from .encode import Writer
-from .pipe import AbandonedError, Pipe
+from .pipe import PIPE_BYTES, AbandonedError, Pipe
 
 Poll = Callable[[], None]
 
-_PIPE_BYTES = 32 * 2**20
 _LOOK_UP = 0.1
 
 
@@ -25,7 +24,7 @@ class DecodeThread:
 
     def __init__(self, clip: Clip) -> None:
         self._clip = clip
-        self._pipe: Pipe[Frame] = Pipe(_PIPE_BYTES)
+        self._pipe: Pipe[Frame] = Pipe(PIPE_BYTES)
         self._thread = threading.Thread(target=self._run, name="midframe-decode")
         self.start = self._thread.start
 
@@ -58,7 +57,7 @@ class EncodeThread:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._pipe: Pipe[tuple[Tensor, Moment]] = Pipe(_PIPE_BYTES)
+        self._pipe: Pipe[tuple[Tensor, Moment]] = Pipe(PIPE_BYTES)
         self._whole = False
         self._closed = False
         self._error: BaseException | None = None

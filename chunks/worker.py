@@ -1,0 +1,108 @@
+"""One chunk of a job, made in another process, which may know nothing of this package yet."""
+
+from __future__ import annotations
+
+import platform
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import errors
+from ..errors import BadInputError, MidframeError
+from ..vfi_utils import QuietHost
+from .fingerprint import fingerprint
+from .job import Job
+from .make import make_chunks
+from .store import Store
+
+ROOT = str(Path(__file__).resolve().parents[1])
+"""Where this package is on this machine."""
+
+Task = Mapping[str, Any]
+Failure = dict[str, Any]
+"""An error of ours in types of Python alone."""
+
+
+def task_of(job: Job, store: Store) -> Task:
+    """All that a worker must know, but which chunk to make, in types of Python alone."""
+    return {"job": job.absolute().as_data(), "identity": store.identity}
+
+
+def portable() -> Callable[[str, Task, int], Failure | None]:
+    """:func:`make_chunk` for a process that does not know this package: (root, task, chunk) -> failure.
+
+    A function is sent to another process by its name, which would have to be the same there; this package's
+    folder has any name, and ComfyUI makes a module's name of its path. A function that was made inside
+    another is sent as code, if it refers to nothing around it. It loads the package from ``root``, or as it
+    is installed where there is no such folder.
+    """
+
+    def run(root: str, task: Mapping[str, Any], chunk: int) -> dict[str, Any] | None:
+        import importlib.util  # noqa: PLC0415 -- its code is all that is sent
+        import os  # noqa: PLC0415
+        import sys  # noqa: PLC0415
+
+        name, start = "midframe", os.path.join(root, "__init__.py")
+        if name not in sys.modules and os.path.isfile(start):
+            spec = importlib.util.spec_from_file_location(name, start, submodule_search_locations=[root])
+            if spec is None or spec.loader is None:
+                raise ImportError(f"{start} cannot be loaded")
+            sys.modules[name] = module = importlib.util.module_from_spec(spec)
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[name]
+                raise
+        failure: dict[str, Any] | None = importlib.import_module(f"{name}.chunks.worker").make_chunk(
+            task, chunk
+        )
+        return failure
+
+    return run
+
+
+def make_chunk(task: Task, chunk: int) -> Failure | None:
+    """Makes one chunk. The model stays in this process, for the next one.
+
+    Returns:
+        None: it is in the work folder; else why it is not.
+    """
+    try:
+        job = Job.from_data(task["job"])
+        store = Store(job.workdir, task["identity"], shared=True)
+        _require_same(job, task["identity"])
+        model = job.model.load()
+        host = QuietHost(next(model.module.parameters()).device)
+        make_chunks(job, store, (chunk, chunk + 1), model, host=host, done=lambda record: None)
+    except MidframeError as error:
+        told = {name: value for name, value in vars(error).items() if name != "partial"}
+        return {"type": type(error).__name__, "told": told, "trace": traceback.format_exc()}
+    return None
+
+
+def error_of(failure: Failure) -> MidframeError:
+    """The error that ended a task, as it was."""
+    told = failure["told"]
+    kind: type[MidframeError] = getattr(errors, failure["type"])
+    error = kind(told["wrong"], told["found"], told["advice"])
+    vars(error).update(told)
+    return error
+
+
+def _require_same(job: Job, identity: Mapping[str, Any]) -> None:
+    """Refuses to make what would not fit to the other chunks."""
+    machine = platform.node()
+    if not job.source.exists():
+        raise BadInputError(
+            "The source is not on every machine.",
+            f"{job.source} is not on {machine}",
+            "Put it into a folder that all of them have under the same name.",
+        )
+    for name, here in (("source", fingerprint(job.source)), ("model", job.model.identity())):
+        if here != identity[name]:
+            raise BadInputError(
+                f"The {name} is not the same on every machine.",
+                f"{here} on {machine}, {identity[name]} where the job was begun",
+                "Put the same files on all of them, or give a folder that they share.",
+            )

@@ -1,0 +1,243 @@
+"""ComfyUI's VIDEO: what comes in as a clip, and what goes out as one of its own.
+
+With ``_host`` the only file of the pack that names ComfyUI's modules; it imports none of them either.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import uuid
+import weakref
+from collections.abc import Mapping
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ..errors import BadInputError
+from ..memory.sinks import TensorSink
+from ..video import Coding, open_clip
+from ..video.clip import TimedClip, Waveform
+from ..video.clock import Span
+from ..video.lazy import LazyVideo, OpenSource
+from ..video.tensor import TensorClip
+from ..video.trim import Trimmed
+from . import _host
+from ._widgets import exact_rate
+
+_AUTO = "auto"
+_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+"""What FFmpeg calls MP4, and so ComfyUI."""
+_RGB = 3
+_BYTE, _DEEP = 8, 10
+_SHORT = 1e-3
+"""Seconds by which a video may be shorter than asked."""
+
+_Base: Any = getattr(sys.modules.get("comfy_api.latest._input.video_types"), "VideoInput", object)
+
+
+def source_of(video: Any) -> OpenSource:
+    """How a VIDEO is read: ours frame by frame as it is made, frames in memory as they are, else its file."""
+    if isinstance(video, MadeVideo):
+        return video.lazy.opened
+    kinds = sys.modules.get("comfy_api.latest._input_impl.video_types")
+    if isinstance(video, getattr(kinds, "VideoFromComponents", ())):
+        return lambda alpha: _tensor_clip(video, alpha=alpha)
+    return lambda alpha: _file_clip(video, alpha=alpha)
+
+
+def whole_file_of(video: Any) -> Path:
+    """The file that a VIDEO is.
+
+    Raises:
+        BadInputError: it is none, or a part of one.
+    """
+    found = None if isinstance(video, MadeVideo) else video.get_stream_source()
+    if not isinstance(found, (str, Path)) or any(_window(video)):
+        raise BadInputError(
+            "Only a whole video file can be made in chunks: another run must find the same again.",
+            "frames in memory, a video that is yet to be made, or a part of one",
+            "Use Interpolate Video, or save it first and take the file with Load Video.",
+        )
+    return Path(found)
+
+
+def video_of_file(path: Path) -> Any:
+    """A finished file as ComfyUI's VIDEO; outside ComfyUI the path."""
+    kind = getattr(sys.modules.get("comfy_api.latest._input_impl.video_types"), "VideoFromFile", None)
+    return path if kind is None else kind(str(path))
+
+
+def preview_of(path: Path) -> dict[str, Any]:
+    """What a node tells the canvas of a video that it wrote into ComfyUI's output folder."""
+    folder = path.parent.relative_to(_host.output_folder().resolve())
+    shown = {"filename": path.name, "subfolder": folder.as_posix().removeprefix("."), "type": "output"}
+    return {"images": [shown], "animated": (True,)}
+
+
+def _tensor_clip(video: Any, *, alpha: bool) -> TimedClip:
+    parts = video.get_components()
+    sound = None
+    if parts.audio is not None:
+        sound = Waveform(parts.audio["waveform"][0], int(parts.audio["sample_rate"]))
+    bits = int(video.get_bit_depth()) if hasattr(video, "get_bit_depth") else _BYTE
+    rate = exact_rate(float(parts.frame_rate))
+    return TensorClip(parts.images, rate, bits=bits, sound=sound, alpha=alpha)
+
+
+def _file_clip(video: Any, *, alpha: bool) -> TimedClip:
+    found = video.get_stream_source()
+    source = found if isinstance(found, BytesIO) else Path(found)
+    start, length = _window(video)
+    if not start and not length:
+        return open_clip(source, alpha=alpha)
+    end = Fraction(start) + Fraction(length) if length else None
+    return Trimmed(lambda: open_clip(source, alpha=alpha), Span(Fraction(start), end))
+
+
+def _window(video: Any) -> tuple[float, float]:
+    """The trim of a VIDEO: where it starts and how long it is, seconds; 0 to the end."""
+    if hasattr(video, "get_active_trim_window"):
+        start, length = video.get_active_trim_window()
+        return float(start), float(length)
+    # Before 0.23 only the object itself knows.
+    start = float(getattr(video, "_VideoFromFile__start_time", 0.0))
+    if start < 0:
+        start = max(video._get_raw_duration() + start, 0.0)
+    return start, float(getattr(video, "_VideoFromFile__duration", 0.0))
+
+
+class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is one
+    """A lazy video as ComfyUI's VIDEO: it is made while somebody saves it.
+
+    Progress is shown on the node that runs then, and Cancel is heard there. Where frames or a file are asked
+    for instead, these are made.
+    """
+
+    def __init__(self, lazy: LazyVideo) -> None:
+        self.lazy = lazy
+        self._file: Path | None = None
+
+    def save_to(
+        self,
+        path: str | Path | BytesIO,
+        format: str = _AUTO,
+        codec: str = _AUTO,
+        metadata: Mapping[str, Any] | None = None,
+        bit_depth: int | None = None,
+    ) -> None:
+        """Makes the video and writes it, in the memory of a few frames. The file is there once it is whole.
+
+        Args:
+            path: a file, which is replaced, or a buffer.
+            format: of the file; ``auto`` goes by its name, MP4 where that says nothing.
+            codec: ``auto`` is what suits the format.
+            metadata: tags besides those of the source; what is no text is written as JSON.
+            bit_depth: as deep as the source where it is left out.
+
+        Raises:
+            MidframeError: see :func:`~..video.interpolate_video`.
+        """
+        if isinstance(path, BytesIO):
+            file = self._temporary()
+            try:
+                self.save_to(file, format, codec, metadata, bit_depth)
+                path.write(file.read_bytes())
+            finally:
+                file.unlink(missing_ok=True)
+            return
+        container, encoder = _value(format), _value(codec)
+        texts = {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in (metadata or {}).items()
+        }
+        self.lazy.write(
+            Path(path),
+            Coding(codec=None if encoder == _AUTO else encoder, bits=bit_depth),
+            suffix=None if container == _AUTO else f".{container}",
+            metadata=texts,
+            host=_host.watch(1, _host.executing_node()),
+        )
+
+    def get_components(self) -> Any:
+        """All frames, the sound and the frame rate. The frames take their whole size in memory."""
+        frames = self.lazy.frames(TensorSink, _host.watch(1, _host.executing_node()))
+        sound = self.lazy.sound()
+        parts = {
+            "images": frames[..., :_RGB],
+            "frame_rate": self.lazy.info.rate,
+            "audio": None if sound is None else {"waveform": sound.samples[None], "sample_rate": sound.rate},
+            "metadata": dict(self.lazy.info.metadata),
+            "alpha": frames[..., _RGB:] if frames.shape[-1] > _RGB else None,
+        }
+        kind = getattr(sys.modules.get("comfy_api.latest._util.video_types"), "VideoComponents", None)
+        if kind is None:
+            return SimpleNamespace(**parts)
+        known = {field.name for field in dataclasses.fields(kind)}  # before 0.9 there is no alpha
+        return kind(**{name: value for name, value in parts.items() if name in known})
+
+    def get_stream_source(self) -> str:
+        """A file of it, made when it is first asked for and removed with this object."""
+        if self._file is None or not self._file.exists():
+            file = self._temporary()
+            self.save_to(file)
+            weakref.finalize(self, file.unlink, missing_ok=True)
+            self._file = file
+        return str(self._file)
+
+    def as_trimmed(
+        self, start_time: float | None = None, duration: float | None = None, strict_duration: bool = False
+    ) -> MadeVideo | None:
+        """A part of it, which is made by itself; None where there is nothing left, or less than asked for.
+
+        Args:
+            start_time: seconds; negative ones count from the end.
+            duration: seconds; to the end where it is left out or 0.
+            strict_duration: whether a shorter part will not do.
+        """
+        start = Fraction(start_time or 0)
+        if start < 0:
+            start = max(self.lazy.duration + start, Fraction(0))
+        part = self.lazy.part(start, Fraction(duration) if duration else None)
+        if not part.moments or (strict_duration and float(part.duration) + _SHORT < (duration or 0)):
+            return None
+        return MadeVideo(part)
+
+    def get_active_trim_window(self) -> tuple[float, float]:
+        """No trim: it is all there is."""
+        return 0.0, 0.0
+
+    def get_dimensions(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.lazy.info.width, self.lazy.info.height
+
+    def get_bit_depth(self) -> int:
+        """Of its file, 8 or 10."""
+        return _BYTE if self.lazy.info.bits <= _BYTE else _DEEP
+
+    def get_duration(self) -> float:
+        """Seconds."""
+        return float(self.lazy.duration)
+
+    def get_frame_count(self) -> int:
+        """How many frames there are, as the packets of the source tell."""
+        return len(self.lazy.moments)
+
+    def get_frame_rate(self) -> Fraction:
+        """Frames a second, on average."""
+        return self.lazy.info.rate
+
+    def get_container_format(self) -> str:
+        """Of its file."""
+        return _MP4
+
+    def _temporary(self) -> Path:
+        return _host.temp_folder() / f"midframe_{uuid.uuid4().hex}.mp4"
+
+
+def _value(choice: Any) -> str:
+    """The text of a choice, which may be one of ComfyUI's enumerations."""
+    return str(getattr(choice, "value", choice)).lower()
