@@ -6,8 +6,9 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 
-import psutil
 import torch
+
+from .available import available_memory
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + cached
-    return int(psutil.virtual_memory().available)
+    return available_memory()
 
 
 def empty_cache(device: torch.device) -> None:

@@ -12,12 +12,13 @@ import psutil
 import pytest
 import torch
 from fakes import LerpModel
-from midframe.api import interpolate
+from midframe.api import interpolate, interpolate_part
 from midframe.errors import BadInputError, MidframeError, OutOfMemoryError
 from midframe.memory import mapped, sinks
 from midframe.memory.available import available_memory
 from midframe.memory.mapped import lies_in_memory, mapped_tensor
 from midframe.memory.sinks import MappedSink, Storage, TensorSink
+from midframe.vfi_utils import FrameLoop, by_multiplier
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -111,9 +112,6 @@ def test_a_write_that_fails_keeps_what_is_finished(tmp_path):
             if index == 3:
                 self._file = open(os.devnull, "rb")  # noqa: SIM115 -- the system refuses to write to it
             super().put(index, frames)
-
-    from midframe.api import interpolate_part
-    from midframe.vfi_utils import FrameLoop, by_multiplier
 
     frames, sink = clip(), Failing(9, (6, 7, 3), tmp_path)
     with pytest.raises(MidframeError, match="output frame 3") as caught:
