@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from ..errors import BadInputError
 from ..vfi_models._core.seam import Interpolator
 from ..vfi_utils import Host
 from ..video import ClipInfo, Written
@@ -126,6 +127,13 @@ def process(
 
 
 def _check(job: Job) -> None:
+    folder, source, target = (path.resolve() for path in (job.workdir, job.source, job.target))
+    if folder in (source, *source.parents, target, *target.parents) or target in folder.parents:
+        raise BadInputError(
+            "The work folder must hold nothing but chunks.",
+            f"{job.workdir}, with source {job.source} and output {job.target}",
+            "Give a folder of its own, or leave it out: it is made beside the output then.",
+        )
     if not job.target.exists():
         check_paths(job.source, job.target, job.plan)
         return
