@@ -24,7 +24,7 @@ from .fingerprint import fingerprint
 _LOG = logging.getLogger(__name__)
 
 _JOB = "job.json"
-_DONE = "done.json"
+DONE = "done.json"
 LOCK = "lock"
 _BEGUN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp|job\.json|done\.json|lock")
 """Names in a work folder where nothing was finished."""
@@ -139,7 +139,7 @@ class Store:
 
     def clean(self) -> None:
         """Removes leftovers of whoever was stopped; only while nobody else works here."""
-        kept = {_JOB, _DONE, LOCK} | {record.file for record in self._records.values()}
+        kept = {_JOB, DONE, LOCK} | {record.file for record in self._records.values()}
         kept |= {self._record_file(chunk).name for chunk in self._records}
         for path in self.folder.iterdir():
             if path.name not in kept and _OURS.fullmatch(path.name):
@@ -210,11 +210,11 @@ class Store:
     def finish(self, target: Path, temporary: Path) -> None:
         """Says, before the output gets its name, what it must be to be the end of this job."""
         done = {"job": self.job, "name": target.name, "fingerprint": fingerprint(temporary)}
-        write_document(self.folder / _DONE, {**done, "frames": self.frames})
+        write_document(self.folder / DONE, {**done, "frames": self.frames})
 
     def finished(self, target: Path) -> int | None:
         """Where the job was done before, and its output is there as it was written: its number of frames."""
-        done = read_document(self.folder / _DONE)
+        done = read_document(self.folder / DONE)
         if done is None or not target.exists():
             return None
         written = {"job": self.job, "name": target.name, "fingerprint": fingerprint(target)}

@@ -297,6 +297,22 @@ def test_chunks_do_not_mix_with_the_source_or_the_output(tmp_path, target, folde
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_what_cannot_be_begun_leaves_nothing_behind(clip, tmp_path):
+    (tmp_path / "there.mp4").write_bytes(b"mine")
+    (tmp_path / "text.mp4").write_text("no video")
+    before = sorted(tmp_path.rglob("*"))
+    for job, match in (
+        (job_of(clip, "there.mp4"), "there already"),
+        (job_of(tmp_path / "text.mp4"), "cannot be read"),
+        (job_of(clip, "out.xyz"), "cannot be written"),
+        (Job(clip, tmp_path / "out.mp4", tmp_path / "text.mp4"), "cannot be a work folder"),
+        (Job(clip, tmp_path / "out.mp4", tmp_path / "text.mp4" / "work"), "cannot be a work folder"),
+    ):
+        with pytest.raises(BadInputError, match=match):
+            run(job)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_two_at_once_are_refused(clip):
     job = job_of(clip)
 
