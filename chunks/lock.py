@@ -17,11 +17,12 @@ def locked(path: Path) -> Iterator[None]:
 
     Raises:
         BadInputError: another process holds it.
+        OSError: there can be no such file, or no lock on it.
     """
     with path.open("a+b") as file:
         try:
             _take(file.fileno())
-        except OSError as error:
+        except (BlockingIOError, PermissionError) as error:  # Unix, Windows
             raise BadInputError(
                 "Another process works on this job.",
                 str(path.parent),

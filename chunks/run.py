@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from ..errors import BadInputError
 from ..vfi_models._core.seam import Interpolator
 from ..vfi_utils import Host
 from ..video import ClipInfo, Written
@@ -17,7 +19,7 @@ from .join import join
 from .lock import locked
 from .make import make_chunks
 from .segments import Form
-from .store import LOCK, Record, Store
+from .store import DONE, LOCK, Record, Store
 
 Done = Callable[[Record], None]
 
@@ -99,18 +101,16 @@ def process(
         MidframeError: the run failed; the next one goes on from there.
     """
     _check(job)
-    job.workdir.mkdir(parents=True, exist_ok=True)
-    with locked(job.workdir / LOCK):
-        store = Store(job.workdir, job.identity())
-        store.load(clean=True)
+    info = job.describe()
+    Form.of(job.target, job.plan, info)
+    with contextlib.ExitStack() as stack:
+        store = _opened(job, stack)
         frames = store.finished(job.target)
         if frames is not None:
             if not keep_chunks:
                 store.drop_segments()
             return Written(job.target, frames, 0)
         target = Target(job.target, overwrite=job.plan.overwrite, mark=store.job)
-        info = job.describe()
-        Form.of(job.target, job.plan, info)
         total = job.plan.frames_estimate(info)
 
         def done(record: Record) -> None:
@@ -126,11 +126,33 @@ def process(
 
 
 def _check(job: Job) -> None:
-    if not job.target.exists():
-        check_paths(job.source, job.target, job.plan)
-        return
-    # It may be this job's own output. If it is not, that is said as soon as the job is known.
-    check_paths(job.source, job.target, replace(job.plan, overwrite=True))
+    folder, source, target = (path.resolve() for path in (job.workdir, job.source, job.target))
+    if folder in (source, *source.parents, target, *target.parents) or target in folder.parents:
+        raise BadInputError(
+            "The work folder must hold nothing but chunks.",
+            f"{job.workdir}, with source {job.source} and output {job.target}",
+            "Give a folder of its own, or leave it out: it is made beside the output then.",
+        )
+    # What is there may be this job's own output. If it is not, that is said as soon as the job is known.
+    may_be_ours = (job.workdir / DONE).exists()
+    check_paths(job.source, job.target, replace(job.plan, overwrite=job.plan.overwrite or may_be_ours))
+
+
+def _opened(job: Job, stack: contextlib.ExitStack) -> Store:
+    """The work folder, which nobody else has until ``stack`` ends."""
+    identity = job.identity()
+    try:
+        job.workdir.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(locked(job.workdir / LOCK))
+        store = Store(job.workdir, identity)
+        store.load(clean=True)
+    except OSError as error:
+        raise BadInputError(
+            "This cannot be a work folder.",
+            f"{job.workdir}: {error}",
+            "Check that it is a folder that may be written to, on a disk with room; or give another one.",
+        ) from error
+    return store
 
 
 def _join(job: Job, store: Store, target: Target, info: ClipInfo, host: Host) -> None:

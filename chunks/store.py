@@ -24,9 +24,13 @@ from .fingerprint import fingerprint
 _LOG = logging.getLogger(__name__)
 
 _JOB = "job.json"
-_DONE = "done.json"
+DONE = "done.json"
 LOCK = "lock"
-_OURS = re.compile(r"\.?\d{6}(\..+)?|\..+\.tmp|job\.json|done\.json|lock")
+_BEGUN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp|job\.json|done\.json|lock")
+"""Names in a work folder where nothing was finished."""
+_OURS = re.compile(
+    rf"{_BEGUN.pattern}|\.\d{{6}}\.[0-9a-f]{{8}}\.tmp(\.\w+)?|\d{{6}}(\.(json|m4v|mkv|mov|mp4|webm))?"
+)
 """Names in a work folder."""
 
 
@@ -79,10 +83,11 @@ class Store:
 
     def _require_same(self, identity: Mapping[str, Any]) -> None:
         before = read_document(self.folder / _JOB)
-        if before is None:
-            self._require_ours()
         # Where nothing is finished there is nothing to go on with, and nothing to lose.
         owners = {r.get("job") for path in self._record_files() if (r := read_document(path))}
+        if before is None:
+            # Nothing here says that numbered files are chunks: they may be the user's own.
+            self._require_names(_OURS if owners or (self.folder / _JOB).exists() else _BEGUN)
         if owners - {self.job}:
             names = [n for n in {**(before or {}), **identity} if (before or {}).get(n) != identity.get(n)]
             told = [f"{n} was {before.get(n)}, is now {identity.get(n)}" for n in names] if before else []
@@ -90,8 +95,8 @@ class Store:
         if before != identity:
             write_document(self.folder / _JOB, identity)
 
-    def _require_ours(self) -> None:
-        strange = sorted(path.name for path in self.folder.iterdir() if not _OURS.fullmatch(path.name))
+    def _require_names(self, ours: re.Pattern[str]) -> None:
+        strange = sorted(path.name for path in self.folder.iterdir() if not ours.fullmatch(path.name))
         if strange:
             raise BadInputError(
                 "The work folder holds something else.",
@@ -134,7 +139,7 @@ class Store:
 
     def clean(self) -> None:
         """Removes leftovers of whoever was stopped; only while nobody else works here."""
-        kept = {_JOB, _DONE, LOCK} | {record.file for record in self._records.values()}
+        kept = {_JOB, DONE, LOCK} | {record.file for record in self._records.values()}
         kept |= {self._record_file(chunk).name for chunk in self._records}
         for path in self.folder.iterdir():
             if path.name not in kept and _OURS.fullmatch(path.name):
@@ -205,11 +210,11 @@ class Store:
     def finish(self, target: Path, temporary: Path) -> None:
         """Says, before the output gets its name, what it must be to be the end of this job."""
         done = {"job": self.job, "name": target.name, "fingerprint": fingerprint(temporary)}
-        write_document(self.folder / _DONE, {**done, "frames": self.frames})
+        write_document(self.folder / DONE, {**done, "frames": self.frames})
 
     def finished(self, target: Path) -> int | None:
         """Where the job was done before, and its output is there as it was written: its number of frames."""
-        done = read_document(self.folder / _DONE)
+        done = read_document(self.folder / DONE)
         if done is None or not target.exists():
             return None
         written = {"job": self.job, "name": target.name, "fingerprint": fingerprint(target)}

@@ -271,13 +271,46 @@ def test_killed_while_joining(clip, name):
     assert sorted(p.name for p in clip.parent.iterdir()) == ["in.mp4", name, f"{name}.work"]
 
 
-def test_a_folder_of_other_things_is_left_alone(clip, tmp_path):
+@pytest.mark.parametrize("name", ["letter.txt", "000001.png", "000001.mp4", "123456", "000002.json"])
+def test_a_folder_of_other_things_is_left_alone(clip, tmp_path, name):
     folder = tmp_path / "mine"
     folder.mkdir()
-    (folder / "letter.txt").write_text("dear")
+    (folder / name).write_text("dear")
     with pytest.raises(BadInputError, match="something else"):
         run(Job(clip, tmp_path / "out.mp4", folder))
-    assert (folder / "letter.txt").read_text() == "dear"
+    assert (folder / name).read_text() == "dear"
+
+
+@pytest.mark.parametrize(
+    ("target", "folder"),
+    [("out.mp4", "in"), ("out.mp4", ""), ("out", "out"), ("out", "out/work"), ("work/out.mp4", "work")],
+)
+def test_chunks_do_not_mix_with_the_source_or_the_output(tmp_path, target, folder):
+    source = tmp_path / "in"
+    source.mkdir()
+    (tmp_path / "work").mkdir()
+    for number, pixels in enumerate(pictures(2, (64, 96))):
+        write_clip(source / f"{number:06d}.png", [pixels], codec="png", pix_fmt="rgb24")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(BadInputError, match="nothing but chunks"):
+        run(Job(source, tmp_path / target, tmp_path / folder))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_cannot_be_begun_leaves_nothing_behind(clip, tmp_path):
+    (tmp_path / "there.mp4").write_bytes(b"mine")
+    (tmp_path / "text.mp4").write_text("no video")
+    before = sorted(tmp_path.rglob("*"))
+    for job, match in (
+        (job_of(clip, "there.mp4"), "there already"),
+        (job_of(tmp_path / "text.mp4"), "cannot be read"),
+        (job_of(clip, "out.xyz"), "cannot be written"),
+        (Job(clip, tmp_path / "out.mp4", tmp_path / "text.mp4"), "cannot be a work folder"),
+        (Job(clip, tmp_path / "out.mp4", tmp_path / "text.mp4" / "work"), "cannot be a work folder"),
+    ):
+        with pytest.raises(BadInputError, match=match):
+            run(job)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_two_at_once_are_refused(clip):
