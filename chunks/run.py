@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ..errors import BadInputError
+from ..errors import BadInputError, MidframeError
 from ..vfi_models._core.seam import Interpolator
 from ..vfi_utils import Host
 from ..video import ClipInfo, Written
@@ -162,6 +162,13 @@ def _join(job: Job, store: Store, target: Target, info: ClipInfo, host: Host) ->
         join(store.records, store.folder, output, job.plan, info, host.check_cancelled)
         settle(target.temporary)
         store.finish(target.path, target.temporary)
+    except OSError as error:
+        target.discard()
+        raise MidframeError(
+            "The output is joined, but that cannot be noted.",
+            f"{store.folder}: {error}",
+            "Make room on that disk and run the same again: nothing is made twice.",
+        ) from error
     except BaseException:
         target.discard()
         raise

@@ -1,5 +1,6 @@
 """Long jobs: chunks joined are the whole, and whatever ended a run, the next one goes on."""
 
+import errno
 import json
 import os
 import shutil
@@ -256,6 +257,17 @@ def test_killed_between_the_two_last_steps(clip, monkeypatch):
     assert job.target.exists()
     assert run(job).frames == 66
     assert sorted(p.name for p in job.workdir.iterdir()) == ["done.json", "job.json", "lock"]
+
+
+def test_a_disk_that_fills_up_at_the_very_end(clip):
+    job = job_of(clip)
+    with pytest.MonkeyPatch.context() as patch:
+        full = OSError(errno.ENOSPC, "No space left on device")
+        patch.setattr("midframe.chunks.store.fingerprint", lambda _: (_ for _ in ()).throw(full))
+        with pytest.raises(MidframeError, match="run the same again"):
+            run(job)
+    assert sorted(p.name for p in clip.parent.iterdir()) == ["in.mp4", "out.mp4.work"]
+    assert run(job, LerpModel(StopAt(1, AssertionError("made again")))).frames == 66
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "out"])
