@@ -210,6 +210,19 @@ def test_damage_costs_only_what_is_damaged(clip, monkeypatch, name, damage, lost
     assert pixels(job.target) == pixels(whole.target)
 
 
+def test_a_damaged_job_of_pictures_goes_on(clip):
+    job = job_of(clip, "out")
+    run(job, keep_chunks=True)
+    assert [path.name for path in sorted(job.workdir.glob("00000[01]*"))] == [
+        "000000", "000000.json", "000001", "000001.json",
+    ]  # fmt: skip
+    shutil.rmtree(job.target)
+    flip(job.workdir / "job.json")
+    for record in job.workdir.glob("0*.json"):
+        flip(record)
+    assert run(job).frames == 66
+
+
 def test_another_job_is_refused_and_the_difference_is_named(clip):
     job = job_of(clip)
     with pytest.raises(RuntimeError):
