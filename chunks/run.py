@@ -14,6 +14,7 @@ from ..video import ClipInfo, Written
 from ..video.streaming import check_paths
 from ..video.target import Target
 from .documents import settle
+from .fingerprint import fingerprint
 from .job import Job
 from .join import join
 from .lock import locked
@@ -156,6 +157,12 @@ def _opened(job: Job, stack: contextlib.ExitStack) -> Store:
 
 
 def _join(job: Job, store: Store, target: Target, info: ClipInfo, host: Host) -> None:
+    if fingerprint(job.source) != store.identity["source"]:
+        raise BadInputError(
+            "The source changed while the job ran.",
+            str(job.source),
+            f"Chunks may be of either: remove {store.folder} and run the same again.",
+        )
     output = (target.path, target.temporary)
     target.discard()  # half of it, if an earlier run was killed here
     try:

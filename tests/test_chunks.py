@@ -246,6 +246,12 @@ def test_another_job_is_refused_and_the_difference_is_named(clip):
     assert len(made) == 4
 
 
+def test_a_source_that_changes_meanwhile_is_refused(clip):
+    with pytest.raises(BadInputError, match="changed while"):
+        run(job_of(clip), report=lambda done: flip(clip) if done.chunk == 0 else None)
+    assert not (clip.parent / "out.mp4").exists()
+
+
 def test_done_is_done(clip):
     job = job_of(clip)
     frames = run(job).frames
