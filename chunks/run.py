@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ..errors import BadInputError
+from ..errors import BadInputError, MidframeError
 from ..vfi_models._core.seam import Interpolator
 from ..vfi_utils import Host
 from ..video import ClipInfo, Written
 from ..video.streaming import check_paths
 from ..video.target import Target
 from .documents import settle
+from .fingerprint import fingerprint
 from .job import Job
 from .join import join
 from .lock import locked
@@ -156,12 +157,25 @@ def _opened(job: Job, stack: contextlib.ExitStack) -> Store:
 
 
 def _join(job: Job, store: Store, target: Target, info: ClipInfo, host: Host) -> None:
+    if fingerprint(job.source) != store.identity["source"]:
+        raise BadInputError(
+            "The source changed while the job ran.",
+            str(job.source),
+            f"Chunks may be of either: remove {store.folder} and run the same again.",
+        )
     output = (target.path, target.temporary)
     target.discard()  # half of it, if an earlier run was killed here
     try:
         join(store.records, store.folder, output, job.plan, info, host.check_cancelled)
         settle(target.temporary)
         store.finish(target.path, target.temporary)
+    except OSError as error:
+        target.discard()
+        raise MidframeError(
+            "The output is joined, but that cannot be noted.",
+            f"{store.folder}: {error}",
+            "Make room on that disk and run the same again: nothing is made twice.",
+        ) from error
     except BaseException:
         target.discard()
         raise

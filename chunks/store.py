@@ -194,7 +194,7 @@ class Store:
             for path in sorted(segment.iterdir()) if segment.is_dir() else [segment]:
                 settle(path)
             size, digest = _measured(segment)
-            file = self.folder / f"{record.chunk:06d}{segment.suffix}"
+            file = self.folder / f"{record.chunk:06d}{segment.suffix.removesuffix('.tmp')}"
             _remove(file)
             os.replace(segment, file)
             content |= {"file": file.name, "bytes": size, "sha256": digest}

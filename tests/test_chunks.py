@@ -1,5 +1,6 @@
 """Long jobs: chunks joined are the whole, and whatever ended a run, the next one goes on."""
 
+import errno
 import json
 import os
 import shutil
@@ -209,6 +210,19 @@ def test_damage_costs_only_what_is_damaged(clip, monkeypatch, name, damage, lost
     assert pixels(job.target) == pixels(whole.target)
 
 
+def test_a_damaged_job_of_pictures_goes_on(clip):
+    job = job_of(clip, "out")
+    run(job, keep_chunks=True)
+    assert [path.name for path in sorted(job.workdir.glob("00000[01]*"))] == [
+        "000000", "000000.json", "000001", "000001.json",
+    ]  # fmt: skip
+    shutil.rmtree(job.target)
+    flip(job.workdir / "job.json")
+    for record in job.workdir.glob("0*.json"):
+        flip(record)
+    assert run(job).frames == 66
+
+
 def test_another_job_is_refused_and_the_difference_is_named(clip):
     job = job_of(clip)
     with pytest.raises(RuntimeError):
@@ -230,6 +244,12 @@ def test_another_job_is_refused_and_the_difference_is_named(clip):
     made = []
     run(Job(moved, job.target, job.workdir, pairs=5), report=made.append)
     assert len(made) == 4
+
+
+def test_a_source_that_changes_meanwhile_is_refused(clip):
+    with pytest.raises(BadInputError, match="changed while"):
+        run(job_of(clip), report=lambda done: flip(clip) if done.chunk == 0 else None)
+    assert not (clip.parent / "out.mp4").exists()
 
 
 def test_done_is_done(clip):
@@ -256,6 +276,17 @@ def test_killed_between_the_two_last_steps(clip, monkeypatch):
     assert job.target.exists()
     assert run(job).frames == 66
     assert sorted(p.name for p in job.workdir.iterdir()) == ["done.json", "job.json", "lock"]
+
+
+def test_a_disk_that_fills_up_at_the_very_end(clip):
+    job = job_of(clip)
+    with pytest.MonkeyPatch.context() as patch:
+        full = OSError(errno.ENOSPC, "No space left on device")
+        patch.setattr("midframe.chunks.store.fingerprint", lambda _: (_ for _ in ()).throw(full))
+        with pytest.raises(MidframeError, match="run the same again"):
+            run(job)
+    assert sorted(p.name for p in clip.parent.iterdir()) == ["in.mp4", "out.mp4.work"]
+    assert run(job, LerpModel(StopAt(1, AssertionError("made again")))).frames == 66
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "out"])

@@ -269,6 +269,44 @@ def test_cancel(server, chained):
     server.run(workflow(multiplier=3))
 
 
+def test_chunks_go_on_after_cancel(server):
+    """Load Video and the chunk node: interrupted in the middle, then run again."""
+    write_clip(server.base / "input" / "chunks.mp4", [square(i % 9) for i in range(40)], sound="aac")
+    prompt = {
+        "load": node("LoadVideo", file="chunks.mp4"),
+        "chunks": node(
+            "MidframeChunks",
+            video=["load", 0],
+            model="default",
+            multiplier=2,
+            filename_prefix="long/film",
+            pairs_per_chunk=2,
+            format="mkv",
+        ),
+    }
+    listener, folder = Listener(server), server.base / "output" / "long"
+    prompt_id = listener.run(server, prompt)
+    server.until(lambda: len(list(folder.glob("*.chunks/0*.json"))) >= 3, 60)
+    server.json("/interrupt", {})
+    assert "execution_interrupted" in dict(server.result(prompt_id)["status"]["messages"])
+    (work,) = folder.iterdir()
+    assert not [path for path in work.iterdir() if ".tmp" in path.name]
+    finished = {path.name: path.stat().st_mtime_ns for path in work.glob("0*.mkv")}
+    assert 3 <= len(finished) < 20
+    again = Listener(server)
+    done = server.result(again.run(server, prompt))
+    assert done["status"]["status_str"] == "success", done["status"]["messages"]
+    steps = again.progress("chunks")
+    assert steps[0][0] >= 4 * len(finished)
+    assert steps[-1] == (80, 80)
+    (file,) = done["outputs"]["chunks"]["images"]
+    path = server.base / "output" / file["subfolder"] / file["filename"]
+    assert sorted(folder.iterdir()) == sorted((path, work))
+    assert len(times_of(path)) == 80
+    source = server.base / "input" / "chunks.mp4"
+    assert [data for _, data in audio_packets(path)] == [data for _, data in audio_packets(source)]
+
+
 class Peak:
     """The most that a server takes while this is open, bytes above what it took before."""
 
