@@ -1,4 +1,4 @@
-"""How long weights take to load: as published, and as ``midframe convert`` writes them."""
+"""How long weights take to load: from the disk, from memory, and as ``midframe convert`` writes them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,40 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..api import open_weights
+from ..api import load_model, open_weights
 from ..convert import convert
+from ..memory.cache import MODELS
 from ..vfi_models.film.config import published_names
+from .machine import synchronise
+from .work import Work
+
+
+def load_times(work: Work, rounds: int) -> dict[str, float | None]:
+    """Seconds until a model is ready on its device, medians.
+
+    Cold: nothing of the file is in the system's memory, None where it cannot be told so. Warm: the file was
+    just read. Cached: the second run of a node.
+    """
+    dtype = getattr(torch, work.dtype)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "weights.safetensors"
+        save_file(dict(work.weights()), path)
+        seconds: dict[str, list[float]] = {"cold": [], "warm": [], "cached": []}
+        for _ in range(rounds):
+            for state in ("cold", "warm", "cached"):
+                if state != "cached":
+                    MODELS.clear()
+                if state == "cold" and not _forget(path):
+                    continue
+                begun = time.perf_counter()
+                load_model(path, work.device, dtype)
+                synchronise(torch.device(work.device).type)
+                seconds[state].append(time.perf_counter() - begun)
+        MODELS.clear()
+    return {f"load_{state}_seconds": statistics.median(s) if s else None for state, s in seconds.items()}
 
 
 def loads(model: str, weights: Mapping[str, Tensor], rounds: int) -> list[dict[str, Any]]:
@@ -44,15 +73,6 @@ def loads(model: str, weights: Mapping[str, Tensor], rounds: int) -> list[dict[s
             }
             for kind, path in files.items()
         ]
-
-
-def loads_table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown."""
-    lines = ["| model | file | MB | load, cold, s | warm, s |", "|" + "---|" * 5]
-    for row in rows:
-        numbers = f"{row['bytes'] / 1e6:.1f} | {row['cold_seconds']:.3f} | {row['warm_seconds']:.3f}"
-        lines.append(f"| {row['model']} | {row['file']} | {numbers} |")
-    return "\n".join(lines)
 
 
 def _files(model: str, weights: Mapping[str, Tensor], folder: Path) -> dict[str, Path]:

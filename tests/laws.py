@@ -52,9 +52,9 @@ GLOBAL_SWITCHES = {
     "set_num_threads",
 }
 # These run as programs of their own, whose process is theirs.
-PROGRAMS = {"training/train.py", "benchmarks/bench.py", "benchmarks/peak.py", "benchmarks/peers.py"}
-# ComfyUI as a contender is no package: its modules find one another only from its own folder.
-MAY_EDIT_PATH = {"benchmarks/peers.py"}
+PROGRAMS = {"training/train.py", "benchmarks/bench.py", "benchmarks/peak.py"}
+# Contenders that are no packages: their modules find one another only from their own folder.
+MAY_EDIT_PATH = {"benchmarks/peers/comfyui.py", "benchmarks/peers/peer.py"}
 _AT_IMPORT = {
     "open",
     "urlopen",

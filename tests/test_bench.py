@@ -1,76 +1,152 @@
 import argparse
+import importlib
 import json
+import sys
+import time
+from types import ModuleType
+from xml.etree import ElementTree
 
 import pytest
 import torch
-from midframe.benchmarks import bench, peers
+from midframe.api import interpolate
+from midframe.benchmarks import bench, contest, footprint, peers
+from midframe.benchmarks.machine import Rates
+from midframe.benchmarks.network import Counts, counts, seconds_alone
+from midframe.benchmarks.peers.peer import Checkout
+from midframe.benchmarks.quality import difference, ssim
+from midframe.benchmarks.report import write
+from midframe.benchmarks.work import Work
 from midframe.errors import BadInputError
+from midframe.vfi_models import build, detect
 
 
 class Copycat:
     """A peer that is our own network, or that network off by ``error``."""
 
     error = 0.0
+    failure = None
 
     def __init__(self, checkout):
         pass
 
-    def open(self, weights, folder, device):
-        from midframe.api import interpolate
-        from midframe.vfi_models import build, detect
+    def open(self, task):
+        model = build(detect(task.weights))
+        model.module.to(task.dtype)
 
-        model = build(detect(weights))
-        return lambda frames, multiplier: interpolate(frames, model, multiplier) + self.error
+        def run(frames, multiplier):
+            if self.failure:
+                raise self.failure
+            return interpolate(frames, model, multiplier) + self.error
 
-    def padding(self, height, width):
+        return run
+
+    def options(self, network, height, width):
         return {}
 
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
     monkeypatch.setitem(peers.PEERS, "copycat", Copycat)
-    monkeypatch.setattr(bench, "_peak_in_own_process", lambda work, who, against: 1.0)
+    monkeypatch.setattr(footprint, "in_own_process", lambda *_: {"host": 1.0, "device": None})
 
     def call(*arguments):
         parser = argparse.ArgumentParser()
         bench.add_arguments(parser)
-        words = ["--size", "40x56", "--frames", "3", "--rounds", "1", "--device", "cpu", *arguments]
+        out = tmp_path / "rows.json"
+        words = ["--size", "40x56", "--frames", "3", "--rounds", "1", "--device", "cpu", "--json", str(out)]
         lines = []
-        code = bench.run(parser.parse_args(words), lines.append)
-        return code, "\n".join(lines)
+        code = bench.run(parser.parse_args([*words, *arguments]), lines.append)
+        return code, json.loads(out.read_text()), "\n".join(lines)
 
     return call
 
 
-def test_rows_say_what_was_compared(run, tmp_path):
-    out = tmp_path / "rows.json"
-    code, table = run("--against", f"copycat={tmp_path}", "--multiplier", "2", "4", "--json", str(out))
-    rows = json.loads(out.read_text())["rows"]
+@pytest.fixture
+def copycat(tmp_path):
+    return f"copycat={tmp_path}"
+
+
+def test_rows_say_what_was_compared(run, copycat, tmp_path):
+    code, report, table = run("--against", copycat, "--multiplier", "2", "4")
+    rows = report["rows"]
     assert code == 0
     assert [row["multiplier"] for row in rows] == [2, 4]
     assert {row["against"] for row in rows} == {"copycat"}
-    assert all(row["max_error"] < 1e-5 and row["speedup"] > 0 for row in rows)
-    assert out.with_suffix(".md").read_text() == table + "\n"
+    for row in rows:
+        assert row["reference"] == "copycat"
+        assert row["max_error"] < 1e-5
+        assert row["ssim"] > 0.9999
+        assert row["psnr"] > 90
+        assert row["speedup"] > 0
+        assert row["network_seconds_per_made_frame"] > 0
+        assert 0 < row["load_cached_seconds"] < row["load_warm_seconds"]
+    assert table.endswith((tmp_path / "rows.md").read_text().strip())
+    drawn = ElementTree.parse(tmp_path / "rows.svg").getroot()
+    assert len([1 for part in drawn if part.tag.endswith("rect")]) == 1 + 2 * len(rows)
+    assert not list(tmp_path.glob("*.part"))
 
 
-def test_pictures_that_differ_are_no_comparison(run, tmp_path, monkeypatch):
+def test_pictures_that_differ_are_no_comparison(run, copycat, monkeypatch):
     monkeypatch.setattr(Copycat, "error", 0.01)
-    code, table = run("--against", f"copycat={tmp_path}", "--multiplier", "2")
+    code, report, table = run("--against", copycat, "--multiplier", "2")
     assert code == 1
+    assert report["rows"][0]["speedup"] is None
     assert "pictures differ" in table
 
 
 def test_without_a_peer_ours_is_measured_alone(run):
-    code, table = run("--model", "rife-4.6", "--multiplier", "2")
+    code, report, table = run("--model", "rife-4.6", "--multiplier", "2")
     assert code == 0
-    assert "| rife-4.6 | 40x56 | 2 | float32 | nothing |" in table
+    assert report["rows"][0]["pictures_agree"] is None
+    assert "| rife-4.6 40x56 x2 float32 | - |" in table
 
 
-def test_film_and_its_load_times(run, tmp_path):
-    out = tmp_path / "rows.json"
-    words = ["--model", "film-narrow", "--multiplier", "3", "--loading", "--json", str(out)]
-    code, table = run("--against", f"copycat={tmp_path}", *words)
-    report = json.loads(out.read_text())
+def test_another_network_is_compared_in_speed_alone(run, copycat):
+    argument = copycat.replace("=", ":rife-4.6=")
+    code, report, table = run("--model", "default", "--multiplier", "2", "--against", argument)
+    row = report["rows"][0]
+    assert code == 0
+    assert (row["against"], row["their_network"]) == ("copycat:rife-4.6", "rife-4.6")
+    assert row["pictures_agree"] is None
+    assert "psnr" not in row
+    assert row["speedup"] > 0
+    assert "copycat:rife-4.6 (another network)" in table
+
+
+@pytest.mark.parametrize(("error", "agree"), [(0.0, True), (0.02, False)])
+def test_sixteen_bits_are_held_to_our_own_float32(run, copycat, monkeypatch, error, agree):
+    monkeypatch.setattr(Copycat, "error", error)
+    monkeypatch.setattr(contest, "_GOOD", 10.0)
+    code, report, _ = run("--dtype", "bfloat16", "--multiplier", "2", "--against", copycat)
+    row = report["rows"][0]
+    assert row["reference"] == "midframe float32"
+    assert row["psnr"] < 80
+    assert row["their_max_error"] == pytest.approx(error, abs=1e-5)
+    assert (row["pictures_agree"], code) == (agree, int(not agree))
+    assert (row["speedup"] is not None) == agree
+
+
+def test_sixteen_bits_too_far_from_float32_count_for_nothing(run, monkeypatch):
+    monkeypatch.setattr(contest, "_GOOD", 200.0)
+    code, report, _ = run("--dtype", "bfloat16", "--multiplier", "2")
+    assert code == 1
+    assert report["rows"][0]["pictures_agree"] is False
+
+
+def test_a_peer_without_enough_memory_is_out_and_ours_goes_on(run, copycat, monkeypatch):
+    monkeypatch.setattr(Copycat, "failure", torch.OutOfMemoryError("no"))
+    code, report, table = run("--against", copycat, "--multiplier", "2")
+    row = report["rows"][0]
+    assert code == 0
+    assert row["their_failure"] == "out of memory"
+    assert row["seconds_per_made_frame"] > 0
+    assert "| out of memory |" in table
+
+
+def test_film_and_its_load_times(run, copycat):
+    code, report, table = run(
+        "--against", copycat, "--model", "film-narrow", "--multiplier", "3", "--loading"
+    )
     assert code == 0
     assert report["rows"][0]["processor_speedup"] > 0
     kinds = ["torch.save", "TorchScript archive", "converted", "converted, float16"]
@@ -79,19 +155,129 @@ def test_film_and_its_load_times(run, tmp_path):
     assert all(f"| film-narrow | {kind} |" in table for kind in kinds)
 
 
+def test_every_value_of_an_option_is_a_row(run):
+    code, report, _ = run("--model", "rife-4.6", "--multiplier", "2", "--option", "ensemble=false,true")
+    assert code == 0
+    assert [row["options"] for row in report["rows"]] == [{"ensemble": False}, {"ensemble": True}]
+
+
 @pytest.mark.parametrize(
-    "words", [["--model", "rife-9"], ["--size", "big"], ["--against", "comfyui=/no/such/folder"]]
+    "words",
+    [
+        ["--model", "rife-9"],
+        ["--size", "big"],
+        ["--against", "comfyui=/no/such/folder"],
+        ["--weights", "/no/such/file"],
+        ["--vram-gib", "8"],
+        ["--multiplier", "1"],
+        ["--model", "tlbvfi-small", "--dtype", "float16"],
+    ],
 )
 def test_what_cannot_be_measured(run, words):
     with pytest.raises(BadInputError):
         run(*words)
 
 
+def test_the_built_in_model_needs_another_network_to_compare_with(run, copycat):
+    with pytest.raises(BadInputError, match=r"copycat:rife-4\.6=FOLDER"):
+        run("--model", "default", "--against", copycat)
+
+
+def test_memory_is_that_of_the_run():
+
+    def holds_64_mib():
+        return torch.ones(2**24).add_(1)[:1].clone()
+
+    found = footprint._rise(holds_64_mib, "cpu")
+    assert 60 < found["host"] < 80
+    assert found["device"] is None
+
+
+def test_modules_of_a_checkout_are_there_only_inside(tmp_path, monkeypatch):
+    mine = ModuleType("utils")
+    monkeypatch.setitem(sys.modules, "utils", mine)
+    (tmp_path / "utils.py").write_text("name = 'theirs'")
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "model.py").write_text(
+        "import utils\ndef late():\n    import utils as u\n    return u"
+    )
+    before = list(sys.path)
+    checkout = Checkout(tmp_path)
+    with checkout:
+        model = importlib.import_module("deeper.model")
+        theirs = model.late()
+        assert theirs.name == "theirs"
+    assert sys.modules["utils"] is mine
+    assert not [name for name in sys.modules if name.partition(".")[0] == "deeper"]
+    assert sys.path == before
+    with checkout:  # the same ones again
+        assert model.late() is theirs
+        assert importlib.import_module("deeper.model") is model
+
+
 def test_the_clip_is_the_same_at_every_call():
-    work = bench.Work("rife-4.25", (32, 48), 2, 3, "float32", "cpu")
+    work = Work("rife-4.25", (32, 48), 2, 3, "float32", "cpu")
     clip = work.clip()
     assert torch.equal(clip, work.clip())
     assert clip.shape == (3, 32, 48, 3)
     assert clip.min() >= 0
     assert clip.max() <= 1
     assert (clip[0] - clip[1]).abs().mean() > 1e-3
+
+
+def test_similarity_is_that_of_its_definition():
+    a, b = torch.rand(2, 11, 11, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    line = torch.exp(-((torch.arange(11.0, dtype=torch.float64) - 5) ** 2) / 4.5)
+    window = torch.outer(line, line).unsqueeze(-1)
+    window /= window.sum()
+    ma, mb = (window * a).sum(), (window * b).sum()
+    va, vb = (window * (a - ma) ** 2).sum(), (window * (b - mb) ** 2).sum()
+    cov = (window * (a - ma) * (b - mb)).sum()
+    expected = ((2 * ma * mb + 1e-4) * (2 * cov + 9e-4)) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4))
+    assert ssim(a, b) == pytest.approx(float(expected), abs=1e-12)
+    assert ssim(a, a) == pytest.approx(1)
+
+
+def test_only_made_frames_are_compared():
+    reference = torch.zeros(5, 16, 16, 3)
+    ours = reference.clone()
+    ours[2] = 1  # a source frame
+    ours[1, 0, 0, 0] = 0.5
+    found = difference(ours, reference, 2)
+    assert found.max_error == 0.5
+    assert found.psnr == pytest.approx(-10 * torch.log10(torch.tensor(0.25 / (2 * 768))).item(), abs=1e-4)
+
+
+def test_the_arithmetic_of_a_network_is_counted():
+    """RIFE 4.25 at 1080p has 46.4 GMAC with both frames' encoders (convolutions alone), 3.2 of them each."""
+    work = Work("rife-4.25", (64, 64), 2, 2, "float32", "cpu")
+    found = counts(work, {})
+    of_1080p = found.flops * (1088 * 1920) / 64**2
+    assert of_1080p / 2 == pytest.approx(46.4e9 - 3.2e9, rel=0.01)
+    assert found.made == 1
+    four = counts(Work("rife-4.25", (64, 64), 4, 2, "float32", "cpu"), {})
+    assert four.flops < found.flops  # one encoder for three frames
+
+
+def test_the_bound_is_the_slower_of_computing_and_moving():
+    counted = Counts(((1000, 10), (10, 1000)), 400, 2)
+    rates = Rates(flops=10.0, bytes=100.0)
+    assert counted.bound(rates, 4) == (1000 / 10 + 4 * 1000 / 100 + 400 / 100) / 2
+    assert counted.traffic(2) == (2 * 1010 + 400) / 2
+
+
+def test_the_network_alone_is_less_than_the_whole():
+    work = Work("film-narrow", (48, 64), 4, 3, "float32", "cpu")
+    model = work.build()
+    alone = seconds_alone(model, work.clip(), work, {}, 1)[0]
+    assert alone > 0
+    begun = time.perf_counter()
+    alone = seconds_alone(model, work.clip(), work, {}, 1)[0]
+    assert alone < time.perf_counter() - begun
+
+
+def test_a_report_without_rows_can_be_written(tmp_path):
+    about = {"name": "<&>", "cores": 1, "torch": "2"}
+    write({"machine": about, "rows": []}, tmp_path / "a.json")
+    assert "&lt;&amp;&gt;" in (tmp_path / "a.svg").read_text()
+    ElementTree.parse(tmp_path / "a.svg")

@@ -1,0 +1,225 @@
+"""One row: ours and a peer on the same frames, interleaved."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..vfi_models._core.seam import Interpolator
+from . import footprint
+from .contenders import OURS, opened, options, ours, same_network
+from .machine import rates, synchronise
+from .network import counts, seconds_alone
+from .peers import Against, Interpolate
+from .quality import Difference, difference
+from .work import Work
+
+_SAME = 1e-3
+"""Largest error between two float32 implementations of one network on these frames."""
+_GOOD = 45.0
+"""dB: the least that 16 bits may leave of our float32 picture for a speed to count."""
+_ROUGH = 30.0
+"""dB: the same for a peer in 16 bits; whether that is good enough is for its authors to say."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How it is measured."""
+
+    rounds: int
+    vram_gib: float | None = None
+
+
+@dataclass(frozen=True)
+class Times:
+    """What the runs of one contender took, each: seconds by the clock, and of processors working for it.
+
+    On a machine that others use too, the second says more; on an accelerator it says nothing.
+    """
+
+    wall: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+
+
+def row(work: Work, against: Against | None, limits: Limits) -> dict[str, Any]:
+    """Everything that is measured of one work against one peer, or of ours alone.
+
+    Raises:
+        BadInputError: the peer cannot run this.
+    """
+    clip = work.clip()
+    model = work.build()
+    contenders: dict[str, Interpolate] = {}
+    with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
+        if against is not None:
+            contenders[against.label] = opened(against, work, Path(scratch))
+        contenders[OURS] = ours(model, work, against)
+        pictures, failures = _first_runs(contenders, clip, work)
+        times = _interleaved(contenders, clip, work, limits)
+        made = _about(work, against) | _ours_alone(work, model, clip, times, limits, against)
+        verdict = _verdict(work, against, pictures, clip)
+        made |= verdict
+        if against is not None:
+            made |= _compared(work, against, times, agree=verdict["pictures_agree"] is not False)
+            made["their_failure"] = failures.get(against.label)
+    return made | _memory(work, against, limits, failures)
+
+
+def _first_runs(
+    contenders: dict[str, Interpolate], clip: Tensor, work: Work
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The pictures, and who ran out of memory, which is out of the contest. Nothing is timed yet."""
+    pictures, failures = {}, {}
+    for who in list(contenders):
+        try:
+            pictures[who] = contenders[who](clip, work.multiplier).float()
+        except torch.OutOfMemoryError:
+            if who == OURS:
+                raise
+            del contenders[who]
+            failures[who] = "out of memory"
+    return pictures, failures
+
+
+def _interleaved(
+    contenders: dict[str, Interpolate], clip: Tensor, work: Work, limits: Limits
+) -> dict[str, Times]:
+    """The order turns round after each round."""
+    times = {name: Times() for name in contenders}
+    order = list(contenders)
+    kind = torch.device(work.device).type
+    for _ in range(limits.rounds):
+        for name in order:
+            if limits.vram_gib:  # what one keeps for its next run must not be missing from the other's
+                torch.cuda.empty_cache()
+            synchronise(kind)
+            begun, worked = time.perf_counter(), time.process_time()
+            contenders[name](clip, work.multiplier)
+            synchronise(kind)
+            times[name].processor.append(time.process_time() - worked)
+            times[name].wall.append(time.perf_counter() - begun)
+        order.reverse()
+    return times
+
+
+def _about(work: Work, against: Against | None) -> dict[str, Any]:
+    return {
+        "model": work.model,
+        "weights": Path(work.file).name
+        if work.file
+        else "its own"
+        if work.model == "default"
+        else "synthetic",
+        "size": f"{work.size[0]}x{work.size[1]}",
+        "multiplier": work.multiplier,
+        "frames": work.frames,
+        "dtype": work.dtype,
+        "device": work.device,
+        "options": work.options,
+        "against": against.label if against else "nothing",
+    }
+
+
+def _ours_alone(
+    work: Work,
+    model: Interpolator,
+    clip: Tensor,
+    times: Mapping[str, Times],
+    limits: Limits,
+    against: Against | None,
+) -> dict[str, Any]:
+    wall = times[OURS].wall
+    seconds = statistics.median(wall)
+    chosen = options(model, work, against)
+    alone = statistics.median(seconds_alone(model, clip, work, chosen, limits.rounds)) / work.made
+    counted = counts(work, chosen)
+    itemsize = getattr(torch, work.dtype).itemsize
+    bound = counted.bound(rates(work.device, work.dtype), itemsize)
+    return {
+        "seconds_per_made_frame": seconds / work.made,
+        "made_frames_per_second": work.made / seconds,
+        "spread": (max(wall) - min(wall)) / seconds,
+        "processor_seconds_per_made_frame": statistics.median(times[OURS].processor) / work.made,
+        "network_seconds_per_made_frame": alone,
+        "gflop_per_made_frame": counted.flops / 1e9,
+        "least_mb_per_made_frame": counted.traffic(itemsize) / 1e6,
+        "bound_seconds_per_made_frame": bound,
+        "fraction_of_bound": bound / alone,
+    }
+
+
+def _verdict(
+    work: Work, against: Against | None, pictures: Mapping[str, Tensor], clip: Tensor
+) -> dict[str, Any]:
+    """How far pictures are from the float32 reference, and whether that is near enough.
+
+    The reference is the peer's pictures where both run in float32, else our own in float32.
+    """
+    theirs = pictures.get(against.label) if against and same_network(work, against) else None
+    if work.dtype == work.peer_dtype == "float32":
+        if against is None or theirs is None:
+            return {"reference": None, "pictures_agree": None}
+        apart = difference(pictures[OURS], theirs, work.multiplier)
+        return {"reference": against.label, **asdict(apart), "pictures_agree": apart.max_error < _SAME}
+    exact = ours(work.build("float32"), work, against)(clip, work.multiplier)
+    apart = difference(pictures[OURS], exact, work.multiplier)
+    found = {"reference": f"{OURS} float32", **asdict(apart), "pictures_agree": apart.psnr >= _GOOD}
+    if theirs is not None:
+        of_theirs = difference(theirs, exact, work.multiplier)
+        found |= {f"their_{name}": value for name, value in asdict(of_theirs).items()}
+        found["pictures_agree"] = found["pictures_agree"] and _same_network(of_theirs, work.peer_dtype)
+    return found
+
+
+def _same_network(theirs: Difference, dtype: str) -> bool:
+    return theirs.max_error < _SAME if dtype == "float32" else theirs.psnr >= _ROUGH
+
+
+def _compared(work: Work, against: Against, times: Mapping[str, Times], *, agree: bool) -> dict[str, Any]:
+    """Speeds beside the peer's; none where the pictures are not the same, which would be of no use."""
+    compared: dict[str, Any] = {
+        "their_network": against.network or work.model,
+        "their_dtype": work.peer_dtype,
+        "speedup": None,
+        "processor_speedup": None,
+    }
+    theirs, our = times.get(against.label), times[OURS]
+    if theirs is None:
+        return compared
+    compared |= {
+        "their_seconds_per_made_frame": statistics.median(theirs.wall) / work.made,
+        "their_processor_seconds_per_made_frame": statistics.median(theirs.processor) / work.made,
+    }
+    if agree:
+        compared["speedup"] = statistics.median(theirs.wall) / statistics.median(our.wall)
+        compared["processor_speedup"] = statistics.median(theirs.processor) / statistics.median(our.processor)
+    return compared
+
+
+def _memory(
+    work: Work, against: Against | None, limits: Limits, failures: Mapping[str, str]
+) -> dict[str, Any]:
+    """Peaks in MiB; ``peak_mib`` is that of the memory that the network runs in."""
+    mine = footprint.in_own_process(work, OURS, against, limits.vram_gib)
+    found = {
+        "host_peak_mib": mine["host"],
+        "device_peak_mib": mine["device"],
+        "peak_mib": mine["host"] if mine["device"] is None else mine["device"],
+        "vram_gib": limits.vram_gib,
+    }
+    if against is not None and against.label not in failures:
+        other = footprint.in_own_process(work, against.label, against, limits.vram_gib)
+        found |= {
+            "their_host_peak_mib": other["host"],
+            "their_device_peak_mib": other["device"],
+            "their_peak_mib": other["host"] if other["device"] is None else other["device"],
+        }
+    return found

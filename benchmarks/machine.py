@@ -1,0 +1,102 @@
+"""What is measured on, and how fast it can be."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import psutil
+import torch
+import torch.nn.functional as F
+
+_TRIES = 7
+_COPIED = {"cpu": 2**27, "cuda": 2**30}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The best of a few tries: what no program here is faster than, other programs apart."""
+
+    flops: float
+    """Floating-point operations a second, a multiply-add counted as two, of large matrix products and
+    3x3 convolutions."""
+    bytes: float
+    """Bytes a second read and written, of a copy."""
+
+
+@cache
+def rates(device: str, dtype: str) -> Rates:
+    """Measured in a second or so."""
+    kind = torch.device(device).type
+    kept = {"device": device, "dtype": getattr(torch, dtype)}
+    side = 2048 if kind == "cpu" else 8192
+    a, b = torch.ones(side, side, **kept), torch.ones(side, side, **kept)
+    best = 2 * side**3 / _best(lambda: a @ b, kind)
+    channels = 128
+    picture = torch.ones(1, channels, side // 8, side // 8, **kept).to(memory_format=torch.channels_last)
+    kernel = torch.ones(channels, channels, 3, 3, **kept).to(memory_format=torch.channels_last)
+    count = 2 * 9 * channels**2 * picture.shape[2] * picture.shape[3]
+    best = max(best, count / _best(lambda: F.conv2d(picture, kernel, padding=1), kind))
+    source = torch.ones(_COPIED.get(kind, 2**27), dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return Rates(best, 2 * source.numel() / _best(lambda: target.copy_(source), kind))
+
+
+def _best(run: Callable[[], Any], kind: str) -> float:
+    """Seconds of the fastest of some runs."""
+    times = []
+    with torch.inference_mode():
+        for _ in range(_TRIES):
+            synchronise(kind)
+            begun = time.perf_counter()
+            run()
+            synchronise(kind)
+            times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def synchronise(kind: str) -> None:
+    """Waits for everything that was started on a kind of device."""
+    if kind in ("cuda", "xpu", "mps"):
+        getattr(torch, kind).synchronize()
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What was measured on."""
+    kind = torch.device(device).type
+    name = torch.cuda.get_device_name(device) if kind == "cuda" else _processor()
+    about = {
+        "device": device,
+        "name": name,
+        "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "system": platform.system(),
+    }
+    if kind == "cuda":
+        about |= {"cuda": torch.version.cuda or torch.version.hip, "driver": _driver()}
+    return about
+
+
+def _processor() -> str:
+    """The processor as it calls itself, where the system tells."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return (names[0] if names else platform.processor()) or platform.machine()
+
+
+def _driver() -> str:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.splitlines()[0].strip() if done.stdout else "unknown"

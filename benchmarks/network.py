@@ -1,0 +1,202 @@
+"""The network alone: its time without the loop around it, what it computes, and how fast it could be."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from ..api import interpolate
+from ..vfi_models._core.seam import Interpolator, ModelSpec, Options, Session
+from ..vfi_utils import Settings
+from .machine import Rates
+from .work import Work
+
+Around = Callable[[], contextlib.AbstractContextManager[None]]
+
+
+class Watched:
+    """A model whose networks run inside a context manager, call by call.
+
+    See :class:`~..vfi_models._core.seam.Interpolator`.
+    """
+
+    def __init__(self, model: Interpolator, around: Around) -> None:
+        self._model = model
+        self._around = around
+        self._inside = False
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is and can do."""
+        return self._model.spec
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The parameters."""
+        return self._model.module
+
+    def open(self, height: int, width: int, options: Options | None = None) -> Session[Any]:
+        """A session of the model, its three calls watched."""
+        session = self._model.open(height, width, options)
+        for name in ("encode", "motion", "between"):
+            if hasattr(session, name):
+                setattr(session, name, self._watched(getattr(session, name)))
+        return session
+
+    def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
+        """The model's."""
+        return self._model.activation_bytes(height, width, options)
+
+    def lighter(self, options: Options) -> Options | None:
+        """The model's."""
+        return self._model.lighter(options)
+
+    def _watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any) -> Any:
+            if self._inside:  # one of its own calls of another
+                return call(*args)
+            self._inside = True
+            try:
+                with self._around():
+                    return call(*args)
+            finally:
+                self._inside = False
+
+        return watched
+
+
+def seconds_alone(
+    model: Interpolator, clip: Tensor, work: Work, options: Mapping[str, Any], rounds: int
+) -> list[float]:
+    """Seconds of each run of the frame loop that are the network's own: encoding, motion and making frames,
+    without upload, clamping, download and the sink.
+    """
+    on_cuda = torch.device(work.device).type == "cuda"
+    totals = []
+    for _ in range(rounds):
+        spans = _CudaSpans() if on_cuda else _Spans()
+        watched = Watched(model, spans.span)
+        interpolate(clip, watched, work.multiplier, settings=Settings(options=options))
+        totals.append(spans.total())
+    return totals
+
+
+class _Spans:
+    """By the clock: calls that return when the work is done."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    @contextlib.contextmanager
+    def span(self) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        self._seconds += time.perf_counter() - begun
+
+    def total(self) -> float:
+        return self._seconds
+
+
+class _CudaSpans(_Spans):
+    """By events in the stream of work: calls return before it is done, and waiting would add to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    @contextlib.contextmanager
+    def span(self) -> Iterator[None]:
+        begun, over = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        begun.record()
+        yield
+        over.record()
+        self._events.append((begun, over))
+
+    def total(self) -> float:
+        torch.cuda.synchronize()
+        return float(sum(begun.elapsed_time(over) for begun, over in self._events)) / 1000
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of the convolutions and matrix products that make one frame, as the network is published."""
+
+    operations: tuple[tuple[int, int], ...]
+    """Each one's floating-point operations, and numbers that it reads and writes if it does so once."""
+    frame_bytes: int
+    """The part of the source frames that it must read, and the made frame that it must write, 3 float32
+    channels."""
+    made: int
+
+    @property
+    def flops(self) -> float:
+        """A made frame; a multiply-add is two."""
+        return sum(flops for flops, _ in self.operations) / self.made
+
+    def traffic(self, itemsize: int) -> float:
+        """The least bytes a made frame, if everything between convolutions were part of them."""
+        return (itemsize * sum(numbers for _, numbers in self.operations) + self.frame_bytes) / self.made
+
+    def bound(self, rates: Rates, itemsize: int) -> float:
+        """Seconds a made frame: each operation takes what it computes or what it moves, the longer."""
+        seconds = sum(
+            max(flops / rates.flops, itemsize * numbers / rates.bytes) for flops, numbers in self.operations
+        )
+        return (seconds + self.frame_bytes / rates.bytes) / self.made
+
+
+def counts(work: Work, options: Mapping[str, Any]) -> Counts:
+    """What one more pair of a clip computes, counted on the CPU.
+
+    A network with an option ``plain`` is counted with it on, so that a rewriting of it is not counted as work
+    that had to be done.
+    """
+    model = work.build("float32", "cpu")
+    settings = Settings(options={**options, **({"plain": True} if "plain" in model.spec.options else {})})
+    counters = []
+    for frames in (3, 2):
+        counter = _Counter()
+        clip = replace(work, frames=frames).clip()
+        interpolate(clip, Watched(model, counter.noting), work.multiplier, settings=settings)
+        counters.append(Tally(counter.operations))
+    more = (counters[0] - counters[1]).elements()
+    height, width = work.size
+    made = work.multiplier - 1
+    return Counts(tuple(more), 4 * 3 * height * width * (1 + made), made)
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes every operation that torch can count the arithmetic of."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: list[tuple[int, int]] = []
+
+    def noting(self) -> _Counter:
+        """Itself, to be entered again."""
+        return self
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs an operation, and notes it."""
+        kwargs = kwargs or {}
+        if func._overloadpacket not in flop_registry:
+            with self:  # what it is made of is dispatched here again
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        out = func(*args, **kwargs)
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            numbers = sum(x.numel() for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor))
+            self.operations.append((int(count(*args, **kwargs, out_val=out)), numbers))
+        return out

@@ -1,0 +1,113 @@
+"""What is run: a model, a size, a clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..api import default_dtype, load_model
+from ..errors import BadInputError
+from ..vfi_models import architectures, build, detect
+from ..vfi_models._core.checkpoint import read_checkpoint
+from ..vfi_models._core.seam import Interpolator
+from ..vfi_models._core.store import find
+from ..vfi_models._core.synthetic import synthetic_state_dict
+
+BUILT_IN = "default"
+"""Our own network, which no peer has, with its own weights."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One row's worth of it."""
+
+    model: str
+    """``rife-4.25``, ``film``, ``default`` ..."""
+    size: tuple[int, int]
+    multiplier: int
+    frames: int
+    dtype: str
+    """Of ours; ``auto`` is what the model is loaded in where nobody says."""
+    device: str
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of the model's session."""
+    file: str = ""
+    """Weights to load instead of synthetic ones."""
+    peer_dtype: str = "float32"
+
+    @property
+    def made(self) -> int:
+        """How many frames are made."""
+        return (self.frames - 1) * (self.multiplier - 1)
+
+    def clip(self) -> Tensor:
+        """A smooth texture that drifts and turns: (N, H, W, 3) float32, the same at every call."""
+        generator = torch.Generator().manual_seed(0)
+        height, width = self.size
+        texture = torch.rand(1, 3, height // 8 + 2, width // 8 + 2, generator=generator)
+        frames = []
+        for i in range(self.frames):
+            angle = torch.tensor(0.01 * i)
+            turn = torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos())).view(2, 2)
+            shift = torch.tensor([[0.02 * i], [0.01 * i]])
+            grid = F.affine_grid(
+                torch.cat((turn, shift), 1).unsqueeze(0), [1, 3, height, width], align_corners=False
+            )
+            frames.append(F.grid_sample(texture, grid, padding_mode="reflection", align_corners=False))
+        return torch.cat(frames).permute(0, 2, 3, 1).contiguous()
+
+    def build(self, dtype: str | None = None, device: str | None = None) -> Interpolator:
+        """The model, not shared with anybody."""
+        model = build(detect(self.weights()))
+        wanted = getattr(torch, dtype or self.dtype)
+        if wanted not in model.spec.dtypes:
+            known = ", ".join(str(one).removeprefix("torch.") for one in model.spec.dtypes)
+            raise BadInputError(f"{self.model} does not run in this dtype.", str(wanted), f"Use {known}.")
+        model.module.to(device=device or self.device, dtype=wanted)
+        return model
+
+    def weights(self) -> dict[str, Tensor]:
+        """The built-in model's own, those of the file, or synthetic ones."""
+        if self.model == BUILT_IN or self.file:
+            path = Path(self.file) if self.file else find(BUILT_IN)
+            if path is None or not path.is_file():
+                raise BadInputError("There is no such file of weights.", str(path), "Give another one.")
+            return dict(read_checkpoint(path))
+        return synthetic(self.model)
+
+    def resolved(self) -> Work:
+        """With a dtype in place of ``auto``."""
+        if self.dtype != "auto":
+            return self
+        if self.model == BUILT_IN or self.file:
+            model = load_model(self.file or BUILT_IN, self.device)
+            dtype = next(model.module.parameters()).dtype
+        else:
+            suits = default_dtype(torch.device(self.device))
+            dtypes = build(detect(self.weights())).spec.dtypes
+            dtype = suits if suits in dtypes else dtypes[0]
+        return replace(self, dtype=str(dtype).removeprefix("torch."))
+
+
+@cache
+def synthetic(model: str) -> dict[str, Tensor]:
+    """Synthetic weights of a network, scaled so that its flows are a few pixels; not to be written to.
+
+    Raises:
+        BadInputError: there is no such network.
+    """
+    name, _, family = model.partition("-")
+    family = family or name
+    owner = next((a for a in architectures() if a.name == name and family in a.families), None)
+    if owner is None:
+        known = [f"{a.name}-{f}" for a in architectures() for f in a.families]
+        raise BadInputError(
+            "There is no such model to measure.", model, f"Use {BUILT_IN} or {', '.join(known)}."
+        )
+    return synthetic_state_dict(owner.shapes(family), 0, 1.0)
