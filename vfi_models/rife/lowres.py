@@ -9,9 +9,7 @@ and a bilinear enlargement by 2s is linear across such a cell. So, exactly:
   for mask and carried features;
 * only blocks at divisors 1 and 2 and the blend see full-size flow.
 
-Convolutions run on copies of the weights in which a residual block is one convolution
-(``conv(x) * beta + x`` has a kernel of its own) and, on a CPU, pixels are stored channels last: its
-convolutions are several times faster that way at the few channels of the fine blocks.
+Convolutions run on copies of the weights, see :mod:`.prepared`.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._core.convolution import memory_format
 from .._core.warp import identity_grid, sample
 from .config import Family
 from .net import IFNet, Motion, resize, swap_flows
@@ -66,10 +65,9 @@ class LowResolution:
         self._dtype = parameter.dtype
         self._divisors = tuple(int(d) for d in divisors)
         self._ensemble = ensemble
-        last = parameter.device.type == "cpu"
-        self._format = torch.channels_last if last else torch.contiguous_format
+        self._format = memory_format(parameter.device)
         self._blocks = [
-            PreparedBlock(block, _input_order(net.family, later=i > 0), self._format)
+            PreparedBlock(block, _input_order(net.family, later=i > 0), 5 + net.family.carry)
             for i, block in enumerate(net.blocks())
         ]
         grid = identity_grid(*padded, parameter.device)
