@@ -75,6 +75,65 @@ def sample(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> 
     return sampled.to(image.dtype)
 
 
+class GridSampler:
+    """:func:`sample` at the same pixels again and again, into memory of the caller. Without gradient.
+
+    torch's ``grid_sample`` gives each picture of a batch to one processor, and writes wherever it likes: on
+    a CPU the rows are given to it in as many parts as there are processors.
+
+    Args:
+        grid: (1, 2, h, w), the part of ``identity_grid(H, W)`` at the pixels.
+        size: (H, W).
+        halved: hand out the means of 2 x 2 pixels.
+    """
+
+    def __init__(self, grid: Tensor, size: tuple[int, int], *, halved: bool = False) -> None:
+        self._grid = grid
+        self._steps = tuple(2.0 / max(side - 1, 1) for side in reversed(size))
+        self._halved = halved
+        self._where = torch.empty(*grid.shape[-2:], 2, device=grid.device)
+
+    def __call__(self, image: Tensor, flow: Tensor, *, out: Tensor) -> Tensor:
+        """
+        Args:
+            image: (N, C, H, W) float32; N may be 1 for a flow of K samples.
+            flow: (K, 2, h, w) float32 in pixels of the image.
+            out: (K, C, h, w), halved (K, C, h/2, w/2), of any floating dtype.
+        """
+        image = image.expand(flow.shape[0], -1, -1, -1)
+        for one, motion, made in zip(image, flow, out, strict=True):
+            self._one(one, motion, made)
+        return out
+
+    def _one(self, image: Tensor, flow: Tensor, out: Tensor) -> None:
+        for axis in (0, 1):
+            torch.add(self._grid[0, axis], flow[axis], alpha=self._steps[axis], out=self._where[..., axis])
+        border = image.device.type in _BORDER_BACKENDS
+        height, width = flow.shape[-2:]
+        parts = _parts(height // 2 if self._halved else height) if image.device.type == "cpu" else 1
+        where = self._where.view(parts, height // parts, width, 2)
+        sampled = F.grid_sample(
+            image.expand(parts, -1, -1, -1),
+            where if border else where.clamp(-1.0, 1.0),
+            mode="bilinear",
+            padding_mode="border" if border else "zeros",
+            align_corners=True,
+        )
+        sampled = halved(sampled) if self._halved else sampled
+        out.view(-1, parts, *sampled.shape[-2:]).copy_(sampled.transpose(0, 1))
+
+
+def _parts(rows: int) -> int:
+    """Into how many equal parts rows are divided: one for each processor, where that is possible."""
+    return next(n for n in range(min(torch.get_num_threads(), rows), 0, -1) if rows % n == 0)
+
+
+def halved(x: Tensor) -> Tensor:
+    """Means of 2 x 2 pixels, (N, C, 2h, 2w) to (N, C, h, w): torch's pooling takes three times as long."""
+    total = x[..., ::2, ::2] + x[..., 1::2, ::2]
+    return total.add_(x[..., ::2, 1::2]).add_(x[..., 1::2, 1::2]).mul_(0.25)
+
+
 class Sampler:
     """Samples any number of images at the places that one flow points to: :func:`backward_warp`, prepared.
 

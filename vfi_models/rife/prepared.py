@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._core.convolution import Convolution
@@ -21,9 +20,10 @@ class PreparedBlock:
         block: on its device and in its dtype.
         order: for each input channel, which one it is of the published block.
         outputs: channels that are wanted of those the block hands out.
+        pixels: what the flow is multiplied by, a power of two.
     """
 
-    def __init__(self, block: Block, order: Sequence[int], outputs: int) -> None:
+    def __init__(self, block: Block, order: Sequence[int], *, outputs: int, pixels: int) -> None:
         first, second = (part.get_submodule("0") for part in block.conv0.children())
         weight, bias = _parameters(first)
         self._entry = [
@@ -34,19 +34,32 @@ class PreparedBlock:
         self._apart = weight.dtype != torch.float32 and block.shuffled
         self._factor = 4 if block.shuffled else 2
         last = next(m for m in block.lastconv.modules() if isinstance(m, nn.ConvTranspose2d))
-        self._exit = Convolution(*_exit(last, shuffled=block.shuffled, outputs=outputs))
+        self._exit = Convolution(*_exit(last, own=self._factor // 2, outputs=outputs, pixels=pixels))
+        self._made: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """(K, inputs, h, w) in the block's dtype to (K, outputs, h, w) float32, or (K, outputs, h/2, w/2)
-        for 4.2; nothing is enlarged or multiplied.
+        for 4.2; nothing is enlarged. What comes back is written over at the next call.
         """
         for step in self._entry:
             x = step(x)
         for step in self._inner:
             x = step(x, x if self._apart else None)
-        edge = self._factor // 2
-        shuffled = F.pixel_shuffle(self._exit(x), self._factor)
-        return shuffled[..., edge:-edge, edge:-edge].float()
+        return self._shuffled(self._exit(x))
+
+    def _shuffled(self, x: Tensor) -> Tensor:
+        """(K, f * outputs * f, h + 1, w + 1) as (K, outputs, f * h, f * w): each row of channels beside the
+        other. torch's own shuffle wants another order of channels and takes twice as long.
+        """
+        factor, (count, channels, rows, columns) = self._factor, x.shape
+        outputs = channels // factor**2
+        shape = (count, outputs, factor * rows, factor * columns)
+        if self._made is None or self._made.shape != shape:
+            self._made = torch.empty(shape, device=x.device)
+        cells = x.view(count, factor, outputs, factor, rows, columns).permute(0, 2, 4, 1, 5, 3)
+        self._made.view(count, outputs, rows, factor, columns, factor).copy_(cells)
+        edge = factor // 2
+        return self._made[..., edge:-edge, edge:-edge]
 
 
 def _parameters(convolution: nn.Module) -> tuple[Tensor, Tensor]:
@@ -68,23 +81,30 @@ def _inner(part: nn.Module) -> Convolution:
     return Convolution(weight, bias * beta.flatten(), groups=part.conv.groups, slope=_SLOPE)
 
 
-def _exit(last: nn.ConvTranspose2d, *, shuffled: bool, outputs: int) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a 2x2 convolution (padding 1) and a pixel shuffle that are ``last`` and its shuffle.
+def _exit(last: nn.ConvTranspose2d, *, own: int, outputs: int, pixels: int) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a 2x2 convolution (padding 1) that is ``last``, before shuffles.
 
     A transposed 4x4 convolution of stride 2 makes each output pixel from 2 x 2 inputs. The four pixels
-    around the corner between four inputs are made from the same ones, so these four are the channels of
-    one 2x2 convolution over the corners. What it makes begins a pixel before the picture and ends one after.
+    around the corner between four inputs are made from the same ones, so these four are channels of one
+    2x2 convolution over the corners. What it makes begins a pixel before the picture and ends one after.
+
+    Args:
+        last: in, outputs * own * own.
+        own: factor of the pixel shuffle that follows ``last``; 1 is none.
+        outputs: how many are wanted.
+        pixels: see :class:`PreparedBlock`.
 
     Returns:
-        (outputs * f * f, in, 2, 2) and its bias, for a pixel shuffle by f = 4 (``shuffled``) or 2, of which
-        f / 2 pixels are to be cut off on all sides.
+        (f * outputs * f, in, 2, 2) with f = 2 * own, and its bias: row in a cell of f x f pixels, output,
+        column. f / 2 pixels of what comes out are to be cut off on all sides.
     """
     inputs = last.weight.shape[0]
-    own = 2 if shuffled else 1  # what the block shuffles itself
-    weight, bias = last.weight, last.get_parameter("bias")
     # Output pixel 2i - 1 + a takes input i - 1 + r by the kernel's row 2 + a - 2r.
-    taps = weight.view(inputs, -1, own, own, 2, 2, 2, 2).flip(4, 6)
-    # in, out, own row, own column, r, a, r', a' -> out, a, own row, a', own column, in, r, r'
-    taps = taps.permute(1, 5, 2, 7, 3, 0, 4, 6)[:outputs]
-    biases = bias.view(-1, 1, own, 1, own)[:outputs].expand(-1, 2, -1, 2, -1)
+    taps = last.weight.view(inputs, -1, own, own, 2, 2, 2, 2).flip(4, 6)
+    # in, output, own row, own column, r, a, r', a' -> a, own row, output, a', own column, in, r, r'
+    taps = taps.permute(5, 2, 1, 7, 3, 0, 4, 6)[:, :, :outputs]
+    biases = last.get_parameter("bias").view(-1, own, own).permute(1, 0, 2)[:, :outputs].unsqueeze(2)
+    biases = biases.expand(2, own, outputs, 2, own).clone()
+    taps[:, :, :4] *= pixels
+    biases[:, :, :4] *= pixels
     return taps.reshape(-1, inputs, 2, 2), biases.reshape(-1)
