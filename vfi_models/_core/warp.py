@@ -89,9 +89,11 @@ class GridSampler:
 
     def __init__(self, grid: Tensor, size: tuple[int, int], *, halved: bool = False) -> None:
         self._grid = grid
-        self._steps = tuple(2.0 / max(side - 1, 1) for side in reversed(size))
+        self._size = size
         self._halved = halved
-        self._where = torch.empty(*grid.shape[-2:], 2, device=grid.device)
+        self._where: Tensor | None = None
+        if grid.device.type == "cpu":
+            self._where = torch.empty(*grid.shape[-2:], 2)
 
     def __call__(self, image: Tensor, flow: Tensor, *, out: Tensor) -> Tensor:
         """
@@ -100,23 +102,24 @@ class GridSampler:
             flow: (K, 2, h, w) float32 in pixels of the image.
             out: (K, C, h, w), halved (K, C, h/2, w/2), of any floating dtype.
         """
+        if self._where is None:
+            sampled = sample(image, flow, self._grid, self._size)
+            return out.copy_(halved(sampled) if self._halved else sampled)
         image = image.expand(flow.shape[0], -1, -1, -1)
         for one, motion, made in zip(image, flow, out, strict=True):
-            self._one(one, motion, made)
+            self._in_parts(one, motion, made, self._where)
         return out
 
-    def _one(self, image: Tensor, flow: Tensor, out: Tensor) -> None:
-        for axis in (0, 1):
-            torch.add(self._grid[0, axis], flow[axis], alpha=self._steps[axis], out=self._where[..., axis])
-        border = image.device.type in _BORDER_BACKENDS
+    def _in_parts(self, image: Tensor, flow: Tensor, out: Tensor, where: Tensor) -> None:
+        for axis, side in enumerate(reversed(self._size)):
+            torch.add(self._grid[0, axis], flow[axis], alpha=2.0 / max(side - 1, 1), out=where[..., axis])
         height, width = flow.shape[-2:]
-        parts = _parts(height // 2 if self._halved else height) if image.device.type == "cpu" else 1
-        where = self._where.view(parts, height // parts, width, 2)
+        parts = _parts(height // 2 if self._halved else height)
         sampled = F.grid_sample(
             image.expand(parts, -1, -1, -1),
-            where if border else where.clamp(-1.0, 1.0),
+            where.view(parts, height // parts, width, 2),
             mode="bilinear",
-            padding_mode="border" if border else "zeros",
+            padding_mode="border",
             align_corners=True,
         )
         sampled = halved(sampled) if self._halved else sampled

@@ -25,7 +25,7 @@ from .._core.convolution import memory_format
 from .._core.warp import GridSampler, identity_grid
 from .config import Family
 from .net import IFNet, Motion, resize, swap_flows
-from .prepared import PreparedBlock
+from .prepared import PreparedBlock, PreparedHead
 
 
 def applies(divisors: tuple[float, ...]) -> bool:
@@ -72,14 +72,15 @@ class LowResolution:
             PreparedBlock(
                 block,
                 _input_order(family, later=i > 0),
-                outputs=5 + family.carry,
+                outputs=5 + (family.carry if i < len(self._divisors) - 1 else 0),  # then nobody reads it
                 pixels=self._factor(self._divisors[i]),
             )
             for i, block in enumerate(net.blocks())
         ]
+        self.head = PreparedHead(net.encode) if family.head else None
         grid = identity_grid(*padded, parameter.device)
         self._samplers = [GridSampler(_centres(grid, s), padded, halved=s > 1) for s in self._divisors]
-        self._buffers: dict[tuple[int, ...], Tensor] = {}
+        self._buffers: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
 
     def fits(self, net: IFNet) -> bool:
         """Whether the network still has the parameters that were prepared: a host may have replaced them."""
@@ -96,7 +97,7 @@ class LowResolution:
         full: Tensor | None = None
         mask: Tensor | None = None
         for i, s in enumerate(self._divisors):
-            seen = self._buffer(i, timestep.shape[0], left.shape[1])
+            seen, stored = self._buffer(i, timestep.shape[0], left.shape[1])
             rest = 2 * left.shape[1]
             seen[:, rest : rest + 1] = timestep.view(-1, 1, 1, 1)
             sides = seen[:, : rest // 2], seen[:, rest // 2 : rest]
@@ -113,7 +114,7 @@ class LowResolution:
                 mask = hidden[:, :1] if s == 1 else None
                 seen[:, rest + 1 : -4] = hidden
                 seen[:, -4:] = full if s == 1 else _enlarged(levels, s, 1).div_(s)
-            levels.append(self._level(i, seen))
+            levels.append(self._level(i, seen, stored))
         found = _enlarged(levels, 1, 1) if full is None else full.add_(_enlarged(levels[-1:], 1, 1))
         if mask is None or not self._family.mask_summed:
             return Motion(found, self._hidden(levels, 1)[:, :1])
@@ -122,13 +123,13 @@ class LowResolution:
     def _factor(self, divisor: int) -> int:
         return divisor if self._family.shuffled else 2 * divisor
 
-    def _level(self, index: int, seen: Tensor) -> _Level:
+    def _level(self, index: int, seen: Tensor, stored: Tensor) -> _Level:
         """One block, on both orders of the pair with ``ensemble``."""
-        out = self._blocks[index](seen.contiguous(memory_format=self._format))
+        out = self._blocks[index](seen if stored is seen else stored.copy_(seen))
         if self._ensemble:
             out = out.clone()
             mirrored = _mirrored(seen, self._family.picture_channels, later=index > 0)
-            other = self._blocks[index](mirrored.contiguous(memory_format=self._format))
+            other = self._blocks[index](stored.copy_(mirrored))
             out[:, :4] = (out[:, :4] + swap_flows(other)) / 2
             out[:, 4:5] = (out[:, 4:5] - other[:, 4:5]) / 2
         return _Level(out[:, :4], out[:, 4:], self._factor(self._divisors[index]))
@@ -141,8 +142,10 @@ class LowResolution:
             total = total + resize(level.hidden, level.factor / divisor)
         return total
 
-    def _buffer(self, index: int, count: int, side: int) -> Tensor:
-        """What block ``index`` sees: left, right, timestep, and later mask, carry and flow."""
+    def _buffer(self, index: int, count: int, side: int) -> tuple[Tensor, Tensor]:
+        """What block ``index`` sees (left, right, timestep, and later mask, carry and flow): planes, which
+        is how they are made, and memory for the same as convolutions want it stored.
+        """
         if any(key[1] != count for key in self._buffers):  # a smaller batch must take less
             self._buffers.clear()
         key = index, count
@@ -150,7 +153,10 @@ class LowResolution:
             channels = 2 * side + 1 + (5 + self._family.carry if index else 0)
             size = (length // self._divisors[index] for length in self._padded)
             device = self._made_from[0][1]
-            self._buffers[key] = torch.empty(count, channels, *size, dtype=self._dtype, device=device)
+            planes = torch.empty(count, channels, *size, dtype=self._dtype, device=device)
+            as_they_are = self._format == torch.contiguous_format
+            stored = planes if as_they_are else torch.empty_like(planes, memory_format=self._format)
+            self._buffers[key] = planes, stored
         return self._buffers[key]
 
 

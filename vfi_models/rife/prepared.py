@@ -45,21 +45,49 @@ class PreparedBlock:
             x = step(x)
         for step in self._inner:
             x = step(x, x if self._apart else None)
-        return self._shuffled(self._exit(x))
-
-    def _shuffled(self, x: Tensor) -> Tensor:
-        """(K, f * outputs * f, h + 1, w + 1) as (K, outputs, f * h, f * w): each row of channels beside the
-        other. torch's own shuffle wants another order of channels and takes twice as long.
-        """
-        factor, (count, channels, rows, columns) = self._factor, x.shape
-        outputs = channels // factor**2
-        shape = (count, outputs, factor * rows, factor * columns)
+        x = self._exit(x)
+        count, channels, rows, columns = x.shape
+        shape = (count, channels // self._factor**2, self._factor * rows, self._factor * columns)
         if self._made is None or self._made.shape != shape:
             self._made = torch.empty(shape, device=x.device)
-        cells = x.view(count, factor, outputs, factor, rows, columns).permute(0, 2, 4, 1, 5, 3)
-        self._made.view(count, outputs, rows, factor, columns, factor).copy_(cells)
-        edge = factor // 2
-        return self._made[..., edge:-edge, edge:-edge]
+        return _shuffled(x, self._factor, out=self._made)
+
+
+class PreparedHead:
+    """The encoder of one picture, (N, 3, H, W) to (N, channels, H, W).
+
+    Args:
+        head: whose weights these are (copies).
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        *steps, last = (m for m in head.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)))
+        slope = _SLOPE if len(steps) > 1 else None  # that of 4.7 has no activation
+        self._steps = [
+            Convolution(*_parameters(step), stride=1 if i else 2, slope=slope) for i, step in enumerate(steps)
+        ]
+        self._exit = Convolution(*_exit(last, own=1, outputs=last.out_channels, pixels=1))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """In the dtype of the weights."""
+        for step in self._steps:
+            x = step(x)
+        return _shuffled(self._exit(x), 2)
+
+
+def _shuffled(x: Tensor, factor: int, out: Tensor | None = None) -> Tensor:
+    """(K, f * outputs * f, h + 1, w + 1), channels as :func:`_exit` orders them, to (K, outputs, f h, f w).
+
+    torch's own shuffle wants another order of channels and takes twice as long.
+    """
+    count, channels, rows, columns = x.shape
+    outputs = channels // factor**2
+    if out is None:
+        out = x.new_empty(count, outputs, factor * rows, factor * columns)
+    cells = x.view(count, factor, outputs, factor, rows, columns).permute(0, 2, 4, 1, 5, 3)
+    out.view(count, outputs, rows, factor, columns, factor).copy_(cells)
+    edge = factor // 2
+    return out[..., edge:-edge, edge:-edge]
 
 
 def _parameters(convolution: nn.Module) -> tuple[Tensor, Tensor]:
