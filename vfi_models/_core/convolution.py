@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
@@ -72,6 +72,47 @@ class Convolution:
         if plus is not None:
             y += plus
         return y if self._slope is None else F.leaky_relu_(y, self._slope)
+
+
+class LeakyConv2d(nn.Conv2d):
+    """``leaky(convolution(x) + plus)`` that trains as torch's layer does, and runs as :class:`Convolution`.
+
+    Args:
+        inputs, outputs: channels.
+        size: of the kernel.
+        stride: of both axes.
+        slope: of the leaky ReLU; None is no activation.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, size: int = 3, *, stride: int = 1, slope: float | None = None
+    ) -> None:
+        super().__init__(inputs, outputs, size, stride=stride, padding=1)
+        self._slope = slope
+        self._ready: Convolution | None = None
+        self._made_from: object = None
+
+    def forward(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
+        """See :class:`Convolution`."""
+        if self.weight.device.type == "cpu" and not torch.is_grad_enabled():
+            return self._laid_out()(x, plus)
+        y = super().forward(x)
+        y = y if plus is None else y + plus
+        return y if self._slope is None else F.leaky_relu(y, self._slope)
+
+    def _laid_out(self) -> Convolution:
+        """Of the parameters as they are now: a host may have replaced them, an optimiser changed them."""
+        weight, bias = self.weight, self.get_parameter("bias")
+        versions = [None if p.is_inference() else p._version for p in (weight, bias)]
+        made_from = weight.data_ptr(), bias.data_ptr(), weight.dtype, versions
+        if self._ready is None or self._made_from != made_from:
+            self._ready = Convolution(weight, bias, stride=self.stride[0], slope=self._slope)
+            self._made_from = made_from
+        return self._ready
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is made of the parameters: a copy makes its own."""
+        return {**super().__getstate__(), "_ready": None}
 
 
 _Window = tuple[int, int, int]

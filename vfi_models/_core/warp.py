@@ -59,6 +59,14 @@ def sample(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> 
     Returns:
         (K, C, h, w) in the image's dtype.
     """
+    if flow.device.type == "cpu" and not torch.is_grad_enabled():
+        out = image.new_empty(flow.shape[0], image.shape[1], *flow.shape[-2:])
+        return GridSampler(grid, size)(image.float(), flow.float(), out=out)
+    return _sampled(image, flow, grid, size)
+
+
+def _sampled(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:
+    """:func:`sample` as torch does it at once, also backwards."""
     height, width = size
     # By Python numbers, not by a tensor made of them: that would be a copy to the device, which waits.
     x = grid[:, 0] + flow[:, 0].float() / (max(width - 1, 1) / 2)
@@ -103,7 +111,7 @@ class GridSampler:
             out: (K, C, h, w), halved (K, C, h/2, w/2), of any floating dtype.
         """
         if self._where is None:
-            sampled = sample(image, flow, self._grid, self._size)
+            sampled = _sampled(image, flow, self._grid, self._size)
             return out.copy_(halved(sampled) if self._halved else sampled)
         image = image.expand(flow.shape[0], -1, -1, -1)
         for one, motion, made in zip(image, flow, out, strict=True):

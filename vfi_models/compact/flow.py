@@ -74,12 +74,13 @@ def lucas_kanade(flow: Tensor, mask: Tensor, left: Tensor, right: Tensor, timest
         pairs = (
             (slope_x, slope_x), (slope_x, slope_y), (slope_y, slope_y), (slope_x, apart), (slope_y, apart)
         )  # fmt: skip
-        moments = torch.stack([(a * b).mean(1) for a, b in pairs], 1)
-        xx, xy, yy, xt, yt = _around(moments).unbind(1)
+        moments = torch.stack([_mean_product(a, b) for a, b in pairs], 1)
+        xx, xy, yy, xt, yt = around(moments).unbind(1)
         xx, yy = xx + _NOISE_FLOOR, yy + _NOISE_FLOOR
         step = torch.stack((xy * yt - yy * xt, xy * xt - xx * yt), 1) / (xx * yy - xy * xy).unsqueeze(1)
+        length = (step[:, :1].square() + step[:, 1:].square()).sqrt_()
         share = torch.sigmoid(mask)
-        step = 4.0 * share * (1.0 - share) * step / step.norm(dim=1, keepdim=True).clamp(min=1.0)
+        step = step * (4.0 * share * (1.0 - share) / length.clamp_(min=1.0))
     return flow + torch.cat((-timestep * step, (1.0 - timestep) * step), 1)
 
 
@@ -110,19 +111,52 @@ def rested(flow: Tensor, left: Tensor, right: Tensor) -> Tensor:
         left, right: (K, 3, H, W) float32 source pictures, not yet warped.
     """
     moving = _disagreement(flow, left, right)
-    still = _around((left - right).square().mean(1, keepdim=True))
+    apart = left - right
+    still = around(_mean_product(apart, apart).unsqueeze(1))
     return flow * (1.0 - ((moving - still) / (0.5 * moving + _ALIKE)).clamp(0.0, 1.0))
 
 
 def _disagreement(flow: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """(K, 1, H, W) mean squared difference of the warped pictures around each place."""
     seen_left, seen_right = warped(flow, left, right)
-    return _around((seen_left - seen_right).square().mean(1, keepdim=True))
+    apart = seen_left - seen_right
+    return around(_mean_product(apart, apart).unsqueeze(1))
 
 
-def _around(x: Tensor) -> Tensor:
-    """Mean over the pixels around each place, those inside the picture."""
-    return F.avg_pool2d(x, _WINDOW_SIDE, 1, _WINDOW_SIDE // 2, count_include_pad=False)
+def _mean_product(a: Tensor, b: Tensor) -> Tensor:
+    """Mean over the three channels of a * b, (N, H, W); a channel at a time, which needs no second pass."""
+    total = a[:, 0] * b[:, 0]
+    for channel in range(1, a.shape[1]):
+        total.addcmul_(a[:, channel], b[:, channel])
+    return total.div_(a.shape[1])
+
+
+def around(x: Tensor, side: int = _WINDOW_SIDE) -> Tensor:
+    """Mean over the ``side`` x ``side`` pixels about each place, those inside the picture.
+
+    Sums of two, of four and so on, first down and then across; torch's pooling reads each pixel ``side``
+    squared times.
+    """
+    reach = side // 2
+    total = F.pad(x, (reach,) * 4)
+    for axis in (2, 3):
+        place = torch.arange(x.shape[axis], device=x.device, dtype=x.dtype)
+        inside = place.clamp(max=reach) + place.flip(0).clamp(max=reach) + 1
+        total = _sums(total, axis, side) / (inside.view(-1, 1) if axis == 2 else inside)  # noqa: PLR2004
+    return total
+
+
+def _sums(x: Tensor, axis: int, count: int) -> Tensor:
+    """Sums of ``count`` neighbours along an axis."""
+    size, width, start = x.shape[axis] - count + 1, 1, 0
+    total: Tensor | None = None
+    while width <= count:
+        if count & width:
+            part = x.narrow(axis, start, size)
+            total, start = part if total is None else total + part, start + width
+        left = x.shape[axis] - width
+        x, width = x.narrow(axis, 0, left) + x.narrow(axis, width, left), 2 * width
+    return x if total is None else total
 
 
 def warped(flow: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:

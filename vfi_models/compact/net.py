@@ -18,7 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .flow import Motion, doubled, lucas_kanade, rested, settled, warped
+from .._core.convolution import LeakyConv2d
+from .._core.warp import halved
+from .flow import Motion, around, doubled, lucas_kanade, rested, settled, warped
 
 STRIDE = 4
 """Picture pixels to one feature, along a side, at every level."""
@@ -39,18 +41,18 @@ Encoded = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(_SLOPE))
+    return nn.Sequential(LeakyConv2d(inputs, outputs, slope=_SLOPE))
 
 
 class _Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.first = LeakyConv2d(width, width, slope=_SLOPE)
+        self.second = LeakyConv2d(width, width, slope=_SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = self.second(F.leaky_relu(self.first(x), _SLOPE))
-        return F.leaky_relu(x + inner, _SLOPE)
+        made: Tensor = self.second(self.first(x), x)
+        return made
 
 
 class Encoder(nn.Module):
@@ -59,23 +61,23 @@ class Encoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # Even kernels: a feature sits in the middle of its 4 x 4 pixels, as in an averaged pyramid.
-        self.stem = nn.Conv2d(3, _FEATURES, 4, stride=2, padding=1)
-        self.shrink = nn.Conv2d(_FEATURES, _FEATURES, 4, stride=2, padding=1)
+        self.stem = LeakyConv2d(3, _FEATURES, 4, stride=2, slope=_SLOPE)
+        self.shrink = LeakyConv2d(_FEATURES, _FEATURES, 4, stride=2, slope=_SLOPE)
         self.body = nn.Sequential(_Residual(_FEATURES), _Residual(_FEATURES))
-        self.out = nn.Conv2d(_FEATURES, _FEATURES, 3, padding=1)
+        self.out = LeakyConv2d(_FEATURES, _FEATURES)
 
     def forward(self, picture: Tensor) -> Tensor:
         """See the class."""
-        x = F.leaky_relu(self.stem(picture - 0.5), _SLOPE)
-        x = F.leaky_relu(self.shrink(x), _SLOPE)
-        features: Tensor = self.out(self.body(x))
+        features: Tensor = self.out(self.body(self.shrink(self.stem(picture - 0.5))))
         return features
 
 
 def _unit(features: Tensor) -> Tensor:
     """Centred over the channels and of length 1, float32."""
     features = features.float()
-    return F.normalize(features - features.mean(1, keepdim=True), dim=1, eps=1e-3)
+    features = features - features.mean(1, keepdim=True)
+    # Not F.normalize, whose norm over channels takes ten times as long.
+    return features / features.square().sum(1, keepdim=True).clamp(min=1e-6).sqrt()
 
 
 def symmetric_correlation(left: Tensor, right: Tensor) -> Tensor:
@@ -116,8 +118,7 @@ def expected_displacement(cost: Tensor, sharpness: Tensor) -> Tensor:
     Returns:
         (N, 2, H, W) pixels of this level from the left to the right frame, x then y.
     """
-    cost = F.avg_pool2d(cost, 3, 1, 1, count_include_pad=False)
-    weight = torch.softmax(cost * sharpness, 1)
+    weight = torch.softmax(around(cost, 3) * sharpness, 1)
     steps = torch.arange(-_REACH, _REACH + 1, device=cost.device, dtype=cost.dtype)
     table = torch.stack((steps.repeat(_WINDOW), steps.repeat_interleave(_WINDOW)))
     return torch.einsum("dk,nkhw->ndhw", table, weight)
@@ -132,7 +133,7 @@ class Decoder(nn.Module):
         inputs = 2 * _FEATURES + _WINDOW**2 + 2 + 4 + 1 + _HIDDEN + 1
         self.enter = _convolution(inputs, width)
         self.body = nn.Sequential(_Residual(width), _Residual(width))
-        self.leave = nn.Conv2d(width, 4 + 1 + _HIDDEN, 3, padding=1)
+        self.leave = LeakyConv2d(width, 4 + 1 + _HIDDEN)
 
     def forward(self, left: Tensor, right: Tensor, motion: Motion, timestep: Tensor) -> Motion:
         """Features (K, 32, H, W) of both frames already warped by ``motion``; timestep (K, 1, 1, 1)."""
@@ -155,7 +156,7 @@ class Fine(nn.Module):
         super().__init__()
         self.enter = _convolution(12 + 12 + 1 + 1 + 4 + 1 + _HIDDEN + 1, width)
         self.body = nn.Sequential(_convolution(width, width), _Residual(width))
-        self.leave = nn.Conv2d(width, 4 * (4 + 1 + 3), 3, padding=1)
+        self.leave = LeakyConv2d(width, 4 * (4 + 1 + 3))
 
     def forward(self, left: Tensor, right: Tensor, motion: Motion, timestep: Tensor) -> tuple[Motion, Tensor]:
         """Warped pictures (K, 3, 2H, 2W) and the motion at H x W; the motion's flow is of full size.
@@ -163,13 +164,13 @@ class Fine(nn.Module):
         Returns:
             Motion at 2H x 2W, and the residual (K, 3, 2H, 2W) float32.
         """
-        flow = F.avg_pool2d(motion.flow, 2) / _FLOW_UNIT
+        flow = halved(motion.flow) / _FLOW_UNIT
         # Zero where a thing moves evenly: the two flows then point opposite ways in the ratio of the times.
         uneven = ((1.0 - timestep) * flow[:, :2] + timestep * flow[:, 2:]).abs().sum(1, keepdim=True)
         known = (
             F.pixel_unshuffle(left, 2),
             F.pixel_unshuffle(right, 2),
-            F.avg_pool2d((left - right).abs().mean(1, keepdim=True), 2),
+            halved((left - right).abs().mean(1, keepdim=True)),
             uneven,
             flow,
             motion.mask,
@@ -212,7 +213,7 @@ class CompactNet(nn.Module):
         """
         pictures = [picture]
         for _ in range(levels + 1):
-            pictures.append(F.avg_pool2d(pictures[-1], 2))
+            pictures.append(halved(pictures[-1]))
         return tuple(pictures), tuple(self.encoder(x.to(self.dtype)) for x in pictures[:levels])
 
     def match(
