@@ -21,6 +21,33 @@ def memory_format(device: torch.device) -> torch.memory_format:
     return torch.channels_last if device.type == "cpu" else torch.contiguous_format
 
 
+def channels_last(x: Tensor, out: Tensor | None = None) -> Tensor:
+    """``x`` (N, C, H, W), finite, stored channels last: ``x`` itself where it is.
+
+    Args:
+        x: planes.
+        out: memory for it, of its shape and dtype, in that format.
+    """
+    if out is None and x.is_contiguous(memory_format=torch.channels_last):
+        return x
+    out = torch.empty_like(x, memory_format=torch.channels_last) if out is None else out
+    if x.dtype != torch.bfloat16 or x.device.type != "cpu" or not multiplies_bfloat16() or x.requires_grad:
+        return out.copy_(x)
+    # Copied as such, 16 bits take longer than 32. Times one, plus zeros, is exact, and up to five times as
+    # fast.
+    unit = torch.eye(x.shape[1], dtype=x.dtype)
+    for planes, pixels in zip(x, out.permute(0, 2, 3, 1), strict=True):
+        torch.mm(planes.reshape(x.shape[1], -1).t(), unit, out=pixels.reshape(-1, x.shape[1]))
+    return out
+
+
+@cache
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for products in bfloat16."""
+    known = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in known)
+
+
 class Convolution:
     """``leaky(convolution(x) + plus)``.
 
@@ -62,6 +89,8 @@ class Convolution:
         if self._packs and self._packed is None:
             self._packed = _pack(self._weight, self._window, x.shape)
             self._weight = torch.empty(0)
+        if self._packs:
+            x = channels_last(x)
         if self._packed is not None and plus is None:
             return _fused(x, self._packed, self._bias, self._window, self._slope)
         if self._packed is not None:

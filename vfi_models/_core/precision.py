@@ -9,7 +9,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from .convolution import Convolution, memory_format
+from .convolution import Convolution, memory_format, multiplies_bfloat16
 
 _CHANNELS, _SIDE = 64, 48
 _RUNS = 5
@@ -33,8 +33,7 @@ def _bfloat16_pays() -> bool:
     """Measured once a process, in about ten milliseconds. A CPU without the instructions is not asked: it
     takes seconds there.
     """
-    known = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    if not any(getattr(torch.cpu, name, bool)() for name in known):
+    if not multiplies_bfloat16():
         return False
     runs = {dtype: _convolution(dtype) for dtype in (torch.float32, torch.bfloat16)}
     seconds = dict.fromkeys(runs, float("inf"))

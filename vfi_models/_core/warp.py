@@ -60,8 +60,12 @@ def sample(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> 
         (K, C, h, w) in the image's dtype.
     """
     if flow.device.type == "cpu" and not torch.is_grad_enabled():
+        sampler, image_32, flow = GridSampler(grid, size), image.float(), flow.float()
+        if flow.shape[0] == 1:
+            made = sampler.parts(image_32[0], flow[0]).transpose(0, 1)
+            return made.reshape(1, -1, *flow.shape[-2:]).to(image.dtype)
         out = image.new_empty(flow.shape[0], image.shape[1], *flow.shape[-2:])
-        return GridSampler(grid, size)(image.float(), flow.float(), out=out)
+        return sampler(image_32, flow, out=out)
     return _sampled(image, flow, grid, size)
 
 
@@ -115,10 +119,15 @@ class GridSampler:
             return out.copy_(halved(sampled) if self._halved else sampled)
         image = image.expand(flow.shape[0], -1, -1, -1)
         for one, motion, made in zip(image, flow, out, strict=True):
-            self._in_parts(one, motion, made, self._where)
+            parts = self.parts(one, motion)
+            made.view(-1, len(parts), *parts.shape[-2:]).copy_(parts.transpose(0, 1))
         return out
 
-    def _in_parts(self, image: Tensor, flow: Tensor, out: Tensor, where: Tensor) -> None:
+    def parts(self, image: Tensor, flow: Tensor) -> Tensor:
+        """The rows of one sample, (C, H, W) and (2, h, w) on a CPU, in equal parts: (P, C, h / P, w)."""
+        where = self._where
+        if where is None:
+            raise TypeError("parts of a picture that is not on a CPU")
         for axis, side in enumerate(reversed(self._size)):
             torch.add(self._grid[0, axis], flow[axis], alpha=2.0 / max(side - 1, 1), out=where[..., axis])
         height, width = flow.shape[-2:]
@@ -130,8 +139,7 @@ class GridSampler:
             padding_mode="border",
             align_corners=True,
         )
-        sampled = halved(sampled) if self._halved else sampled
-        out.view(-1, parts, *sampled.shape[-2:]).copy_(sampled.transpose(0, 1))
+        return halved(sampled) if self._halved else sampled
 
 
 def _parts(rows: int) -> int:

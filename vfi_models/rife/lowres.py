@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._core.convolution import memory_format
+from .._core.convolution import channels_last, memory_format
 from .._core.warp import GridSampler, identity_grid
 from .config import Family
 from .net import IFNet, Motion, resize, swap_flows
@@ -125,11 +125,11 @@ class LowResolution:
 
     def _level(self, index: int, seen: Tensor, stored: Tensor) -> _Level:
         """One block, on both orders of the pair with ``ensemble``."""
-        out = self._blocks[index](seen if stored is seen else stored.copy_(seen))
+        out = self._blocks[index](seen if stored is seen else channels_last(seen, stored))
         if self._ensemble:
             out = out.clone()
             mirrored = _mirrored(seen, self._family.picture_channels, later=index > 0)
-            other = self._blocks[index](stored.copy_(mirrored))
+            other = self._blocks[index](mirrored if stored is seen else channels_last(mirrored, stored))
             out[:, :4] = (out[:, :4] + swap_flows(other)) / 2
             out[:, 4:5] = (out[:, 4:5] - other[:, 4:5]) / 2
         return _Level(out[:, :4], out[:, 4:], self._factor(self._divisors[index]))
