@@ -5,7 +5,6 @@ default of :class:`~.train.Plan` is the value they were made with, and the file'
 run that is stopped goes on with ``--resume``. Two processor cores need about an hour; the
 last bits depend on the processor and on torch.
 
-``--model rife-4.25`` trains that network instead, from nothing: for measuring how networks do in 16 bits or in
-another implementation with weights that look for motion, which synthetic ones do not. It is no replacement
-for the published weights.
+``--model rife-4.25`` trains that network instead, from nothing: for measuring how networks do in 16 bits
+with weights that look for motion, which synthetic ones do not. It does not replace the published weights.
 """

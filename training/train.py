@@ -1,4 +1,4 @@
-"""Trains a network: ``python -m midframe.training.train --out ckpts/default.safetensors``, the built-in one."""
+"""Trains a network, the built-in one: ``midframe.training.train --out ckpts/default.safetensors``."""
 
 from __future__ import annotations
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .._core.convolution import channels_last, memory_format
@@ -98,27 +97,26 @@ class LowResolution:
         mask: Tensor | None = None
         for i, s in enumerate(self._divisors):
             seen, stored = self._buffer(i, timestep.shape[0], left.shape[1])
-            rest = 2 * left.shape[1]
-            seen[:, rest : rest + 1] = timestep.view(-1, 1, 1, 1)
-            sides = seen[:, : rest // 2], seen[:, rest // 2 : rest]
+            sides, known = seen[:, : 2 * left.shape[1]], seen[:, 2 * left.shape[1] :]
+            known[:, :1] = timestep.view(-1, 1, 1, 1)
             if not levels:
-                sides[0].copy_(resize(left, 1 / s))
-                sides[1].copy_(resize(right, 1 / s))
+                for own, side in zip(sides.chunk(2, 1), (left, right), strict=True):
+                    own.copy_(resize(side, 1 / s))
             else:
                 if s <= 2:  # noqa: PLR2004 - from here on every pixel is read
-                    full = _enlarged(levels, 1, 1) if full is None else full.add_(_enlarged(levels[-1:], 1, 1))
+                    full = _added(full, levels)
                 flow = _spread(_enlarged(levels, s, 2), s) if full is None else full
-                self._samplers[i](left, flow[:, :2], out=sides[0])
-                self._samplers[i](right, flow[:, 2:4], out=sides[1])
+                for own, side, half in zip(sides.chunk(2, 1), (left, right), flow.chunk(2, 1), strict=True):
+                    self._samplers[i](side, half, out=own)
                 hidden = self._hidden(levels, s)
                 mask = hidden[:, :1] if s == 1 else None
-                seen[:, rest + 1 : -4] = hidden
-                seen[:, -4:] = full if s == 1 else _enlarged(levels, s, 1).div_(s)
+                known[:, 1:-4] = hidden
+                known[:, -4:] = flow if s == 1 else _enlarged(levels, s, 1).div_(s)
             levels.append(self._level(i, seen, stored))
-        found = _enlarged(levels, 1, 1) if full is None else full.add_(_enlarged(levels[-1:], 1, 1))
+        full = _added(full, levels)
         if mask is None or not self._family.mask_summed:
-            return Motion(found, self._hidden(levels, 1)[:, :1])
-        return Motion(found, mask.add_(resize(levels[-1].hidden, levels[-1].factor)))
+            return Motion(full, self._hidden(levels, 1)[:, :1])
+        return Motion(full, mask.add_(resize(levels[-1].hidden, levels[-1].factor)))
 
     def _factor(self, divisor: int) -> int:
         return divisor if self._family.shuffled else 2 * divisor
@@ -179,6 +177,11 @@ def _enlarged(levels: list[_Level], divisor: int, detail: int) -> Tensor:
     for level in rest:
         total = total + resize(level.flow, level.factor * detail / divisor)
     return total
+
+
+def _added(full: Tensor | None, levels: list[_Level]) -> Tensor:
+    """Flow at full size: that of the levels before, in whose place it comes, and of the last one."""
+    return _enlarged(levels, 1, 1) if full is None else full.add_(_enlarged(levels[-1:], 1, 1))
 
 
 def _centres(grid: Tensor, divisor: int) -> Tensor:

@@ -61,7 +61,8 @@ class PreparedHead:
     """
 
     def __init__(self, head: nn.Module) -> None:
-        *steps, last = (m for m in head.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)))
+        steps = [m for m in head.modules() if isinstance(m, nn.Conv2d)]
+        last = next(m for m in head.modules() if isinstance(m, nn.ConvTranspose2d))
         slope = _SLOPE if len(steps) > 1 else None  # that of 4.7 has no activation
         self._steps = [
             Convolution(*_parameters(step), stride=1 if i else 2, slope=slope) for i, step in enumerate(steps)

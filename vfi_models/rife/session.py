@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -77,8 +78,8 @@ class RifeSession:
         picture = torch.clamp(padded[:, :3], 0.0, 1.0, out=stacked[:, :3])
         if head:
             dtype = next(self._net.parameters()).dtype
-            encode = self._net.encode if self._plain else self._prepared().head
-            stacked[:, 3:] = encode(picture.to(dtype))
+            prepared = None if self._plain else self._prepared().head
+            stacked[:, 3:] = (prepared or self._net.encode)(picture.to(dtype))
         return RifeFeatures(stacked, padded[:, 3:] if frames.shape[1] > 3 else None)  # noqa: PLR2004
 
     def between(self, left: RifeFeatures, right: RifeFeatures, timestep: Tensor) -> Tensor:
