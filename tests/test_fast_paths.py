@@ -151,19 +151,18 @@ def test_prepared_block(family):
 
 def test_built_in_network_runs_as_it_is_trained():
     net = CompactNet()
+
+    def made(left, right, timestep):
+        sides = [net.encode(side, 3) for side in (left, right)]
+        motion = net.match(*sides, timestep, training=True)[-1]
+        return net.finish(motion, sides[0][0], sides[1][0], timestep, training=True)
+
     for _ in range(2):
         height, width = (32 * n for n in size(4))
-        left, right = torch.rand(2, 1, 3, height, width)
-        timestep = torch.full((1, 1, 1, 1), 0.4)
-
-        def made():
-            sides = [net.encode(side, 3) for side in (left, right)]
-            motion = net.match(*sides, timestep, training=True)[-1]
-            return net.finish(motion, sides[0][0], sides[1][0], timestep, training=True)
-
-        wanted, residual = made()
+        pair = *torch.rand(2, 1, 3, height, width), torch.full((1, 1, 1, 1), 0.4)
+        wanted, residual = made(*pair)
         with torch.no_grad():
-            motion, again = made()
+            motion, again = made(*pair)
             x = torch.randn(2, 8, height, width)
             torch.testing.assert_close(_shuffled(x), F.pixel_shuffle(x, 2))
         torch.testing.assert_close(motion.flow, wanted.flow, atol=1e-3, rtol=1e-3)

@@ -129,7 +129,8 @@ class GridSampler:
         if where is None:
             raise TypeError("parts of a picture that is not on a CPU")
         for axis, side in enumerate(reversed(self._size)):
-            torch.add(self._grid[0, axis], flow[axis], alpha=2.0 / max(side - 1, 1), out=where[..., axis])
+            # Divided and then added, as published: of very large flows the last bit shows.
+            torch.div(flow[axis], max(side - 1, 1) / 2, out=where[..., axis]).add_(self._grid[0, axis])
         height, width = flow.shape[-2:]
         parts = _parts(height // 2 if self._halved else height)
         sampled = F.grid_sample(
