@@ -18,6 +18,7 @@ from .memory.cache import MODELS, file_identity
 from .memory.sinks import BatchSink, Storage
 from .vfi_models import build, detect
 from .vfi_models._core.checkpoint import Hashes, read_checkpoint
+from .vfi_models._core.precision import suited
 from .vfi_models._core.seam import Interpolator
 from .vfi_models._core.store import CKPTS, check, fetch, find
 from .vfi_utils import FrameLoop, Host, Settings, Timeline, by_multiplier
@@ -48,8 +49,9 @@ def load_model(
         name_or_path: ``"default"`` is the built-in one; a file; or the name of a known checkpoint such
             as ``"rife-4.25"``, which is looked for in ``folders`` and in the pack's own ``ckpts``.
         device: where it runs; None is CUDA, XPU or MPS where there is one, else the CPU.
-        dtype: what its convolutions run in; None is float16 on CUDA, where the network can, and float32
-            elsewhere. Flow and coordinates are float32 always.
+        dtype: what its convolutions run in; None is float16 on CUDA and bfloat16 on a CPU that is faster in
+            it, where the network keeps its picture in that, and float32 elsewhere. Flow and coordinates are
+            float32 always.
         folders: where to look first.
         averaged: take the moving averages of parameters (EMA) where the file keeps them; False takes what
             was averaged.
@@ -63,7 +65,7 @@ def load_model(
     The object is shared with every other caller that asks for the same: do not change it.
     """
     place = usable_device(device)
-    suits = default_dtype(place)
+    suits = suited(place)
     path = locate(name_or_path, folders)
     key = (file_identity(path), place, dtype or suits, averaged)
 
@@ -91,7 +93,7 @@ def runnable_dtype(
         model: that shall run.
         path: its file, for the error.
         asked: by the user, if anything.
-        suits: what the device is good at, where nothing is asked and the model can.
+        suits: what the device is good at, where nothing is asked and the model keeps its picture in it.
 
     Raises:
         BadInputError: it cannot run in what is asked.
@@ -102,8 +104,8 @@ def runnable_dtype(
         raise BadInputError(
             f"{path.name} cannot run in {asked}.", f"it runs in {runs_in}", "Choose one of these, or auto."
         )
-    wanted = asked or suits
-    return wanted if wanted in dtypes else dtypes[0]
+    safe = model.spec.safe_dtypes
+    return asked or (suits if suits in safe else safe[0])
 
 
 def locate(name_or_path: str | Path, folders: Iterable[Path] = ()) -> Path:
@@ -185,11 +187,6 @@ def default_device() -> torch.device:
         "mps": torch.backends.mps.is_available(),
     }
     return torch.device(next((name for name, there in available.items() if there), "cpu"))
-
-
-def default_dtype(device: torch.device) -> torch.dtype:
-    """float16 on CUDA, where it is twice as fast and flow stays float32; float32 elsewhere."""
-    return torch.float16 if device.type == "cuda" else torch.float32
 
 
 def interpolate(  # noqa: PLR0913 - all but two have a default that most callers keep

@@ -169,6 +169,7 @@ class Blend:
             any_timestep=True,
             follows_extra=True,
             dtypes=(torch.float32,),
+            safe_dtypes=(torch.float32,),
             options={},
             licence="MIT",
             source="none",

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..api import default_dtype, load_model
+from ..api import load_model
 from ..errors import BadInputError
 from ..vfi_models import architectures, build, detect
 from ..vfi_models._core.checkpoint import read_checkpoint
+from ..vfi_models._core.precision import suited
 from ..vfi_models._core.seam import Interpolator
 from ..vfi_models._core.store import find
 from ..vfi_models._core.synthetic import synthetic_state_dict
@@ -89,9 +90,9 @@ class Work:
             model = load_model(self.file or BUILT_IN, self.device)
             dtype = next(model.module.parameters()).dtype
         else:
-            suits = default_dtype(torch.device(self.device))
-            dtypes = build(detect(self.weights())).spec.dtypes
-            dtype = suits if suits in dtypes else dtypes[0]
+            suits = suited(torch.device(self.device))
+            safe = build(detect(self.weights())).spec.safe_dtypes
+            dtype = suits if suits in safe else safe[0]
         return replace(self, dtype=str(dtype).removeprefix("torch."))
 
 

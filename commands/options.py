@@ -75,7 +75,7 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--crf", type=int, metavar="N", help="quality, 0 is best (default: near lossless to the eye)")
     add("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
-    add("--dtype", choices=_DTYPES, help="of the convolutions (default: float16 on CUDA, else float32)")
+    add("--dtype", choices=_DTYPES, help="of the convolutions (default: the fastest that keeps the picture)")
     add("--batch", type=int, default=0, metavar="N", help="frames made at once (default: by free memory)")
     add_models_folder(parser)
     add(

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..memory.budget import empty_cache, free_bytes
 from ..memory.staging import as_unit_float
+from ..vfi_models._core.precision import suited
 from ..vfi_models._core.store import search_folders
 
 _LOG = logging.getLogger(__name__)
@@ -123,9 +124,14 @@ def device_named(name: str) -> torch.device:
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
-    """float16 where ComfyUI would run a model in it (never on a CPU), else float32."""
-    half = _management().should_use_fp16(device) if inside_comfyui() else device.type == "cuda"
-    return torch.float16 if half else torch.float32
+    """float16 where ComfyUI would run a model in it; on a CPU, of which it knows no dtype but float32, what
+    is faster there; float32 elsewhere and where the user forces it.
+    """
+    if not inside_comfyui():
+        return suited(device)
+    if device.type == "cpu":
+        return torch.float32 if getattr(_management(), "FORCE_FP32", False) else suited(device)
+    return torch.float16 if _management().should_use_fp16(device) else torch.float32
 
 
 def dtype_named(name: str) -> torch.dtype | None:

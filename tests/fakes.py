@@ -16,6 +16,7 @@ def spec(**changes):
         "any_timestep": True,
         "follows_extra": True,
         "dtypes": (torch.float32,),
+        "safe_dtypes": (torch.float32,),
         "options": {},
         "licence": "MIT",
         "source": "test",

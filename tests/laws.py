@@ -53,7 +53,7 @@ GLOBAL_SWITCHES = {
     "set_num_threads",
 }
 # These run as programs of their own, whose process is theirs.
-PROGRAMS = {"training/train.py", "benchmarks/bench.py", "benchmarks/peak.py"}
+PROGRAMS = {"benchmarks/profile.py", "training/train.py", "benchmarks/bench.py", "benchmarks/peak.py"}
 # Contenders that are no packages: their modules find one another only from their own folder.
 MAY_EDIT_PATH = {"benchmarks/peers/comfyui.py", "benchmarks/peers/peer.py"}
 _AT_IMPORT = {

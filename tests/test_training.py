@@ -13,10 +13,12 @@ from midframe.training.atlas import make_atlas
 from midframe.training.layers import Layer, Path, Wave
 from midframe.training.losses import flow_loss, laplacian_loss, mask_loss
 from midframe.training.motion import MotionGenerator
+from midframe.training.pupils import _passes
 from midframe.training.train import Plan, Trainer, main, train
 from midframe.vfi_models import build, detect
 from midframe.vfi_models._core.checkpoint import read_checkpoint
 from midframe.vfi_models._core.warp import backward_warp
+from midframe.vfi_models.compact.flow import blend
 
 TINY = Plan(steps=12, cool_down=1, batch=2, size=64, warm_up=2, seed=3)
 
@@ -187,3 +189,27 @@ def test_command_line(tmp_path):
     assert main(["--out", str(out), "--workers", "0", "--resume"]) == 0
     with pytest.raises(SystemExit):
         main(["--out", str(out), "--resume", "--seed", "1"])
+
+
+@pytest.mark.usefixtures("small_atlas")
+def test_a_rife_network_can_be_trained(tmp_path):
+    out = tmp_path / "net.safetensors"
+    plan = ["--model", "rife-4.25", "--steps", "1", "--batch", "1", "--size", "64"]
+    assert main(["--out", str(out), "--workers", "0", *plan]) == 0
+    model = build(detect(read_checkpoint(out)))
+    assert (model.spec.architecture, model.spec.family) == ("rife", "4.25")
+    with pytest.raises(BadInputError, match="no such network"):
+        Trainer(Plan(model="rife-5"))
+
+
+@pytest.mark.parametrize("family", ["4.6", "4.25"])
+def test_rife_is_trained_as_it_runs(family):
+    trainer = Trainer(Plan(model=f"rife-{family}", batch=2, size=64))
+    left, right = torch.rand(2, 2, 3, 64, 64)
+    timestep = torch.tensor([0.3, 0.5])
+    found = _passes(trainer.net, {"left": left, "right": right, "timestep": timestep})[-1]
+    session = build(detect(trainer.net.state_dict())).open(64, 64)
+    with torch.inference_mode():
+        made = session.between(session.encode(left), session.encode(right), timestep)
+    torch.testing.assert_close(blend(found, left, right), made, atol=1e-4, rtol=0)
+    assert found.flow.requires_grad

@@ -1,7 +1,10 @@
-"""Training of the built-in model on motion that the project generates itself.
+"""Training of networks on motion that the project generates itself.
 
 ``python -m midframe.training.train --out ckpts/default.safetensors`` makes the shipped weights: every
 default of :class:`~.train.Plan` is the value they were made with, and the file's metadata repeats it. A
 run that is stopped goes on with ``--resume``. Two processor cores need about an hour; the
 last bits depend on the processor and on torch.
+
+``--model rife-4.25`` trains that network instead, from nothing: for measuring how networks do in 16 bits
+with weights that look for motion, which synthetic ones do not. It does not replace the published weights.
 """

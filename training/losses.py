@@ -69,6 +69,22 @@ def _level_loss(motion: Motion, batch: dict[str, Tensor], factor: int) -> Tensor
     )
 
 
+def passes_loss(passes: list[Motion], batch: dict[str, Tensor]) -> Tensor:
+    """:func:`total_loss` for a network that hands out its motion at full size after every pass.
+
+    Args:
+        passes: coarse to fine; the last makes the picture.
+        batch: a collated :class:`~.motion.Sample`.
+    """
+    *before, final = passes
+    loss = laplacian_loss(blend(final, batch["left"], batch["right"]), batch["middle"])
+    loss = loss + _FLOW_WEIGHT * flow_loss(final.flow, batch["flow"], batch["visible"])
+    loss = loss + _MASK_WEIGHT * mask_loss(final.mask, batch["visible"])
+    for motion in before:
+        loss = loss + _COARSE_WEIGHT * _level_loss(motion, batch, 1)
+    return loss
+
+
 def total_loss(
     made: Tensor, final: Motion, levels: list[Motion], batch: dict[str, Tensor], *, stride: int
 ) -> Tensor:

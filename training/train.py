@@ -1,4 +1,4 @@
-"""Trains the built-in model: ``python -m midframe.training.train --out ckpts/default.safetensors``."""
+"""Trains a network, the built-in one: ``midframe.training.train --out ckpts/default.safetensors``."""
 
 from __future__ import annotations
 
@@ -21,11 +21,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import BadInputError
-from ..vfi_models.compact.flow import Motion, blend
-from ..vfi_models.compact.net import STRIDE, CompactNet
 from .atlas import make_atlas
-from .losses import total_loss
 from .motion import MotionGenerator
+from .pupils import DEFAULT, pupil
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +48,8 @@ class Plan:
     decay: float = 1e-4
     clip: float = 1.0
     average: float = 0.999
+    model: str = DEFAULT
+    """Which network: the built-in one, or a family of RIFE such as rife-4.25."""
 
     def rate_at(self, step: int) -> float:
         """Learning rate: linear warm-up, half a cosine to a hundredth at the horizon, linear cool-down."""
@@ -80,18 +80,6 @@ class _Batches(Dataset[dict[str, Tensor]]):
         return {name: torch.stack([getattr(s, name) for s in samples]) for name in _BATCH_PARTS}
 
 
-def forward(net: CompactNet, batch: dict[str, Tensor], levels: int) -> tuple[Tensor, Motion, list[Motion]]:
-    """Finished pictures, motion at full size, and the motion after each level."""
-    timestep = batch["timestep"].view(-1, 1, 1, 1)
-    # One pass over both frames: the coarse levels are too small to keep a processor busy by themselves.
-    pictures, features = net.encode(torch.cat((batch["left"], batch["right"])), levels)
-    left, right = zip(*(x.chunk(2) for x in pictures), strict=True)
-    left_features, right_features = zip(*(x.chunk(2) for x in features), strict=True)
-    made = net.match((left, left_features), (right, right_features), timestep, training=True)
-    final, residual = net.finish(made[-1], left, right, timestep, training=True)
-    return blend(final, batch["left"], batch["right"]) + residual, final, made
-
-
 class Trainer:
     """A network on its way: parameters, their running average, the optimiser and the step."""
 
@@ -100,7 +88,7 @@ class Trainer:
         self.step = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.seed)
-            self.net = CompactNet()
+            self.net, self._loss = pupil(plan.model, plan.levels)
         self.averaged = copy.deepcopy(self.net).requires_grad_(False)
         self._optimiser = torch.optim.AdamW(self.net.parameters(), lr=plan.rate, weight_decay=plan.decay)
 
@@ -108,8 +96,7 @@ class Trainer:
         """One step; returns the loss before it. A step whose gradient is not finite changes nothing."""
         for group in self._optimiser.param_groups:
             group["lr"] = self.plan.rate_at(self.step)
-        made, final, levels = forward(self.net, batch, self.plan.levels)
-        loss = total_loss(made, final, levels, batch, stride=STRIDE)
+        loss = self._loss(batch)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.plan.clip)

@@ -35,6 +35,8 @@ class ModelSpec:
     """True: channels past RGB are moved by the flow of the picture. False: the loop blends them."""
     dtypes: tuple[torch.dtype, ...]
     """dtypes that the convolutions may run in; flow and coordinates are float32 in all of them."""
+    safe_dtypes: tuple[torch.dtype, ...]
+    """Those in which it runs where nobody says: pictures stay within 45 dB (PSNR) of float32's."""
     options: Options
     """Every option that ``open`` takes, with its default value."""
     licence: str

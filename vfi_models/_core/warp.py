@@ -59,6 +59,18 @@ def sample(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> 
     Returns:
         (K, C, h, w) in the image's dtype.
     """
+    if flow.device.type == "cpu" and not torch.is_grad_enabled():
+        sampler, image_32, flow = GridSampler(grid, size), image.float(), flow.float()
+        if flow.shape[0] == 1:
+            made = sampler.parts(image_32[0], flow[0]).transpose(0, 1)
+            return made.reshape(1, -1, *flow.shape[-2:]).to(image.dtype)
+        out = image.new_empty(flow.shape[0], image.shape[1], *flow.shape[-2:])
+        return sampler(image_32, flow, out=out)
+    return _sampled(image, flow, grid, size)
+
+
+def _sampled(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:
+    """:func:`sample` as torch does it at once, also backwards."""
     height, width = size
     # By Python numbers, not by a tensor made of them: that would be a copy to the device, which waits.
     x = grid[:, 0] + flow[:, 0].float() / (max(width - 1, 1) / 2)
@@ -73,6 +85,73 @@ def sample(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> 
         align_corners=True,
     )
     return sampled.to(image.dtype)
+
+
+class GridSampler:
+    """:func:`sample` at the same pixels again and again, into memory of the caller. Without gradient.
+
+    torch's ``grid_sample`` gives each picture of a batch to one processor, and writes wherever it likes: on
+    a CPU the rows are given to it in as many parts as there are processors.
+
+    Args:
+        grid: (1, 2, h, w), the part of ``identity_grid(H, W)`` at the pixels.
+        size: (H, W).
+        halved: hand out the means of 2 x 2 pixels.
+    """
+
+    def __init__(self, grid: Tensor, size: tuple[int, int], *, halved: bool = False) -> None:
+        self._grid = grid
+        self._size = size
+        self._halved = halved
+        self._where: Tensor | None = None
+        if grid.device.type == "cpu":
+            self._where = torch.empty(*grid.shape[-2:], 2)
+
+    def __call__(self, image: Tensor, flow: Tensor, *, out: Tensor) -> Tensor:
+        """
+        Args:
+            image: (N, C, H, W) float32; N may be 1 for a flow of K samples.
+            flow: (K, 2, h, w) float32 in pixels of the image.
+            out: (K, C, h, w), halved (K, C, h/2, w/2), of any floating dtype.
+        """
+        if self._where is None:
+            sampled = _sampled(image, flow, self._grid, self._size)
+            return out.copy_(halved(sampled) if self._halved else sampled)
+        image = image.expand(flow.shape[0], -1, -1, -1)
+        for one, motion, made in zip(image, flow, out, strict=True):
+            parts = self.parts(one, motion)
+            made.view(-1, len(parts), *parts.shape[-2:]).copy_(parts.transpose(0, 1))
+        return out
+
+    def parts(self, image: Tensor, flow: Tensor) -> Tensor:
+        """The rows of one sample, (C, H, W) and (2, h, w) on a CPU, in equal parts: (P, C, h / P, w)."""
+        where = self._where
+        if where is None:
+            raise TypeError("parts of a picture that is not on a CPU")
+        for axis, side in enumerate(reversed(self._size)):
+            # Divided and then added, as published: of very large flows the last bit shows.
+            torch.div(flow[axis], max(side - 1, 1) / 2, out=where[..., axis]).add_(self._grid[0, axis])
+        height, width = flow.shape[-2:]
+        parts = _parts(height // 2 if self._halved else height)
+        sampled = F.grid_sample(
+            image.expand(parts, -1, -1, -1),
+            where.view(parts, height // parts, width, 2),
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=True,
+        )
+        return halved(sampled) if self._halved else sampled
+
+
+def _parts(rows: int) -> int:
+    """Into how many equal parts rows are divided: one for each processor, where that is possible."""
+    return next(n for n in range(min(torch.get_num_threads(), rows), 0, -1) if rows % n == 0)
+
+
+def halved(x: Tensor) -> Tensor:
+    """Means of 2 x 2 pixels, (N, C, 2h, 2w) to (N, C, h, w): torch's pooling takes three times as long."""
+    total = x[..., ::2, ::2] + x[..., 1::2, ::2]
+    return total.add_(x[..., ::2, 1::2]).add_(x[..., 1::2, 1::2]).mul_(0.25)
 
 
 class Sampler:
@@ -139,9 +218,3 @@ def _corners(flow: Tensor, first: int, height: int) -> tuple[Tensor, Tensor]:
         (from_bottom * from_right, from_bottom * to_right, to_bottom * from_right, to_bottom * to_right), -1
     )
     return pixels.view(-1, 4), shares.view(-1, 4)
-
-
-def halved(x: Tensor) -> Tensor:
-    """Means of 2 x 2 pixels, (N, C, 2h, 2w) to (N, C, h, w): torch's pooling takes three times as long."""
-    total = x[..., ::2, ::2] + x[..., 1::2, ::2]
-    return total.add_(x[..., ::2, 1::2]).add_(x[..., 1::2, 1::2]).mul_(0.25)

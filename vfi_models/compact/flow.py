@@ -69,7 +69,7 @@ def lucas_kanade(flow: Tensor, mask: Tensor, left: Tensor, right: Tensor, timest
     """
     with torch.no_grad():
         seen_left, seen_right = warped(flow, left, right)
-        slope_x, slope_y = _slopes(timestep * seen_left + (1.0 - timestep) * seen_right)
+        slope_x, slope_y = _slopes(torch.lerp(seen_right, seen_left, timestep))
         apart = seen_right - seen_left
         pairs = (
             (slope_x, slope_x), (slope_x, slope_y), (slope_y, slope_y), (slope_x, apart), (slope_y, apart)
@@ -169,6 +169,6 @@ def warped(flow: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 def _slopes(picture: Tensor) -> tuple[Tensor, Tensor]:
     """Central differences along x and y, the border repeated."""
     padded = F.pad(picture, (1, 1, 1, 1), mode="replicate")
-    x = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
-    y = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
-    return x, y
+    x = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
+    y = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+    return x.div_(2), y.div_(2)

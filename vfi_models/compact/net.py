@@ -143,8 +143,8 @@ class Decoder(nn.Module):
         apart = expected_displacement(cost, self.sharpness.float().exp())
         flow = motion.flow + torch.cat((-timestep * apart, (1.0 - timestep) * apart), 1)
         plane = timestep.expand(-1, 1, *flow.shape[-2:])
-        known = (left, right, cost, apart, flow / _FLOW_UNIT, motion.mask, motion.hidden.float(), plane)
-        out = self.leave(self.body(self.enter(torch.cat(known, 1).to(dtype))))
+        known = (left, right, cost, apart, flow / _FLOW_UNIT, motion.mask, motion.hidden, plane)
+        out = self.leave(self.body(self.enter(torch.cat([x.to(dtype) for x in known], 1))))
         update, mask, hidden = out[:, :4].float(), out[:, 4:5].float(), out[:, 5:]
         return Motion(flow + update, motion.mask + mask, hidden)
 
@@ -174,13 +174,25 @@ class Fine(nn.Module):
             uneven,
             flow,
             motion.mask,
-            motion.hidden.float(),
+            motion.hidden,
             timestep.expand(-1, 1, *motion.mask.shape[-2:]),
         )
-        out = self.leave(self.body(self.enter(torch.cat(known, 1).to(self.leave.weight.dtype))))
-        update = F.pixel_shuffle(out, 2).float()
+        dtype = self.leave.weight.dtype
+        out = self.leave(self.body(self.enter(torch.cat([x.to(dtype) for x in known], 1))))
+        update = _shuffled(out)
         made = Motion(motion.flow + update[:, :4], doubled(motion.mask) + update[:, 4:5], motion.hidden)
         return made, 0.1 * update[:, 5:]
+
+
+def _shuffled(x: Tensor) -> Tensor:
+    """``pixel_shuffle(x, 2)`` as float32 planes; in one pass where no gradient is wanted."""
+    if torch.is_grad_enabled():
+        return F.pixel_shuffle(x, 2).float()
+    count, channels, height, width = x.shape
+    out = torch.empty(count, channels // 4, 2 * height, 2 * width, device=x.device)
+    cells = x.float().view(count, -1, 2, 2, height, width).permute(0, 1, 4, 2, 5, 3)
+    out.view(count, -1, height, 2, width, 2).copy_(cells)
+    return out
 
 
 class CompactNet(nn.Module):

@@ -34,6 +34,7 @@ class Film:
             any_timestep=True,
             follows_extra=True,
             dtypes=(torch.float32, torch.float16, torch.bfloat16),
+            safe_dtypes=(torch.float32, torch.float16),  # bfloat16: not measured with trained weights
             options=asdict(FilmOptions()),
             licence="Apache-2.0",
             source="ECCV 2022, arXiv 2202.04901; google-research/frame-interpolation",

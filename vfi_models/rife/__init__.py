@@ -34,6 +34,7 @@ class Rife:
             any_timestep=True,
             follows_extra=True,
             dtypes=(torch.float32, torch.float16, torch.bfloat16),
+            safe_dtypes=(torch.float32, torch.float16),  # bfloat16 on request: not shown to be safe yet
             options=asdict(RifeOptions()),
             licence="MIT",
             source="ECCV 2022, arXiv 2011.06294; hzwer/Practical-RIFE",

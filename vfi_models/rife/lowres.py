@@ -9,9 +9,7 @@ and a bilinear enlargement by 2s is linear across such a cell. So, exactly:
   for mask and carried features;
 * only blocks at divisors 1 and 2 and the blend see full-size flow.
 
-Convolutions run on copies of the weights in which a residual block is one convolution
-(``conv(x) * beta + x`` has a kernel of its own) and, on a CPU, pixels are stored channels last: its
-convolutions are several times faster that way at the few channels of the fine blocks.
+Convolutions run on copies of the weights, see :mod:`.prepared`.
 """
 
 from __future__ import annotations
@@ -20,13 +18,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .._core.warp import identity_grid, sample
+from .._core.convolution import channels_last, memory_format
+from .._core.warp import GridSampler, identity_grid
 from .config import Family
 from .net import IFNet, Motion, resize, swap_flows
-from .prepared import PreparedBlock
+from .prepared import PreparedBlock, PreparedHead
 
 
 def applies(divisors: tuple[float, ...]) -> bool:
@@ -48,7 +46,8 @@ class _Level:
 
 
 class LowResolution:
-    """The blocks of a network, prepared for one padded size.
+    """The blocks of a network, prepared for one padded size. Buffers are kept from call to call: fresh
+    memory costs more than what is written to it.
 
     Args:
         net: on its device. Its weights are taken as they are now, see :meth:`fits`.
@@ -61,20 +60,26 @@ class LowResolution:
         self, net: IFNet, padded: tuple[int, int], divisors: tuple[float, ...], *, ensemble: bool = False
     ) -> None:
         parameter = next(net.parameters())
-        self._family = net.family
+        family = self._family = net.family
         self._made_from = _identity(net)
         self._dtype = parameter.dtype
+        self._padded = padded
         self._divisors = tuple(int(d) for d in divisors)
         self._ensemble = ensemble
-        last = parameter.device.type == "cpu"
-        self._format = torch.channels_last if last else torch.contiguous_format
+        self._format = memory_format(parameter.device)
         self._blocks = [
-            PreparedBlock(block, _input_order(net.family, later=i > 0), self._format)
+            PreparedBlock(
+                block,
+                _input_order(family, later=i > 0),
+                outputs=5 + (family.carry if i < len(self._divisors) - 1 else 0),  # then nobody reads it
+                pixels=self._factor(self._divisors[i]),
+            )
             for i, block in enumerate(net.blocks())
         ]
+        self.head = PreparedHead(net.encode) if family.head else None
         grid = identity_grid(*padded, parameter.device)
-        self._grids = {s: _centres(grid, s) for s in self._divisors}
-        self._joined: dict[tuple[int, ...], Tensor] = {}
+        self._samplers = [GridSampler(_centres(grid, s), padded, halved=s > 1) for s in self._divisors]
+        self._buffers: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
 
     def fits(self, net: IFNet) -> bool:
         """Whether the network still has the parameters that were prepared: a host may have replaced them."""
@@ -89,50 +94,43 @@ class LowResolution:
         """
         levels: list[_Level] = []
         full: Tensor | None = None
-        for block, s in zip(self._blocks, self._divisors, strict=True):
+        mask: Tensor | None = None
+        for i, s in enumerate(self._divisors):
+            seen, stored = self._buffer(i, timestep.shape[0], left.shape[1])
+            sides, known = seen[:, : 2 * left.shape[1]], seen[:, 2 * left.shape[1] :]
+            known[:, :1] = timestep.view(-1, 1, 1, 1)
             if not levels:
-                seen = [resize(left, 1 / s), resize(right, 1 / s)]
-            elif s > 2:  # noqa: PLR2004 - below that, every pixel is read
-                flow = _spread(_enlarged(levels, s, 2), s)
-                seen = [F.avg_pool2d(x, 2) for x in self._warp(left, right, flow, s)]
+                for own, side in zip(sides.chunk(2, 1), (left, right), strict=True):
+                    own.copy_(resize(side, 1 / s))
             else:
-                full = _enlarged(levels, 1, 1) if full is None else full + _enlarged(levels[-1:], 1, 1)
-                seen = self._warp(left, right, full, s)
-                seen = [F.avg_pool2d(x, 2) for x in seen] if s == 2 else seen  # noqa: PLR2004
-            known = levels, full if s == 1 else None
-            levels.append(self._level(block, seen, timestep, known, s))
-        rest = _enlarged(levels if full is None else levels[-1:], 1, 1)
-        return Motion(rest if full is None else full + rest, self._hidden(levels, 1)[:, :1])
+                if s <= 2:  # noqa: PLR2004 - from here on every pixel is read
+                    full = _added(full, levels)
+                flow = _spread(_enlarged(levels, s, 2), s) if full is None else full
+                for own, side, half in zip(sides.chunk(2, 1), (left, right), flow.chunk(2, 1), strict=True):
+                    self._samplers[i](side, half, out=own)
+                hidden = self._hidden(levels, s)
+                mask = hidden[:, :1] if s == 1 else None
+                known[:, 1:-4] = hidden
+                known[:, -4:] = flow if s == 1 else _enlarged(levels, s, 1).div_(s)
+            levels.append(self._level(i, seen, stored))
+        full = _added(full, levels)
+        if mask is None or not self._family.mask_summed:
+            return Motion(full, self._hidden(levels, 1)[:, :1])
+        return Motion(full, mask.add_(resize(levels[-1].hidden, levels[-1].factor)))
 
-    def _warp(self, left: Tensor, right: Tensor, flow: Tensor, divisor: int) -> list[Tensor]:
-        grid = self._grids[divisor]
-        height, width = left.shape[-2:]
-        return [
-            sample(side, half, grid, (height, width))
-            for side, half in ((left, flow[:, :2]), (right, flow[:, 2:4]))
-        ]
+    def _factor(self, divisor: int) -> int:
+        return divisor if self._family.shuffled else 2 * divisor
 
-    def _level(
-        self,
-        block: PreparedBlock,
-        seen: list[Tensor],
-        timestep: Tensor,
-        known: tuple[list[_Level], Tensor | None],
-        divisor: int,
-    ) -> _Level:
+    def _level(self, index: int, seen: Tensor, stored: Tensor) -> _Level:
         """One block, on both orders of the pair with ``ensemble``."""
-        levels, full = known
-        plane = timestep.view(-1, 1, 1, 1).expand(-1, 1, *seen[0].shape[-2:])
-        hidden = [self._hidden(levels, divisor)] if levels else []
-        flow = [full if full is not None else _enlarged(levels, divisor, 1) / divisor] if levels else []
-        out = block(self._join([*seen, plane, *hidden, *flow]))
+        out = self._blocks[index](seen if stored is seen else channels_last(seen, stored))
         if self._ensemble:
-            mirrored = [seen[1], seen[0], 1 - plane, *(-x for x in hidden), *(swap_flows(x) for x in flow)]
-            other = block(self._join(mirrored))
+            out = out.clone()
+            mirrored = _mirrored(seen, self._family.picture_channels, later=index > 0)
+            other = self._blocks[index](mirrored if stored is seen else channels_last(mirrored, stored))
             out[:, :4] = (out[:, :4] + swap_flows(other)) / 2
             out[:, 4:5] = (out[:, 4:5] - other[:, 4:5]) / 2
-        factor = divisor if self._family.shuffled else 2 * divisor
-        return _Level(out[:, :4] * factor, out[:, 4 : 5 + self._family.carry], factor)
+        return _Level(out[:, :4], out[:, 4:], self._factor(self._divisors[index]))
 
     def _hidden(self, levels: list[_Level], divisor: int) -> Tensor:
         """Mask and carry at 1/divisor: of the last level, or the sum of all masks."""
@@ -142,17 +140,30 @@ class LowResolution:
             total = total + resize(level.hidden, level.factor / divisor)
         return total
 
-    def _join(self, parts: list[Tensor]) -> Tensor:
-        """The parts as one block input, in a buffer that is kept: fresh pages cost more than the copy."""
-        count, _, height, width = parts[0].shape
-        shape = (count, sum(part.shape[1] for part in parts), height, width)
-        if shape not in self._joined:
-            if any(kept[0] != count for kept in self._joined):  # a smaller batch must take less
-                self._joined.clear()
-            self._joined[shape] = torch.empty(
-                shape, dtype=self._dtype, device=parts[0].device, memory_format=self._format
-            )
-        return torch.cat(parts, 1, out=self._joined[shape])
+    def _buffer(self, index: int, count: int, side: int) -> tuple[Tensor, Tensor]:
+        """What block ``index`` sees (left, right, timestep, and later mask, carry and flow): planes, which
+        is how they are made, and memory for the same as convolutions want it stored.
+        """
+        if any(key[1] != count for key in self._buffers):  # a smaller batch must take less
+            self._buffers.clear()
+        key = index, count
+        if key not in self._buffers:
+            channels = 2 * side + 1 + (5 + self._family.carry if index else 0)
+            size = (length // self._divisors[index] for length in self._padded)
+            device = self._made_from[0][1]
+            planes = torch.empty(count, channels, *size, dtype=self._dtype, device=device)
+            as_they_are = self._format == torch.contiguous_format
+            stored = planes if as_they_are else torch.empty_like(planes, memory_format=self._format)
+            self._buffers[key] = planes, stored
+        return self._buffers[key]
+
+
+def _mirrored(seen: Tensor, side: int, *, later: bool) -> Tensor:
+    """A block's input for the pair in the other order."""
+    parts = [seen[:, side : 2 * side], seen[:, :side], 1 - seen[:, 2 * side : 2 * side + 1]]
+    if later:
+        parts += [-seen[:, 2 * side + 1 : -4], swap_flows(seen[:, -4:])]
+    return torch.cat(parts, 1)
 
 
 def _identity(net: IFNet) -> tuple[tuple[int, torch.device, torch.dtype], ...]:
@@ -161,10 +172,16 @@ def _identity(net: IFNet) -> tuple[tuple[int, torch.device, torch.dtype], ...]:
 
 def _enlarged(levels: list[_Level], divisor: int, detail: int) -> Tensor:
     """Flow of ``levels`` summed at ``detail`` / ``divisor`` of the full size, in pixels of the full size."""
-    total = resize(levels[0].flow, levels[0].factor * detail / divisor)
-    for level in levels[1:]:
+    first, *rest = levels
+    total = resize(first.flow, first.factor * detail / divisor)
+    for level in rest:
         total = total + resize(level.flow, level.factor * detail / divisor)
     return total
+
+
+def _added(full: Tensor | None, levels: list[_Level]) -> Tensor:
+    """Flow at full size: that of the levels before, in whose place it comes, and of the last one."""
+    return _enlarged(levels, 1, 1) if full is None else full.add_(_enlarged(levels[-1:], 1, 1))
 
 
 def _centres(grid: Tensor, divisor: int) -> Tensor:

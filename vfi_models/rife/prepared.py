@@ -1,101 +1,140 @@
-"""A block's weights laid out for running: folded, reordered, in a memory format."""
+"""A block's weights as they are run: folded, reordered, laid out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._core.convolution import Convolution
 from .net import Block, ResConv
 
-
-@dataclass(frozen=True)
-class _Convolution:
-    """A 3x3 convolution, what is added to it, and its activation."""
-
-    weight: Tensor
-    bias: Tensor
-    slope: Tensor | None
-    """Of a PReLU, one a channel; None is LeakyReLU 0.2."""
-    stride: int = 1
-    groups: int = 1
-    residual: bool = False
-    """Add the input before the activation: where it is not in the kernel."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        y = F.conv2d(x, self.weight, self.bias, self.stride, 1, groups=self.groups)
-        if self.residual:
-            y += x
-        return F.leaky_relu_(y, 0.2) if self.slope is None else F.prelu(y, self.slope)
+_SLOPE = 0.2
 
 
 class PreparedBlock:
-    """See :class:`~.net.Block`, whose weights these are (copies, in ``layout``).
+    """See :class:`~.net.Block`, whose weights these are (copies). Not for 4.0, which has other activations.
 
     Args:
         block: on its device and in its dtype.
         order: for each input channel, which one it is of the published block.
-        layout: memory format of weights and activations.
+        outputs: channels that are wanted of those the block hands out.
+        pixels: what the flow is multiplied by, a power of two.
     """
 
-    def __init__(self, block: Block, order: Sequence[int], layout: torch.memory_format) -> None:
-        entry, second = (_plain(part, 2) for part in block.conv0.children())
-        reordered = entry.weight[:, list(order)]
-        steps = [_Convolution(reordered, entry.bias, entry.slope, 2), second]
-        inner = [_inner(part) for part in block.convblock.children()]
-        self._entry = [_laid_out(step, layout) for step in steps]
-        self._inner = [_laid_out(step, layout) for step in inner]
-        self._skip = block.skip
-        self._shuffled = block.shuffled
+    def __init__(self, block: Block, order: Sequence[int], *, outputs: int, pixels: int) -> None:
+        first, second = (part.get_submodule("0") for part in block.conv0.children())
+        weight, bias = _parameters(first)
+        self._entry = [
+            Convolution(weight[:, list(order)], bias, stride=2, slope=_SLOPE),
+            Convolution(*_parameters(second), stride=2, slope=_SLOPE),
+        ]
+        self._inner = [_inner(part) for part in block.convblock.children()]
+        self._apart = weight.dtype != torch.float32 and block.shuffled
+        self._factor = 4 if block.shuffled else 2
         last = next(m for m in block.lastconv.modules() if isinstance(m, nn.ConvTranspose2d))
-        self._exit_weight = last.weight.contiguous(memory_format=layout)
-        self._exit_bias = last.bias
+        self._exit = Convolution(*_exit(last, own=self._factor // 2, outputs=outputs, pixels=pixels))
+        self._made: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """(K, inputs, h, w) in the block's dtype to (K, outputs, h, w) float32, or (K, outputs, h/2, w/2)
-        for 4.0 and 4.2; nothing is enlarged or multiplied.
+        for 4.2; nothing is enlarged. What comes back is written over at the next call.
         """
         for step in self._entry:
             x = step(x)
-        skipped = x
         for step in self._inner:
+            x = step(x, x if self._apart else None)
+        x = self._exit(x)
+        count, channels, rows, columns = x.shape
+        shape = (count, channels // self._factor**2, self._factor * rows, self._factor * columns)
+        if self._made is None or self._made.shape != shape:
+            self._made = torch.empty(shape, device=x.device)
+        return _shuffled(x, self._factor, out=self._made)
+
+
+class PreparedHead:
+    """The encoder of one picture, (N, 3, H, W) to (N, channels, H, W).
+
+    Args:
+        head: whose weights these are (copies).
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        steps = [m for m in head.modules() if isinstance(m, nn.Conv2d)]
+        last = next(m for m in head.modules() if isinstance(m, nn.ConvTranspose2d))
+        slope = _SLOPE if len(steps) > 1 else None  # that of 4.7 has no activation
+        self._steps = [
+            Convolution(*_parameters(step), stride=1 if i else 2, slope=slope) for i, step in enumerate(steps)
+        ]
+        self._exit = Convolution(*_exit(last, own=1, outputs=last.out_channels, pixels=1))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """In the dtype of the weights."""
+        for step in self._steps:
             x = step(x)
-        if self._skip:
-            x = x + skipped
-        x = F.conv_transpose2d(x, self._exit_weight, self._exit_bias, 2, 1)
-        return (F.pixel_shuffle(x, 2) if self._shuffled else x).float()
+        return _shuffled(self._exit(x), 2)
 
 
-def _plain(part: nn.Module, stride: int = 1) -> _Convolution:
-    """A convolution with its activation: ``Sequential(Conv2d, PReLU or LeakyReLU)``."""
-    convolution, activation = part.children()
-    slope = activation.weight if isinstance(activation, nn.PReLU) else None
-    return _Convolution(*_parameters(convolution), slope, stride)
+def _shuffled(x: Tensor, factor: int, out: Tensor | None = None) -> Tensor:
+    """(K, f * outputs * f, h + 1, w + 1), channels as :func:`_exit` orders them, to (K, outputs, f h, f w).
+
+    torch's own shuffle wants another order of channels and takes twice as long.
+    """
+    count, channels, rows, columns = x.shape
+    outputs = channels // factor**2
+    if out is None:
+        out = x.new_empty(count, outputs, factor * rows, factor * columns)
+    # To float32 first: strided and converted at once, 16 bits take three times as long.
+    cells = x.to(out.dtype).view(count, factor, outputs, factor, rows, columns).permute(0, 2, 4, 1, 5, 3)
+    out.view(count, outputs, rows, factor, columns, factor).copy_(cells)
+    edge = factor // 2
+    return out[..., edge:-edge, edge:-edge]
 
 
 def _parameters(convolution: nn.Module) -> tuple[Tensor, Tensor]:
     return convolution.get_parameter("weight"), convolution.get_parameter("bias")
 
 
-def _inner(part: nn.Module) -> _Convolution:
+def _inner(part: nn.Module) -> Convolution:
     """One of the eight. ``conv(x) * beta + x`` is one convolution with scaled weights and 1 added where a
     channel meets itself; in 16 bits that 1 would cost the weight its last digits, so there it stays apart.
     """
     if not isinstance(part, ResConv):
-        return _plain(part)
+        return Convolution(*_parameters(part.get_submodule("0")), slope=_SLOPE)
     beta = part.beta
     weight, bias = _parameters(part.conv)
     weight = weight * beta.view(-1, 1, 1, 1)
-    exact = weight.dtype == torch.float32
-    if exact:
+    if weight.dtype == torch.float32:
         channel = torch.arange(weight.shape[0], device=weight.device)
         weight[channel, channel % weight.shape[1], 1, 1] += 1
-    return _Convolution(weight, bias * beta.flatten(), None, groups=part.conv.groups, residual=not exact)
+    return Convolution(weight, bias * beta.flatten(), groups=part.conv.groups, slope=_SLOPE)
 
 
-def _laid_out(step: _Convolution, layout: torch.memory_format) -> _Convolution:
-    weight = step.weight.contiguous(memory_format=layout)
-    return _Convolution(weight, step.bias, step.slope, step.stride, step.groups, step.residual)
+def _exit(last: nn.ConvTranspose2d, *, own: int, outputs: int, pixels: int) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a 2x2 convolution (padding 1) that is ``last``, before shuffles.
+
+    A transposed 4x4 convolution of stride 2 makes each output pixel from 2 x 2 inputs. The four pixels
+    around the corner between four inputs are made from the same ones, so these four are channels of one
+    2x2 convolution over the corners. What it makes begins a pixel before the picture and ends one after.
+
+    Args:
+        last: in, outputs * own * own.
+        own: factor of the pixel shuffle that follows ``last``; 1 is none.
+        outputs: how many are wanted.
+        pixels: see :class:`PreparedBlock`.
+
+    Returns:
+        (f * outputs * f, in, 2, 2) with f = 2 * own, and its bias: row in a cell of f x f pixels, output,
+        column. f / 2 pixels of what comes out are to be cut off on all sides.
+    """
+    inputs = last.weight.shape[0]
+    # Output pixel 2i - 1 + a takes input i - 1 + r by the kernel's row 2 + a - 2r.
+    taps = last.weight.view(inputs, -1, own, own, 2, 2, 2, 2).flip(4, 6)
+    # in, output, own row, own column, r, a, r', a' -> a, own row, output, a', own column, in, r, r'
+    taps = taps.permute(5, 2, 1, 7, 3, 0, 4, 6)[:, :, :outputs]
+    biases = last.get_parameter("bias").view(-1, own, own).permute(1, 0, 2)[:, :outputs].unsqueeze(2)
+    biases = biases.expand(2, own, outputs, 2, own).clone()
+    taps[:, :, :4] *= pixels
+    biases[:, :, :4] *= pixels
+    return taps.reshape(-1, inputs, 2, 2), biases.reshape(-1)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._core.padding import PaddingMode, pad_to
-from .._core.warp import backward_warp, identity_grid
+from .._core.warp import GridSampler, backward_warp, identity_grid
 from .lowres import LowResolution, applies
 from .net import LARGE_UPDATE, IFNet, Motion, swap_flows
 
@@ -40,18 +39,16 @@ class RifeOptions:
 class RifeFeatures:
     """N source frames as the network wants them, at padded size."""
 
-    picture: Tensor
-    """(N, 3, H, W) float32, clamped to 0..1."""
-    encoded: Tensor | None
-    """(N, c, H, W) in the network's dtype: what the head returns, for families that have one."""
+    stacked: Tensor
+    """(N, 3 + c, H, W) float32: the picture, clamped to 0..1, then what the head returns, for families that
+    have one; together, because they are sampled at once."""
     extra: Tensor | None
     """(N, C - 3, H, W) float32: channels past RGB."""
 
-    def stacked(self) -> Tensor:
-        """(N, 3 + c, H, W) float32: picture, then what the head returns, to be sampled at once."""
-        if self.encoded is None:
-            return self.picture
-        return torch.cat((self.picture, self.encoded.float()), 1)
+    @property
+    def picture(self) -> Tensor:
+        """(N, 3, H, W)."""
+        return self.stacked[:, :3]
 
 
 class RifeSession:
@@ -67,6 +64,8 @@ class RifeSession:
         self._divisors = tuple(d / options.flow_scale for d in net.family.divisors)
         self._grid: Tensor | None = None
         self._blocks: LowResolution | None = None
+        self._sampler: GridSampler | None = None
+        self._sides: Tensor | None = None
         # 4.0 is left as published: its flows can grow so large that the last bit of a sum shows.
         skips = net.family.inner == "plain_skip"
         self._plain = options.plain or options.restart or skips or not applies(self._divisors)
@@ -74,20 +73,22 @@ class RifeSession:
     def encode(self, frames: Tensor) -> RifeFeatures:
         """See the seam. Values outside 0..1 are clamped, as every 4.x network expects."""
         padded = pad_to(frames, *self._padded, self._options.padding)
-        picture = padded[:, :3].clamp(0.0, 1.0)
-        encoded = None
-        if self._net.family.head:
+        head = self._net.family.head
+        stacked = frames.new_empty(len(frames), 3 + (head.channels if head else 0), *self._padded)
+        picture = torch.clamp(padded[:, :3], 0.0, 1.0, out=stacked[:, :3])
+        if head:
             dtype = next(self._net.parameters()).dtype
-            encoded = self._net.encode(picture.to(dtype))
-        return RifeFeatures(picture, encoded, padded[:, 3:] if frames.shape[1] > 3 else None)  # noqa: PLR2004
+            prepared = None if self._plain else self._prepared().head
+            stacked[:, 3:] = (prepared or self._net.encode)(picture.to(dtype))
+        return RifeFeatures(stacked, padded[:, 3:] if frames.shape[1] > 3 else None)  # noqa: PLR2004
 
     def between(self, left: RifeFeatures, right: RifeFeatures, timestep: Tensor) -> Tensor:
         """See the seam."""
-        count = max(timestep.shape[0], left.picture.shape[0])
+        count = max(timestep.shape[0], left.stacked.shape[0])
         left, right = _shared_by(left, count), _shared_by(right, count)
         motion = self._estimate(left, right, timestep.float().expand(count))
         share = torch.sigmoid(motion.mask)
-        warped_left, warped_right = self._warp_pictures(left, right, motion.flow)
+        warped_left, warped_right = self._warped(left.picture, right.picture, motion.flow)
         made = torch.lerp(warped_right, warped_left, share)
         if self._options.refine:
             made = self._refined(made, (left.picture, right.picture, warped_left, warped_right), motion)
@@ -99,34 +100,45 @@ class RifeSession:
 
     def close(self) -> None:
         """See the seam."""
-        self._grid = self._blocks = None
+        self._grid = self._blocks = self._sampler = self._sides = None
 
     def _warp(self, image: Tensor, flow: Tensor) -> Tensor:
         if self._grid is None or self._grid.device != flow.device:
             self._grid = identity_grid(*self._padded, flow.device)
         return backward_warp(image, flow, self._grid)
 
-    def _warp_pictures(self, left: RifeFeatures, right: RifeFeatures, flow: Tensor) -> tuple[Tensor, Tensor]:
-        return self._warp(left.picture, flow[:, :2]), self._warp(right.picture, flow[:, 2:4])
+    def _warped(self, left: Tensor, right: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+        """Both pictures (K, 3, H, W), in memory that is written over at the next call."""
+        shape = (2, *left.shape)
+        if self._sampler is None or self._sides is None or self._sides.shape != shape:
+            self._sampler = GridSampler(identity_grid(*self._padded, left.device), self._padded)
+            self._sides = torch.empty(shape, device=left.device)
+        for i, side in enumerate((left, right)):
+            self._sampler(side, flow[:, 2 * i : 2 * i + 2], out=self._sides[i])
+        return self._sides[0], self._sides[1]
 
     def _seen(self, left: RifeFeatures, right: RifeFeatures, flow: Tensor | None) -> list[Tensor]:
         """Pictures and features as a block sees them: the originals, warped by the flow so far."""
         parts = [left.picture, right.picture]
-        if left.encoded is not None and right.encoded is not None:
-            parts += [left.encoded, right.encoded]
+        if self._net.family.head:
+            dtype = next(self._net.parameters()).dtype
+            parts += [left.stacked[:, 3:].to(dtype), right.stacked[:, 3:].to(dtype)]
         if flow is None:
             return parts
         halves = (flow[:, :2], flow[:, 2:4])
         return [self._warp(part, halves[i % 2]) for i, part in enumerate(parts)]
 
-    def _estimate(self, left: RifeFeatures, right: RifeFeatures, timestep: Tensor) -> Motion:
-        if self._plain:
-            return self._estimate_plainly(left, right, timestep)
+    def _prepared(self) -> LowResolution:
         if self._blocks is None or not self._blocks.fits(self._net):
             self._blocks = LowResolution(
                 self._net, self._padded, self._divisors, ensemble=self._options.ensemble
             )
-        return self._blocks.estimate(left.stacked(), right.stacked(), timestep)
+        return self._blocks
+
+    def _estimate(self, left: RifeFeatures, right: RifeFeatures, timestep: Tensor) -> Motion:
+        if self._plain:
+            return self._estimate_plainly(left, right, timestep)
+        return self._prepared().estimate(left.stacked, right.stacked, timestep)
 
     def _estimate_plainly(self, left: RifeFeatures, right: RifeFeatures, timestep: Tensor) -> Motion:
         """As published, at full size: for restarts, flow scales above 1, and to compare with."""
@@ -183,13 +195,12 @@ class RifeSession:
 
 def _shared_by(features: RifeFeatures, count: int) -> RifeFeatures:
     """``features`` of one frame seen by ``count`` timesteps, without a copy."""
-    if features.picture.shape[0] == count:
+    if features.stacked.shape[0] == count:
         return features
-
-    def expand(x: Any) -> Any:
-        return None if x is None else x.expand(count, -1, -1, -1)
-
-    return RifeFeatures(expand(features.picture), expand(features.encoded), expand(features.extra))
+    stacked, extra = features.stacked, features.extra
+    return RifeFeatures(
+        stacked.expand(count, -1, -1, -1), None if extra is None else extra.expand(count, -1, -1, -1)
+    )
 
 
 def _is_large(flow: Tensor) -> bool:

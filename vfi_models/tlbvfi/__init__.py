@@ -37,6 +37,7 @@ class Tlbvfi:
             follows_extra=True,
             # In 16 bits, latents move to other entries of the codebook than the published ones do.
             dtypes=(torch.float32,),
+            safe_dtypes=(torch.float32,),
             options=asdict(TlbvfiOptions()),
             licence="none stated by its authors",
             source="ICCV 2025, arXiv 2507.04984; ZonglinL/TLBVFI",

@@ -1,0 +1,87 @@
+"""The networks that can be trained, each with what a step of it is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import BadInputError
+from ..vfi_models._core.warp import backward_warp
+from ..vfi_models.compact.flow import Motion, blend
+from ..vfi_models.compact.net import STRIDE, CompactNet
+from ..vfi_models.rife.config import FAMILIES
+from ..vfi_models.rife.net import IFNet
+from .losses import passes_loss, total_loss
+
+DEFAULT = "compact"
+_GENTLE = 0.1
+"""Scale of RIFE's last layers at the start: what they find is multiplied by as much as 32."""
+
+Batch = dict[str, Tensor]
+
+
+def pupil(model: str, levels: int) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
+    """A network with random weights, and the loss of a collated batch of :class:`~.motion.Sample`.
+
+    Args:
+        model: ``compact``, or ``rife-4.25`` and the like.
+        levels: of the picture pyramid, for the built-in network.
+
+    Raises:
+        BadInputError: no such network.
+    """
+    if model == DEFAULT:
+        compact = CompactNet()
+        return compact, partial(_compact_loss, compact, levels)
+    family = FAMILIES.get(model.removeprefix("rife-"))
+    if family is None or not model.startswith("rife-"):
+        known = [DEFAULT, *(f"rife-{name}" for name in FAMILIES)]
+        raise BadInputError("There is no such network to train.", model, f"Use one of {', '.join(known)}.")
+    rife = IFNet(family)
+    with torch.no_grad():
+        for block in rife.blocks():
+            for parameter in block.lastconv.parameters():
+                parameter.mul_(_GENTLE)
+    return rife, partial(_rife_loss, rife)
+
+
+def _compact_loss(net: CompactNet, levels: int, batch: Batch) -> Tensor:
+    timestep = batch["timestep"].view(-1, 1, 1, 1)
+    # One pass over both frames: the coarse levels are too small to keep a processor busy by themselves.
+    pictures, features = net.encode(torch.cat((batch["left"], batch["right"])), levels)
+    left, right = zip(*(x.chunk(2) for x in pictures), strict=True)
+    left_features, right_features = zip(*(x.chunk(2) for x in features), strict=True)
+    found = net.match((left, left_features), (right, right_features), timestep, training=True)
+    final, residual = net.finish(found[-1], left, right, timestep, training=True)
+    made = blend(final, batch["left"], batch["right"]) + residual
+    return total_loss(made, final, found, batch, stride=STRIDE)
+
+
+def _rife_loss(net: IFNet, batch: Batch) -> Tensor:
+    return passes_loss(_passes(net, batch), batch)
+
+
+def _passes(net: IFNet, batch: Batch) -> list[Motion]:
+    """The motion at full size after every block, as the published network finds it."""
+    family = net.family
+    left, right = batch["left"], batch["right"]
+    seen = [left, right]
+    if family.head:
+        seen += net.encode(torch.cat((left, right))).chunk(2)
+    plane = batch["timestep"].view(-1, 1, 1, 1).expand(-1, 1, *left.shape[-2:])
+    made: list[Motion] = []
+    for block, divisor in zip(net.blocks(), family.divisors, strict=True):
+        if not made:
+            out = block([*seen, plane], None, divisor)
+            flow, hidden = out[:, :4], out[:, 4 : 5 + family.carry]
+        else:
+            halves = flow[:, :2], flow[:, 2:]
+            warped = [backward_warp(part, halves[i % 2]) for i, part in enumerate(seen)]
+            out = block([*warped, plane, hidden], flow, divisor)
+            flow, update = flow + out[:, :4], out[:, 4 : 5 + family.carry]
+            hidden = hidden + update if family.mask_summed else update
+        made.append(Motion(flow, hidden[:, :1], hidden[:, 1:]))
+    return made
