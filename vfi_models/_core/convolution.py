@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .interruption import ask
+
 
 def memory_format(device: torch.device) -> torch.memory_format:
     """How activations are stored on a device."""
@@ -86,6 +88,7 @@ class Convolution:
         Returns:
             (N, out, h, w), a new tensor.
         """
+        ask()
         if self._packs and self._packed is None:
             self._packed = _pack(self._weight, self._window, x.shape)
             self._weight = torch.empty(0)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import nn
+
+_CHECK: ContextVar[Callable[[], None] | None] = ContextVar("check", default=None)
+"""Of this thread's pass: another thread may run the same network meanwhile."""
+
+
+def ask(*_: Any) -> None:
+    """Ends the pass that is open in this thread, if somebody wants that. For what is no layer of a module."""
+    check = _CHECK.get()
+    if check is not None:
+        check()
 
 
 @contextmanager
@@ -23,16 +33,12 @@ def interruptible(module: nn.Module, device: torch.device, check: Callable[[], N
         device: where it runs.
         check: raises to end the pass.
     """
-    runner = threading.get_ident()  # another thread may run the same network meanwhile
-
-    def ask(*_: Any) -> None:
-        if threading.get_ident() == runner:
-            check()
-
-    layers = module.modules() if device.type == "cpu" else ()
-    hooks = [layer.register_forward_pre_hook(ask) for layer in layers]
+    waits = device.type == "cpu"
+    hooks = [layer.register_forward_pre_hook(ask) for layer in module.modules()] if waits else []
+    before = _CHECK.set(check if waits else None)
     try:
         yield
     finally:
+        _CHECK.reset(before)
         for hook in hooks:
             hook.remove()
