@@ -49,9 +49,8 @@ def load_model(
         name_or_path: ``"default"`` is the built-in one; a file; or the name of a known checkpoint such
             as ``"rife-4.25"``, which is looked for in ``folders`` and in the pack's own ``ckpts``.
         device: where it runs; None is CUDA, XPU or MPS where there is one, else the CPU.
-        dtype: what its convolutions run in; None is float16 on CUDA and bfloat16 on a CPU that is faster in
-            it, where the network keeps its picture in that, and float32 elsewhere. Flow and coordinates are
-            float32 always.
+        dtype: what its convolutions run in; None is float16 on CUDA, where the network keeps its picture in
+            that, and float32 elsewhere. Flow and coordinates are float32 always.
         folders: where to look first.
         averaged: take the moving averages of parameters (EMA) where the file keeps them; False takes what
             was averaged.
