@@ -49,8 +49,9 @@ def load_model(
         name_or_path: ``"default"`` is the built-in one; a file; or the name of a known checkpoint such
             as ``"rife-4.25"``, which is looked for in ``folders`` and in the pack's own ``ckpts``.
         device: where it runs; None is CUDA, XPU or MPS where there is one, else the CPU.
-        dtype: what its convolutions run in; None is float16 on CUDA, where the network keeps its picture in
-            that, and float32 elsewhere. Flow and coordinates are float32 always.
+        dtype: what its convolutions run in; None is, where the network keeps its picture in it, float16 on
+            CUDA and bfloat16 on a CPU with instructions for it; else float32. Flow and coordinates are
+            float32 always.
         folders: where to look first.
         averaged: take the moving averages of parameters (EMA) where the file keeps them; False takes what
             was averaged.
@@ -66,7 +67,7 @@ def load_model(
     place = usable_device(device)
     suits = suited(place)
     path = locate(name_or_path, folders)
-    key = (file_identity(path), place, dtype or suits, averaged)
+    key = (file_identity(path), place, dtype, averaged)
 
     def load() -> Interpolator:
         model = open_weights(path, averaged=averaged)
@@ -79,6 +80,9 @@ def load_model(
     wanted = runnable_dtype(model, path, dtype, suits)
     if (first.device, first.dtype) != (place, wanted):  # somebody moved or converted what they were given
         MODELS.drop(key)
+        model = MODELS.get(key, load, parameter_bytes)
+    if dtype is None:  # the same to whoever names what that turned out to be
+        MODELS.rename(key, (file_identity(path), place, wanted, averaged))
         model = MODELS.get(key, load, parameter_bytes)
     return model
 

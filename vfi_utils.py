@@ -1,7 +1,7 @@
 """The one frame loop: it makes the frames of a timeline.
 
 It knows no multiplier, frame rate or skip list: those are timelines (:mod:`.timeline`). How a model makes the
-frames of a pair is in :mod:`.pairs`. The names of both that a caller needs are here too.
+frames of a pair is in :mod:`.pairs` and :mod:`.workbench`. The names of all that a caller needs are here too.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from .memory.host import Host, QuietHost
 from .memory.ladder import is_out_of_memory
 from .memory.sinks import Sink
 from .memory.staging import checked_pictures
-from .pairs import PairMaker, Schedule, Settings, Workbench
+from .pairs import PairMaker
 from .timeline import EndLaw, States, StatesLike, Timeline, by_fps, by_multiplier
 from .vfi_models._core.interruption import interruptible
 from .vfi_models._core.seam import Interpolator
+from .workbench import Schedule, Settings, Workbench
 
 __all__ = [
     "EndLaw",
@@ -127,8 +128,8 @@ class FrameLoop:
         delivery = _Delivery(sink, host, total)
         source = checked_pictures(frames, first=self._index + (self._left is not None), like=self._left)
         over = True
-        with torch.inference_mode(), interruptible(model.module, bench.device, host.check_cancelled):
-            maker = PairMaker(bench, host, delivery)
+        asked = interruptible(model.module, bench.device, host.check_cancelled)
+        with torch.inference_mode(), asked, PairMaker(bench, host, delivery) as maker:
             try:
                 self._walk(source, maker, last=last)
                 maker.finish()
@@ -139,10 +140,9 @@ class FrameLoop:
                 delivery.end(maker.finish)
                 if isinstance(error, MidframeError):
                     error.finished = delivery.done
-                    raise
-                if not is_out_of_memory(error):
-                    raise
-                raise _outside_the_network(error, delivery.done) from error
+                elif is_out_of_memory(error):
+                    raise _outside_the_network(error, delivery.done) from error
+                raise
             finally:
                 if over:
                     self.close()

@@ -51,7 +51,8 @@ class Budget:
     def __init__(self, device: torch.device, wish: int = 0) -> None:
         self._device = device
         self._most = wish or (_LARGEST_BATCH if device.type == "cuda" else 1)
-        self._wish = wish
+        self.wish = wish
+        """The user's batch, 0 for automatic."""
         self._last = 1
         self.bytes_each = 1
         """What one timestep takes, as far as is known."""
@@ -67,7 +68,7 @@ class Budget:
         Automatic is 1 off CUDA: on a CPU a batch brings no speed and costs memory.
         """
         count = min(wanted, self._most)
-        if not self._wish and count > 1:
+        if not self.wish and count > 1:
             count = max(1, min(count, int(free() * _SHARE) // self.bytes_each))
         self._last = count
         return count

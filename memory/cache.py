@@ -27,6 +27,7 @@ class ModelCache:
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._other_names: dict[Hashable, Hashable] = {}
         self._lock = threading.RLock()
         self.loads = 0
         """How often a model had to be loaded since the process began."""
@@ -40,6 +41,7 @@ class ModelCache:
             size: bytes that a loaded model takes.
         """
         with self._lock:
+            key = self._other_names.get(key, key)
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key][0]
@@ -50,15 +52,26 @@ class ModelCache:
                 self._kept.popitem(last=False)
             return model
 
+    def rename(self, key: Hashable, name: Hashable) -> None:
+        """From now on ``key`` is another name of ``name``, and so is the model that was kept as ``key``,
+        where there is none of that name yet.
+        """
+        with self._lock:
+            self._other_names[key] = name
+            kept = self._kept.pop(key, None)
+            if kept is not None:
+                self._kept.setdefault(name, kept)
+
     def drop(self, key: Hashable) -> None:
         """Lets go of one model. Nothing happens where it is not kept."""
         with self._lock:
-            self._kept.pop(key, None)
+            self._kept.pop(self._other_names.pop(key, key), None)
 
     def clear(self) -> None:
         """Lets go of every model."""
         with self._lock:
             self._kept.clear()
+            self._other_names.clear()
 
     def models(self) -> list[Any]:
         """Every kept model."""
@@ -75,7 +88,7 @@ class ModelCache:
         return len(self._kept)
 
     def __contains__(self, key: Hashable) -> bool:
-        return key in self._kept
+        return self._other_names.get(key, key) in self._kept
 
 
 MODELS = ModelCache(limit_bytes=4 * 2**30)

@@ -6,14 +6,16 @@ from pathlib import Path
 # Which rooms a room may import. A room is a folder or a file of the project's root.
 LEAVES = {"errors"}
 _LOWER = {"memory", "vfi_models"} | LEAVES
-_LOOP = {"vfi_utils", "timeline", "pairs"} | _LOWER
+_LOOP = {"vfi_utils", "timeline", "pairs", "workbench", "lanes"} | _LOWER
 ROOMS = {
     "errors": set(),
     "memory": LEAVES,
     "vfi_models": LEAVES,
     "timeline": LEAVES,
-    "pairs": _LOWER,
-    "vfi_utils": {"timeline", "pairs"} | _LOWER,
+    "lanes": _LOWER,
+    "workbench": {"lanes"} | _LOWER,
+    "pairs": {"lanes", "workbench"} | _LOWER,
+    "vfi_utils": {"timeline", "pairs", "workbench"} | _LOWER,
     "video": _LOOP,
     "chunks": {"api", "video"} | _LOOP,
     "api": _LOOP,
@@ -54,6 +56,8 @@ GLOBAL_SWITCHES = {
 }
 # These run as programs of their own, whose process is theirs.
 PROGRAMS = {"benchmarks/profile.py", "training/train.py", "benchmarks/bench.py", "benchmarks/peak.py"}
+# For threads of its own, and at once put back for all others.
+MAY_SWITCH = {"lanes.py": {"set_num_threads"}}
 # Contenders that are no packages: their modules find one another only from their own folder.
 MAY_EDIT_PATH = {"benchmarks/peers/comfyui.py", "benchmarks/peers/peer.py"}
 _AT_IMPORT = {
@@ -165,7 +169,7 @@ def _call(node, name):
     called = _last_name(node.func)
     if called == "print" and name not in MAY_PRINT:
         yield "print"
-    if called in GLOBAL_SWITCHES and name not in PROGRAMS:
+    if called in GLOBAL_SWITCHES - MAY_SWITCH.get(name, set()) and name not in PROGRAMS:
         yield f"global switch {called}"
     if called in {"eval", "exec"} and isinstance(node.func, ast.Name):
         yield called

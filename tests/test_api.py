@@ -23,6 +23,9 @@ def test_the_same_object_while_the_file_is_the_same(checkpoint):
     assert load_model(str(checkpoint), torch.device("cpu"), torch.float32) is model
     assert load_model("mine", "cpu", folders=[str(checkpoint.parent)]) is model
     assert MODELS.loads == loads + 1
+    MODELS.clear()
+    model = load_model(checkpoint, "cpu", torch.float32)  # the other way round
+    assert load_model(checkpoint, "cpu") is load_model(checkpoint, "cpu") is model
     state = synthetic_state_dict(shapes("4.6"), 0, 0.7)
     save_file(state, checkpoint)
     assert load_model(checkpoint, "cpu").spec.family == "4.6"

@@ -184,11 +184,13 @@ def test_bfloat16_is_near_float32(family):
     assert -10 * (pictures[0] - pictures[1]).square().mean().log10() > 45
 
 
-def test_what_suits_a_device():
+@pytest.mark.parametrize(("able", "on_a_cpu"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_what_suits_a_device(monkeypatch, able, on_a_cpu):
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: able)
     assert [precision.suited(torch.device(kind)) for kind in ("cuda", "mps", "cpu")] == [
         torch.float16,
         torch.float32,
-        torch.float32,
+        on_a_cpu,
     ]
 
 

@@ -10,6 +10,7 @@ from midframe.errors import BadInputError
 from midframe.vfi_models import architectures, build, detect
 from midframe.vfi_models._core.interruption import interruptible
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
+from midframe.vfi_utils import Settings
 
 ALL = [(a.name, family) for a in architectures() for family in a.families]
 ONE_EACH = [(a.name, a.families[-1]) for a in architectures()]
@@ -150,12 +151,12 @@ def test_no_global_switch_is_touched(models, name, family):
 def test_cancel_ends_a_frame_that_is_being_made(models, name, family):
     model, frames = models(name, family), torch.rand(2, 24, 40, 3)
     quiet = RecordingHost()
-    interpolate(frames, model, host=quiet)
+    interpolate(frames, model, host=quiet, settings=Settings(lanes=1))
     assert quiet.checks > 10, "oftener than before each forward pass"
     for at in (quiet.checks // 2, quiet.checks):
         host = RecordingHost(at)
         with pytest.raises(KeyboardInterrupt):
-            interpolate(frames, model, host=host)
+            interpolate(frames, model, host=host, settings=Settings(lanes=1))
         assert host.checks == at
     run(model, *torch.rand(2, 1, 3, 24, 40), [0.5])
     assert host.checks == at, "nobody asks once the run is over"

@@ -10,6 +10,8 @@ from ..vfi_models.compact.flow import Motion, blend
 
 _PYRAMID_LEVELS = 5
 _FLOW_WEIGHT = 0.015
+_FLOW_FIRST = 0.1
+"""Weight of the flow where nothing but the loss says that there is any to be found."""
 _MASK_WEIGHT = 0.02
 _COARSE_WEIGHT = 0.3
 
@@ -78,7 +80,7 @@ def passes_loss(passes: list[Motion], batch: dict[str, Tensor]) -> Tensor:
     """
     *before, final = passes
     loss = laplacian_loss(blend(final, batch["left"], batch["right"]), batch["middle"])
-    loss = loss + _FLOW_WEIGHT * flow_loss(final.flow, batch["flow"], batch["visible"])
+    loss = loss + _FLOW_FIRST * flow_loss(final.flow, batch["flow"], batch["visible"])
     loss = loss + _MASK_WEIGHT * mask_loss(final.mask, batch["visible"])
     for motion in before:
         loss = loss + _COARSE_WEIGHT * _level_loss(motion, batch, 1)

@@ -48,6 +48,11 @@ class Plan:
     decay: float = 1e-4
     clip: float = 1.0
     average: float = 0.999
+    reach: float = 0.25
+    """Largest shift of a layer, in sides of the picture."""
+    samples: int = 0
+    """How many different ones there are; 0 never shows one twice. A few are learned by heart, motion too,
+    long before a large network has learned what motion is."""
     model: str = DEFAULT
     """Which network: the built-in one, or a family of RIFE such as rife-4.25."""
 
@@ -74,9 +79,10 @@ class _Batches(Dataset[dict[str, Tensor]]):
         plan = self._plan
         if self._generator is None:
             self._generator = MotionGenerator(
-                make_atlas(plan.seed), seed=plan.seed, size=plan.size, reach=plan.size / 4
+                make_atlas(plan.seed), seed=plan.seed, size=plan.size, reach=plan.size * plan.reach
             )
-        samples = [self._generator.sample(step * plan.batch + i) for i in range(plan.batch)]
+        numbers = [step * plan.batch + i for i in range(plan.batch)]
+        samples = [self._generator.sample(n % plan.samples if plan.samples else n) for n in numbers]
         return {name: torch.stack([getattr(s, name) for s in samples]) for name in _BATCH_PARTS}
 
 

@@ -8,6 +8,7 @@ tried once, and where they are missing or wrong the public ones do the same thin
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .interruption import ask
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
@@ -90,8 +93,7 @@ class Convolution:
         """
         ask()
         if self._packs and self._packed is None:
-            self._packed = _pack(self._weight, self._window, x.shape)
-            self._weight = torch.empty(0)
+            self._lay_out(x.shape)
         if self._packs:
             x = channels_last(x)
         if self._packed is not None and plus is None:
@@ -104,6 +106,12 @@ class Convolution:
         if plus is not None:
             y += plus
         return y if self._slope is None else F.leaky_relu_(y, self._slope)
+
+    def _lay_out(self, size: torch.Size) -> None:
+        with _ONE_AT_A_TIME:  # several threads may run one network
+            if self._packed is None:
+                self._packed = _pack(self._weight, self._window, size)
+                self._weight = torch.empty(0)
 
 
 class LeakyConv2d(nn.Conv2d):

@@ -22,6 +22,16 @@ def ask(*_: Any) -> None:
 
 
 @contextmanager
+def asking(check: Callable[[], None] | None) -> Iterator[None]:
+    """While it is open, :func:`ask` in this thread calls ``check``, which raises to end the pass."""
+    before = _CHECK.set(check)
+    try:
+        yield
+    finally:
+        _CHECK.reset(before)
+
+
+@contextmanager
 def interruptible(module: nn.Module, device: torch.device, check: Callable[[], None]) -> Iterator[None]:
     """While it is open, ``check`` is called before every layer of ``module`` that this thread runs.
 
@@ -35,10 +45,9 @@ def interruptible(module: nn.Module, device: torch.device, check: Callable[[], N
     """
     waits = device.type == "cpu"
     hooks = [layer.register_forward_pre_hook(ask) for layer in module.modules()] if waits else []
-    before = _CHECK.set(check if waits else None)
     try:
-        yield
+        with asking(check if waits else None):
+            yield
     finally:
-        _CHECK.reset(before)
         for hook in hooks:
             hook.remove()

@@ -33,7 +33,7 @@ class Compact:
             any_timestep=True,
             follows_extra=True,
             dtypes=(torch.float32, torch.float16, torch.bfloat16),
-            safe_dtypes=(torch.float32, torch.float16),  # bfloat16 on request: not shown to be safe yet
+            safe_dtypes=(torch.float32, torch.float16, torch.bfloat16),
             options=asdict(CompactOptions()),
             licence="MIT",
             source="this project; trained by midframe.training",

@@ -1,0 +1,198 @@
+"""Frames made beside one another on a CPU are those made one after the other."""
+
+import threading
+import time
+
+import pytest
+import torch
+from fakes import LerpModel, RecordingHost
+from midframe.api import interpolate, load_model
+from midframe.errors import BadInputError, OutOfMemoryError
+from midframe.lanes import Lanes, Once, StoppedError, lanes_for
+from midframe.timeline import by_multiplier
+from midframe.vfi_models._core.interruption import ask
+from midframe.vfi_utils import FrameLoop, Settings, run_timeline
+
+TWO = Settings(lanes=2)
+
+
+def clip(count, height=4, width=5):
+    return [torch.full((height, width, 3), i / 16) for i in range(count)]
+
+
+class Taking:
+    """A sink that calls with each frame."""
+
+    def __init__(self, taken):
+        self.taken = taken
+
+    def put(self, index, frames):
+        assert index == len(self.taken)
+        self.taken.extend(frames.clone())
+
+
+def run(model, frames, multiplier=2, *, settings=TWO, host=None, taken=None):
+    taken = [] if taken is None else taken
+    run_timeline(frames, by_multiplier(multiplier), model, Taking(taken), settings=settings, host=host)
+    return torch.stack(taken)
+
+
+def test_the_frames_are_the_same_and_in_order():
+    frames = torch.rand(5, 40, 56, 3, generator=torch.Generator().manual_seed(1))
+    model = load_model("default", "cpu", torch.float32)
+    alone = interpolate(frames, model, 3, settings=Settings(lanes=1))
+    for count in (2, 3):  # not to the last bit: torch enlarges by another kernel in a single thread
+        made = interpolate(frames, model, 3, settings=Settings(lanes=count))
+        assert (made - alone).abs().max() < 1e-4
+        assert torch.equal(made, interpolate(frames, model, 3, settings=Settings(lanes=count)))
+
+
+def test_two_are_made_at_once_and_each_frame_is_encoded_once():
+    meeting = threading.Barrier(2, timeout=20)
+    model = LerpModel(lambda step: meeting.wait() if step == "between" else None)
+    made = run(model, clip(5))
+    assert made[:, 0, 0, 0].mul(32).tolist() == list(range(9))
+    assert model.calls["encode"] == 5
+    assert model.live == 0
+    assert len(model.opened) == 2
+
+
+def test_slow_lanes_do_not_change_the_order():
+    turns = iter(range(100))
+
+    def uneven(step):
+        if step == "between":
+            time.sleep(0.05 if next(turns) % 2 == 0 else 0)
+
+    assert run(LerpModel(uneven), clip(7), 4)[:, 0, 0, 0].mul(64).tolist() == list(range(25))
+
+
+def test_threads_of_torch_are_put_back():
+    before = torch.get_num_threads()
+    lanes = Lanes(2)
+    assert lanes.submit(torch.get_num_threads).result() == max(1, before // 2)
+    assert torch.get_num_threads() == before
+    seen = []
+    later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    assert seen == [before]
+    lanes.close()
+
+
+def test_cancelling_ends_what_runs():
+    class Cancelled(Exception):
+        pass
+
+    begun, threads = threading.Event(), set()
+
+    class Host(RecordingHost):
+        def check_cancelled(self):
+            threads.add(threading.get_ident())
+            if begun.is_set():
+                raise Cancelled
+
+    class Endless(LerpModel):
+        def between(self, left, right, timestep):
+            begun.set()
+            while True:
+                ask()
+                time.sleep(0.001)
+
+    model = Endless()
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        run(model, clip(5), host=Host())
+    assert time.monotonic() - started < 5
+    assert threads == {threading.get_ident()}
+    assert model.live == 0
+
+
+def test_out_of_memory_in_a_lane_goes_on_with_one_frame_at_a_time():
+    running, lock = [0], threading.Lock()
+
+    class Tight(LerpModel):
+        def between(self, left, right, timestep):
+            with lock:
+                running[0] += 1
+                crowded = running[0] > 1
+            try:
+                time.sleep(0.01)
+                if crowded:
+                    raise torch.OutOfMemoryError("two are too many")
+                return super().between(left, right, timestep)
+            finally:
+                with lock:
+                    running[0] -= 1
+
+    assert run(Tight(), clip(6))[:, 0, 0, 0].mul(32).tolist() == list(range(11))
+
+
+def test_out_of_memory_for_good_keeps_what_is_finished():
+    calls, taken = iter(range(100)), []
+
+    def full(step):
+        if step == "between" and next(calls) >= 2:
+            raise MemoryError
+
+    with pytest.raises(OutOfMemoryError) as caught:
+        run(LerpModel(full), clip(6), taken=taken)
+    assert caught.value.finished == len(taken)
+    values = [frame[0, 0, 0].item() * 32 for frame in taken]
+    assert values == list(range(len(taken)))
+    assert len(taken) >= 3
+
+
+def test_a_bad_source_frame_costs_no_frame_before_it():
+    taken = []
+    frames = [*clip(4), torch.zeros(4, 6, 3)]
+    with pytest.raises(BadInputError) as caught:
+        run(LerpModel(lambda step: time.sleep(0.02)), frames, taken=taken)
+    assert len(taken) == caught.value.finished == 6
+
+
+def test_parts_of_a_clip_are_one_run():
+    model, taken = LerpModel(), []
+    frames = clip(7)
+    with FrameLoop(by_multiplier(3), settings=TWO) as loop:
+        for part, last in ((frames[:2], False), (frames[2:5], False), (frames[5:], True)):
+            part_taken = []
+            loop.feed(part, model, Taking(part_taken), last=last)
+            taken += part_taken
+    assert torch.equal(torch.stack(taken), run(LerpModel(), frames, 3))
+    assert model.calls["encode"] == 7
+
+
+def test_how_many():
+    threads = torch.get_num_threads()
+    assert lanes_for(2**10, 0) == 1  # not worth a thread
+    assert lanes_for(2**40, 0) == 1
+    assert lanes_for(100 * 2**20, 2**20) == min(threads, 4)
+
+
+def test_once():
+    calls = iter([MemoryError(), 7, 8])
+
+    def make():
+        value = next(calls)
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    once = Once()
+    with pytest.raises(MemoryError):
+        once.get(make)
+    assert once.get(make) == once.get(make) == 7
+
+
+def test_stopped():
+    lanes = Lanes(1)
+    lanes.stop()
+    with pytest.raises(StoppedError):
+        lanes.submit(lanes.check).result()
+    lanes.close()
+
+
+def test_settings_are_checked():
+    with pytest.raises(BadInputError, match="lanes"):
+        Settings(lanes=-1)
