@@ -183,11 +183,11 @@ def test_settling_helps_a_match_and_leaves_the_rest():
     scene = torch.nn.functional.avg_pool2d(blurred_noise(52, 90), 5, 1)
     nowhere = Motion(torch.zeros(1, 4, 48, 64), torch.zeros(1, 1, 48, 64), torch.zeros(1, 16, 48, 64))
     half, inner = torch.full((1, 1, 1, 1), 0.5), (..., slice(8, -8), slice(8, -8))
-    moved = settled(nowhere, scene[..., 9:73], scene[..., 8:72], half, steps=3)  # 1 pixel to the right
+    moved = settled(nowhere, scene[..., 9:73], scene[..., 8:72], half)  # 1 pixel to the right
     wanted = torch.tensor([-0.5, 0.0, 0.5, 0.0])
     torch.testing.assert_close(moved.flow[inner].mean((0, 2, 3)), wanted, atol=0.1, rtol=0)
     left, right = torch.rand(2, 1, 3, 48, 64)
-    careful, flow = settled(nowhere, left, right, half, steps=3).flow, nowhere.flow
+    careful, flow = settled(nowhere, left, right, half).flow, nowhere.flow
     for _ in range(3):
         flow = lucas_kanade(flow, nowhere.mask, left, right, half)
     assert careful.abs().mean() < 0.5 * flow.abs().mean()

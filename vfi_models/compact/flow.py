@@ -18,7 +18,7 @@ _WINDOW_SIDE = 7
 _ALIKE = 1e-4
 """Mean squared difference of two pictures (0..1) that says little: 2.5 grey levels of 255."""
 _BETTER, _RAMP = 0.8, 0.5
-"""A step of :func:`settled` counts once it leaves less than the first part of the disagreement, and counts
+"""The step of :func:`settled` counts once it leaves less than the first part of the disagreement, and counts
 in full that much below."""
 _NOISE_FLOOR = 2e-5
 """Mean squared slope (of 0..1 a pixel) that says nothing about where to go: about one grey level of 255."""
@@ -59,7 +59,7 @@ def lucas_kanade(flow: Tensor, mask: Tensor, left: Tensor, right: Tensor, timest
     Args:
         flow: (K, 4, H, W) float32 pixels, as in :class:`Motion`.
         mask: (K, 1, H, W) logit of the left frame's share.
-        left, right: (K, 3, H, W) float32 source pictures, not yet warped.
+        left, right: (K, C, H, W) float32 source pictures, not yet warped.
         timestep: (K, 1, 1, 1) float32.
 
     Returns:
@@ -84,20 +84,17 @@ def lucas_kanade(flow: Tensor, mask: Tensor, left: Tensor, right: Tensor, timest
     return flow + torch.cat((-timestep * step, (1.0 - timestep) * step), 1)
 
 
-def settled(motion: Motion, left: Tensor, right: Tensor, timestep: Tensor, *, steps: int) -> Motion:
-    """Steps of :func:`lucas_kanade`, each taken as far as the pictures agree clearly better after it.
+def settled(motion: Motion, left: Tensor, right: Tensor, timestep: Tensor) -> Motion:
+    """A step of :func:`lucas_kanade`, taken as far as the pictures agree clearly better after it.
 
     On a coarse picture a step without that test runs away as often as it helps.
     """
-    flow = motion.flow
-    apart = _disagreement(flow, left, right)
-    for _ in range(steps):
-        moved = lucas_kanade(flow, motion.mask, left, right, timestep)
-        apart_then = _disagreement(moved, left, right)
-        # A ramp and no switch: rounding must not decide between two flows.
-        share = ((_BETTER * apart - apart_then) / (_RAMP * apart + 0.1 * _ALIKE)).clamp(0.0, 1.0)
-        flow, apart = torch.lerp(flow, moved, share), torch.lerp(apart, apart_then, share)
-    return Motion(flow, motion.mask, motion.hidden)
+    apart = _disagreement(motion.flow, left, right)
+    moved = lucas_kanade(motion.flow, motion.mask, left, right, timestep)
+    apart_then = _disagreement(moved, left, right)
+    # A ramp and no switch: rounding must not decide between two flows.
+    share = ((_BETTER * apart - apart_then) / (_RAMP * apart + 0.1 * _ALIKE)).clamp(0.0, 1.0)
+    return Motion(torch.lerp(motion.flow, moved, share), motion.mask, motion.hidden)
 
 
 def rested(flow: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -108,7 +105,7 @@ def rested(flow: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
     Args:
         flow: (K, 4, H, W) float32 pixels, as in :class:`Motion`.
-        left, right: (K, 3, H, W) float32 source pictures, not yet warped.
+        left, right: (K, C, H, W) float32 source pictures, not yet warped.
     """
     moving = _disagreement(flow, left, right)
     apart = left - right
@@ -124,7 +121,7 @@ def _disagreement(flow: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 
 def _mean_product(a: Tensor, b: Tensor) -> Tensor:
-    """Mean over the three channels of a * b, (N, H, W); a channel at a time, which needs no second pass."""
+    """Mean over the channels of a * b, (N, H, W); a channel at a time, which needs no second pass."""
     total = a[:, 0] * b[:, 0]
     for channel in range(1, a.shape[1]):
         total.addcmul_(a[:, channel], b[:, channel])

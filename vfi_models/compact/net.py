@@ -34,7 +34,7 @@ _FLOW_UNIT = 8.0
 """Flow in pixels is divided by this where a convolution reads it."""
 _GENTLE = 0.1
 """Scale of the last layers before training: the first guesses are those of the correlation alone."""
-_STEPS_AT_HALF, _STEPS_AT_FULL = 2, 1
+_STEPS_AT_HALF, _STEPS_AT_FULL = 1, 1
 """Lucas-Kanade steps after the last level."""
 Encoded = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
 """Pictures and features of a frame, see :meth:`CompactNet.encode`."""
@@ -100,12 +100,20 @@ def symmetric_correlation(left: Tensor, right: Tensor) -> Tensor:
     def shifted(x: Tensor, dx: int, dy: int) -> Tensor:
         return x[..., margin + dy : margin + dy + height, margin + dx : margin + dx + width]
 
-    costs = []
-    for dy in range(-_REACH, _REACH + 1):
-        for dx in range(-_REACH, _REACH + 1):
-            back_x, back_y = -(dx // 2), -(dy // 2)
-            costs.append((shifted(left, back_x, back_y) * shifted(right, dx + back_x, dy + back_y)).sum(1))
-    return torch.stack(costs, 1)
+    def cost(i: int, products: Tensor | None, out: Tensor | None) -> Tensor:
+        dx, dy = i % _WINDOW - _REACH, i // _WINDOW - _REACH
+        back_x, back_y = -(dx // 2), -(dy // 2)
+        one, other = shifted(left, back_x, back_y), shifted(right, dx + back_x, dy + back_y)
+        return torch.sum(torch.mul(one, other, out=products), 1, out=out)
+
+    if torch.is_grad_enabled():
+        return torch.stack([cost(i, None, None) for i in range(_WINDOW**2)], 1)
+    # The same memory again and again: to be given new memory takes longer than to multiply.
+    products = left.new_empty(*left.shape[:2], height, width)
+    costs = left.new_empty(len(left), _WINDOW**2, height, width)
+    for i in range(_WINDOW**2):
+        cost(i, products, costs[:, i])
+    return costs
 
 
 def expected_displacement(cost: Tensor, sharpness: Tensor) -> Tensor:
@@ -184,6 +192,11 @@ class Fine(nn.Module):
         return made, 0.1 * update[:, 5:]
 
 
+def _grey(picture: Tensor) -> Tensor:
+    """(K, 3, H, W) to (K, 1, H, W); torch's mean over so few channels takes longer."""
+    return (picture[:, :1] + picture[:, 1:2]).add_(picture[:, 2:]).div_(3)
+
+
 def _shuffled(x: Tensor) -> Tensor:
     """``pixel_shuffle(x, 2)`` as float32 planes; in one pass where no gradient is wanted."""
     if torch.is_grad_enabled():
@@ -249,8 +262,7 @@ class CompactNet(nn.Module):
                 motion = self._rest(seen_left, timestep)
             motion = self.decoder(seen_left, seen_right, motion, timestep)
             if not training and level < coarsest:
-                steps = 1 if level else 2
-                motion = settled(motion, left[0][level + 2], right[0][level + 2], timestep, steps=steps)
+                motion = settled(motion, left[0][level + 2], right[0][level + 2], timestep)
             made.append(motion)
         return made
 
@@ -272,14 +284,16 @@ class CompactNet(nn.Module):
             training: leaves out :func:`rested`, which only helps once the rest is learned.
         """
         half = motion.doubled()
+        # By brightness alone: colours would take a third more time and bring nothing to the picture.
+        greys, greys_at_half = ([_grey(side[level]) for side in (left, right)] for level in (0, 1))
         flow = half.flow
         for _ in range(_STEPS_AT_HALF):
-            flow = lucas_kanade(flow, half.mask, left[1], right[1], timestep)
+            flow = lucas_kanade(flow, half.mask, *greys_at_half, timestep)
         flow = 2.0 * doubled(flow)
         if not training:
-            flow = rested(flow, left[0], right[0])
+            flow = rested(flow, *greys)
         for _ in range(_STEPS_AT_FULL):
-            flow = lucas_kanade(flow, doubled(half.mask), left[0], right[0], timestep)
+            flow = lucas_kanade(flow, doubled(half.mask), *greys, timestep)
         at_half = Motion(flow, half.mask, half.hidden)
         made: tuple[Motion, Tensor] = self.fine(*warped(flow, left[0], right[0]), at_half, timestep)
         return made
