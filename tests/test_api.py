@@ -5,6 +5,7 @@ from fakes import LerpModel
 from midframe.api import interpolate, load_model, usable_device
 from midframe.errors import BadInputError, OutOfMemoryError, WeightsNotFoundError
 from midframe.memory.cache import MODELS
+from midframe.vfi_models._core.precision import suited
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
 from midframe.vfi_models.rife import shapes
 from safetensors.torch import save_file
@@ -20,11 +21,13 @@ def checkpoint(tmp_path):
 def test_the_same_object_while_the_file_is_the_same(checkpoint):
     loads = MODELS.loads
     model = load_model(checkpoint, "cpu")
-    assert load_model(str(checkpoint), torch.device("cpu"), torch.float32) is model
+    chosen = next(model.module.parameters()).dtype
+    assert chosen == suited(torch.device("cpu"))
+    assert load_model(str(checkpoint), torch.device("cpu"), chosen) is model
     assert load_model("mine", "cpu", folders=[str(checkpoint.parent)]) is model
     assert MODELS.loads == loads + 1
     MODELS.clear()
-    model = load_model(checkpoint, "cpu", torch.float32)  # the other way round
+    model = load_model(checkpoint, "cpu", chosen)  # the other way round
     assert load_model(checkpoint, "cpu") is load_model(checkpoint, "cpu") is model
     state = synthetic_state_dict(shapes("4.6"), 0, 0.7)
     save_file(state, checkpoint)
@@ -34,7 +37,7 @@ def test_the_same_object_while_the_file_is_the_same(checkpoint):
 def test_a_model_that_somebody_converted_is_loaded_again(checkpoint):
     load_model(checkpoint, "cpu").module.half()
     model = load_model(checkpoint, "cpu")
-    assert next(model.module.parameters()).dtype == torch.float32
+    assert next(model.module.parameters()).dtype == suited(torch.device("cpu"))
 
 
 def test_default_is_the_built_in_one_wherever_files_of_that_name_lie(checkpoint, tmp_path):

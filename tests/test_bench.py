@@ -3,10 +3,13 @@ import contextlib
 import importlib
 import json
 import sys
+import threading
 import time
+from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree
 
+import midframe
 import pytest
 import torch
 from midframe.api import interpolate
@@ -216,6 +219,14 @@ def test_modules_of_a_checkout_are_there_only_inside(tmp_path, monkeypatch):
         assert importlib.import_module("deeper.model") is model
 
 
+def test_a_checkout_without_init_files_is_found_from_inside_this_project(tmp_path, monkeypatch):
+    (tmp_path / "vfi_models" / "theirs").mkdir(parents=True)
+    (tmp_path / "vfi_models" / "theirs" / "net.py").write_text("name = 'theirs'")
+    monkeypatch.syspath_prepend(str(Path(midframe.__file__).parent))
+    with Checkout(tmp_path):
+        assert importlib.import_module("vfi_models.theirs.net").name == "theirs"
+
+
 def test_the_clip_is_the_same_at_every_call():
     work = Work("rife-4.25", (32, 48), 2, 3, "float32", "cpu")
     clip = work.clip()
@@ -258,6 +269,30 @@ def test_the_arithmetic_of_a_network_is_counted():
     assert found.made == 1
     four = counts(Work("rife-4.25", (64, 64), 4, 2, "float32", "cpu"), {})
     assert four.flops < found.flops  # one encoder for three frames
+
+
+def test_convolutions_of_the_built_in_model_are_counted():
+    """At 1/4 of the picture 64 channels to 64, four times; and much besides."""
+    found = counts(Work("default", (128, 128), 2, 2, "float32", "cpu"), {})
+    assert found.flops > 4 * 2 * 9 * 64 * 64 * 32 * 32
+    assert 70e3 < found.flops / 128**2 < 100e3
+
+
+def test_time_that_two_threads_are_inside_counts_once():
+    watch, met = Stopwatch(), threading.Barrier(2, timeout=20)
+
+    def inside():
+        with watch.running():
+            met.wait()
+            time.sleep(0.05)
+
+    begun = time.perf_counter()
+    threads = [threading.Thread(target=inside) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 0.05 <= watch.taken() <= time.perf_counter() - begun
 
 
 def test_the_bound_is_the_slower_of_computing_and_moving():

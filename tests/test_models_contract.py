@@ -78,7 +78,7 @@ def test_a_batch_is_what_its_samples_are_alone(models, name, family):
     times = [0.5, 0.25, 0.8] if model.spec.any_timestep else [0.5, 0.5, 0.5]
     left, right = torch.rand(2, 3, 3, 40, 72)
     alone = torch.cat([run(model, left[i : i + 1], right[i : i + 1], [t]) for i, t in enumerate(times)])
-    torch.testing.assert_close(run(model, left, right, times), alone, atol=2e-5, rtol=0)
+    torch.testing.assert_close(run(model, left, right, times), alone, atol=5e-5, rtol=0)
     shared = torch.cat([run(model, left[:1], right[:1], [t]) for t in times])
     torch.testing.assert_close(run(model, left[:1], right[:1], times), shared, atol=2e-5, rtol=0)
 

@@ -18,6 +18,8 @@ from ...vfi_models.rife.config import FAMILIES, Family
 Interpolate = Callable[[Tensor, int], Tensor]
 """(N, H, W, 3) float32 frames and a multiplier to ((N - 1) * m + 1, H, W, 3) float32."""
 
+_PROJECT = Path(__file__).resolve().parents[2]
+
 
 @dataclass(frozen=True)
 class Task:
@@ -55,7 +57,8 @@ class Checkout:
     """A folder whose modules find one another by their top-level names, while this is entered.
 
     Outside of it these names are free: they are such as ``model`` and ``utils``, and another checkout has
-    them too.
+    them too. Meanwhile this project's own folder is not looked in, which the command may be run in: its
+    packages would come before a checkout's folders without ``__init__.py``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,14 +66,19 @@ class Checkout:
         self._names = {path.stem for path in folder.iterdir()}
         self._mine: dict[str, ModuleType] = {}
         self._others: dict[str, ModuleType] = {}
+        self._path: list[str] = []
 
     def __enter__(self) -> None:
         self._others = self._taken_out()
         sys.modules.update(self._mine)
-        sys.path.insert(0, str(self._folder))
+        self._path = list(sys.path)
+        sys.path[:] = [
+            str(self._folder),
+            *(folder for folder in sys.path if Path(folder).resolve() != _PROJECT),
+        ]
 
     def __exit__(self, *error: object) -> None:
-        sys.path.remove(str(self._folder))
+        sys.path[:] = self._path
         self._mine = self._taken_out()
         sys.modules.update(self._others)
 

@@ -285,15 +285,15 @@ class CompactNet(nn.Module):
         """
         half = motion.doubled()
         # By brightness alone: colours would take a third more time and bring nothing to the picture.
-        greys, greys_at_half = ([_grey(side[level]) for side in (left, right)] for level in (0, 1))
+        grey_left, grey_right = ([_grey(picture) for picture in side[:2]] for side in (left, right))
         flow = half.flow
         for _ in range(_STEPS_AT_HALF):
-            flow = lucas_kanade(flow, half.mask, *greys_at_half, timestep)
+            flow = lucas_kanade(flow, half.mask, grey_left[1], grey_right[1], timestep)
         flow = 2.0 * doubled(flow)
         if not training:
-            flow = rested(flow, *greys)
+            flow = rested(flow, grey_left[0], grey_right[0])
         for _ in range(_STEPS_AT_FULL):
-            flow = lucas_kanade(flow, doubled(half.mask), *greys, timestep)
+            flow = lucas_kanade(flow, doubled(half.mask), grey_left[0], grey_right[0], timestep)
         at_half = Motion(flow, half.mask, half.hidden)
         made: tuple[Motion, Tensor] = self.fine(*warped(flow, left[0], right[0]), at_half, timestep)
         return made
