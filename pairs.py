@@ -131,6 +131,12 @@ class Workbench:
             self._session.close()
             self._session = None
 
+    def ease(self) -> None:
+        """Closes; a session opened from here on keeps nothing that it can run without."""
+        self.close()
+        if "graphs" in self.model.spec.options:
+            self._options["graphs"] = False
+
     def lighten(self) -> str | None:
         """Changes the options for less memory; says how, or None where the user or the model will not."""
         options = self.model.lighter(self._options) if self._allow_changed else None
@@ -221,7 +227,7 @@ def device_of(model: Interpolator) -> torch.device:
 
 
 def _clear(bench: Workbench, host: Host) -> str:
-    bench.close()
+    bench.ease()
     host.clear_cache()
     return "cleared cached memory"
 

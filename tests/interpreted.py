@@ -2,6 +2,7 @@
 when Triton is imported. Run by test_fused.py.
 """
 
+# ruff: noqa: E402
 import itertools
 import os
 

@@ -43,8 +43,8 @@ class Warp(Protocol):
         ...
 
 
-def fused(image: Tensor, out: Tensor, plain: Warp) -> Warp | None:
-    """The kernel for these tensors, or None where ``plain`` has to do it."""
+def fused(image: Tensor, out: Tensor, plain: Callable[..., Tensor]) -> Warp | None:
+    """The kernel for these tensors, or None where ``plain``, a :class:`Warp`, has to do it."""
     if image.device.type != "cuda" or torch.is_grad_enabled():
         return None
     if image.dtype not in _ROUNDING or out.dtype not in _ROUNDING:
@@ -53,7 +53,9 @@ def fused(image: Tensor, out: Tensor, plain: Warp) -> Warp | None:
 
 
 @cache
-def _checked(device: torch.device, dtype: torch.dtype, out_dtype: torch.dtype, plain: Warp) -> Warp | None:
+def _checked(
+    device: torch.device, dtype: torch.dtype, out_dtype: torch.dtype, plain: Callable[..., Tensor]
+) -> Warp | None:
     """The kernel, compiled and compared with ``plain``: once for each device and pair of dtypes."""
     what = f"{dtype} to {out_dtype} on {device}".replace("torch.", "")
     try:

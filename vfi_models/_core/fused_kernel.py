@@ -2,8 +2,9 @@
 
 # What Triton compiles is no Python: it looks up annotations on the device, and takes constants as capitals,
 # and sizes and strides as arguments, however many these are.
-# ruff: noqa: ANN001, ANN202, N803, PLR0913
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-untyped, import-not-found"
+# ruff: noqa: ANN001, ANN202, N803, PLR0913, PLR0917
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
+# mypy: disable-error-code="import-untyped, import-not-found"
 
 from __future__ import annotations
 
@@ -119,7 +120,7 @@ def _warp(
 def warp(
     image: Tensor, flow: Tensor, grid: Tensor, *, size: tuple[int, int], pooled: bool, out: Tensor
 ) -> Tensor:
-    """See :class:`~.warp.GridSampler`, whose arguments these are. Nothing is waited for, nothing allocated."""
+    """See :class:`~.fused.Warp`. Nothing is waited for, nothing allocated."""
     count, _, rows, columns = out.shape
     image = image.expand(count, -1, -1, -1)
     furthest = max(_reach(image), _reach(flow), _reach(out))
