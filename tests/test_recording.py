@@ -2,11 +2,13 @@ import weakref
 
 import pytest
 import torch
+from midframe.api import interpolate
 from midframe.vfi_models import build, detect
 from midframe.vfi_models._core.recording import Recordings
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
 from midframe.vfi_models.rife import shapes
 from midframe.vfi_models.rife.session import RifeOptions, RifeSession
+from midframe.vfi_utils import Settings
 
 
 class Fake:
@@ -175,6 +177,22 @@ def test_rife_replayed_is_rife(family, channels):
     assert fake.log.count("record") == 2
     for wanted, got in made:
         torch.testing.assert_close(got, wanted, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("schedule", ["any_t", "bisect"])
+def test_the_loop_over_replays_gives_the_frames_of_the_loop_without(schedule):
+    fake, model = Fake(), rife()
+
+    class Recorded:
+        spec, module, lighter, activation_bytes = model.spec, model.module, None, model.activation_bytes
+
+        def open(self, height, width, options=None):
+            return session(model, Recordings(fake))
+
+    frames, settings = torch.rand(5, 40, 50, 3), Settings(batch=4, schedule=schedule)
+    wanted = interpolate(frames, model, 4, settings=settings)
+    torch.testing.assert_close(interpolate(frames, Recorded(), 4, settings=settings), wanted)
+    assert fake.log.count("record") == fake.log.count("reset") == 1  # nothing outlives the loop
 
 
 def test_rife_with_other_weights_is_recorded_anew():
