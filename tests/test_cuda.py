@@ -40,7 +40,7 @@ def test_kernel(dtype, pooled):
         grid, kept = identity_grid(height, width, image.device), {"size": (height, width), "pooled": pooled}
         _plainly(image, flow, grid, out=wanted, **kept)
         kernel(image, seen)(image, flow, grid, out=seen[:, 2:13], **kept)
-        close = {torch.float32: 1e-4, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}[dtype]
+        close = {torch.float32: 3e-4, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}[dtype]
         torch.testing.assert_close(seen[:, 2:13].float(), wanted, atol=close, rtol=0)
         assert (seen[:, :2] == 7).all()
         assert (seen[:, 13:] == 7).all()
