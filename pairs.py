@@ -149,7 +149,7 @@ class PairMaker:
 
 
 def _clear(bench: Workbench, host: Host) -> str:
-    bench.close()
+    bench.ease()
     host.clear_cache()
     return "cleared cached memory"
 

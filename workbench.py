@@ -184,6 +184,12 @@ class Workbench:
             return "one frame at a time"
         return self.budget.shrink()
 
+    def ease(self) -> None:
+        """Closes; a session opened from here on keeps nothing that it can run without."""
+        self.close()
+        if "graphs" in self.model.spec.options:
+            self._options["graphs"] = False
+
     def lighten(self) -> str | None:
         """Changes the options for less memory; says how, or None where the user or the model will not."""
         options = self.model.lighter(self._options) if self._allow_changed else None

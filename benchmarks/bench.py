@@ -115,7 +115,8 @@ def _cap(device: str, gib: float) -> None:
         raise BadInputError(
             "The device does not have this much memory.", f"{gib} of {there / 2**30:.1f} GiB", "Use less."
         )
-    torch.cuda.set_per_process_memory_fraction(gib * 2**30 / there, torch.device(device))
+    # By its number: torch refuses a device without one here, and none means the current one.
+    torch.cuda.set_per_process_memory_fraction(gib * 2**30 / there, torch.device(device).index)
 
 
 def _works(args: argparse.Namespace, device: str) -> list[Work]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from typing import Any
 
 import psutil
@@ -86,7 +88,11 @@ def machine(device: str) -> dict[str, Any]:
         "system": platform.system(),
     }
     if kind == "cuda":
-        about |= {"cuda": torch.version.cuda or torch.version.hip, "driver": _driver()}
+        about |= {
+            "cuda": torch.version.cuda or torch.version.hip,
+            "driver": _driver(),
+            "triton": _triton(),
+        }
     return about
 
 
@@ -98,6 +104,14 @@ def _processor() -> str:
     except OSError:
         names = []
     return (names[0] if names else platform.processor()) or platform.machine()
+
+
+def _triton() -> str:
+    """The version under whichever name it was installed."""
+    for name in ("triton", "pytorch-triton", "triton-windows", "pytorch-triton-rocm"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return "none"
 
 
 def _driver() -> str:

@@ -21,13 +21,25 @@ _LONGEST_WAIT = 1024
 def free_bytes(device: torch.device) -> int:
     """Memory that an allocation on ``device`` can still get, in bytes.
 
-    On CUDA: what the driver has, and what torch's allocator keeps cached. Elsewhere: the host's
-    available memory, which is what MPS shares.
+    On CUDA: what the driver has, as far as this process may have it, and what torch's allocator keeps
+    cached. Elsewhere: the host's available memory, which is what MPS shares.
     """
-    if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + cached
-    return available_memory()
+    if device.type != "cuda":
+        return available_memory()
+    driver, total = torch.cuda.mem_get_info(device)
+    reserved, used = torch.cuda.memory_reserved(device), torch.cuda.memory_allocated(device)
+    return _allowed(driver, total, reserved, _share(device)) + reserved - used
+
+
+def _share(device: torch.device) -> float:
+    """What part of a CUDA device torch's allocator may take; somebody may have capped it."""
+    ask = getattr(torch.cuda, "get_per_process_memory_fraction", None)  # not in older torch
+    return 1.0 if ask is None else float(ask(device.index))
+
+
+def _allowed(driver: int, total: int, reserved: int, share: float) -> int:
+    """What the driver still gives to an allocator that holds ``reserved`` of a ``share`` of ``total``."""
+    return max(0, min(driver, int(share * total) - reserved))
 
 
 def empty_cache(device: torch.device) -> None:

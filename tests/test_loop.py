@@ -282,6 +282,18 @@ def test_the_ladder_halves_before_it_clears():
     assert host.cleared == 1
 
 
+def test_recorded_passes_go_where_memory_is_short():
+    class Recording(LerpModel):
+        def open(self, height, width, options=None):
+            self.asked = [*getattr(self, "asked", []), (options or {}).get("graphs", True)]
+            return super().open(height, width)
+
+    for at, wanted in ((10**9, [True]), (4, [True, False])):
+        model = Recording(FailsAt(at), options={"graphs": True})
+        interpolate(clip(4), model, 2)
+        assert model.asked == wanted
+
+
 def test_a_changed_picture_only_where_it_is_allowed():
     class NeedsLess(FailsAt):
         def __call__(self, step):

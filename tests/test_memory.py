@@ -5,7 +5,7 @@ import psutil
 import pytest
 import torch
 from midframe.errors import OutOfMemoryError
-from midframe.memory.budget import Budget, Clearing, free_bytes
+from midframe.memory.budget import Budget, Clearing, _allowed, free_bytes
 from midframe.memory.cache import ModelCache, file_identity
 from midframe.memory.ladder import Ladder, is_out_of_memory
 from midframe.memory.sinks import TensorSink
@@ -53,6 +53,12 @@ def test_clearing_counts_pairs_and_backs_off_only_when_useless():
     for _ in range(9):
         every.pair_done(0, lambda: 10**9, lambda: cleared.append(1))
     assert len(cleared) == 2
+
+
+def test_a_cap_counts_as_less_memory():
+    assert _allowed(70, 100, 20, 1.0) == 70
+    assert _allowed(70, 100, 20, 0.5) == 30
+    assert _allowed(70, 100, 60, 0.5) == 0
 
 
 def test_free_bytes_is_a_real_figure():

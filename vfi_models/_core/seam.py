@@ -68,7 +68,8 @@ class Session(Protocol[F]):
             timestep: (K,) float32 on the model's device, each in (0, 1); 0 is left.
 
         Returns:
-            (K, C, H, W) float32 on the model's device, not clamped.
+            (K, C, H, W) float32 on the model's device, not clamped; the caller's own, which no later
+            call writes over.
         """
         ...
 

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .fused import fused
+
 # Backends whose grid_sample is known to have border padding; elsewhere (MPS lacks it) the grid is clamped,
 # which is the same thing when the grid's ends are pixel centres.
 _BORDER_BACKENDS = ("cpu", "cuda")
@@ -53,7 +55,7 @@ def sample(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> 
     Args:
         image: (N, C, H, W), any floating dtype; N may be 1 for a flow of K samples.
         flow: (K, 2, h, w) in pixels of the image, at the pixels that are wanted.
-        grid: (1, 2, h, w), the part of ``identity_grid(H, W)`` at these pixels.
+        grid: (1, 2, h, w), the part of ``identity_grid(H, W)`` at these pixels: rows and columns of it.
         size: (H, W).
 
     Returns:
@@ -66,7 +68,11 @@ def sample(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> 
             return made.reshape(1, -1, *flow.shape[-2:]).to(image.dtype)
         out = image.new_empty(flow.shape[0], image.shape[1], *flow.shape[-2:])
         return sampler(image_32, flow, out=out)
-    return _sampled(image, flow, grid, size)
+    warp = fused(image, image, _plainly)
+    if warp is None:
+        return _sampled(image, flow, grid, size)
+    out = image.new_empty(flow.shape[0], image.shape[1], *flow.shape[-2:])
+    return warp(image, flow, grid, size=size, pooled=False, out=out)
 
 
 def _sampled(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:
@@ -87,14 +93,22 @@ def _sampled(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -
     return sampled.to(image.dtype)
 
 
+def _plainly(
+    image: Tensor, flow: Tensor, grid: Tensor, *, size: tuple[int, int], pooled: bool, out: Tensor
+) -> Tensor:
+    """See :class:`~.fused.Warp`."""
+    sampled = _sampled(image.float(), flow, grid, size)
+    return out.copy_(halved(sampled) if pooled else sampled)
+
+
 class GridSampler:
     """:func:`sample` at the same pixels again and again, into memory of the caller. Without gradient.
 
     torch's ``grid_sample`` gives each picture of a batch to one processor, and writes wherever it likes: on
-    a CPU the rows are given to it in as many parts as there are processors.
+    a CPU the rows are given to it in as many parts as there are processors. On CUDA see :mod:`.fused`.
 
     Args:
-        grid: (1, 2, h, w), the part of ``identity_grid(H, W)`` at the pixels.
+        grid: (1, 2, h, w), the part of ``identity_grid(H, W)`` at the pixels: rows and columns of it.
         size: (H, W).
         halved: hand out the means of 2 x 2 pixels.
     """
@@ -110,13 +124,13 @@ class GridSampler:
     def __call__(self, image: Tensor, flow: Tensor, *, out: Tensor) -> Tensor:
         """
         Args:
-            image: (N, C, H, W) float32; N may be 1 for a flow of K samples.
+            image: (N, C, H, W) float32, off the CPU any floating dtype; N may be 1 for a flow of K samples.
             flow: (K, 2, h, w) float32 in pixels of the image.
             out: (K, C, h, w), halved (K, C, h/2, w/2), of any floating dtype.
         """
         if self._where is None:
-            sampled = _sampled(image, flow, self._grid, self._size)
-            return out.copy_(halved(sampled) if self._halved else sampled)
+            warp = fused(image, out, _plainly) or _plainly
+            return warp(image, flow, self._grid, size=self._size, pooled=self._halved, out=out)
         image = image.expand(flow.shape[0], -1, -1, -1)
         for one, motion, made in zip(image, flow, out, strict=True):
             parts = self.parts(one, motion)

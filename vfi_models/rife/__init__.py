@@ -66,7 +66,9 @@ class Rife:
             BadInputError: an unknown option, or one that this family or file does not have.
         """
         wanted = self._checked(options)
-        return RifeSession(self._net, (height, width), self._padded(height, width, wanted), wanted)
+        return RifeSession(
+            self._net, (height, width), padded=self._padded(height, width, wanted), options=wanted
+        )
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
         """See the seam. Float32 values at full size (pictures, flow, mask, carry, grids, a block's outputs)

@@ -85,6 +85,12 @@ class LowResolution:
         """Whether the network still has the parameters that were prepared: a host may have replaced them."""
         return self._made_from == _identity(net)
 
+    def forget(self) -> None:
+        """Lets go of the buffers."""
+        self._buffers.clear()
+        for block in self._blocks:
+            block.forget()
+
     def estimate(self, left: Tensor, right: Tensor, timestep: Tensor) -> Motion:
         """Flow and mask at full padded size.
 

@@ -52,6 +52,10 @@ class PreparedBlock:
             self._made = torch.empty(shape, device=x.device)
         return _shuffled(x, self._factor, out=self._made)
 
+    def forget(self) -> None:
+        """Lets go of the memory of what it made last."""
+        self._made = None
+
 
 class PreparedHead:
     """The encoder of one picture, (N, 3, H, W) to (N, channels, H, W).

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .._core.padding import PaddingMode, pad_to
+from .._core.recording import CudaRecorder, Recordings
 from .._core.warp import GridSampler, backward_warp, identity_grid
 from .lowres import LowResolution, applies
 from .net import LARGE_UPDATE, IFNet, Motion, swap_flows
@@ -33,6 +34,8 @@ class RifeOptions:
     """What stands right of and below the picture."""
     padded_size: tuple[int, int] | None = None
     """(height, width) to pad to; None is the smallest size that the family takes."""
+    graphs: bool = True
+    """On CUDA, launch a pass as one recorded graph, which keeps the memory that a pass takes."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +48,26 @@ class RifeFeatures:
     extra: Tensor | None
     """(N, C - 3, H, W) float32: channels past RGB."""
 
-    @property
-    def picture(self) -> Tensor:
-        """(N, 3, H, W)."""
-        return self.stacked[:, :3]
-
 
 class RifeSession:
-    """See :class:`~.._core.seam.Session`."""
+    """See :class:`~.._core.seam.Session`.
+
+    Args:
+        net: on its device.
+        size: (height, width) of the frames.
+        padded: what they are padded to.
+        options: how.
+        recordings: how passes are replayed; CUDA's own where it is left out.
+    """
 
     def __init__(
-        self, net: IFNet, size: tuple[int, int], padded: tuple[int, int], options: RifeOptions
+        self,
+        net: IFNet,
+        size: tuple[int, int],
+        *,
+        padded: tuple[int, int],
+        options: RifeOptions,
+        recordings: Recordings | None = None,
     ) -> None:
         self._net = net
         self._size = size
@@ -69,6 +81,9 @@ class RifeSession:
         # 4.0 is left as published: its flows can grow so large that the last bit of a sum shows.
         skips = net.family.inner == "plain_skip"
         self._plain = options.plain or options.restart or skips or not applies(self._divisors)
+        device = next(net.parameters()).device
+        records = options.graphs and not self._plain and device.type == "cuda"
+        self._recordings = recordings or Recordings(CudaRecorder(device) if records else None)
 
     def encode(self, frames: Tensor) -> RifeFeatures:
         """See the seam. Values outside 0..1 are clamped, as every 4.x network expects."""
@@ -83,24 +98,49 @@ class RifeSession:
         return RifeFeatures(stacked, padded[:, 3:] if frames.shape[1] > 3 else None)  # noqa: PLR2004
 
     def between(self, left: RifeFeatures, right: RifeFeatures, timestep: Tensor) -> Tensor:
-        """See the seam."""
-        count = max(timestep.shape[0], left.stacked.shape[0])
-        left, right = _shared_by(left, count), _shared_by(right, count)
-        motion = self._estimate(left, right, timestep.float().expand(count))
+        """See the seam. Replayed where it can be; also then a new tensor."""
+        inputs = [left.stacked, right.stacked, timestep.float()]
+        if left.extra is not None and right.extra is not None:
+            inputs += [left.extra, right.extra]
+        if self._plain:
+            return self._pass(*inputs)
+        self._prepared()  # of the weights as they are now, which a replay does not look at
+        return self._recordings.run(self._pass, tuple(inputs), self._forget)
+
+    def _pass(self, left: Tensor, right: Tensor, timestep: Tensor, *extra: Tensor) -> Tensor:
+        """Everything that is done for some timesteps; see :meth:`~.Recordings.run`.
+
+        Args:
+            left, right: ``stacked`` of both sides.
+            timestep: (K,) float32.
+            extra: channels past RGB of both sides, if there are any.
+        """
+        count = max(timestep.shape[0], left.shape[0])
+        left, right = left.expand(count, -1, -1, -1), right.expand(count, -1, -1, -1)
+        motion = self._estimate(left, right, timestep.expand(count))
         share = torch.sigmoid(motion.mask)
-        warped_left, warped_right = self._warped(left.picture, right.picture, motion.flow)
+        warped_left, warped_right = self._warped(left[:, :3], right[:, :3], motion.flow)
         made = torch.lerp(warped_right, warped_left, share)
         if self._options.refine:
-            made = self._refined(made, (left.picture, right.picture, warped_left, warped_right), motion)
-        if left.extra is not None and right.extra is not None:
-            extra_left = self._warp(left.extra, motion.flow[:, :2])
-            extra_right = self._warp(right.extra, motion.flow[:, 2:4])
+            made = self._refined(made, (left[:, :3], right[:, :3], warped_left, warped_right), motion)
+        if extra:
+            extra_left, extra_right = (
+                self._warp(one.expand(count, -1, -1, -1), motion.flow[:, 2 * i : 2 * i + 2])
+                for i, one in enumerate(extra)
+            )
             made = torch.cat((made, torch.lerp(extra_right, extra_left, share)), 1)
         return made[..., : self._size[0], : self._size[1]]
 
     def close(self) -> None:
         """See the seam."""
+        self._recordings.close()
         self._grid = self._blocks = self._sampler = self._sides = None
+
+    def _forget(self) -> None:
+        """Lets go of what is written over at every pass, and only of that: recordings read the rest."""
+        self._sides = None
+        if self._blocks is not None:
+            self._blocks.forget()
 
     def _warp(self, image: Tensor, flow: Tensor) -> Tensor:
         if self._grid is None or self._grid.device != flow.device:
@@ -110,19 +150,20 @@ class RifeSession:
     def _warped(self, left: Tensor, right: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
         """Both pictures (K, 3, H, W), in memory that is written over at the next call."""
         shape = (2, *left.shape)
-        if self._sampler is None or self._sides is None or self._sides.shape != shape:
+        if self._sampler is None:
             self._sampler = GridSampler(identity_grid(*self._padded, left.device), self._padded)
+        if self._sides is None or self._sides.shape != shape:
             self._sides = torch.empty(shape, device=left.device)
         for i, side in enumerate((left, right)):
             self._sampler(side, flow[:, 2 * i : 2 * i + 2], out=self._sides[i])
         return self._sides[0], self._sides[1]
 
-    def _seen(self, left: RifeFeatures, right: RifeFeatures, flow: Tensor | None) -> list[Tensor]:
+    def _seen(self, left: Tensor, right: Tensor, flow: Tensor | None) -> list[Tensor]:
         """Pictures and features as a block sees them: the originals, warped by the flow so far."""
-        parts = [left.picture, right.picture]
+        parts = [left[:, :3], right[:, :3]]
         if self._net.family.head:
             dtype = next(self._net.parameters()).dtype
-            parts += [left.stacked[:, 3:].to(dtype), right.stacked[:, 3:].to(dtype)]
+            parts += [left[:, 3:].to(dtype), right[:, 3:].to(dtype)]
         if flow is None:
             return parts
         halves = (flow[:, :2], flow[:, 2:4])
@@ -130,17 +171,18 @@ class RifeSession:
 
     def _prepared(self) -> LowResolution:
         if self._blocks is None or not self._blocks.fits(self._net):
+            self._recordings.close()  # they read the weights that were
             self._blocks = LowResolution(
                 self._net, self._padded, self._divisors, ensemble=self._options.ensemble
             )
         return self._blocks
 
-    def _estimate(self, left: RifeFeatures, right: RifeFeatures, timestep: Tensor) -> Motion:
+    def _estimate(self, left: Tensor, right: Tensor, timestep: Tensor) -> Motion:
         if self._plain:
             return self._estimate_plainly(left, right, timestep)
-        return self._prepared().estimate(left.stacked, right.stacked, timestep)
+        return self._prepared().estimate(left, right, timestep)
 
-    def _estimate_plainly(self, left: RifeFeatures, right: RifeFeatures, timestep: Tensor) -> Motion:
+    def _estimate_plainly(self, left: Tensor, right: Tensor, timestep: Tensor) -> Motion:
         """As published, at full size: for restarts, flow scales above 1, and to compare with."""
         plane = timestep.view(-1, 1, 1, 1).expand(-1, 1, *self._padded)
         divisors = self._divisors
@@ -191,16 +233,6 @@ class RifeSession:
         known = torch.cat((*pictures, motion.mask, motion.flow), 1).to(dtype)
         refined: Tensor = made + self._net.unet(known, left, right)
         return refined.clamp(0.0, 1.0)
-
-
-def _shared_by(features: RifeFeatures, count: int) -> RifeFeatures:
-    """``features`` of one frame seen by ``count`` timesteps, without a copy."""
-    if features.stacked.shape[0] == count:
-        return features
-    stacked, extra = features.stacked, features.extra
-    return RifeFeatures(
-        stacked.expand(count, -1, -1, -1), None if extra is None else extra.expand(count, -1, -1, -1)
-    )
 
 
 def _is_large(flow: Tensor) -> bool:

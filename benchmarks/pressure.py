@@ -1,0 +1,111 @@
+"""What adaptive clearing does where CUDA memory is short: how often it cleared, and what that cost.
+
+    python -m midframe.benchmarks.pressure --json OUT.json
+
+The same clip is made twice: with all of the memory, and with little more than the first run took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..api import interpolate
+from ..errors import BadInputError
+from ..memory.host import QuietHost
+from ..vfi_models._core.seam import Interpolator
+from .machine import machine
+from .work import Work
+
+_GIB = 2**30
+
+
+class CountingHost(QuietHost):
+    """Counts how often cached memory was given back."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device)
+        self.cleared = 0
+
+    def clear_cache(self) -> None:
+        """See :class:`~..memory.host.Host`."""
+        self.cleared += 1
+        super().clear_cache()
+
+
+def measured(work: Work, slack: float) -> dict[str, Any]:
+    """Both runs, each after one that is not timed.
+
+    Args:
+        work: on CUDA.
+        slack: how much more memory than it took the first time a run may have the second time.
+    """
+    device = torch.device(work.device)
+    model = work.build()
+    _run(work, model)
+    torch.cuda.reset_peak_memory_stats(device)
+    ample = _run(work, model)
+    took = torch.cuda.max_memory_allocated(device)
+    torch.cuda.empty_cache()
+    there = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, slack * took / there), device.index)
+    _run(work, model)
+    tight = _run(work, model)
+    return {
+        "machine": machine(work.device),
+        "model": work.model,
+        "size": f"{work.size[0]}x{work.size[1]}",
+        "multiplier": work.multiplier,
+        "frames": work.frames,
+        "dtype": work.dtype,
+        "took_gib": took / _GIB,
+        "allowed_gib": slack * took / _GIB,
+        "ample": ample,
+        "tight": tight,
+        "cost": tight["seconds"] / ample["seconds"] - 1,
+    }
+
+
+def _run(work: Work, model: Interpolator) -> dict[str, Any]:
+    host = CountingHost(torch.device(work.device))
+    clip = work.clip()
+    torch.cuda.synchronize()
+    begun = time.perf_counter()
+    interpolate(clip, model, work.multiplier, host=host)
+    torch.cuda.synchronize()
+    return {"seconds": time.perf_counter() - begun, "pairs": work.frames - 1, "cleared": host.cleared}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="midframe.benchmarks.pressure", description=__doc__)
+    parser.add_argument("--model", default="rife-4.25")
+    parser.add_argument("--height", type=int, default=2160)
+    parser.add_argument("--width", type=int, default=3840)
+    parser.add_argument("--frames", type=int, default=9)
+    parser.add_argument("--slack", type=float, default=1.2)
+    parser.add_argument("--json", type=Path, required=True, metavar="OUT")
+    args = parser.parse_args(arguments)
+    if not torch.cuda.is_available():
+        raise BadInputError(
+            "Only CUDA's memory can be capped.", "no CUDA device", "Run it where there is one."
+        )
+    work = Work(args.model, (args.height, args.width), 2, args.frames, "float16", "cuda")
+    found = measured(work, args.slack)
+    args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    told = (
+        f"cleared {found['tight']['cleared']} times in {found['tight']['pairs']} pairs of {found['size']} in "
+    )
+    sys.stdout.write(told + f"{found['allowed_gib']:.1f} GiB, {100 * found['cost']:.0f}% slower\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

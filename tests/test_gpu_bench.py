@@ -1,0 +1,82 @@
+"""The rows that need a GPU: that they are what the commands take, and that one that fails ends none."""
+
+import argparse
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from midframe.benchmarks import bench, gpu, pressure
+from midframe.errors import BadInputError
+
+
+def test_rows_are_what_bench_takes():
+    parser = argparse.ArgumentParser()
+    bench.add_arguments(parser)
+    todo = gpu.rows(Path("comfy"), Path("older"))
+    assert len({row.name for row in todo}) == len(todo)
+    asked = {}
+    for row in todo:
+        if row.arguments[1:2] == ("bench",):
+            asked[row.name] = args = parser.parse_args([*row.arguments[2:], "--json", "x.json"])
+            assert args.device == "cuda"
+            bench._check(args)
+            assert bench._works(args, "cuda")
+    first = asked["rife_1080p_x2"]
+    assert (first.model, first.size, first.multiplier) == (["rife-4.25"], ["1080x1920"], [2])
+    assert (first.dtype, first.peer_dtype, first.against) == (["float16"], "float16", ["comfyui=comfy"])
+    assert asked["rife_1080p_x4"].multiplier == [4]
+    assert asked["rife_4k_8gib"].vram_gib == 8
+    assert asked["older_1080p_float32"].peer_dtype == "float32"
+    assert asked["older_1080p_float32"].dtype == ["float32"]
+    switched = bench._works(asked["rife_1080p_graphs"], "cuda")
+    assert [work.options for work in switched] == [{"graphs": True}, {"graphs": False}]
+    assert {"film_1080p_x2", "rife_720p_x2", "rife_1440p_x2", "rife_4k_x2"} <= asked.keys()
+    alone = gpu.rows(None, None)
+    assert not any("--against" in row.arguments for row in alone)
+
+
+def test_a_row_that_fails_ends_none(tmp_path):
+    ran, said = [], []
+
+    def run(command, *, timeout, **_):
+        name = Path(command[-1]).stem
+        ran.append(name)
+        assert command[1] == "-m"
+        if name == "slow":
+            raise subprocess.TimeoutExpired(command, timeout)
+        if name == "gone":
+            raise OSError("no such program")
+        return subprocess.CompletedProcess(command, int(name == "broken"), "out\n", "trace\nthe reason\n")
+
+    names = ["slow", "broken", "gone", "fine"]
+    todo = [gpu.Row(name, ("nothing",)) for name in names]
+    assert gpu.run_all(todo, tmp_path, said.append, seconds=1000, run=run) == names[:3]
+    assert ran == names
+    assert "the reason" in said[1]
+    assert said[-1] == "fine: done"
+    assert (tmp_path / "broken.log").read_text() == "out\ntrace\nthe reason\n"
+    assert gpu.run_all(todo, tmp_path, said.append, seconds=5, run=run) == names
+    assert "left out" in said[-1]
+
+
+def test_rows_are_processes_of_this_pack(root, tmp_path):
+    assert gpu._PACK == "midframe"
+    row = gpu.Row("one", ("there_is_no_such_module",))
+    assert gpu.run_all([row], tmp_path, lambda line: None, seconds=60) == ["one"]
+    assert "there_is_no_such_module" in (tmp_path / "one.log").read_text()
+
+
+def test_without_a_gpu_it_says_so(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main(["--out", str(tmp_path / "results")]) == 2
+    assert "no CUDA device" in capsys.readouterr().out
+    assert not (tmp_path / "results").exists()
+    with pytest.raises(BadInputError):
+        pressure.main(["--json", str(tmp_path / "x.json")])
+
+
+def test_clearings_are_counted():
+    host = pressure.CountingHost(torch.device("cpu"))
+    host.clear_cache()
+    assert host.cleared == 1
