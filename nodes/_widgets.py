@@ -145,8 +145,9 @@ def device() -> tuple[Any, ...]:
 def dtype() -> tuple[Any, ...]:
     """What the model's convolutions run in."""
     tooltip = (
-        "Precision of the network. auto: float16 where the device is good at it, else float32. Motion is "
-        "always computed in float32, and source frames are never rounded."
+        "Precision of the network. auto: 16 bits where the device is good at them and the picture stays the "
+        "same to the eye, else float32. Motion is always computed in float32, and source frames are never "
+        "rounded."
     )
     names = ["auto", "float32", "float16", "bfloat16"]
     return names, {"default": "auto", "tooltip": tooltip, "advanced": True}
