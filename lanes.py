@@ -22,19 +22,22 @@ _MOST = 4
 _MOST_BYTES = 512 * 2**20
 """Activations and weights of all lanes: larger pictures keep processors busy, and memory is for frames.
 Not a part of what is free: the same clip must come out the same on the same machine."""
-_LEAST_BYTES = 4 * 2**20
+_MOST_PIXELS = 1280 * 720
+"""Of a frame: a lane holds a few besides, before and after the network."""
+_LEAST_BYTES = 16 * 2**20
 """Activations of a picture that is worth a thread."""
 
 
-def lanes_for(activations: int, weights: int) -> int:
+def lanes_for(pixels: int, activations: int, weights: int) -> int:
     """How many frames of a CPU's network to make at once.
 
     Args:
+        pixels: of a frame.
         activations: bytes that one takes while it is made.
         weights: bytes that a lane keeps besides.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or activations < _LEAST_BYTES:
+    if threads == 1 or pixels > _MOST_PIXELS or activations < _LEAST_BYTES:
         return 1
     return max(1, min(threads, _MOST, _MOST_BYTES // (activations + weights)))
 

@@ -120,7 +120,8 @@ class Workbench:
         """How many frames like this one to make beside one another: 1 but on a CPU."""
         if not self._lanes:
             weights = sum(p.nbytes for p in self.model.module.parameters())
-            self._lanes = lanes_for(self._activation_bytes(frame), weights)
+            pixels = frame.shape[0] * frame.shape[1]
+            self._lanes = lanes_for(pixels, self._activation_bytes(frame), weights)
         return self._lanes
 
     def portions(self, times: Sequence[Fraction]) -> list[Sequence[Fraction]]:

@@ -164,10 +164,11 @@ def test_parts_of_a_clip_are_one_run():
 
 
 def test_how_many():
-    threads = torch.get_num_threads()
-    assert lanes_for(2**10, 0) == 1  # not worth a thread
-    assert lanes_for(2**40, 0) == 1
-    assert lanes_for(100 * 2**20, 2**20) == min(threads, 4)
+    threads, mib = torch.get_num_threads(), 2**20
+    assert lanes_for(256 * 256, 100 * mib, mib) == min(threads, 4)
+    assert lanes_for(256 * 256, 2 * mib, mib) == 1  # not worth a thread
+    assert lanes_for(256 * 256, 500 * mib, 20 * mib) == 1
+    assert lanes_for(1920 * 1080, 100 * mib, mib) == 1
 
 
 def test_once():
