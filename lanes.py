@@ -39,7 +39,9 @@ def lanes_for(pixels: int, activations: int, weights: int) -> int:
     threads = torch.get_num_threads()
     if threads == 1 or pixels > _MOST_PIXELS or activations < _LEAST_BYTES:
         return 1
-    return max(1, min(threads, _MOST, _MOST_BYTES // (activations + weights)))
+    most = max(1, min(threads, _MOST, _MOST_BYTES // (activations + weights)))
+    # Equal shares of the processors, where there are any.
+    return next((n for n in range(most, 1, -1) if threads % n == 0), most)
 
 
 class StoppedError(Exception):
@@ -107,15 +109,32 @@ class Lanes:
 
 
 class Once(Generic[T]):
-    """A value made by whichever thread asks first; the others wait for it."""
+    """A value made by whichever thread asks first; the others wait for it.
+
+    All share one condition: a lock of its own for every frame would lie between the frames in memory, and
+    keep a tenth of a gigabyte from being used again.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._made: list[T] = []
+        self._making = False
 
     def get(self, make: Callable[[], T]) -> T:
         """The value. Where ``make`` raises, the next one who asks makes it."""
-        with self._lock:
-            if not self._made:
-                self._made.append(make())
-            return self._made[0]
+        with _CHANGED:
+            while self._making:
+                _CHANGED.wait()
+            if self._made:
+                return self._made[0]
+            self._making = True
+        try:
+            made = make()
+            self._made.append(made)
+            return made
+        finally:
+            with _CHANGED:
+                self._making = False
+                _CHANGED.notify_all()
+
+
+_CHANGED = threading.Condition()

@@ -59,7 +59,7 @@ class PairMaker:
         self._next = 0
         self._lanes: Lanes | None = None
         self._queue: deque[_Waiting] = deque()
-        self._cancelled = False
+        self._stopped = False
         # Of the bench and the host, never of this object: no cycle shall keep a model and an output alive
         # until the garbage collector looks.
         self._ladder = Ladder(bench.shrink, partial(_clear, bench, host), partial(_lighten, bench, host))
@@ -73,6 +73,7 @@ class PairMaker:
     def make(self, left: Tensor, right: Tensor, times: Sequence[Fraction]) -> None:
         """The frames of one pair at ``times``, each in (0, 1), ascending."""
         if self._bench.lanes(left) > 1:
+            self._check()
             self._lanes = self._lanes or Lanes(self._bench.lanes(left))
             for some in self._bench.portions(times):
                 pair = self._bench.pair(left, right)
@@ -86,10 +87,16 @@ class PairMaker:
         self._bench.clearing.pair_done(self._bench.budget.bytes_each, free, self._host.clear_cache)
 
     def finish(self) -> None:
-        """Everything that was started is in the sink; once cancelled, what is made already."""
-        while self._queue and (not self._cancelled or self._queue[0].ready()):
+        """Everything that was started is in the sink; once stopped, what is made already."""
+        while self._queue and (not self._stopped or self._queue[0].ready()):
             self._land()
         self._download.finish()
+
+    def stop(self) -> None:
+        """What is being made in lanes is not wanted any more."""
+        self._stopped = True
+        if self._lanes is not None:
+            self._lanes.stop()
 
     def __enter__(self) -> PairMaker:
         return self
@@ -102,14 +109,19 @@ class PairMaker:
             self._lanes.close()
 
     def _hand_on(self) -> None:
-        """What is ready goes, and the oldest is waited for where enough are under way."""
+        """What is ready goes, and the oldest is waited for where enough is under way."""
         most = self._lanes.count if self._lanes else 0
-        while self._queue and (self._queue[0].ready() or sum(not w.ready() for w in self._queue) > most):
+        while self._queue and (
+            self._queue[0].ready()
+            or sum(not one.ready() for one in self._queue) > most
+            or len(self._queue) > 2 * most  # a slow one shall not have finished ones pile up behind it
+        ):
             self._land()
 
     def _land(self) -> None:
-        waiting = self._queue.popleft()
+        """The oldest frames that wait are made, or taken from their lane, and handed on."""
         try:
+            waiting = self._queue.popleft()
             if waiting.right is None:
                 self._start(waiting.left.unsqueeze(0))
                 return
@@ -126,20 +138,27 @@ class PairMaker:
         """Frames from the lane that makes them; made here where there is none, or where it failed."""
         making, waiting.making = waiting.making, None
         if making is not None:
-            while making not in wait([making], _LOOK_EVERY).done:
-                self._check()
-            return making.result()
-        wait([one.making for one in self._queue if one.making])  # alone now: memory may be short
+            self._wait(making)
+            try:
+                return making.result()
+            finally:
+                del making  # or the error would keep itself alive, and what its pass had in memory
+        self._wait(*(one.making for one in self._queue if one.making))  # alone now: memory may be short
+        for one in self._queue:
+            if one.making and one.making.exception():  # made here in its turn, and no memory held until then
+                one.making = None
         pair = self._bench.pair(waiting.left, right)
         return self._bench.some(pair, times, self._host.check_cancelled, self._host.free_bytes)
+
+    def _wait(self, *making: Future[Tensor]) -> None:
+        while wait(making, _LOOK_EVERY).not_done:
+            self._check()
 
     def _check(self) -> None:
         try:
             self._host.check_cancelled()
         except BaseException:
-            self._cancelled = True
-            if self._lanes is not None:
-                self._lanes.stop()
+            self.stop()
             raise
 
     def _start(self, frames: Tensor) -> None:

@@ -129,23 +129,19 @@ class FrameLoop:
         source = checked_pictures(frames, first=self._index + (self._left is not None), like=self._left)
         over = True
         asked = interruptible(model.module, bench.device, host.check_cancelled)
-        with torch.inference_mode(), asked, PairMaker(bench, host, delivery) as maker:
-            try:
-                self._walk(source, maker, last=last)
-                maker.finish()
-                if not last:
-                    self._rest(bench)
-                over = last
-            except BaseException as error:
-                delivery.end(maker.finish)
-                if isinstance(error, MidframeError):
-                    error.finished = delivery.done
-                elif is_out_of_memory(error):
-                    raise _outside_the_network(error, delivery.done) from error
-                raise
-            finally:
-                if over:
-                    self.close()
+        try:
+            with torch.inference_mode(), asked, PairMaker(bench, host, delivery) as maker:
+                self._make(source, maker, bench, delivery, last=last)
+            over = last
+        except BaseException as error:
+            if isinstance(error, MidframeError):
+                error.finished = delivery.done
+            elif is_out_of_memory(error):
+                raise _outside_the_network(error, delivery.done) from error
+            raise
+        finally:
+            if over:
+                self.close()
         return delivery.done
 
     def let_go(self) -> None:
@@ -177,6 +173,20 @@ class FrameLoop:
             self.let_go()
             self._bench = Workbench(model, self._settings)
         return self._bench
+
+    def _make(
+        self, frames: Iterator[Tensor], maker: PairMaker, bench: Workbench, delivery: _Delivery, *, last: bool
+    ) -> None:
+        try:
+            self._walk(frames, maker, last=last)
+            maker.finish()
+            if not last:
+                self._rest(bench)
+        except BaseException as error:
+            if not isinstance(error, Exception):  # Ctrl-C: nobody waits for what is half done
+                maker.stop()
+            delivery.end(maker.finish)
+            raise
 
     def _walk(self, frames: Iterator[Tensor], maker: PairMaker, *, last: bool) -> None:
         for frame in frames:

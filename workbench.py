@@ -26,6 +26,7 @@ Schedule = Literal["any_t", "bisect"]
 FreeBytes = Callable[[torch.device], int]
 
 _RGB = 3
+_MOST_LANES = 64
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Settings:
     schedule: Schedule = "any_t"
     """From which frames a frame is made. A model that only knows the middle bisects in any case."""
     lanes: int = 0
-    """Frames made beside one another on a CPU; 0 decides from size and memory, see :mod:`.lanes`."""
+    """Frames made beside one another on a CPU, up to 64; 0 decides from their size, see :mod:`.lanes`."""
     memory_lines: bool = False
     """Say in the log, after every source pair, how much memory there is."""
 
@@ -53,7 +54,7 @@ class Settings:
             ("clear_every", self.clear_every),
             ("lanes", self.lanes),
         ):
-            if not isinstance(value, int) or value < 0:
+            if not isinstance(value, int) or value < 0 or (name == "lanes" and value > _MOST_LANES):
                 raise BadInputError(
                     f"The setting {name} must be a whole number, 0 or more.",
                     repr(value),
@@ -134,7 +135,7 @@ class Workbench:
     def pair(self, left: Tensor, right: Tensor) -> Pair:
         """Two source frames, with what is known of them from the pair before."""
         if self._pair is None or self._pair.left.frame is not left or self._pair.right.frame is not right:
-            # Let go before another is encoded: two at once are the most that is held here.
+            # Let go before another is encoded: two at once are the most that is held, but for lanes.
             self._pair = None
             self._known = tuple(one for one in self._known if one.frame is left or one.frame is right)
             a, b = (
@@ -155,8 +156,11 @@ class Workbench:
             check: called before every forward pass; raises to cancel.
             free: tells how many bytes are free on a device.
         """
-        # Whoever opens one uses it alone: it may write to memory of its own.
-        session = self._idle.pop() if self._idle else self._opened(pair.left.frame)
+        # Whoever has one uses it alone: it may write to memory of its own.
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = self._opened(pair.left.frame)
         try:
             made = self._made(session, pair, times, check, free)
         finally:

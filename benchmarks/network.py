@@ -97,8 +97,10 @@ class Stopwatch:
     def running(self) -> Iterator[None]:
         """Counts while this is entered."""
         self._step(1)
-        yield
-        self._step(-1)
+        try:
+            yield
+        finally:
+            self._step(-1)
 
     def _step(self, change: int) -> None:
         with self._lock:

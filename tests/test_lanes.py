@@ -1,7 +1,9 @@
 """Frames made beside one another on a CPU are those made one after the other."""
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 import torch
@@ -143,6 +145,79 @@ def test_out_of_memory_for_good_keeps_what_is_finished():
     assert len(taken) >= 3
 
 
+def test_a_failed_pass_holds_no_memory_while_its_frame_is_made_again():
+    references, alive = [], []
+
+    class Tight(LerpModel):
+        def between(self, left, right, timestep):
+            if len(references) < 2:
+                big = torch.zeros(1000)
+                references.append(weakref.ref(big))
+                raise MemoryError
+            alive.append(sum(reference() is not None for reference in references))
+            return super().between(left, right, timestep)
+
+    gc.disable()
+    try:
+        run(Tight(), clip(6))
+    finally:
+        gc.enable()
+    assert set(alive[1:]) == {0}
+
+
+def test_no_session_is_closed_while_it_is_used():
+    busy, wrong = set(), []
+
+    class Model(LerpModel):
+        def between(self, left, right, timestep):
+            busy.add(threading.get_ident())
+            time.sleep(0.05)
+            busy.discard(threading.get_ident())
+            return super().between(left, right, timestep)
+
+        def close(self):
+            super().close()
+            wrong.extend(busy)
+
+    class Full:
+        def put(self, index, frames):
+            if index == 1:
+                raise OSError("no space left")
+
+    model = Model()
+    with pytest.raises(OSError, match="no space"):
+        run_timeline(clip(6), by_multiplier(2), model, Full(), settings=TWO)
+    assert not wrong
+    assert model.live == 0
+
+
+def test_a_slow_frame_does_not_let_others_pile_up():
+    longest, slow = [0], threading.Event()
+
+    def first_is_slow(step):
+        if step == "between" and not slow.is_set():
+            slow.set()
+            time.sleep(0.3)
+
+    frames = clip(40)
+    read = []
+
+    def source():
+        for i, frame in enumerate(frames):
+            read.append(i)
+            longest[0] = max(longest[0], i - shown[0])
+            yield frame
+
+    shown = [0]
+
+    class Sink:
+        def put(self, index, made):
+            shown[0] = index // 2
+
+    run_timeline(source(), by_multiplier(2), LerpModel(first_is_slow), Sink(), settings=TWO)
+    assert longest[0] < 8
+
+
 def test_a_bad_source_frame_costs_no_frame_before_it():
     taken = []
     frames = [*clip(4), torch.zeros(4, 6, 3)]
@@ -197,3 +272,5 @@ def test_stopped():
 def test_settings_are_checked():
     with pytest.raises(BadInputError, match="lanes"):
         Settings(lanes=-1)
+    with pytest.raises(BadInputError, match="lanes"):
+        Settings(lanes=10**6)
