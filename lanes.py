@@ -19,7 +19,7 @@ from .vfi_models._core.interruption import asking
 T = TypeVar("T")
 
 _MOST = 4
-_MOST_BYTES = 512 * 2**20
+_MOST_BYTES = 400 * 2**20
 """Activations and weights of all lanes: larger pictures keep processors busy, and memory is for frames.
 Not a part of what is free: the same clip must come out the same on the same machine."""
 _MOST_PIXELS = 1280 * 720
