@@ -2,10 +2,13 @@
 
     python dev.py demo      interpolate the clip that ships with the project
     python dev.py test      format, lint, types, tests
+    python dev.py test-all  the same with the tests that take minutes
     python dev.py setup     only make the environment
     python dev.py clean     remove everything that these commands made
 
-Needs Python 3.10 or newer with pip and nothing else; ``make demo`` and ``make test`` call it.
+Needs Python 3.10 or newer with pip and nothing else; ``make demo`` and ``make test`` call it. What follows
+``test`` goes to pytest. ``MIDFRAME_TORCH`` chooses torch: a version such as 2.7.0, the oldest that Midframe
+promises to run with, or ``newest``.
 """
 
 from __future__ import annotations
@@ -26,22 +29,25 @@ TYPES = VENV / "types"
 WINDOWS = os.name == "nt"
 PYTHON = VENV / ("Scripts/python.exe" if WINDOWS else "bin/python")
 
-TORCH = "torch==2.13.0"
+TORCH_VERSION = os.environ.get("MIDFRAME_TORCH", "2.13.0")
+TORCH = "torch" if TORCH_VERSION == "newest" else f"torch=={TORCH_VERSION}"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 CHECKS = {
     "format": ["-m", "ruff", "format", "--check", "."],
     "lint": ["-m", "ruff", "check", "."],
     "types": ["-m", "mypy"],
-    "tests": ["-m", "pytest"],
+    "tests": ["-m", "pytest", "--numprocesses=logical"],
 }
+# Tests that take more than a few seconds, each marked with its reason.
+LONG = "long"
 
 
 def main() -> int:
     """Runs one command; its exit status."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("command", choices=("demo", "test", "setup", "clean"))
+    parser.add_argument("command", choices=("demo", "test", "test-all", "setup", "clean"))
     arguments, rest = parser.parse_known_args()
     if sys.version_info < (3, 10):  # noqa: UP036 -- this file is what an older Python is told by
         print(f"Midframe needs Python 3.10 or newer, this is {sys.version.split()[0]}.", file=sys.stderr)
@@ -58,7 +64,7 @@ def main() -> int:
     if arguments.command == "setup":
         return 0
     add_ray()
-    return test(rest)
+    return test(rest if arguments.command == "test-all" else ["-m", f"not {LONG}", *rest])
 
 
 def set_up() -> None:
@@ -73,8 +79,10 @@ def set_up() -> None:
     pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     # A wheel that lies ready on this machine, else the CPU build: on Linux the default index would bring
     # gigabytes of CUDA libraries. What torch depends on comes with the project, one line below.
-    if run(*pip, "--no-index", "--no-deps", TORCH, quiet=True) != 0:
-        run(*pip, "--index-url", TORCH_CPU_INDEX, "--no-deps", TORCH, check=True)
+    ready = TORCH_VERSION != "newest" and run(*pip, "--no-index", "--no-deps", TORCH, quiet=True) == 0
+    if not ready and run(*pip, "--index-url", TORCH_CPU_INDEX, "--no-deps", "--upgrade", TORCH) != 0:
+        print("The CPU build of torch cannot be had; taking the default one, which may be large.", flush=True)
+        run(*pip, "--upgrade", TORCH, check=True)
     run(*pip, "--editable", f"{ROOT}[test]", check=True)
     link_types()
     STAMP.write_text(wanted)

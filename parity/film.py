@@ -23,9 +23,7 @@ from ..vfi_models.film.config import FAMILIES, Config, published_names
 from ..vfi_models.film.session import FilmFeatures, FilmMotion
 from ..vfi_utils import Settings, by_multiplier, run_timeline
 from .outcome import Outcome, Place
-
-_FLOW_IN_PICTURE = 10
-"""How much more a flow, in pixels, may be off than a picture."""
+from .tolerances import bound
 
 
 def reads(file: Path, arrays: Mapping[str, Any]) -> bool:
@@ -93,7 +91,12 @@ def _flows(label: str, arrays: Mapping[str, Any], motion: FilmMotion, place: Pla
         if f"{name}_{level}" in arrays
     ]
     if errors:
-        yield Outcome(f"{label} flows", max(errors), _FLOW_IN_PICTURE * place.bound)
+        yield Outcome(f"{label} flows", max(errors), _flow_bound(place))
+
+
+def _flow_bound(place: Place) -> float:
+    """Return what a flow may be off, in pixels: in 16 bits as much more than a picture as in float32."""
+    return place.bound * bound("golden flow") / bound("golden float32")
 
 
 def _features(label: str, arrays: Mapping[str, Any], found: FilmFeatures, place: Place) -> Iterator[Outcome]:

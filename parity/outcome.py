@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from ..vfi_models._core.seam import Interpolator
-
-_BOUNDS = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 3e-2}
-"""Largest error in float32; in 16 bits, where single pixels move by whole structures, largest mean error."""
+from .float64 import root_mean_square
+from .tolerances import TIMES_THE_REFERENCE, bound
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,23 @@ class Outcome:
         return f"{self.name}: {'FAILED' if self.failed else 'ok'} {self.error:.1e} (bound {self.bound:.0e})"
 
 
+def beside_reference(name: str, frames: Tensor, reference: Tensor, exact: Tensor) -> Outcome:
+    """Judge a case that amplifies rounding by how far both pictures are from the one in float64.
+
+    Args:
+        name: of the case.
+        frames, reference: (N, C, H, W) float32, ours and the golden.
+        exact: the same of our network in float64.
+    """
+    if frames.shape != reference.shape:
+        return Outcome(name, float("inf"))
+    away = float((reference - exact).abs().max())
+    if not away <= bound("reference from float64"):
+        return Outcome(name, broken=f"the golden is {away:.1e} from this network in float64")
+    ours, theirs = root_mean_square(frames.cpu() - exact), root_mean_square(reference - exact)
+    return Outcome(name, ours, TIMES_THE_REFERENCE * theirs)
+
+
 @dataclass
 class Place:
     """Where networks run, and the last one that was made: neighbouring files often share it."""
@@ -48,7 +64,7 @@ class Place:
     @property
     def bound(self) -> float:
         """What :meth:`error` of a picture may be."""
-        return _BOUNDS[self.dtype]
+        return bound(f"golden {str(self.dtype).removeprefix('torch.')}")
 
     def error(self, made: Tensor, wanted: Tensor) -> float:
         """How far ``made`` is off: at most in float32, on average in 16 bits. Infinite at another shape."""

@@ -1,0 +1,67 @@
+"""How far a picture may be off, and why: the one table, for ``midframe parity`` and for the tests.
+
+Pictures are 0..1, so 1e-4 is a fortieth of a grey level of 255. A bound stands here because of what was
+measured on both sides of it: what rounding does, and the least that a real fault does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """A bound on an error, and what it rests on."""
+
+    bound: float
+    reason: str
+
+
+TOLERANCES = {
+    "golden float32": Tolerance(
+        1e-4,
+        "Largest error. Other convolution libraries and float64 differ by 1.4e-5 at most over all goldens "
+        "but those of AMPLIFYING; a wrong padding, order, sign or divisor by 1e-2.",
+    ),
+    "golden float16": Tolerance(
+        4e-3, "Mean error: single pixels move by whole structures where a flow is rounded to 16 bits."
+    ),
+    "golden bfloat16": Tolerance(3e-2, "Mean error, as for float16, with three bits less."),
+    "golden flow": Tolerance(
+        1e-3,
+        "Largest error in pixels: ten times a picture's, for flows reach 10 pixels where pictures reach 1.",
+    ),
+    "defect of a reference": Tolerance(
+        0.1,
+        "The reference's ensemble of RIFE 4.7 to 4.13 is off by 0.34 and more; rounding by less than 1e-4.",
+    ),
+    "reference from float64": Tolerance(
+        1e-3,
+        "Largest distance of a golden from our network in float64. More is another network and no rounding: "
+        "the least change of RIFE's refinement moves it by 2e-3.",
+    ),
+    "batch": Tolerance(
+        2e-5,
+        "Largest error of a batch beside its samples alone: a convolution of more rows sums in another "
+        "order. RIFE, FILM and TLBVFI stay under 8e-6, also on white noise.",
+    ),
+}
+
+TIMES_THE_REFERENCE = 2.0
+"""How much farther from float64 our picture may be than the reference's, by the root of the mean square: the
+largest error of an amplified rounding is the luck of one pixel."""
+
+AMPLIFYING = {
+    "rife/4.0 large_motion_no_restart": "weights of gain 1 and flows of 26 pixels over noise: rounding grows "
+    "to 7e-5 to 1.2e-4, and to 9.6e-5 in the reference",
+    "rife/4.0 large_motion_restart": "as the pass without the restart: 7e-5 to 9e-5, the reference 8.3e-5",
+    "compact batch": "each Lucas-Kanade step on white noise multiplies an error of the flow by ten, and the "
+    "rest rule by seven; a batch and its samples differ by the same 600 units of the last place in float64, "
+    "so that no discrete choice is behind it. With the shipped weights and pictures: 6e-6",
+}
+"""Cases that multiply rounding: these are judged by the distance from float64, see TIMES_THE_REFERENCE."""
+
+
+def bound(name: str) -> float:
+    """Return the bound of an entry of the table."""
+    return TOLERANCES[name].bound
