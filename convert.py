@@ -79,7 +79,7 @@ def convert(
         BadInputError: ``target`` may not or cannot be written, or a value is too large for ``dtype``.
     """
     _refuse(source, target, overwrite)
-    detection = detect(read_checkpoint(source, averaged=averaged))
+    detection = detect(read_checkpoint(source, averaged=averaged, leave_objects=True))
     build(detection)  # every parameter, none left over, each of its shape
     weights = {name: _as(name, value, dtype) for name, value in detection.state_dict.items()}
     about = {"format": "pt", "architecture": detection.architecture, "family": detection.family}
