@@ -130,7 +130,7 @@ def test_plain_values_of_python_beside_the_weights_are_fine(tmp_path, name, prot
     "wrap",
     [
         lambda net: net,
-        lambda net: {"model": net, "optimizer": torch.optim.Adam(net.parameters()), "epoch": np.int64(3)},
+        lambda net: {"model": net, "optimizer": Record(net.weight), "epoch": np.int64(3)},
         lambda net: {"anything": net, "args": argparse.Namespace(net="x")},
         lambda net: {"state_dict": Named(net.state_dict())},
         lambda net: argparse.Namespace(model=net),
@@ -158,7 +158,6 @@ def test_many_kinds_of_object_make_a_short_message_without_control_characters(tm
 
         def __reduce__(self):
             return self.kind, ()
-
 
     module = types.ModuleType("m")
     for kind in kinds:
