@@ -17,12 +17,15 @@ from .vfi_models._core.precision import dtype_named, suited
 from .vfi_models._core.seam import Interpolator
 from .vfi_models._core.store import CKPTS, check, fetch, find
 
+_LONGEST_REASON = 200
+"""Characters: of a device that it was not built for, torch names every one that it was built for."""
+
 ModelLike = Interpolator | str | os.PathLike[str]
 """A model, or what :func:`load_model` finds it by."""
 
 
 def parameter_bytes(model: Interpolator) -> int:
-    """Bytes that the parameters and buffers of a model take."""
+    """Return the bytes that the parameters and buffers of a model take."""
     state = model.module.state_dict().values()
     return sum(tensor.numel() * tensor.element_size() for tensor in state)
 
@@ -84,7 +87,7 @@ def load_model(
 def runnable_dtype(
     model: Interpolator, path: Path, asked: torch.dtype | None, suits: torch.dtype
 ) -> torch.dtype:
-    """What a model runs in.
+    """Return what a model runs in.
 
     Args:
         model: that shall run.
@@ -135,16 +138,19 @@ def usable_device(device: torch.device | str | None = None) -> torch.device:
     """
     wanted = default_device() if device is None or device == "auto" else device
     try:
+        if not isinstance(wanted, (str, int, torch.device)):
+            raise TypeError(f"{type(wanted).__name__} is the name of no device")
+        # There and back: "meta" takes numbers and returns none.
         return torch.zeros(1, dtype=torch.float32, device=wanted).cpu().to(wanted).device
     except (RuntimeError, AssertionError, TypeError, ValueError, OverflowError, ImportError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0][:_LONGEST_REASON]
         raise BadInputError(
-            "There is no such device here.", f"{wanted}: {reason}", "Use cpu, or leave it out."
+            "There is no such device here.", f"{wanted!s:.80}: {reason}", "Use cpu, or leave it out."
         ) from error
 
 
 def require_numbers(model: Interpolator, path: Path) -> None:
-    """Refuses weights that overflow in the dtype they were converted to.
+    """Refuse weights that overflow in the dtype they were converted to.
 
     Raises:
         BadInputError: some are infinite or not a number.
@@ -160,7 +166,7 @@ def require_numbers(model: Interpolator, path: Path) -> None:
 
 
 def open_weights(path: Path, *, averaged: bool = True) -> Interpolator:
-    """The interpolator of a checkpoint file, on the CPU in float32, not cached.
+    """Build the interpolator of a checkpoint file, on the CPU in float32, not cached.
 
     Args:
         path: the file.
@@ -170,15 +176,16 @@ def open_weights(path: Path, *, averaged: bool = True) -> Interpolator:
         CorruptWeightsError, UnsupportedWeightsError: see :func:`load_model`; the file is named.
     """
     check(path, Hashes())
+    state_dict = read_checkpoint(path, averaged=averaged)
     try:
-        return build(detect(read_checkpoint(path, averaged=averaged)))
+        return build(detect(state_dict))
     except UnsupportedWeightsError as error:
         error.found = f"{path}: {error.found}"
         raise
 
 
 def default_device() -> torch.device:
-    """CUDA (which is also what ROCm calls itself), XPU or MPS where there is one, else the CPU."""
+    """Return CUDA (which is also what ROCm calls itself), XPU or MPS where there is one, else the CPU."""
     available = {
         "cuda": torch.cuda.is_available(),
         "xpu": hasattr(torch, "xpu") and torch.xpu.is_available(),
