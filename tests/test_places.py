@@ -15,6 +15,7 @@ from checkpoints import tiny
 from fakes import LerpModel
 from midframe import NODE_CLASS_MAPPINGS, interpolate
 from midframe.api import load_model, usable_device
+from midframe.chunks import Job, ModelChoice
 from midframe.cli import main
 from midframe.convert import convert
 from midframe.errors import BadInputError, MidframeError, WeightsNotFoundError
@@ -418,3 +419,17 @@ def test_a_state_dict_of_tensors_that_belong_to_nothing_is_said(tmp_path):
     torch.save(tiny(), tmp_path / "flownet.pkl")
     with pytest.raises(MidframeError, match=r"flownet\.pkl"):
         load_model(tmp_path, "cpu")
+
+
+def test_a_job_names_its_checkpoint_so_that_any_process_finds_it(tmp_path, monkeypatch, rife):
+    file = train_log(tmp_path / "train_log", rife) / "flownet.pkl"
+    monkeypatch.chdir(tmp_path)
+    names = {
+        "train_log": str(file),
+        "./train_log/flownet.pkl": str(file),
+        "default": "default",
+        "rife-4.9": "rife-4.9",
+    }
+    for name, absolute in names.items():
+        job = Job(tmp_path / "a.mp4", tmp_path / "b.mp4", tmp_path / "work", ModelChoice(name))
+        assert job.absolute().model.name == absolute
