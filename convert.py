@@ -21,9 +21,11 @@ from torch import Tensor
 from .errors import BadInputError
 from .vfi_models import build, detect
 from .vfi_models._core.checkpoint import read_checkpoint
+from .vfi_models._core.places import checkpoint_at
+from .vfi_models._core.precision import dtype_named
 from .vfi_models._core.seam import Detection
 
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_DTYPES = ("float32", "float16", "bfloat16")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,14 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Converts one file and says what it was."""
-    dtype = _DTYPES[args.dtype] if args.dtype else None
     detection = convert(
-        args.source, args.target, dtype=dtype, averaged=not args.raw, overwrite=args.overwrite
+        args.source, args.target, dtype=args.dtype, averaged=not args.raw, overwrite=args.overwrite
     )
-    before, after = args.source.stat().st_size, args.target.stat().st_size
     say(
         f"{args.target}: {detection.architecture} {detection.family}, "
-        f"{len(detection.state_dict)} parameters, {after:,} bytes (from {before:,})"
+        f"{len(detection.state_dict)} parameters, {args.target.stat().st_size:,} bytes"
     )
     return 0
 
@@ -57,14 +57,15 @@ def convert(
     source: Path,
     target: Path,
     *,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     averaged: bool = True,
     overwrite: bool = False,
 ) -> Detection:
     """Writes the weights of ``source`` to ``target``; whole, or not at all.
 
     Args:
-        source: any checkpoint that a network of the pack can be loaded from.
+        source: any checkpoint that a network of the pack can be loaded from, or a folder with one in it;
+            also a file with other objects beside the weights or around them, which are left there.
         target: ends in ``.safetensors``.
         dtype: of the parameters in the file; None leaves them as they are.
         averaged: where ``source`` keeps moving averages of parameters (EMA), which networks are evaluated
@@ -78,10 +79,12 @@ def convert(
         WeightsNotFoundError, CorruptWeightsError, UnsupportedWeightsError: ``source`` cannot be used.
         BadInputError: ``target`` may not or cannot be written, or a value is too large for ``dtype``.
     """
+    source = checkpoint_at(source) or source
+    number_type = dtype_named(dtype)
     _refuse(source, target, overwrite)
-    detection = detect(read_checkpoint(source, averaged=averaged))
+    detection = detect(read_checkpoint(source, averaged=averaged, leave_objects=True))
     build(detection)  # every parameter, none left over, each of its shape
-    weights = {name: _as(name, value, dtype) for name, value in detection.state_dict.items()}
+    weights = {name: _as(name, value, number_type) for name, value in detection.state_dict.items()}
     about = {"format": "pt", "architecture": detection.architecture, "family": detection.family}
     part = target.with_name(f".{uuid.uuid4().hex}.part")
     try:

@@ -8,13 +8,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..api import load_model, locate
 from ..errors import BadInputError
-from ..vfi_models._core.checkpoint import sha256_file
+from ..vfi_models._core.checkpoint import readable, sha256_file
 from ..vfi_models._core.seam import Interpolator
-from ..vfi_models._core.store import find
+from ..vfi_models._core.store import CKPTS, find
 from ..vfi_utils import Settings
 from ..video import ClipInfo, Coding, Plan, holds_alpha, open_clip
 from ..video.clock import Span
@@ -43,10 +41,7 @@ class ModelChoice:
         Raises:
             MidframeError: see :func:`..api.load_model`.
         """
-        dtype = getattr(torch, self.dtype) if self.dtype else None
-        return load_model(
-            self.name, self.device, dtype, folders=map(Path, self.folders), averaged=self.averaged
-        )
+        return load_model(self.name, self.device, self.dtype, folders=self.folders, averaged=self.averaged)
 
     def identity(self) -> str:
         """What tells its weights and precision from any other; fetches weights that are not here.
@@ -54,9 +49,10 @@ class ModelChoice:
         Raises:
             WeightsNotFoundError: there is no such model.
         """
-        path = locate(self.name, [Path(folder) for folder in self.folders])
+        path = locate(self.name, self.folders)
         kind = "" if self.averaged else ", not averaged"
-        return f"{path.name} {sha256_file(path)[:16]}, {self.dtype or 'auto'}{kind}"
+        with readable(path):
+            return f"{path.name} {sha256_file(path)[:16]}, {self.dtype or 'auto'}{kind}"
 
 
 @dataclass(frozen=True)
@@ -105,8 +101,9 @@ class Job:
 
     def absolute(self) -> Job:
         """The same from wherever it is looked at: its paths are absolute."""
-        model, file = self.model, Path(self.model.name).expanduser()
-        name = str(file.absolute()) if find(model.name) == file else model.name
+        model, file = self.model, find(self.model.name)
+        own = file is None or CKPTS in file.parents  # which every process has, wherever it is installed
+        name = model.name if file is None or own else str(file.absolute())
         folders = tuple(str(Path(folder).absolute()) for folder in model.folders)
         return replace(
             self,

@@ -6,8 +6,6 @@ import argparse
 import time
 from collections.abc import Callable
 
-import torch
-
 from ..api import load_model, usable_device
 from ..video import interpolate_video
 from ..video.progress import ProgressHost
@@ -24,9 +22,8 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Interpolates one clip and says where it is."""
     target, plan = target_of(arguments), plan_of(arguments)
     device = usable_device(arguments.device)
-    dtype = getattr(torch, arguments.dtype) if arguments.dtype else None
     check_paths(arguments.source, target, plan)  # before a model is loaded or fetched
-    model = load_model(arguments.model, device, dtype, folders=arguments.models_folder)
+    model = load_model(arguments.model, device, arguments.dtype, folders=arguments.models_folder)
     host = ProgressHost(device, quiet=arguments.quiet)
     began = time.monotonic()
     try:

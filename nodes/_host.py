@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ..api import usable_device
 from ..memory.budget import empty_cache, free_bytes
 from ..memory.staging import as_unit_float
 from ..vfi_models._core.precision import suited
@@ -98,9 +99,9 @@ def temp_folder() -> Path:
 
 
 def default_device() -> torch.device:
-    """Where ComfyUI runs models."""
+    """Return where ComfyUI runs models; outside ComfyUI where the Python API does."""
     if not inside_comfyui():
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return usable_device()
     device: torch.device = _management().get_torch_device()
     return device
 
@@ -119,8 +120,12 @@ def device_names() -> list[str]:
 
 
 def device_named(name: str) -> torch.device:
-    """The device of a widget's value."""
-    return default_device() if name == "auto" else torch.device(name)
+    """Return the device of a widget's value.
+
+    Raises:
+        BadInputError: there is no such device here.
+    """
+    return default_device() if name == "auto" else usable_device(name)
 
 
 def default_dtype(device: torch.device) -> torch.dtype:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import MidframeError
 from ..vfi_models._core.download import downloads_allowed
-from ..vfi_models._core.store import CKPTS, Choice, Manifest, available, fetch, find
+from ..vfi_models._core.store import CKPTS, Choice, Manifest, available, fetch, find, listed
 from . import _host
 from ._models import Weights
 
@@ -67,9 +67,12 @@ def choose(model: str, device: str, dtype: str, node_id: str | None = None) -> W
 
 
 def _find(model: str) -> Path | None:
-    """The file of that name, or else another file of the same network: an older workflow names its own."""
+    """Return the file of that name, or else another of the same network: an older workflow names its own.
+
+    What the menu calls a file is that file, whatever else lies in the working directory.
+    """
     folders = _host.model_folders()
-    path = find(model, folders)
+    path = listed(model, folders) or find(model, folders)
     rows = Manifest.load().lookup(model) if path is None else ()
     if rows and (path := find(rows[0].model, folders)) is not None:
         _LOG.info("%s is not on this computer; %s is the same network", model, path.name)

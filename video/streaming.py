@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import BadInputError, MidframeError
+from ..loading import ModelLike, as_model
 from ..memory.sinks import Sink
 from ..vfi_models._core.seam import Interpolator
 from ..vfi_utils import EndLaw, Host, QuietHost, Settings, run_timeline
@@ -98,7 +99,7 @@ class Maker:
 def interpolate_video(
     source: str | Path,
     target: str | Path,
-    model: Interpolator,
+    model: ModelLike,
     plan: Plan | None = None,
     *,
     settings: Settings | None = None,
@@ -114,7 +115,7 @@ def interpolate_video(
     Args:
         source: what to read, see :func:`.open_clip`.
         target: what to write; the extension says the format, none is a folder of PNG pictures.
-        model: on the device where it shall run.
+        model: on the device where it shall run, or a name or path as :func:`..loading.load_model` takes it.
         plan: what to make; twice the frames where it is left out.
         settings: of the frame loop.
         host: told of progress (the total is an estimate from the header), asked for cancelling.
@@ -126,6 +127,7 @@ def interpolate_video(
     plan = plan or Plan()
     source, target = Path(source), Path(target)
     check_paths(source, target, plan)
+    model = as_model(model)
     with open_clip(source, rate=plan.source_fps, alpha=holds_alpha(target)) as clip:
         # Raises where the model does not take these options, before anything is written.
         model.activation_bytes(clip.info.height, clip.info.width, settings.options if settings else None)

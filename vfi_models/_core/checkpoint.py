@@ -1,13 +1,15 @@
-"""Reading a checkpoint: any accepted file as plain tensors, without running anything that is in it."""
+"""Read a checkpoint: any accepted file as plain tensors, without running anything that is in it."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,10 +22,11 @@ from ...errors import (
     UnsupportedWeightsError,
     WeightsNotFoundError,
 )
-from .pickles import FormatError
-from .torchfile import StoredTensor, TorchFile, open_legacy, open_zip, read_tensors
+from .pickles import Foreign, FormatError
+from .torchfile import TorchFile, module_tensors, open_legacy, open_zip, read_tensors
+from .torchnames import StoredTensor
 
-__all__ = ["Hashes", "read_checkpoint", "sha256_file"]
+__all__ = ["Hashes", "read_checkpoint", "readable", "sha256_file"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,6 +51,17 @@ _DEEPEST = 3
 # Under which key it keeps moving averages of some of the parameters, beside the state dict: the weights that
 # such training is evaluated with.
 _AVERAGES = "ema"
+
+_SHOWN_NAMES = 5
+_TAKE_OUT = (
+    "`midframe convert IN OUT.safetensors` takes the weights out and leaves the rest; it runs nothing of the "
+    "file. Or save them alone where the program of their author runs: "
+    'torch.save(model.state_dict(), "weights.pth").'
+)
+_SAVE_ALONE = (
+    "Save the weights alone where the program of their author runs: "
+    'torch.save(model.state_dict(), "weights.pth").'
+)
 
 _AGAIN = "Delete the file and get it again."
 _PAGE = "Open the address in a browser, save the file itself and put it in place of this one."
@@ -89,6 +103,13 @@ def sha256_file(path: Path, check_cancelled: Callable[[], None] | None = None) -
     return digest.hexdigest()
 
 
+class _Take(NamedTuple):
+    """Which weights of a file are taken; see :func:`read_checkpoint`."""
+
+    averaged: bool
+    leave_objects: bool
+
+
 class Hashes:
     """Hashes of files, each computed once while its file stays the same (path, size, time of change)."""
 
@@ -104,10 +125,37 @@ class Hashes:
         return self._known[identity]
 
 
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file that cannot be read into an error of the family.
+
+    Raises:
+        WeightsNotFoundError: there is no such file.
+        BadInputError: a file that may not or cannot be read.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise WeightsNotFoundError(
+            "There is no such weights file.",
+            str(path),
+            "Check the name, or choose a model that is installed.",
+        ) from error
+    except OSError as error:
+        raise BadInputError(
+            "A weights file cannot be read.", f"{path}: {error}", "Check the permissions and the disk."
+        ) from error
+
+
 def read_checkpoint(
-    path: Path, *, sha256: str | None = None, hashes: Hashes | None = None, averaged: bool = True
+    path: Path,
+    *,
+    sha256: str | None = None,
+    hashes: Hashes | None = None,
+    averaged: bool = True,
+    leave_objects: bool = False,
 ) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name.
+    """Read the tensors of a checkpoint by name.
 
     Accepts safetensors, the zip of ``torch.save``, TorchScript archives and what ``torch.save`` wrote
     before, told apart by their content. Of an archive only the weights are read, never its code. A state
@@ -120,6 +168,9 @@ def read_checkpoint(
         hashes: where hashes of files are kept, so that a file is not hashed at every load.
         averaged: where the file keeps moving averages of parameters beside the state dict (``{"ema": ...}``),
             they take the place of what was averaged; False leaves them out.
+        leave_objects: whether objects of other classes than tensors and plain values, a whole network among
+            them, are left where they are and the weights beside or in them taken; such a file is refused
+            otherwise. Nothing of them is run in either case.
 
     Returns:
         CPU tensors in the dtypes of the file, contiguous, in memory of their own; the file is closed.
@@ -128,30 +179,29 @@ def read_checkpoint(
         WeightsNotFoundError: there is no such file.
         CorruptWeightsError: a file that is damaged, that is something else, that wants code to be run, or
             whose hash is another; also one with values that are not numbers.
-        UnsupportedWeightsError: a file that is whole, but holds no state dict.
+        UnsupportedWeightsError: a file that is whole, but holds no state dict or more than weights.
         BadInputError: a file that may not be read.
     """
-    try:
-        size = path.stat().st_size
-        if path.is_dir():
-            raise FormatError("a folder", "Choose a file in it.")
-        if sha256 is not None:
-            _compare((hashes or Hashes()).of(path), sha256)
-        tensors = _read(path, size, averaged)
-        _refuse_not_numbers(tensors)
-    except FormatError as error:
-        raise _refusal(path, error) from error
-    except FileNotFoundError as error:
-        raise WeightsNotFoundError(
-            "There is no such weights file.",
-            str(path),
-            "Check the name, or choose a model that is installed.",
-        ) from error
-    except OSError as error:
-        raise BadInputError(
-            "A weights file cannot be read.", f"{path}: {error}", "Check the permissions and the disk."
-        ) from error
+    with readable(path):
+        try:
+            size = _size(path)
+            if sha256 is not None:
+                _compare((hashes or Hashes()).of(path), sha256)
+            tensors = _read(path, size, _Take(averaged, leave_objects))
+            _refuse_not_numbers(tensors)
+        except FormatError as error:
+            raise _refusal(path, error) from error
     return tensors
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file. Devices and pipes have no end, or never answer."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise FormatError("a folder", "Choose a file in it.")
+    if not stat.S_ISREG(status.st_mode):
+        raise FormatError("no file but a device or a pipe", "Choose a file.")
+    return status.st_size
 
 
 def _compare(found: str, expected: str) -> None:
@@ -166,19 +216,21 @@ def _refusal(path: Path, error: FormatError) -> MidframeError:
     return kind(f"{path.name} cannot be used as weights.", found, error.advice or _AGAIN)
 
 
-def _read(path: Path, size: int, averaged: bool) -> dict[str, Tensor]:
+def _read(path: Path, size: int, take: _Take) -> dict[str, Tensor]:
     if size == 0:
         raise FormatError("an empty file")
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
         stream.seek(0)
         if head.startswith(b"PK\x03\x04"):
-            return _state_dict(open_zip(stream, size), size, averaged)
+            file = open_zip(stream, size)
+            return read_tensors(file, _wanted(file, size, take))
         if _looks_like_safetensors(head):
             return _read_safetensors(path)
         _refuse_other_files(head)
         if head.startswith(_PICKLE_STARTS):
-            return _state_dict(open_legacy(stream, size), size, averaged)
+            file = open_legacy(stream, size)
+            return read_tensors(file, _wanted(file, size, take))
     if path.suffix.lower() in _SAFETENSORS_NAMES:
         raise FormatError("a damaged or truncated safetensors file")
     raise FormatError(f"no known kind of file; it starts with {head[:16]!r}")
@@ -215,8 +267,11 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _state_dict(file: TorchFile, size: int, averaged: bool) -> dict[str, Tensor]:
+def _wanted(file: TorchFile, size: int, take: _Take) -> dict[str, StoredTensor]:
+    """Return the state dict in what was saved, as the file describes it."""
     wanted = _unwrap(file.tree, _DEEPEST)
+    if file.foreign and not take.leave_objects:
+        raise _objects(file, weights=wanted is not None)
     if wanted is None:
         names = (
             ", ".join(map(repr, list(file.tree)[:8])) if type(file.tree) is dict else type(file.tree).__name__
@@ -224,29 +279,56 @@ def _state_dict(file: TorchFile, size: int, averaged: bool) -> dict[str, Tensor]
         raise FormatError(
             f"a checkpoint without a state dict; it holds {names or 'nothing'}", unsupported=True
         )
-    if averaged:
+    if take.averaged and type(file.tree) is dict:
         wanted |= _averages(file.tree, wanted)
     # Tensors may share a record or repeat its numbers; more than this is there to fill the memory.
     total = sum(stored.bytes for stored in wanted.values())
     if total > 4 * size + _BLOCK:
         raise FormatError(f"tensors that would take {total:,} bytes")
-    return read_tensors(file, wanted)
+    return wanted
+
+
+def _objects(file: TorchFile, *, weights: bool) -> FormatError:
+    """Return the error for a file with objects in it, which are as good as they come but are no weights."""
+    whole = "a whole network" if _is_network(file.tree) else "an object"
+    what = f"{whole} and not its weights alone" if type(file.tree) is Foreign else "more than weights"
+    names = ", ".join(file.foreign[:_SHOWN_NAMES])
+    more = len(file.foreign) - _SHOWN_NAMES
+    names += f" and {more} more" if more > 0 else ""
+    return FormatError(
+        f"{what}: it holds {names} besides tensors, which only other programs understand; nothing was run",
+        _TAKE_OUT if weights else _SAVE_ALONE,
+        unsupported=True,
+    )
 
 
 def _unwrap(tree: Any, depth: int) -> dict[str, StoredTensor] | None:
     """The state dict in what was saved; None where there is none, or several and no telling which."""
-    if type(tree) is not dict or depth == 0:
+    tree = _by_name(tree)
+    if depth == 0 or not tree:
         return None
-    inner = {name: value for name, value in tree.items() if type(value) is dict}
     for name in _WRAPPERS:
-        wrapped = _unwrap(inner.get(name), depth - 1)
+        wrapped = _unwrap(tree.get(name), depth - 1)
         if wrapped is not None:
             return wrapped
     tensors = _tensors(tree)
+    inner = [value for value in tree.values() if type(value) is dict or _is_network(value)]
     if not tensors and len(inner) == 1:
-        (only,) = inner.values()
-        return _unwrap(only, depth - 1)
+        return _unwrap(inner[0], depth - 1)
     return tensors or None
+
+
+def _by_name(value: Any) -> dict[Any, Any]:
+    """Return what a dict, a network that was saved whole or another object holds by name."""
+    if type(value) is dict:
+        return value
+    if _is_network(value):
+        return dict(module_tensors(value))
+    return value.state if type(value) is Foreign else {}
+
+
+def _is_network(value: Any) -> bool:
+    return type(value) is Foreign and "_modules" in value.state
 
 
 def _averages(tree: Any, wanted: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:

@@ -3,7 +3,9 @@
 ``torch.save`` writes a pickle. A pickle is a little program that may import and call anything, and the
 ``weights_only`` mode of ``torch.load`` could be talked into just that before torch 2.6 (CVE-2025-32434),
 which people still run. Here nothing is imported and nothing of the file is called: the names in a
-pickle are looked up in a table of functions of ours, and a name that is not in the table ends the reading.
+pickle are looked up in a table of functions of ours. A name that is not in the table becomes an object
+without code that only keeps the state which the file gives it, and is reported; a name that runs programs
+ends the reading.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, NamedTuple, Protocol, cast
 
 _MOST_STEPS = 2_000_000
 """A state dict takes about 40 steps a parameter. What takes more is made to keep the reader busy."""
@@ -21,7 +23,7 @@ _LONGEST = 64 * 2**20
 _VALUES = frozenset(
     (
         *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-        *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
         *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     )
 )
@@ -29,6 +31,26 @@ _CONSTANTS: Mapping[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": Fals
 _SHORT_TUPLES: Mapping[str, int] = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _IGNORED = frozenset(("PROTO", "FRAME"))
 _KEYS = (str, bytes, int, float, type(None))
+_SHOWN = 80
+"""Characters of a name from a pickle that an error shows."""
+
+# Weights have no use for these, and whoever puts them beside weights means to run something. Every part of a
+# dotted name counts: a harmless module hands out the modules that it imports (``collections._sys``).
+_ANYWHERE = frozenset(
+    (
+        *("os", "posix", "nt", "sys", "_sys", "subprocess", "importlib", "socket", "shutil", "ctypes"),
+        *("eval", "exec", "execfile", "compile", "open", "system", "popen", "__import__", "__globals__"),
+        *("__subclasses__", "__builtins__", "breakpoint", "CodeType", "FunctionType"),
+    )
+)
+_MODULES = frozenset(
+    (
+        *("antigravity", "asyncio", "bdb", "cProfile", "code", "codeop", "commands", "concurrent", "ftplib"),
+        *("http", "imp", "io", "marshal", "multiprocessing", "pdb", "pickle", "_pickle", "pip", "pkgutil"),
+        *("profile", "pty", "requests", "runpy", "signal", "smtplib", "socketserver", "ssl", "tempfile"),
+        *("threading", "timeit", "trace", "urllib", "webbrowser", "xmlrpc"),
+    )
+)
 
 
 class FormatError(Exception):
@@ -61,6 +83,30 @@ class Inert:
         self.state: dict[Any, Any] = {}
 
 
+class Foreign(Inert):
+    """Stands for an object of a class that weights do not need, or for what a function would have returned.
+
+    Its ``state`` holds by name whatever the pickle sets on it or puts into it; the rest is dropped.
+    """
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+
+    def update(self, state: Any) -> None:
+        """Keep a state: attributes, or (attributes, slots) as classes with slots have it."""
+        for part in state if type(state) is tuple else (state,):
+            if type(part) is dict:
+                self.state.update(part)
+
+
+class Unpickled(NamedTuple):
+    """What a pickle holds."""
+
+    value: Any
+    foreign: tuple[str, ...]
+    """Dotted names of the classes and functions in it that weights do not need, in order."""
+
+
 class Stream(Protocol):
     """What is asked of a file that holds a pickle."""
 
@@ -87,29 +133,41 @@ class _Bounded:
 
 def read_pickle(
     stream: Stream, names: Mapping[str, Any], persistent: Callable[[Any], Any], *, inert: str | None = None
-) -> Any:
-    """The value of the pickle that begins at the stream's position, which is left at its end.
+) -> Unpickled:
+    """Read the pickle that begins at the stream's position, which is left at its end.
 
     Args:
         names: what the dotted names in the pickle stand for: a :class:`Builder`, or any value of ours.
         persistent: what a persistent id stands for; raises FormatError for one it does not know.
         inert: classes of this module, and of those below it, make an :class:`Inert` whatever they are.
+            Any other name that is not in ``names`` makes a :class:`Foreign`.
 
     Raises:
-        FormatError: a name that is not in ``names``, a step that data never needs, or damage.
+        FormatError: a name that runs programs, a step that data never needs, or damage.
     """
     machine = _Machine(names, persistent, inert)
     try:
         # genops reads step by step and never beyond the last: legacy files go on after their pickles.
         for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], _Bounded(stream)))):
             if opcode.name == "STOP":
-                return machine.stack.pop()
+                return Unpickled(machine.stack.pop(), tuple(machine.foreign))
             if count > _MOST_STEPS:
                 raise FormatError(f"a pickle of more than {_MOST_STEPS:,} steps")
             machine.step(opcode.name, argument)
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise FormatError(f"a damaged pickle ({type(error).__name__}: {error})") from error
     raise FormatError("a damaged pickle: it has no end")
+
+
+def _runs_programs(name: str) -> bool:
+    """Return whether a dotted name means something that runs programs or reaches the machine."""
+    parts = name.split(".")
+    return parts[0] in _MODULES or not _ANYWHERE.isdisjoint(parts)
+
+
+def printable(name: str) -> str:
+    """Return a name from a file as one short line without control characters."""
+    return "".join(c if c.isprintable() else "?" for c in name[:_SHOWN])
 
 
 class _Machine:
@@ -119,6 +177,7 @@ class _Machine:
         self, names: Mapping[str, Any], persistent: Callable[[Any], Any], inert: str | None = None
     ) -> None:
         self.stack: list[Any] = []
+        self.foreign: dict[str, None] = {}
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
         self._names = names
@@ -171,12 +230,14 @@ class _Machine:
         self.stack.append([])
 
     def _append(self, _: Any) -> None:
-        items = self._pop(1)
-        self._top(list).extend(items)
+        self._extend(self._pop(1))
 
     def _appends(self, _: Any) -> None:
-        items = self._pop_to_mark()
-        self._top(list).extend(items)
+        self._extend(self._pop_to_mark())
+
+    def _extend(self, items: list[Any]) -> None:
+        if type(self.stack[-1]) is not Foreign:
+            self._top(list).extend(items)
 
     def _empty_dict(self, _: Any) -> None:
         self.stack.append({})
@@ -193,10 +254,13 @@ class _Machine:
         self._set(self._pop_to_mark())
 
     def _set(self, items: list[Any]) -> None:
-        target = self._top(dict)
+        top = self.stack[-1]
+        target = top.state if type(top) is Foreign else self._top(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
+            if not isinstance(key, (*_KEYS, tuple)):
+                continue  # an object, which is the name of no parameter
             # Hashing a tuple of tuples of ... recurses in C without a limit and would end the process.
-            if not isinstance(key, _KEYS):
+            if isinstance(key, tuple) and not all(isinstance(part, _KEYS) for part in key):
                 raise TypeError(f"{type(key).__name__} as the key of a dict")
             if key in target:
                 raise ValueError(f"two values for {key!r:.80}")
@@ -221,22 +285,36 @@ class _Machine:
     def _named(self, name: str) -> None:
         if self._inert and name.startswith(self._inert):
             self.stack.append(Builder(Inert))
-            return
-        if name not in self._names:
+        elif name in self._names:
+            self.stack.append(self._names[name])
+        elif _runs_programs(name):
             raise FormatError(
-                f"a pickle that wants {name[:80]} to be run; it was refused and nothing was run",
+                f"a pickle that wants {printable(name)} to be run; it was refused and nothing was run",
                 "Do not load this file with other programs either. Get the model as .safetensors.",
             )
-        self.stack.append(self._names[name])
+        else:
+            self.foreign[printable(name)] = None
+            self.stack.append(Builder(Foreign))
 
     def _call(self, _: Any) -> None:
-        called, arguments = self._pop(2)
+        self._make(*self._pop(2))
+
+    def _call_with_names(self, _: Any) -> None:
+        called, arguments, _names = self._pop(3)
+        self._make(called, arguments)
+
+    def _make(self, called: Any, arguments: Any) -> None:
+        if type(called) is Foreign:  # what a foreign function would have returned is called in turn
+            called = Builder(Foreign)
         if type(called) is not Builder or type(arguments) is not tuple:
             raise TypeError(f"{type(called).__name__} is called")
         self.stack.append(called.make(*arguments))
 
     def _build(self, _: Any) -> None:
         (state,) = self._pop(1)
+        if type(self.stack[-1]) is Foreign:
+            self.stack[-1].update(state)
+            return
         if type(self.stack[-1]) is not Inert:
             # torch hangs versions of modules' layouts onto the OrderedDict of a state dict: no use for them.
             self._top(dict)
@@ -272,6 +350,10 @@ _ACTIONS: Mapping[str, Callable[[_Machine, Any], None]] = {
     "STACK_GLOBAL": _Machine._stack_global,
     "REDUCE": _Machine._call,
     "NEWOBJ": _Machine._call,
+    "NEWOBJ_EX": _Machine._call_with_names,
+    "EMPTY_SET": _Machine._empty_list,
+    "ADDITEMS": _Machine._appends,
+    "FROZENSET": _Machine._tuple,
     "BUILD": _Machine._build,
     "BINPERSID": _Machine._persistent_id,
 }

@@ -1,19 +1,31 @@
-"""Where weights are: finding them on disk, listing them, checking them, and fetching what is missing."""
+"""Find weights on disk, list them, check them, and fetch what is missing."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import CorruptWeightsError
-from .checkpoint import Hashes
+from .checkpoint import Hashes, readable
 from .download import fetch
 from .manifest import CKPTS, EXTENSIONS, Entry, Manifest, without_extension
+from .places import as_path, as_text, checkpoint_at, usable, weights_in
 
-__all__ = ["CKPTS", "Choice", "Entry", "Manifest", "available", "check", "fetch", "find", "search_folders"]
+__all__ = [
+    "CKPTS",
+    "Choice",
+    "Entry",
+    "Manifest",
+    "available",
+    "check",
+    "fetch",
+    "find",
+    "listed",
+    "search_folders",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -35,36 +47,103 @@ class Choice:
     """Where it is, None if it would have to be downloaded."""
 
 
-def find(name: str | Path, folders: Iterable[Path] = ()) -> Path | None:
-    """The file that a name means, if it is on this computer.
+class Shelf:
+    """The files of weights below some folders, each under a name that is its own.
+
+    A file is called by its path below its folder. Where an earlier folder has a file of that name, so much
+    of its folder's path stands before it as tells them apart.
 
     Args:
-        name: a path (absolute, or beginning with a dot), which means that file alone; ``default``, the
-            built-in model and no file of that name elsewhere; or a file's name, below one of the folders or
-            as the manifest has it, in any case and with any extension of weights; or a model's name, for
-            the first of its files that there is.
+        folders: the first first; two levels below each are looked into.
+    """
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        found = {folder: list(weights_in(folder, _DEPTH)) for folder in folders}
+        self._files: dict[Path, list[Path]] = {folder: [] for folder in found}
+        self.names: dict[str, Path] = {}
+        """Every file by its name."""
+        seen: set[Path] = set()
+        for folder, files in found.items():
+            for path in files:
+                same = path.resolve()  # a folder may lie in another, or be a link to it
+                if same not in seen:
+                    seen.add(same)
+                    self._files[folder].append(path)
+        names = [(path, _tails(path, folder)) for folder, files in self._files.items() for path in files]
+        self._by_tail: dict[str, Path] = {}
+        for path, tails in names:  # below a folder a name is as the user sees it: these come first
+            self._by_tail.setdefault(tails[0], path)
+        for path, tails in names:
+            for tail in tails[1:]:
+                self._by_tail.setdefault(tail, path)
+            name = next(tail for tail in tails if self._by_tail[tail] == path)
+            self.names[name] = path
+
+    def get(self, name: str) -> Path | None:
+        """Return the file of that name; slashes may lean as they do on Windows."""
+        return self._by_tail.get(name.replace("\\", "/"))
+
+    def like(self, names: list[str]) -> Path | None:
+        """Return the first file, folder by folder, that is called as one of ``names``, the first to prefer.
+
+        Case and extension may be others, and the file may lie in any folder below.
+        """
+        return next(filter(None, (_match(files, names) for files in self._files.values())), None)
+
+
+def _tails(path: Path, folder: Path) -> list[str]:
+    """Return the ends of a path, the shortest first: from below ``folder`` to the whole."""
+    parts, below = path.parts, len(path.relative_to(folder).parts)
+    return [*("/".join(parts[-count:]) for count in range(below, len(parts))), path.as_posix()]
+
+
+def listed(name: str, folders: Iterable[Path] = ()) -> Path | None:
+    """Return the file that :func:`available` lists under a name that is no known model's, or None.
+
+    Raises:
+        WeightsNotFoundError, BadInputError: see :func:`find`.
+    """
+    return Shelf((*folders, CKPTS)).get(as_text(name))
+
+
+def find(name: str | os.PathLike[str], folders: Iterable[Path] = ()) -> Path | None:
+    """Return the file that a name means, if it is on this computer.
+
+    Args:
+        name: a path (absolute, or beginning with a dot), which means that file alone, or the only checkpoint
+            in that folder; ``default``, the built-in model and no file of that name elsewhere; or what
+            :func:`available` calls a file; or a file's name, below one of the folders or as the manifest has
+            it, in any case and with any extension of weights; or a model's name, for the first of its files
+            that there is; or else the path of a file or folder below one of the folders.
         folders: where to look, the first first, two levels deep; the pack's own ``ckpts`` comes last.
 
     Returns:
-        The file, or None. Empty files and unfinished downloads are not found; nothing is opened.
+        The file, or None. Under a known name, empty files and unfinished downloads are not found; nothing is
+        opened.
+
+    Raises:
+        WeightsNotFoundError: what cannot be a name, or a folder without weights.
+        BadInputError: neither a path nor a name; a folder with several checkpoints; a device or a pipe.
     """
-    given = Path(name).expanduser()
-    if given.is_file() and (len(given.parts) > 1 or _usable(given)):
+    text = as_text(name)
+    given = as_path(text)
+    if given.is_absolute() or text in (".", "..") or text.startswith(("./", "../", ".\\", "..\\")):
+        return checkpoint_at(given)  # a path means that file, never another of a similar name
+    if os.path.isfile(given) and (len(given.parts) > 1 or usable(given)):
         return given
-    if given.is_absolute() or str(name).startswith(("./", "../", ".\\", "..\\", "~")):
-        return None  # a path means that file, never another of a similar name
-    if str(name).casefold() == "default":
+    if text.casefold() == "default":
         folders = ()
-    names = _names(str(name), Manifest.load())
-    for folder in (*folders, CKPTS):
-        found = folder / given if _usable(folder / given) else _match(list(_files(folder)), names)
-        if found is not None:
-            return found
-    return None
+    folders = tuple(folders)
+    manifest = Manifest.load()
+    shelf = Shelf((*folders, CKPTS))
+    found = shelf.get(text) or shelf.like(_names(text, manifest))
+    if found is not None or manifest.lookup(text):
+        return found
+    return next(filter(None, (checkpoint_at(place / given) for place in (*folders, Path()))), None)
 
 
 def available(folders: Iterable[Path] = (), architectures: Collection[str] | None = None) -> list[Choice]:
-    """What a menu can offer: known models, whether here or to be downloaded, then files that are just there.
+    """List what a menu can offer: known models, here or to be downloaded, then files that are just there.
 
     Args:
         folders: as for :func:`find`.
@@ -72,23 +151,22 @@ def available(folders: Iterable[Path] = (), architectures: Collection[str] | Non
             for that they would have to be opened.
     """
     manifest = Manifest.load()
-    here = {folder: list(_files(folder)) for folder in (*folders, CKPTS)}
+    shelf = Shelf((*folders, CKPTS))
+    built_in = Shelf((CKPTS,))
     choices: dict[str, Choice] = {}
     for entry in manifest.entries:
         if entry.model in choices or not (architectures is None or entry.architecture in architectures):
             continue
-        names = _names(entry.model, manifest)
-        path = next(filter(None, (_match(files, names) for files in here.values())), None)
+        place = built_in if entry.model == "default" else shelf
+        path = place.like(_names(entry.model, manifest))
         if path is not None or entry.urls or entry.page:
             choices[entry.model] = Choice(entry.model, entry, path)
     listed = {choice.path for choice in choices.values()}
-    for folder, files in here.items():
-        for path in files:
-            name = path.relative_to(folder).as_posix()
-            row = next(iter(manifest.lookup(path.name)), None)
-            wanted = row is None or architectures is None or row.architecture in architectures
-            if wanted and path not in listed and name not in choices:
-                choices[name] = Choice(name, row, path)
+    for name, path in shelf.names.items():
+        row = next(iter(manifest.lookup(path.name)), None)
+        wanted = row is None or architectures is None or row.architecture in architectures
+        if wanted and path not in listed:
+            choices[name] = Choice(name, row, path)
     return list(choices.values())
 
 
@@ -118,12 +196,14 @@ def check(path: Path, hashes: Hashes) -> None:
 
     Raises:
         CorruptWeightsError: another file than the one whose hash was verified.
+        BadInputError: a file that may not be read.
     """
     rows = Manifest.load().lookup(path.name)
     entry = rows[0] if len(rows) == 1 else None
     if entry is None or entry.sha256 is None or path.name.casefold() != entry.file.casefold():
         return
-    found = hashes.of(path)
+    with readable(path):
+        found = hashes.of(path)
     if found == entry.sha256:
         return
     if entry.sha256_verified:
@@ -156,26 +236,3 @@ def _match(files: list[Path], names: list[str]) -> Path | None:
             if stem + extension in by_name:
                 return by_name[stem + extension]
     return None
-
-
-def _files(folder: Path, depth: int = _DEPTH) -> Iterator[Path]:
-    """Weights in a folder, sorted, then those in the folders below it."""
-    try:
-        inside = sorted(os.scandir(folder), key=lambda item: item.name)
-    except OSError as error:
-        _log.debug("%s is not searched: %s", folder, error)
-        return
-    visible = [item for item in inside if not item.name.startswith(".")]
-    yield from (Path(item.path) for item in visible if _usable(Path(item.path)))
-    if depth:
-        for item in visible:
-            if item.is_dir():
-                yield from _files(Path(item.path), depth - 1)
-
-
-def _usable(path: Path) -> bool:
-    """A file with the name of weights and something in it. Unfinished downloads have other names."""
-    try:
-        return path.suffix.lower() in EXTENSIONS and path.is_file() and path.stat().st_size > 0
-    except OSError:
-        return False

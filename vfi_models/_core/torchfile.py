@@ -9,26 +9,23 @@ not the optimiser's.
 from __future__ import annotations
 
 import io
-import math
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 import torch
 from torch import Tensor
 
-from .pickles import Builder, FormatError, Inert, read_pickle
+from .pickles import Foreign, FormatError, Inert, Unpickled, read_pickle
+from .torchnames import MOST_BYTES, NAMES, SCRIPT, SCRIPT_NAMES, Storage, StoredTensor, storage_of
 
 # What a legacy file starts with, as torch.serialization writes it.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 
-_MOST_BYTES = 16 * 2**30
-"""Unpacked size that no file for frame interpolation comes near."""
 _LONGEST_PICKLE = 64 * 2**20
 _MOST_RECORDS = 100_000
 _LONGEST_NAMES = 2**24
@@ -36,45 +33,13 @@ _LONGEST_NAMES = 2**24
 _BLOCK = 2**20
 
 
-@dataclass(frozen=True)
-class Storage:
-    """A run of numbers in the file."""
-
-    key: str
-    dtype: torch.dtype
-    count: int
-
-    @property
-    def bytes(self) -> int:
-        """Size in the file."""
-        return self.count * self.dtype.itemsize
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """A tensor as the file describes it, checked to lie within its storage."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-
-    @property
-    def bytes(self) -> int:
-        """Size once it is in memory."""
-        return math.prod(self.shape) * self.storage.dtype.itemsize
-
-
-@dataclass(frozen=True)
-class _StorageType:
-    dtype: torch.dtype
-
-
 class TorchFile(Protocol):
     """An open file of ``torch.save``."""
 
     tree: Any
     """What was saved, with :class:`StoredTensor` in place of tensors."""
+    foreign: tuple[str, ...]
+    """Classes and functions that were saved besides, see :class:`.Unpickled`."""
 
     def read_into(self, storage: Storage, buffer: bytearray) -> None:
         """Fills ``buffer`` with the bytes of a storage."""
@@ -109,70 +74,8 @@ def _view(numbers: Tensor, stored: StoredTensor, *, shared: bool) -> Tensor:
     return view if alone else view.clone(memory_format=torch.contiguous_format)
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> StoredTensor:
-    """Stands for ``torch._utils._rebuild_tensor_v2``; what follows the stride is gradients and hooks."""
-    numbers = (offset, *shape, *stride)
-    if type(storage) is not Storage or len(shape) != len(stride):
-        raise FormatError("a damaged pickle: a tensor without numbers")
-    if not all(type(number) is int and 0 <= number <= _MOST_BYTES for number in numbers):
-        raise FormatError(f"a damaged pickle: a tensor of shape {tuple(shape)}")
-    if math.prod(max(size, 1) for size in shape) > _MOST_BYTES:
-        raise FormatError(f"a tensor of shape {tuple(shape)}")
-    last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
-    if 0 not in shape and last >= storage.count:
-        raise FormatError(f"a tensor of shape {tuple(shape)} in a record of {storage.count:,} numbers")
-    return StoredTensor(storage, offset, tuple(shape), tuple(stride))
-
-
-_DTYPES = {
-    "Double": torch.float64,
-    "Float": torch.float32,
-    "Half": torch.float16,
-    "BFloat16": torch.bfloat16,
-    "Long": torch.int64,
-    "Int": torch.int32,
-    "Short": torch.int16,
-    "Char": torch.int8,
-    "Byte": torch.uint8,
-    "Bool": torch.bool,
-}
-
-_NAMES: Mapping[str, Any] = {
-    "collections.OrderedDict": Builder(lambda items=(): dict(items)),
-    "collections.Counter": Builder(lambda items=(): dict(items)),
-    "torch._utils._rebuild_tensor": Builder(_tensor),
-    "torch._utils._rebuild_tensor_v2": Builder(_tensor),
-    "torch._utils._rebuild_parameter": Builder(lambda data, *_: data),
-    "torch._utils._rebuild_parameter_with_state": Builder(lambda data, *_: data),
-    "torch.Size": Builder(lambda items=(): tuple(items)),
-    # What Lightning keeps beside the weights. Of callbacks it only names the class; a name runs nothing.
-    "pytorch_lightning.utilities.parsing.AttributeDict": Builder(lambda items=(): dict(items)),
-    "lightning_fabric.utilities.data.AttributeDict": Builder(lambda items=(): dict(items)),
-    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint": "ModelCheckpoint",
-    "pytorch_lightning.callbacks.early_stopping.EarlyStopping": "EarlyStopping",
-    "torch.device": Builder(lambda *place: place),
-    "__builtin__.set": Builder(lambda items=(): tuple(items)),
-    "builtins.set": Builder(lambda items=(): tuple(items)),
-    **{f"torch.{name}Storage": _StorageType(dtype) for name, dtype in _DTYPES.items()},
-    **{str(dtype): str(dtype) for dtype in _DTYPES.values()},
-}
-
-_SCRIPT = "__torch__"
-"""The module that the classes of a TorchScript archive are in: its own code, which is never read."""
-_SCRIPT_NAMES = {
-    **_NAMES,
-    **{f"torch.jit._pickle.build_{kind}list": Builder(list) for kind in ("int", "double", "bool", "tensor")},
-}
-
-
-def _storage(identity: Any) -> Storage:
-    """The storage of a persistent id: ("storage", type, key, device, numbers) and, in old files, a view."""
-    what, kind, key, _, count, *view = identity
-    if what != "storage" or type(kind) is not _StorageType or any(part is not None for part in view):
-        raise FormatError("a pickle that refers to something other than tensors")
-    if type(key) is not str or type(count) is not int or count < 0:
-        raise FormatError("a damaged pickle: a record without name or size")
-    return Storage(key, kind.dtype, count)
+_PARTS = ("_parameters", "_buffers", "_modules")
+"""Under which attributes a module of torch keeps what is in its state dict, in the order of that."""
 
 
 def open_zip(stream: BinaryIO, size: int) -> TorchFile:
@@ -221,11 +124,11 @@ class _Zip:
             raise FormatError("a checkpoint of a big-endian machine", unsupported=True)
         pickle = self._read_small("data.pkl", _LONGEST_PICKLE)
         if f"{self._folder}/constants.pkl" in self._records:
-            self.tree = _parameters(
-                read_pickle(io.BytesIO(pickle), _SCRIPT_NAMES, self._declared, inert=_SCRIPT)
-            )
+            found = read_pickle(io.BytesIO(pickle), SCRIPT_NAMES, self._declared, inert=SCRIPT)
+            found = found._replace(value=module_tensors(found.value))
         else:
-            self.tree = read_pickle(io.BytesIO(pickle), _NAMES, self._declared)
+            found = read_pickle(io.BytesIO(pickle), NAMES, self._declared)
+        self.tree, self.foreign = found
 
     def _read_small(self, name: str, most: int) -> bytes:
         record = self._records.get(f"{self._folder}/{name}")
@@ -237,7 +140,7 @@ class _Zip:
             return self._archive.read(record)
 
     def _declared(self, identity: Any) -> Storage:
-        storage = _storage(identity)
+        storage = storage_of(identity)
         record = self._records.get(f"{self._folder}/data/{storage.key}")
         if record is None:
             raise FormatError(f"an incomplete zip archive: record data/{storage.key[:40]} is missing")
@@ -257,7 +160,7 @@ class _Zip:
 def _refuse_bomb(records: list[zipfile.ZipInfo], size: int) -> None:
     # torch stores its records as they are; weights packed again by somebody shrink by a tenth.
     claimed = sum(record.file_size for record in records)
-    if claimed > min(2 * size + _BLOCK, _MOST_BYTES) or len(records) > _MOST_RECORDS:
+    if claimed > min(2 * size + _BLOCK, MOST_BYTES) or len(records) > _MOST_RECORDS:
         raise FormatError(
             f"a zip bomb: {len(records):,} records that claim {claimed:,} bytes in a file of {size:,}"
         )
@@ -284,23 +187,47 @@ def _top_folder(records: Mapping[str, zipfile.ZipInfo]) -> str:
     return tops[0]
 
 
-def _parameters(tree: Any) -> dict[str, StoredTensor]:
-    """The state dict of a TorchScript module: its tensors, named by the attributes that lead to them."""
+def module_tensors(tree: Any) -> dict[str, StoredTensor]:
+    """Return the state dict of a module: its tensors, named by the attributes that lead to them.
+
+    Args:
+        tree: a TorchScript module (:class:`.Inert`) or one that was saved whole (:class:`.Foreign`).
+
+    Raises:
+        FormatError: modules that contain one another.
+    """
     found: dict[str, StoredTensor] = {}
     waiting, room = [("", tree)], _LONGEST_NAMES
     while waiting:
         name, value = waiting.pop()
         if type(value) is StoredTensor:
             found[name] = value
-        elif type(value) is Inert:
-            inside = [(key, inner) for key, inner in value.state.items() if type(key) is str]
-            # Modules that contain one another, or each other many times, would go on for ever.
-            room -= sum(len(name) + len(key) + 1 for key, _ in inside)
-            if room < 0:
-                raise FormatError("a TorchScript archive whose modules contain one another")
-            # Last in, first out: turned round, so that names come in the order of the file.
-            waiting += [(f"{name}.{key}" if name else key, inner) for key, inner in reversed(inside)]
+            continue
+        inside = _members(value)
+        # Modules that contain one another, or each other many times, would go on for ever.
+        room -= sum(len(name) + len(key) + 1 for key, _ in inside)
+        if room < 0:
+            raise FormatError("an archive whose modules contain one another")
+        # Last in, first out: turned round, so that names come in the order of the file.
+        waiting += [(f"{name}.{key}" if name else key, inner) for key, inner in reversed(inside)]
     return found
+
+
+def _members(module: Any) -> list[tuple[str, Any]]:
+    """Return the named tensors and modules right inside a module; none where it is no module."""
+    if type(module) is Inert:
+        return [(name, value) for name, value in module.state.items() if type(name) is str]
+    if type(module) is not Foreign:
+        return []
+    left_out = module.state.get("_non_persistent_buffers_set")
+    left_out = left_out if isinstance(left_out, (tuple, list)) else ()
+    parts = [part for key in _PARTS if type(part := module.state.get(key)) is dict]
+    return [
+        (name, value)
+        for part in parts
+        for name, value in part.items()
+        if type(name) is str and name not in left_out
+    ]
 
 
 class _Legacy:
@@ -311,23 +238,25 @@ class _Legacy:
         self._size = size
         self._storages: dict[str, Storage] = {}
         self._starts: dict[str, int] = {}
-        if self._next() != _LEGACY_MAGIC:
+        if self._next().value != _LEGACY_MAGIC:
             raise FormatError("a pickle that torch.save did not write")
-        protocol, machine = self._next(), self._next()
+        protocol, machine = self._next().value, self._next().value
         if (
             protocol != _LEGACY_PROTOCOL
             or type(machine) is not dict
             or machine.get("little_endian") is not True
         ):
             raise FormatError("a checkpoint of a big-endian machine or an unknown version of torch")
-        self.tree = self._next()
-        self._locate(self._next())
+        self.tree, self.foreign = self._next()
+        self._locate(self._next().value)
 
-    def _next(self) -> Any:
-        return read_pickle(self._stream, _NAMES, self._declared)
+    def _next(self) -> Unpickled:
+        return read_pickle(self._stream, NAMES, self._declared)
 
-    def _declared(self, identity: Any) -> Storage:
-        storage = _storage(identity)
+    def _declared(self, identity: Any) -> Any:
+        if type(identity) is tuple and identity[:1] == ("module",):
+            return identity[1]  # a network's class, which old files keep beside the text of its program
+        storage = storage_of(identity)
         if storage.bytes > self._size or self._storages.setdefault(storage.key, storage) != storage:
             raise FormatError(
                 f"a damaged or truncated checkpoint: a record of {storage.bytes:,} bytes is claimed"

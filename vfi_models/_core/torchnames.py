@@ -1,0 +1,138 @@
+"""What the names in the pickles of ``torch.save`` stand for, and the tensors that they describe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .pickles import Builder, FormatError
+
+MOST_BYTES = 16 * 2**30
+"""Unpacked size that no file for frame interpolation comes near."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A run of numbers in the file."""
+
+    key: str
+    dtype: torch.dtype
+    count: int
+
+    @property
+    def bytes(self) -> int:
+        """Size in the file."""
+        return self.count * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor as the file describes it, checked to lie within its storage."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Size once it is in memory."""
+        return math.prod(self.shape) * self.storage.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class _StorageType:
+    dtype: torch.dtype
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> StoredTensor:
+    """Stands for ``torch._utils._rebuild_tensor_v2``; what follows the stride is gradients and hooks."""
+    numbers = (offset, *shape, *stride)
+    if type(storage) is not Storage or len(shape) != len(stride):
+        raise FormatError("a damaged pickle: a tensor without numbers")
+    if not all(type(number) is int and 0 <= number <= MOST_BYTES for number in numbers):
+        raise FormatError(f"a damaged pickle: a tensor of shape {tuple(shape)}")
+    if math.prod(max(size, 1) for size in shape) > MOST_BYTES:
+        raise FormatError(f"a tensor of shape {tuple(shape)}")
+    last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+    if 0 not in shape and last >= storage.count:
+        raise FormatError(f"a tensor of shape {tuple(shape)} in a record of {storage.count:,} numbers")
+    return StoredTensor(storage, offset, tuple(shape), tuple(stride))
+
+
+_DTYPES = {
+    "Double": torch.float64,
+    "Float": torch.float32,
+    "Half": torch.float16,
+    "BFloat16": torch.bfloat16,
+    "Long": torch.int64,
+    "Int": torch.int32,
+    "Short": torch.int16,
+    "Char": torch.int8,
+    "Byte": torch.uint8,
+    "Bool": torch.bool,
+}
+
+
+def _encoded(text: str, _: str = "latin1") -> bytes:
+    """Return bytes as protocol 2 writes them: as text, one character a byte."""
+    if type(text) is not str:
+        raise TypeError(f"{type(text).__name__} as the text of bytes")
+    return text.encode("latin1")
+
+
+def _plain(module: str) -> dict[str, Any]:
+    """Return what Python's own plain values are called in ``module``; sets are kept as tuples."""
+    kinds = ("bool", "bytes", "dict", "float", "int", "list", "long", "object", "str", "tuple", "unicode")
+    return {
+        **{f"{module}.{kind}": kind for kind in kinds},
+        **{f"{module}.{kind}": Builder(lambda items=(): tuple(items)) for kind in ("set", "frozenset")},
+        f"{module}.bytearray": Builder(lambda *_: b""),
+        f"{module}.complex": Builder(lambda *parts: parts),
+    }
+
+
+NAMES: Mapping[str, Any] = {
+    "collections.OrderedDict": Builder(lambda items=(): dict(items)),
+    "collections.Counter": Builder(lambda items=(): dict(items)),
+    "torch._utils._rebuild_tensor": Builder(_tensor),
+    "torch._utils._rebuild_tensor_v2": Builder(_tensor),
+    "torch._utils._rebuild_parameter": Builder(lambda data, *_: data),
+    "torch._utils._rebuild_parameter_with_state": Builder(lambda data, *_: data),
+    "torch.Size": Builder(lambda items=(): tuple(items)),
+    # What Lightning keeps beside the weights. Of callbacks it only names the class; a name runs nothing.
+    "pytorch_lightning.utilities.parsing.AttributeDict": Builder(lambda items=(): dict(items)),
+    "lightning_fabric.utilities.data.AttributeDict": Builder(lambda items=(): dict(items)),
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint": "ModelCheckpoint",
+    "pytorch_lightning.callbacks.early_stopping.EarlyStopping": "EarlyStopping",
+    "torch.device": Builder(lambda *place: place),
+    "collections.defaultdict": Builder(lambda *_: {}),
+    "collections.deque": Builder(lambda *_: []),
+    "_codecs.encode": Builder(_encoded),
+    **_plain("builtins"),
+    **_plain("__builtin__"),
+    **{f"torch.{name}Storage": _StorageType(dtype) for name, dtype in _DTYPES.items()},
+    **{str(dtype): str(dtype) for dtype in _DTYPES.values()},
+}
+
+SCRIPT = "__torch__"
+"""The module that the classes of a TorchScript archive are in: its own code, which is never read."""
+SCRIPT_NAMES = {
+    **NAMES,
+    "torch.jit._pickle.restore_type_tag": Builder(lambda value, *_: value),
+    **{f"torch.jit._pickle.build_{kind}list": Builder(list) for kind in ("int", "double", "bool", "tensor")},
+}
+
+
+def storage_of(identity: Any) -> Storage:
+    """The storage of a persistent id: ("storage", type, key, device, numbers) and, in old files, a view."""
+    what, kind, key, _, count, *view = identity
+    if what != "storage" or type(kind) is not _StorageType or any(part is not None for part in view):
+        raise FormatError("a pickle that refers to something other than tensors")
+    if type(key) is not str or type(count) is not int or count < 0:
+        raise FormatError("a damaged pickle: a record without name or size")
+    return Storage(key, kind.dtype, count)
