@@ -54,8 +54,8 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
 
     Args:
         frames: (N, H, W, C) on the host, float in 0..1 (or uint8, uint16), C of 1, 3 or more; any
-            strides; never written to. Source frames come out as they are, also where they leave 0..1;
-            the network sees them clamped.
+            strides; never written to. Source frames come out as they are, also where they leave 0..1,
+            and so do frames between two that are equal bit for bit; the network sees them clamped.
         model: from :func:`load_model`, or a name or path for it.
         multiplier: output frames for each source frame, or one for each pair.
         timeline: which frames come out, instead of ``multiplier``; see :func:`by_fps`.

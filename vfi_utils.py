@@ -18,7 +18,7 @@ from .errors import MidframeError, OutOfMemoryError
 from .memory.host import Host, QuietHost
 from .memory.ladder import is_out_of_memory
 from .memory.sinks import Sink
-from .memory.staging import checked_pictures
+from .memory.staging import checked_pictures, same_bits
 from .pairs import PairMaker
 from .timeline import EndLaw, States, StatesLike, Timeline, by_fps, by_multiplier
 from .vfi_models._core.interruption import interruptible
@@ -100,7 +100,8 @@ class FrameLoop:
         """Makes all output frames that the next part of the clip allows, and hands each on at once.
 
         Each source frame is read once, in order, and uploaded and encoded at most once; where t is 0 it
-        goes to the sink untouched. Made frames are clamped to 0..1; what the network sees is clamped too,
+        goes to the sink untouched, and so it does at every t where the next frame is the same, bit for bit:
+        a held frame costs no pass. Made frames are clamped to 0..1; what the network sees is clamped too,
         and NaN is 0 there. Alpha and other channels follow the flow of the picture. Runs in
         ``inference_mode``.
 
@@ -190,17 +191,19 @@ class FrameLoop:
 
     def _walk(self, frames: Iterator[Tensor], maker: PairMaker, *, last: bool) -> None:
         for frame in frames:
+            held = self._left is not None and same_bits(self._left, frame)
             if self._left is not None:
-                self._pair(self._left, frame, maker)
-            self._left = frame
+                self._pair(self._left, frame, maker, held=held)
+            if not held:  # else what the model knows of the left one goes on to hold
+                self._left = frame
         if self._left is not None:
             # Also where more follows: a part should hold whatever is known already, and never be empty
             # only because its end is open.
             self._pass_on(self._left, _untouched(self._timeline.shown(self._index, last=last)), maker)
 
-    def _pair(self, left: Tensor, right: Tensor, maker: PairMaker) -> None:
+    def _pair(self, left: Tensor, right: Tensor, maker: PairMaker, *, held: bool) -> None:
         times = self._timeline.shown(self._index, last=False)
-        untouched = _untouched(times)
+        untouched = len(times) if held else _untouched(times)
         self._pass_on(left, untouched, maker)
         if untouched < len(times):
             maker.make(left, right, times[untouched:])

@@ -16,6 +16,8 @@ from torch import Tensor
 from ..errors import BadInputError
 
 _FULL_SCALE = {torch.uint8: 255.0, torch.uint16: 65535.0}
+_SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Whole numbers by their bytes."""
 _MOST_BUFFERS = 3
 _PINNED_BYTES = 128 * 2**20
 """For each way: pinned memory is main memory that nothing else can have."""
@@ -49,6 +51,21 @@ def as_network_input(frame: Tensor) -> Tensor:
     if scale is not None:  # never out of range
         return planes.div_(scale)
     return torch.nan_to_num_(planes, nan=0.0).clamp_(0.0, 1.0)
+
+
+def same_bits(left: Tensor, right: Tensor) -> bool:
+    """Return whether two source frames of one shape hold the same values, bit for bit.
+
+    Compared where the frames lie, and no further than to a difference; of views of the same memory nothing
+    is read. As whole numbers: there NaN equals NaN and 0 is not -0, and torch compares every dtype.
+
+    Args:
+        left, right: (H, W, C), any dtype, any strides. Of two dtypes or devices they are never the same.
+    """
+    if left.dtype != right.dtype or left.device != right.device:
+        return False
+    bits = _SAME_SIZE[left.element_size()]
+    return torch.equal(left.view(bits), right.view(bits))
 
 
 def _copy_stream(device: torch.device) -> torch.cuda.Stream | None:

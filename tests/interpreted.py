@@ -43,8 +43,20 @@ def case(image_dtype, out_dtype, channels, pooled, wild):
     assert (seen[:, -3:] == 7).all()
 
 
+def opaque(pooled, wild):
+    """The four shares of a pixel add up to 1, wherever a flow points: an opaque alpha stays opaque."""
+    image, grid = torch.ones(1, 1, 12, 20), identity_grid(12, 20)
+    flow = torch.randn(2, 2, 12, 20).mul_(20)
+    flow[torch.rand(flow.shape) < 0.3] = wild
+    out = torch.empty(2, 1, *(n // 2 if pooled else n for n in (12, 20)))
+    warp(image, flow, grid, size=(12, 20), pooled=pooled, out=out)
+    torch.testing.assert_close(out, torch.ones_like(out), atol=1e-6, rtol=0)
+
+
 torch.manual_seed(0)
 torch.set_grad_enabled(False)
+for pooled, wild in itertools.product((False, True), WILD):
+    opaque(pooled, wild)
 for pooled, channels, image_dtype in itertools.product((False, True), (1, 3, 7, 11, 16), DTYPES):
     for out_dtype in {torch.float32, image_dtype}:
         for wild in (None, WILD[channels % len(WILD)]):

@@ -10,7 +10,7 @@ from midframe.api import runnable_dtype
 from midframe.vfi_models import build, detect
 from midframe.vfi_models._core import convolution, precision
 from midframe.vfi_models._core.convolution import Convolution, LeakyConv2d, channels_last
-from midframe.vfi_models._core.padding import _mirror, pad_to
+from midframe.vfi_models._core.padding import _mirror, pad_frames, pad_to
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
 from midframe.vfi_models._core.warp import GridSampler, _sampled, halved, identity_grid, sample
 from midframe.vfi_models.compact.flow import around
@@ -206,3 +206,19 @@ def test_auto_takes_no_dtype_that_changes_the_picture(tmp_path):
         (torch.bfloat16, torch.float32, torch.bfloat16),
     ):
         assert runnable_dtype(Model(), tmp_path, asked, suits) == wanted
+
+
+def test_padding_repeats_the_edge_of_masks_and_not_of_the_picture():
+    frames = torch.rand(2, 5, 3, 4)
+    for mode in ("zeros", "reflect"):
+        picture, extra = pad_frames(frames, 8, 9, mode)
+        assert picture.shape == (2, 3, 8, 9)
+        assert torch.equal(picture, pad_frames(frames[:, :3], 8, 9, mode)[0])
+        assert torch.equal(extra[..., :3, :4], frames[:, 3:])
+        assert torch.equal(extra[..., 3:, :4], frames[:, 3:, -1:].expand(-1, -1, 5, -1))
+        assert torch.equal(extra[..., 4:], extra[..., 3:4].expand(-1, -1, -1, 5))
+    assert pad_frames(frames, 8, 9)[0][..., 3:, :].abs().max() == 0
+    assert pad_frames(frames[:, :3], 8, 9)[1] is None
+    picture, extra = pad_frames(frames, 3, 4)
+    assert picture.data_ptr() == frames.data_ptr()  # no copy where nothing is padded
+    assert extra.data_ptr() == frames[:, 3:].data_ptr()

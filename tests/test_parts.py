@@ -22,6 +22,9 @@ TIMELINES = {
     "states to 60": by_fps(24, 60, states=States(frozenset({6, 7}))),
 }
 
+HELD = [0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 4, 5, 5, 6, 7, 7]
+"""Which of a clip's pictures is shown, 16 frames long."""
+
 
 def clip(n=16, size=(6, 7), channels=3):
     return torch.rand(n, *size, channels)
@@ -56,6 +59,16 @@ def test_parts_together_are_the_single_run(name, sizes):
     assert torch.equal(joined(made), single(frames, timeline, once))
     assert model.calls == once.calls  # encodes too: once a frame
     assert model.live == 0
+
+
+@pytest.mark.parametrize("name", TIMELINES)
+@pytest.mark.parametrize("sizes", [[1] * 16, [3, 13], [4, 0, 4, 8], [5, 6, 5]])
+def test_a_frame_may_be_held_from_one_part_to_the_next(name, sizes):
+    frames, timeline, once, model = clip()[HELD], TIMELINES[name], LerpModel(), LerpModel()
+    made = in_parts(FrameLoop(timeline), frames.split(sizes), model)
+    assert torch.equal(joined(made), single(frames, timeline, once))
+    assert model.calls == once.calls
+    assert model.calls["encode"] <= len(set(HELD))
 
 
 def test_no_part_is_empty_where_the_rate_does_not_fall():

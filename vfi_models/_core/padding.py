@@ -10,6 +10,8 @@ from torch import Tensor
 
 PaddingMode = Literal["zeros", "reflect"]
 
+_RGB = 3
+
 
 def round_up(size: int, multiple: int) -> int:
     """The smallest multiple of ``multiple`` that is not below ``size``."""
@@ -32,6 +34,33 @@ def pad_to(image: Tensor, height: int, width: int, mode: PaddingMode = "zeros") 
         return F.pad(image, (0, width - columns, 0, height - rows), mode="reflect")
     image = image.index_select(-2, _mirror(rows, height, image.device))
     return image.index_select(-1, _mirror(columns, width, image.device))
+
+
+def pad_frames(
+    frames: Tensor, height: int, width: int, mode: PaddingMode = "zeros"
+) -> tuple[Tensor, Tensor | None]:
+    """Pad source frames: the picture as its network expects it, other channels by repeating their edge.
+
+    No network sees the other channels; they are only warped. Black beside an opaque alpha would show along
+    the edges of the picture wherever flow points out of it.
+
+    Args:
+        frames: (N, C, H, W) floating, C >= 3, RGB first.
+        height, width: to pad to, at the right and at the bottom.
+        mode: of the picture, see :func:`pad_to`.
+
+    Returns:
+        The picture (N, 3, height, width) and the channels past RGB (N, C - 3, height, width), None where
+        there are none. Where nothing is to be done, both are views of ``frames``.
+    """
+    picture = pad_to(frames[:, :_RGB], height, width, mode)
+    if frames.shape[1] == _RGB:
+        return picture, None
+    extra = frames[:, _RGB:]
+    rows, columns = extra.shape[-2:]
+    if (rows, columns) != (height, width):
+        extra = F.pad(extra, (0, width - columns, 0, height - rows), mode="replicate")
+    return picture, extra
 
 
 def _mirror(size: int, padded: int, device: torch.device) -> Tensor:

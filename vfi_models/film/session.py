@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._core.padding import pad_to
+from .._core.padding import pad_frames
 from .._core.warp import Sampler
-from .config import FUSED_LEVELS, LEVELS, RGB
+from .config import FUSED_LEVELS, LEVELS
 from .net import FilmNet, Side, memory_format
 
 
@@ -35,7 +35,7 @@ class FilmFeatures:
     own: tuple[Tensor, ...]
     """Levels 0 to 6: what the flow that starts from the frame needs of it."""
     extra: Tensor | None
-    """(N, C - 3, H, W) float32: channels past RGB."""
+    """(N, C - 3, H, W) float32: channels past RGB, the edge repeated."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,14 @@ class FilmSession:
 
     def encode(self, frames: Tensor) -> FilmFeatures:
         """See the seam. Values outside 0..1 are clamped."""
-        padded = pad_to(frames, *self._padded, "reflect")
+        padded, extra = pad_frames(frames, *self._padded, "reflect")
         layout = memory_format(frames.device)
-        pictures = [padded[:, :RGB].clamp(0.0, 1.0).contiguous(memory_format=layout)]
+        pictures = [padded.clamp(0.0, 1.0).contiguous(memory_format=layout)]
         for _ in range(LEVELS - 1):
             pictures.append(F.avg_pool2d(pictures[-1], 2))
         dtype = self._net.fuse.output_conv.weight.dtype
         features = self._net.extract([picture.to(dtype) for picture in pictures])
         own = self._net.predict_flow.own(features)
-        extra = padded[:, RGB:] if frames.shape[1] > RGB else None
         return FilmFeatures(tuple(pictures[:FUSED_LEVELS]), tuple(features), tuple(own), extra)
 
     def motion(self, left: FilmFeatures, right: FilmFeatures) -> FilmMotion:

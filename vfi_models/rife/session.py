@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .._core.padding import PaddingMode, pad_to
+from .._core.padding import PaddingMode, pad_frames
 from .._core.recording import CudaRecorder, Recordings
 from .._core.warp import GridSampler, backward_warp, identity_grid
 from .lowres import LowResolution, applies
@@ -31,7 +31,7 @@ class RifeOptions:
     plain: bool = False
     """Run the blocks as published, at full size: slower, to compare with."""
     padding: PaddingMode = "zeros"
-    """What stands right of and below the picture."""
+    """What stands right of and below the picture; channels past RGB repeat their edge there."""
     padded_size: tuple[int, int] | None = None
     """(height, width) to pad to; None is the smallest size that the family takes."""
     graphs: bool = True
@@ -46,7 +46,7 @@ class RifeFeatures:
     """(N, 3 + c, H, W) float32: the picture, clamped to 0..1, then what the head returns, for families that
     have one; together, because they are sampled at once."""
     extra: Tensor | None
-    """(N, C - 3, H, W) float32: channels past RGB."""
+    """(N, C - 3, H, W) float32: channels past RGB, the edge repeated."""
 
 
 class RifeSession:
@@ -87,15 +87,15 @@ class RifeSession:
 
     def encode(self, frames: Tensor) -> RifeFeatures:
         """See the seam. Values outside 0..1 are clamped, as every 4.x network expects."""
-        padded = pad_to(frames, *self._padded, self._options.padding)
+        padded, extra = pad_frames(frames, *self._padded, self._options.padding)
         head = self._net.family.head
         stacked = frames.new_empty(len(frames), 3 + (head.channels if head else 0), *self._padded)
-        picture = torch.clamp(padded[:, :3], 0.0, 1.0, out=stacked[:, :3])
+        picture = torch.clamp(padded, 0.0, 1.0, out=stacked[:, :3])
         if head:
             dtype = next(self._net.parameters()).dtype
             prepared = None if self._plain else self._prepared().head
             stacked[:, 3:] = (prepared or self._net.encode)(picture.to(dtype))
-        return RifeFeatures(stacked, padded[:, 3:] if frames.shape[1] > 3 else None)  # noqa: PLR2004
+        return RifeFeatures(stacked, extra)
 
     def between(self, left: RifeFeatures, right: RifeFeatures, timestep: Tensor) -> Tensor:
         """See the seam. Replayed where it can be; also then a new tensor."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._core.padding import pad_to, round_up
+from .._core.padding import pad_frames, round_up
 from .bridge import Step, plan, sample
 from .decoder import blended, residual
 from .encoder import LATENT, STRIDE
@@ -93,8 +93,8 @@ class FrameFeatures:
     """(1, 3, H, W) float32, padded, 0..1."""
     canvas: Tensor
     """(1, 3, h, w) float32: what the motion is computed on, 0..1."""
-    extra: Tensor
-    """(1, C - 3, H, W) float32: channels past RGB, padded."""
+    extra: Tensor | None
+    """(1, C - 3, H, W) float32: channels past RGB, padded by repeating the edge."""
     features: tuple[Tensor, ...] = ()
     """Of the tower at 1/2, 1/4 ... 1/32 of the padded size."""
     moving: tuple[Tensor, ...] = ()
@@ -180,7 +180,7 @@ class TlbvfiSession:
         frame = blended(share, *warped(_ranged(left.picture, raw), _ranged(right.picture, raw), flow))
         frame += residual(maps)
         frame = frame.clamp_(-1.0, 1.0).add_(1.0).mul_(0.5) if raw else frame.clamp_(0.0, 1.0)
-        if not left.extra.shape[1]:
+        if left.extra is None or right.extra is None:
             return frame
         return torch.cat((frame, blended(share, *warped(left.extra, right.extra, flow))), 1)
 
@@ -197,8 +197,8 @@ class TlbvfiSession:
 
     def _encoded(self, frame: Tensor) -> FrameFeatures:
         geometry = self.geometry
-        padded = pad_to(frame, *geometry.padded, "reflect")
-        picture = padded[:, :3].clamp(0.0, 1.0)
+        padded, extra = pad_frames(frame, *geometry.padded, "reflect")
+        picture = padded.clamp(0.0, 1.0)
         canvas = picture
         if geometry.scale < 1:
             # What is shrunk is not padded by reflection but laid on mid grey, as the published code does.
@@ -206,7 +206,7 @@ class TlbvfiSession:
             small = resized(picture[..., :height, :width], geometry.scale)
             height, width = geometry.canvas
             canvas = F.pad(small, (0, width - small.shape[-1], 0, height - small.shape[-2]), value=_GREY)
-        return self._described(FrameFeatures(fingerprint(frame[0, :3]), picture, canvas, padded[:, 3:]))
+        return self._described(FrameFeatures(fingerprint(frame[0, :3]), picture, canvas, extra))
 
     def _described(
         self, frame: FrameFeatures, *, raw: bool = False, raw_canvas: bool = False
