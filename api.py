@@ -140,7 +140,7 @@ def usable_device(device: torch.device | str | None = None) -> torch.device:
     """
     wanted = default_device() if device is None else device
     try:
-        return torch.empty(0, device=wanted).device
+        return torch.empty(0, dtype=torch.float32, device=wanted).device
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise BadInputError(
