@@ -15,9 +15,11 @@ from typing import Generic, TypeVar
 import torch
 
 from .vfi_models._core.interruption import asking
+from .vfi_models._core.surroundings import undisturbed
 
 T = TypeVar("T")
 
+_CPU = torch.device("cpu")
 _MOST = 4
 _MOST_BYTES = 400 * 2**20
 """Activations and weights of all lanes: larger pictures keep processors busy, and memory is for frames.
@@ -104,7 +106,7 @@ class Lanes:
             raise StoppedError
 
     def _run(self, work: Callable[[], T]) -> T:
-        with torch.inference_mode(), asking(self.check):
+        with undisturbed(_CPU), asking(self.check):
             return work()
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from types import TracebackType
 
-import torch
 from torch import Tensor
 
 from .errors import MidframeError, OutOfMemoryError
@@ -23,6 +22,7 @@ from .pairs import PairMaker
 from .timeline import EndLaw, States, StatesLike, Timeline, by_fps, by_multiplier
 from .vfi_models._core.interruption import interruptible
 from .vfi_models._core.seam import Interpolator
+from .vfi_models._core.surroundings import undisturbed
 from .workbench import Schedule, Settings, Workbench
 
 __all__ = [
@@ -102,8 +102,8 @@ class FrameLoop:
         Each source frame is read once, in order, and uploaded and encoded at most once; where t is 0 it
         goes to the sink untouched, and so it does at every t where the next frame is the same, bit for bit:
         a held frame costs no pass. Made frames are clamped to 0..1; what the network sees is clamped too,
-        and NaN is 0 there. Alpha and other channels follow the flow of the picture. Runs in
-        ``inference_mode``.
+        and NaN is 0 there. Alpha and other channels follow the flow of the picture. Runs without
+        gradients and without autocast.
 
         Args:
             frames: source frames (H, W, C), all of one size; float 0..1, uint8 or uint16; C of 1 (grey) or
@@ -131,7 +131,7 @@ class FrameLoop:
         over = True
         asked = interruptible(model.module, bench.device, host.check_cancelled)
         try:
-            with torch.inference_mode(), asked, PairMaker(bench, host, delivery) as maker:
+            with undisturbed(bench.device), asked, PairMaker(bench, host, delivery) as maker:
                 self._make(source, maker, bench, delivery, last=last)
             over = last
         except BaseException as error:

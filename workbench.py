@@ -221,7 +221,8 @@ class Workbench:
         else:
             count = self.budget.batch(len(times), partial(free, self.device))
         # Filled on the device: a tensor made of a list is a copy, which waits.
-        timestep = torch.cat([torch.full((1,), float(t), device=self.device) for t in times[:count]])
+        places = [torch.full((1,), float(t), dtype=torch.float32, device=self.device) for t in times[:count]]
+        timestep = torch.cat(places)
         make = partial(session.between, a.features, b.features, timestep)
         if isinstance(session, PairSession):
             make = partial(make, pair.motion.get(partial(_motion, session, a, b, check)))

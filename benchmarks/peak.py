@@ -69,7 +69,8 @@ def _measured(args: argparse.Namespace) -> dict[str, Any]:
     }
     torch.set_num_threads(args.threads)
     model = load_model(args.weights, "cpu", torch.float32)
-    clip = torch.rand(args.frames, int(height), int(width), 3, generator=torch.Generator().manual_seed(0))
+    shape = args.frames, int(height), int(width), 3
+    clip = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
     began = time.perf_counter()
     interpolate(clip, model, settings=Settings(options=options))
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -41,7 +42,7 @@ def difference(ours: Tensor, reference: Tensor, multiplier: int) -> Difference:
         total += float(error.square().mean())
         similar += ssim(a, b)
     mean = max(total / len(made), 10 ** (-_BEST_PSNR / 10))
-    return Difference(largest, float(-10 * torch.log10(torch.tensor(mean))), similar / len(made))
+    return Difference(largest, -10 * math.log10(mean), similar / len(made))
 
 
 def ssim(a: Tensor, b: Tensor) -> float:
@@ -50,7 +51,7 @@ def ssim(a: Tensor, b: Tensor) -> float:
     """
     pictures = torch.stack((a, b)).permute(0, 3, 1, 2)
     side = min(_WINDOW, *pictures.shape[-2:])
-    offset = torch.arange(side, dtype=pictures.dtype) - (side - 1) / 2
+    offset = torch.arange(side, dtype=pictures.dtype, device=pictures.device) - (side - 1) / 2
     line = torch.exp(-offset.square() / (2 * _SIGMA**2))
     line /= line.sum()
 

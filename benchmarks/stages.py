@@ -127,14 +127,15 @@ def _texture(size: tuple[int, int]) -> Iterator[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     height, width = size
     big = (height + 4 * _DISTINCT, width + 6 * _DISTINCT)
-    clouds = torch.zeros(1, 3, *big)
+    clouds = torch.zeros(1, 3, *big, dtype=torch.float32, device="cpu")
     for scale in (4, 16, 64, 256):
-        noise = torch.rand(1, 3, big[0] // scale + 2, big[1] // scale + 2, generator=generator)
+        shape = 1, 3, big[0] // scale + 2, big[1] // scale + 2
+        noise = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
         clouds += torch.nn.functional.interpolate(noise, big, mode="bilinear") * scale**0.5
     clouds /= clouds.max()
     for i in range(_DISTINCT):
         window = clouds[0, :, 4 * i : 4 * i + height, 6 * i : 6 * i + width].permute(1, 2, 0)
-        grain = torch.randn(height, width, 1, generator=generator) * 0.01
+        grain = torch.randn(height, width, 1, generator=generator, dtype=torch.float32, device="cpu") * 0.01
         yield ((window + grain).clamp(0, 1) * 255).to(torch.uint8)
 
 

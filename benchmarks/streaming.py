@@ -100,7 +100,8 @@ def _in_own_process(name: str, folder: Path, details: Mapping[str, Any]) -> dict
 def _clip(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
     """A texture that is moved about: cheap to make, and no easier to encode than a film."""
     height, width = _size(details["size"])
-    noise = torch.rand(1, 3, height // 8 + 32, width // 8 + 32, generator=torch.Generator().manual_seed(0))
+    shape, generator = (1, 3, height // 8 + 32, width // 8 + 32), torch.Generator().manual_seed(0)
+    noise = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
     texture = nn.functional.interpolate(noise, scale_factor=8, mode="bicubic").clamp(0, 1)[0]
     levels = (texture.permute(1, 2, 0) * 255).to(torch.uint8)
     with av.open(str(folder / "clip.mp4"), "w") as file:
@@ -142,8 +143,10 @@ def _disk(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
     height, width = _size(details["size"])
     made = details["frames"]
     loop, model = FrameLoop(by_multiplier(2, end="hold_last")), Blend()
-    generator = torch.Generator().manual_seed(0)
-    source = (torch.rand(height, width, 3, generator=generator) for _ in range(made // 2))
+    generator, shape = torch.Generator().manual_seed(0), (height, width, 3)
+    source = (
+        torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu") for _ in range(made // 2)
+    )
     with _watching() as seen:
         sink = Storage("disk", folder=folder).sink(made, (height, width, 3))
         loop.feed(source, model, sink, last=True)

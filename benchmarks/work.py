@@ -51,12 +51,13 @@ class Work:
         """A smooth texture that drifts and turns: (N, H, W, 3) float32, the same at every call."""
         generator = torch.Generator().manual_seed(0)
         height, width = self.size
-        texture = torch.rand(1, 3, height // 8 + 2, width // 8 + 2, generator=generator)
+        shape = 1, 3, height // 8 + 2, width // 8 + 2
+        texture = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
         frames = []
         for i in range(self.frames):
-            angle = torch.tensor(0.01 * i)
+            angle = texture.new_tensor(0.01 * i)
             turn = torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos())).view(2, 2)
-            shift = torch.tensor([[0.02 * i], [0.01 * i]])
+            shift = texture.new_tensor([[0.02 * i], [0.01 * i]])
             grid = F.affine_grid(
                 torch.cat((turn, shift), 1).unsqueeze(0), [1, 3, height, width], align_corners=False
             )

@@ -52,7 +52,7 @@ def mapped_tensor(shape: Sequence[int], dtype: torch.dtype, folder: Path) -> tup
         file = os.fdopen(number, "r+b")
         try:
             _allocate(file, size)
-            tensor = torch.from_file(name, shared=True, size=count, dtype=dtype)
+            tensor = torch.from_file(name, shared=True, size=count, dtype=dtype, device="cpu")
         except BaseException:
             file.close()
             raise

@@ -63,7 +63,7 @@ class TensorSink:
     """
 
     def __init__(self, count: int, frame_shape: FrameShape, dtype: torch.dtype = torch.float32) -> None:
-        self.frames = torch.empty((count, *frame_shape), dtype=dtype)
+        self.frames = torch.empty((count, *frame_shape), dtype=dtype, device="cpu")
 
     def put(self, index: int, frames: Tensor) -> None:
         """See :class:`Sink`."""

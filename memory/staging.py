@@ -45,7 +45,7 @@ def as_dtype(frames: Tensor, dtype: torch.dtype) -> Tensor:
 def as_network_input(frame: Tensor) -> Tensor:
     """(H, W, C) on any device to (1, C, H, W) float32, contiguous, clamped to 0..1, NaN as 0."""
     height, width, channels = frame.shape
-    planes = torch.empty((1, channels, height, width), device=frame.device)
+    planes = torch.empty((1, channels, height, width), dtype=torch.float32, device=frame.device)
     planes.copy_(frame.permute(2, 0, 1))
     scale = _FULL_SCALE.get(frame.dtype)
     if scale is not None:  # never out of range
@@ -144,7 +144,7 @@ class Uploader:
             done.synchronize()
             if buffer.shape == frame.shape and buffer.dtype == frame.dtype:
                 return buffer
-        return torch.empty(frame.shape, dtype=frame.dtype, pin_memory=True)
+        return torch.empty(frame.shape, dtype=frame.dtype, device="cpu", pin_memory=True)
 
 
 class _Landing(NamedTuple):
@@ -218,4 +218,4 @@ class Downloader:
             if buffer.shape == frames.shape and buffer.dtype == frames.dtype:
                 return self._idle.pop(i)
         self._idle.clear()
-        return torch.empty(frames.shape, dtype=frames.dtype, pin_memory=True)
+        return torch.empty(frames.shape, dtype=frames.dtype, device="cpu", pin_memory=True)

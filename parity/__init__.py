@@ -18,6 +18,7 @@ import torch
 
 from ..api import usable_device
 from ..errors import BadInputError, MidframeError
+from ..vfi_models._core.surroundings import undisturbed
 from . import film, rife, tlbvfi
 from .outcome import Outcome, Place
 
@@ -111,7 +112,7 @@ def _exactly(device: torch.device) -> Iterator[None]:
     """Without TensorFloat-32, which convolutions use by default and which is 1e-3 off; else as always."""
     cudnn = torch.backends.cudnn
     as_always = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
-    with torch.inference_mode():
+    with undisturbed(device):
         if device.type != "cuda":
             yield
             return

@@ -170,7 +170,7 @@ def _names(label: str, table: dict[str, Any]) -> Iterator[Outcome]:
         if "tensorflow" in naming:
             yield Outcome(name, skipped="files of TensorFlow are not read")
             continue
-        state = {row[column]: torch.empty(row[-1], device="meta") for row in rows}
+        state = {row[column]: torch.empty(row[-1], dtype=torch.float32, device="meta") for row in rows}
         told = published_names(detect(state).state_dict)
         right = sum(
             canonical == ours and wanted.get(ours) == tuple(value.shape)

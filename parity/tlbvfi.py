@@ -185,11 +185,11 @@ def _schedule(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     for key in golden.arrays:
         kind, _, count = key.partition("_")
         if kind == "steps":
-            yield golden.compare(key, torch.tensor(schedule(int(count)), device=golden.device))
+            yield golden.compare(key, golden[key].new_tensor(schedule(int(count))))
         if kind == "update":
             # Their factors of x, Y, the predicted end and noise.
             rows = [(1 - step.pull, 0.0, step.pull, step.spread) for step in plan(int(count))[:-1]]
-            yield golden.compare(key, torch.tensor(rows, device=golden.device))
+            yield golden.compare(key, torch.tensor(rows, dtype=torch.float32, device=golden.device))
     yield golden.compare("embedding", embed_time(golden["embedding_t"]))
 
 
@@ -258,7 +258,7 @@ def _session(
 
 
 def _stored(noise: Tensor | None, shape: tuple[int, ...]) -> Tensor:
-    return torch.zeros(shape) if noise is None else noise.view(shape)
+    return torch.zeros(shape, dtype=torch.float32, device="cpu") if noise is None else noise.view(shape)
 
 
 def _encoder(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:

@@ -54,11 +54,50 @@ GLOBAL_SWITCHES = {
     "set_grad_enabled",
     "use_deterministic_algorithms",
     "set_num_threads",
+    "set_flush_denormal",
+}
+# Of torch: each makes a tensor of the default dtype, or on the default device, where it is not told both.
+FACTORIES = {
+    "Tensor",
+    "arange",
+    "as_tensor",
+    "asarray",
+    "bartlett_window",
+    "blackman_window",
+    "empty",
+    "empty_permuted",
+    "empty_strided",
+    "eye",
+    "fftfreq",
+    "from_file",
+    "full",
+    "hamming_window",
+    "hann_window",
+    "kaiser_window",
+    "linspace",
+    "logspace",
+    "normal",
+    "ones",
+    "rand",
+    "randint",
+    "randn",
+    "randperm",
+    "range",
+    "rfftfreq",
+    "scalar_tensor",
+    "sparse_coo_tensor",
+    "tensor",
+    "tril_indices",
+    "triu_indices",
+    "zeros",
 }
 # These run as programs of their own, whose process is theirs.
 PROGRAMS = {"benchmarks/profile.py", "training/train.py", "benchmarks/bench.py", "benchmarks/peak.py"}
 # For threads of its own, and at once put back for all others.
-MAY_SWITCH = {"lanes.py": {"set_num_threads"}}
+MAY_SWITCH = {
+    "lanes.py": {"set_num_threads"},
+    "vfi_models/_core/surroundings.py": {"set_flush_denormal"},
+}
 # Contenders that are no packages: their modules find one another only from their own folder.
 MAY_EDIT_PATH = {"benchmarks/peers/comfyui.py", "benchmarks/peers/peer.py"}
 _AT_IMPORT = {
@@ -104,6 +143,8 @@ def _of_file(path, root):
         for what in _imports(node, path, root):
             yield node.lineno, what
         for what in _manners(node, name):
+            yield node.lineno, what
+        for what in _factories(node):
             yield node.lineno, what
     for node in _run_at_import(tree):
         if isinstance(node, ast.Call) and _last_name(node.func) in _AT_IMPORT:
@@ -179,6 +220,18 @@ def _call(node, name):
             yield "weights_only is not True"
     if ast.unparse(node.func) == "torch.load" and "weights_only" not in {k.arg for k in node.keywords}:
         yield "torch.load without weights_only=True"
+
+
+def _factories(node):
+    """Tensors whose dtype or device another pack or a script decides."""
+    if isinstance(node, ast.ImportFrom) and node.module == "torch":
+        for name in sorted(FACTORIES & {alias.name for alias in node.names} - {"Tensor"}):
+            yield f"imports {name} by name; write torch.{name}"
+    if isinstance(node, ast.Call) and _last_name(node.func) in FACTORIES:
+        called = ast.unparse(node.func)
+        missing = {"dtype", "device"} - {keyword.arg for keyword in node.keywords}
+        if called.startswith("torch.") and missing:
+            yield f"{called} without {' and '.join(sorted(missing, reverse=True))}"
 
 
 def _assigned(node):

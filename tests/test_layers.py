@@ -50,6 +50,13 @@ BREACHES = {
     "memory/n.py": ("x = 1\n" * 401, "401 lines"),
     "memory/o.py": ("def f():\n" + "    x = 1\n" * 60, "f has 61 lines"),
     "memory/p.py": ("x = eval('1')", "eval"),
+    "memory/q.py": ("import torch\ndef f():\n    torch.set_flush_denormal(True)", "global switch"),
+    "memory/r.py": ("import torch\nx = torch.zeros(2, device='cpu')", "torch.zeros without dtype"),
+    "memory/s.py": ("import torch\nx = torch.arange(2, dtype=torch.int64)", "torch.arange without device"),
+    "vfi_models/b.py": ("import torch\nx = torch.tensor(2.0)", "torch.tensor without dtype and device"),
+    "training/a.py": ("import torch\nx = torch.Tensor(3)", "torch.Tensor without dtype and device"),
+    "video/c.py": ("import torch\nx = torch.fft.fftfreq(3)", "torch.fft.fftfreq without dtype and device"),
+    "nodes/c.py": ("from torch import Tensor, ones", "imports ones by name"),
 }
 
 
@@ -76,6 +83,9 @@ def test_what_is_allowed_is_not_found(tmp_path):
         def f(path):
             with open(path) as file:
                 return torch.load(file, weights_only=True), torch.cuda.is_available()
+        def g(x):
+            like = x.new_zeros(3), torch.zeros_like(x), torch.from_numpy(x)
+            return like, torch.zeros(3, dtype=torch.float32, device=x.device)
         """)
     )
     assert findings(tmp_path) == []

@@ -71,8 +71,9 @@ class MotionGenerator:
         self._seed = seed
         self._size = size
         self._reach = reach
-        y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-        self._pixels = torch.stack((x, y), -1).float()
+        place = torch.arange(size, dtype=torch.float32, device="cpu")
+        y, x = torch.meshgrid(place, place, indexing="ij")
+        self._pixels = torch.stack((x, y), -1)
 
     def sample(self, index: int) -> Sample:
         """Half of the samples are at t = 0.5, the rest anywhere from 0.05 to 0.95."""
@@ -90,7 +91,7 @@ class MotionGenerator:
 
     def _ground(self, rng: Generator, layer: Layer, time: float) -> _Scene:
         times = (0.0, time, 1.0)
-        owner = torch.zeros(3, self._size, self._size, dtype=torch.int8)
+        owner = torch.zeros(3, self._size, self._size, dtype=torch.int8, device="cpu")
         frames = self._texture(rng, self._seen(layer, times))
         return _Scene(times, frames, owner, self._places(layer))
 
@@ -154,7 +155,7 @@ class MotionGenerator:
             left.clamp(0, 1).contiguous(),
             right.clamp(0, 1).contiguous(),
             middle.contiguous(),
-            torch.tensor(scene.times[1], dtype=torch.float32),
+            torch.tensor(scene.times[1], dtype=torch.float32, device="cpu"),
             (scene.places - self._pixels.repeat(1, 1, 2)).permute(2, 0, 1).contiguous(),
             torch.stack(visible),
         )

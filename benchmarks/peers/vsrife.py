@@ -58,9 +58,11 @@ class _Loop:
         """See :data:`~.peer.Interpolate`."""
         height, width = frames.shape[1:3]
         rows, columns = (-(-side // self._modulo) * self._modulo for side in (height, width))
-        divisor = torch.tensor([(columns - 1) / 2, (rows - 1) / 2], device=self._device)
+        half = [(columns - 1) / 2, (rows - 1) / 2]
+        divisor = torch.tensor(half, dtype=torch.float32, device=self._device)
         grid = self._grid(rows, columns)
-        out = torch.empty((len(frames) - 1) * multiplier + 1, *frames.shape[1:])
+        shape = (len(frames) - 1) * multiplier + 1, *frames.shape[1:]
+        out = torch.empty(shape, dtype=torch.float32, device="cpu")
         out[::multiplier] = frames
         left = self._prepared(frames[0], rows, columns)
         for i in range(1, len(frames)):
@@ -76,8 +78,10 @@ class _Loop:
         return out
 
     def _grid(self, rows: int, columns: int) -> Tensor:
-        x = torch.linspace(-1, 1, columns, device=self._device).view(1, 1, 1, columns)
-        y = torch.linspace(-1, 1, rows, device=self._device).view(1, 1, rows, 1)
+        x, y = (
+            torch.linspace(-1, 1, side, dtype=torch.float32, device=self._device) for side in (columns, rows)
+        )
+        x, y = x.view(1, 1, 1, columns), y.view(1, 1, rows, 1)
         return torch.cat((x.expand(-1, -1, rows, -1), y.expand(-1, -1, -1, columns)), 1)
 
     def _prepared(self, frame: Tensor, rows: int, columns: int) -> tuple[Tensor, ...]:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .interruption import ask
+from .surroundings import undisturbed
 
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -40,7 +41,7 @@ def channels_last(x: Tensor, out: Tensor | None = None) -> Tensor:
         return out.copy_(x)
     # Copied as such, 16 bits take longer than 32. Times one, plus zeros, is exact, and up to five times as
     # fast.
-    unit = torch.eye(x.shape[1], dtype=x.dtype)
+    unit = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     for planes, pixels in zip(x, out.permute(0, 2, 3, 1), strict=True):
         torch.mm(planes.reshape(x.shape[1], -1).t(), unit, out=pixels.reshape(-1, x.shape[1]))
     return out
@@ -111,7 +112,7 @@ class Convolution:
         with _ONE_AT_A_TIME:  # several threads may run one network
             if self._packed is None:
                 self._packed = _pack(self._weight, self._window, size)
-                self._weight = torch.empty(0)
+                self._weight = self._weight.new_empty(0)
 
 
 class LeakyConv2d(nn.Conv2d):
@@ -182,11 +183,11 @@ def _fuses(dtype: torch.dtype) -> bool:
     """Whether torch's own operators are there, and do what the public ones do."""
     if dtype not in (torch.float32, torch.bfloat16):
         return False
-    values = torch.linspace(-1.0, 1.0, 8 * 6 * 6 + 8 * 8 * 9)
+    values = torch.linspace(-1.0, 1.0, 8 * 6 * 6 + 8 * 8 * 9, dtype=torch.float32, device="cpu")
     x = values[: 8 * 36].view(1, 8, 6, 6).to(dtype).contiguous(memory_format=torch.channels_last)
     weight = values[8 * 36 :].view(8, 8, 3, 3).to(dtype).contiguous(memory_format=torch.channels_last)
-    window, bias = (1, 1, 1), torch.zeros(8, dtype=dtype)
-    with torch.inference_mode():
+    window, bias = (1, 1, 1), weight.new_zeros(8)
+    with undisturbed(x.device):
         try:
             made = _fused(x, _pack(weight, window, x.shape), bias, window, 0.5)
         except (RuntimeError, AttributeError, TypeError, NotImplementedError):

@@ -16,6 +16,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .surroundings import undisturbed
+
 _LOG = logging.getLogger(__name__)
 
 _NEAR = 2e-5
@@ -64,7 +66,8 @@ def _checked(
         _LOG.info("Warps run as separate operations on %s: %s", device, error)
         return None
     try:
-        apart = disagreement(warp, plain, device, dtype, out_dtype)
+        with undisturbed(device):
+            apart = disagreement(warp, plain, device, dtype, out_dtype)
     except Exception as error:  # noqa: BLE001 - a compiler, a driver: whatever is wrong, torch does it too
         _LOG.warning("Warps of %s run as separate operations; Triton says: %s", what, error)
         return None
@@ -93,10 +96,10 @@ def disagreement(
     flow = 9.0 * values.mul(91.0).sin()[: 4 * height * width].view(2, 2, height, width)
     for i, wild in enumerate((float("nan"), float("inf"), -float("inf"), 1e30)):
         flow[:, :, i, i] = wild
-    x = torch.linspace(-1.0, 1.0, width, device=device).expand(height, width)
-    y = torch.linspace(-1.0, 1.0, height, device=device).unsqueeze(1).expand(height, width)
-    grid = torch.stack((x, y)).unsqueeze(0)
-    worst = torch.zeros((), device=device)
+    x = torch.linspace(-1.0, 1.0, width, dtype=torch.float32, device=device).expand(height, width)
+    y = torch.linspace(-1.0, 1.0, height, dtype=torch.float32, device=device)
+    grid = torch.stack((x, y.unsqueeze(1).expand(height, width))).unsqueeze(0)
+    worst = torch.zeros((), dtype=torch.float32, device=device)
     for pooled in (False, True):
         size = (height // 2, width // 2) if pooled else (height, width)
         made = torch.full((2, channels + 3, *size), torch.nan, dtype=out_dtype, device=device)

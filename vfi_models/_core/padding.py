@@ -66,6 +66,6 @@ def pad_frames(
 def _mirror(size: int, padded: int, device: torch.device) -> Tensor:
     """Source index of each of ``padded`` positions along a side of ``size``."""
     if size == 1:
-        return torch.zeros(padded, dtype=torch.long, device=device)
-    position = torch.arange(padded, device=device) % (2 * size - 2)
+        return torch.zeros(padded, dtype=torch.int64, device=device)
+    position = torch.arange(padded, dtype=torch.int64, device=device) % (2 * size - 2)
     return torch.where(position < size, position, 2 * size - 2 - position)

@@ -108,7 +108,7 @@ class _Recording:
     def __init__(self, inputs: tuple[Tensor, ...]) -> None:
         self._inputs = tuple(x.clone() for x in inputs)
         self._replay: Replay | None = None
-        self._made = torch.empty(0)
+        self._made: Tensor | None = None
 
     def record(self, work: Pass, recorder: Recorder, forget: Callable[[], None]) -> float:
         """Records, and says how far the first replay is from the pass itself."""
@@ -121,7 +121,7 @@ class _Recording:
         return float((self._made - wanted).abs().amax())
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        if self._replay is None:
+        if self._replay is None or self._made is None:
             raise TypeError("a replay of what was not recorded")
         for kept, given in zip(self._inputs, inputs, strict=True):
             kept.copy_(given)
@@ -130,7 +130,7 @@ class _Recording:
         return self._made.clone(memory_format=torch.channels_last)
 
     def close(self) -> None:
-        replay, self._replay, self._inputs, self._made = self._replay, None, (), torch.empty(0)
+        replay, self._replay, self._inputs, self._made = self._replay, None, (), None
         if replay is not None:
             replay.reset()
 

@@ -59,8 +59,8 @@ def _places(times: Sequence[float]) -> Tensor:
     """The times of all frames, both source frames too, as float32 that ``linspace`` would give."""
     count = len(times) + 1
     if all(abs(t * count - i) < _EVEN for i, t in enumerate(times, 1)):
-        return torch.linspace(0.0, 1.0, count + 1)
-    return torch.tensor([0.0, *times, 1.0])
+        return torch.linspace(0.0, 1.0, count + 1, dtype=torch.float32, device="cpu")
+    return torch.tensor([0.0, *times, 1.0], dtype=torch.float32, device="cpu")
 
 
 class Recursive:

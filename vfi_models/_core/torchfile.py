@@ -61,7 +61,9 @@ def read_tensors(file: TorchFile, wanted: Mapping[str, StoredTensor]) -> dict[st
         buffer = bytearray(storage.bytes)
         file.read_into(storage, buffer)
         numbers = (
-            torch.frombuffer(buffer, dtype=storage.dtype) if buffer else torch.empty(0, dtype=storage.dtype)
+            torch.frombuffer(buffer, dtype=storage.dtype)
+            if buffer
+            else torch.empty(0, dtype=storage.dtype, device="cpu")
         )
         for name in names:
             made[name] = _view(numbers, wanted[name], shared=len(names) > 1)

@@ -18,15 +18,21 @@ from .fused import fused
 _BORDER_BACKENDS = ("cpu", "cuda")
 
 
-def identity_grid(height: int, width: int, device: torch.device | None = None) -> Tensor:
+def identity_grid(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """The sampling grid of zero flow.
 
     Returns:
         (1, 2, height, width) float32, x then y, -1 at the first pixel centre and 1 at the last.
     """
-    x = torch.linspace(-1.0, 1.0, width, device=device) if width > 1 else torch.zeros(1, device=device)
-    y = torch.linspace(-1.0, 1.0, height, device=device) if height > 1 else torch.zeros(1, device=device)
+    x, y = (_ends_apart(side, device) for side in (width, height))
     return torch.stack((x.expand(height, width), y.unsqueeze(1).expand(height, width))).unsqueeze(0)
+
+
+def _ends_apart(count: int, device: torch.device | str) -> Tensor:
+    """Return ``count`` float32 numbers from -1 to 1, evenly spaced; a single one is 0."""
+    if count == 1:
+        return torch.zeros(1, dtype=torch.float32, device=device)
+    return torch.linspace(-1.0, 1.0, count, dtype=torch.float32, device=device)
 
 
 def backward_warp(image: Tensor, flow: Tensor, grid: Tensor | None = None) -> Tensor:
@@ -119,7 +125,7 @@ class GridSampler:
         self._halved = halved
         self._where: Tensor | None = None
         if grid.device.type == "cpu":
-            self._where = torch.empty(*grid.shape[-2:], 2)
+            self._where = grid.new_empty(*grid.shape[-2:], 2)
 
     def __call__(self, image: Tensor, flow: Tensor, *, out: Tensor) -> Tensor:
         """
@@ -202,7 +208,7 @@ class Sampler:
         count, _, height, width = self._flow.shape
         frames, channels = image.shape[:2]
         if frames > 1:
-            first = self._size[0] * width * torch.arange(frames, dtype=pixels.dtype)
+            first = self._size[0] * width * torch.arange(frames, dtype=pixels.dtype, device=pixels.device)
             pixels = (pixels.view(frames, -1) + first.unsqueeze(1)).view(-1, 4)
         table = image.permute(0, 2, 3, 1).reshape(-1, channels).float()
         made = F.embedding_bag(pixels, table, per_sample_weights=shares, mode="sum")
@@ -216,12 +222,10 @@ def _corners(flow: Tensor, first: int, height: int) -> tuple[Tensor, Tensor]:
     not a number points at the first pixel.
     """
     rows, width = flow.shape[-2:]
-    x = (torch.arange(width) + flow[:, 0]).nan_to_num_(nan=0.0).clamp_(0, width - 1)
-    y = (
-        (torch.arange(first, first + rows).unsqueeze(1) + flow[:, 1])
-        .nan_to_num_(nan=0.0)
-        .clamp_(0, height - 1)
-    )
+    columns = torch.arange(width, dtype=torch.float32, device=flow.device)
+    lines = torch.arange(first, first + rows, dtype=torch.float32, device=flow.device).unsqueeze(1)
+    x = (columns + flow[:, 0]).nan_to_num_(nan=0.0).clamp_(0, width - 1)
+    y = (lines + flow[:, 1]).nan_to_num_(nan=0.0).clamp_(0, height - 1)
     left, top = x.floor(), y.floor()
     to_right, to_bottom = x - left, y - top
     near, here = left.int(), top.int() * width

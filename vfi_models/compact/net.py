@@ -137,7 +137,7 @@ class Decoder(nn.Module):
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
-        self.sharpness = nn.Parameter(torch.tensor(3.0))
+        self.sharpness = nn.Parameter(torch.tensor(3.0, dtype=torch.float32, device="cpu"))
         inputs = 2 * _FEATURES + _WINDOW**2 + 2 + 4 + 1 + _HIDDEN + 1
         self.enter = _convolution(inputs, width)
         self.body = nn.Sequential(_Residual(width), _Residual(width))
@@ -202,7 +202,7 @@ def _shuffled(x: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         return F.pixel_shuffle(x, 2).float()
     count, channels, height, width = x.shape
-    out = torch.empty(count, channels // 4, 2 * height, 2 * width, device=x.device)
+    out = x.new_empty(count, channels // 4, 2 * height, 2 * width, dtype=torch.float32)
     cells = x.float().view(count, -1, 2, 2, height, width).permute(0, 1, 4, 2, 5, 3)
     out.view(count, -1, height, 2, width, 2).copy_(cells)
     return out
@@ -301,6 +301,6 @@ class CompactNet(nn.Module):
     def _rest(self, like: Tensor, timestep: Tensor) -> Motion:
         """No motion: both frames in the same place, equally in view."""
         count, (height, width) = timestep.shape[0], like.shape[-2:]
-        zeros = torch.zeros(count, 4 + 1, height, width, device=like.device)
-        hidden = torch.zeros(count, _HIDDEN, height, width, device=like.device, dtype=like.dtype)
+        zeros = like.new_zeros(count, 4 + 1, height, width, dtype=torch.float32)
+        hidden = like.new_zeros(count, _HIDDEN, height, width)
         return Motion(zeros[:, :4], zeros[:, 4:], hidden)

@@ -40,7 +40,7 @@ class ResConv(nn.Module):
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
         self.conv = _conv3(channels, channels, groups=groups)
-        self.beta = nn.Parameter(torch.ones(1, channels, 1, 1))
+        self.beta = nn.Parameter(self.conv.weight.new_ones(1, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""

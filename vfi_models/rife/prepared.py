@@ -49,7 +49,7 @@ class PreparedBlock:
         count, channels, rows, columns = x.shape
         shape = (count, channels // self._factor**2, self._factor * rows, self._factor * columns)
         if self._made is None or self._made.shape != shape:
-            self._made = torch.empty(shape, device=x.device)
+            self._made = x.new_empty(shape, dtype=torch.float32)
         return _shuffled(x, self._factor, out=self._made)
 
     def forget(self) -> None:
@@ -110,7 +110,7 @@ def _inner(part: nn.Module) -> Convolution:
     weight, bias = _parameters(part.conv)
     weight = weight * beta.view(-1, 1, 1, 1)
     if weight.dtype == torch.float32:
-        channel = torch.arange(weight.shape[0], device=weight.device)
+        channel = torch.arange(weight.shape[0], dtype=torch.int64, device=weight.device)
         weight[channel, channel % weight.shape[1], 1, 1] += 1
     return Convolution(weight, bias * beta.flatten(), groups=part.conv.groups, slope=_SLOPE)
 

@@ -153,7 +153,7 @@ class RifeSession:
         if self._sampler is None:
             self._sampler = GridSampler(identity_grid(*self._padded, left.device), self._padded)
         if self._sides is None or self._sides.shape != shape:
-            self._sides = torch.empty(shape, device=left.device)
+            self._sides = left.new_empty(shape)
         for i, side in enumerate((left, right)):
             self._sampler(side, flow[:, 2 * i : 2 * i + 2], out=self._sides[i])
         return self._sides[0], self._sides[1]

@@ -32,7 +32,8 @@ def schedule(steps: int) -> list[int]:
         steps: 3 to 1000. Of 1 and 2 steps nothing would be left before the last two.
     """
     # The authors count in float32; for 101, 187 and 200 steps other arithmetic is off by one somewhere.
-    above = torch.arange(TIMES - 1, 1, step=-((TIMES - 1) / (steps - 2)), dtype=torch.float32)
+    step = -((TIMES - 1) / (steps - 2))
+    above = torch.arange(TIMES - 1, 1, step, dtype=torch.float32, device="cpu")
     return [*above.long().tolist(), 1, 0]
 
 

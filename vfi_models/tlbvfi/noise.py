@@ -36,7 +36,7 @@ class SeededNoise:
         """See :class:`Noise`."""
         digest = hashlib.blake2b(f"{self._seed} {left} {right}".encode(), digest_size=8).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
-        return torch.randn(shape, generator=generator)
+        return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
 def fingerprint(frame: Tensor) -> int:
@@ -60,5 +60,5 @@ def fingerprint(frame: Tensor) -> int:
 
 def _weights(count: int, factor: int, device: torch.device) -> Tensor:
     """Numbers below the prime without an order that a picture could have."""
-    spread = torch.arange(1, count + 1, device=device).mul_(factor).remainder_(_PRIME)
+    spread = torch.arange(1, count + 1, dtype=torch.int64, device=device).mul_(factor).remainder_(_PRIME)
     return torch.bitwise_xor(spread, spread >> _MIX).mul_(factor).remainder_(_PRIME)

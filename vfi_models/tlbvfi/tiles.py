@@ -29,10 +29,10 @@ def places(length: int, side: int, overlap: int) -> list[int]:
 
 def ramps(starts: list[int], side: int) -> list[Tensor]:
     """The weight of each tile along a side: 1, falling evenly where it meets another tile, never to 0."""
-    weights = [torch.ones(side) for _ in starts]
+    weights = [torch.ones(side, dtype=torch.float32, device="cpu") for _ in starts]
     for i, (here, following) in enumerate(pairwise(starts)):
         shared = here + side - following
-        rising = torch.arange(1, shared + 1) / (shared + 1)
+        rising = torch.arange(1, shared + 1, dtype=torch.float32, device="cpu") / (shared + 1)
         weights[i][side - shared :] *= rising.flip(0)
         weights[i + 1][:shared] *= rising
     return weights

@@ -128,7 +128,7 @@ class UNet(nn.Module):
 
     def forward(self, state: Tensor, known: Tensor, time: int) -> Tensor:
         """``state`` and ``known`` (N, 3, 3, h, w) float32, h and w a multiple of 4; ``time`` 0 to 999."""
-        embedded = self.time_embed(embed_time(torch.full((1,), time, device=state.device)))
+        embedded = self.time_embed(embed_time(state.new_full((1,), time)))
         x = torch.cat((state, known), 1)
         skips = []
         for block in self.input_blocks:

@@ -51,7 +51,7 @@ class WindowAttention(nn.Module):
     def bias(self) -> Tensor:
         """What is added to the logits, (64, 64): query, key."""
         table = self.rel_pos_bias.weight.view(_REACH, _REACH)
-        place = torch.arange(_SIDE, device=table.device)
+        place = torch.arange(_SIDE, dtype=torch.int64, device=table.device)
         apart = place.unsqueeze(1) - place + _SIDE - 1
         rows = apart.view(_SIDE, 1, _SIDE, 1)
         return table[rows, apart.view(1, _SIDE, 1, _SIDE)].reshape(_POSITIONS, _POSITIONS)
@@ -130,10 +130,11 @@ class BatchNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(channels))
-        self.bias = nn.Parameter(torch.empty(channels))
-        self.register_buffer("running_mean", torch.empty(channels))
-        self.register_buffer("running_var", torch.empty(channels))
+        unknown = torch.empty(channels, dtype=torch.float32, device="meta")  # until a file is loaded
+        self.weight = nn.Parameter(unknown)
+        self.bias = nn.Parameter(unknown)
+        self.register_buffer("running_mean", unknown)
+        self.register_buffer("running_var", unknown)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W)."""
