@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import av
 
 from ..errors import BadInputError
+from .clip import Colour
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,12 +27,14 @@ class Coding:
 
     codec: str | None = None
     """``h264``, ``h265``, ``av1``, ``vp9``, ``prores`` or ``ffv1``."""
-    crf: int | None = None
+    crf: float | None = None
     """Constant quality on the codec's own scale, 0 is best."""
     images: Images = "png"
     """What a folder of pictures is made of."""
     bits: int | None = None
     """Of a channel, 8 or more; as many as the source has where it is left out."""
+    colour: Colour | None = None
+    """How the YUV of the output is meant; as that of the source where it is left out."""
 
     def __post_init__(self) -> None:
         if self.images not in IMAGES:
@@ -50,6 +53,8 @@ class _Codec:
     options: Mapping[str, str] = field(default_factory=dict)
     even: Mapping[str, str] = field(default_factory=dict)
     """Pixel formats that cannot be of odd size, and what to use there."""
+    lossless: Mapping[str, str] = field(default_factory=dict)
+    """Options for a quality of 0, where the encoder's scale does not begin with no loss."""
     least: int = 1
     """Smallest side of a picture, pixels."""
 
@@ -80,7 +85,10 @@ _CODECS = {
         least=64,  # x265 writes past its buffers below that, and the process dies
     ),
     "av1": _Codec(
-        ("libsvtav1", "libaom-av1"), ("yuv420p", "yuv420p10le"), options={"crf": "22", "preset": "7"}
+        ("libsvtav1", "libaom-av1"),
+        ("yuv420p", "yuv420p10le"),
+        options={"crf": "22", "preset": "7"},
+        lossless={"svtav1-params": "lossless=1"},
     ),
     "vp9": _Codec(
         ("libvpx-vp9",),
@@ -176,7 +184,9 @@ def choose_encoding(path: Path, coding: Coding, size: tuple[int, int], *, bits: 
     if coding.crf is not None:
         if "crf" not in options:
             raise BadInputError(f"{name} has no quality setting.", f"crf {coding.crf}", "Leave crf out.")
-        options["crf"] = str(coding.crf)
+        options["crf"] = f"{coding.crf:g}"
+        if coding.crf == 0:
+            options.update(codec.lossless)
     return Encoding(container.muxer, encoder, pixel_format, options, dict(container.options), container.audio)
 
 
