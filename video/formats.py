@@ -67,6 +67,8 @@ class _Container:
     audio: str | None = None
     """Encoder for sound that cannot be copied; None where the format holds none."""
     options: Mapping[str, str] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
+    """The codecs that it holds, where these are not most of them."""
 
 
 _EVEN = {"yuv420p": "yuv444p", "yuv420p10le": "yuv444p10le"}
@@ -107,7 +109,7 @@ _CONTAINERS = {
     ".m4v": _Container("mp4", "h264", audio="aac", options={"movflags": "+faststart"}),
     ".mov": _Container("mov", "h264", "prores", "aac"),
     ".mkv": _Container("matroska", "h264", "ffv1", "libopus"),
-    ".webm": _Container("webm", "vp9", "vp9", "libopus"),
+    ".webm": _Container("webm", "vp9", "vp9", "libopus", only=("vp9", "av1")),
     ".gif": _Container("gif", "gif", "gif"),
     ".apng": _Container("apng", "apng", "apng", options={"plays": "0"}),
     ".webp": _Container("webp", "webp", "webp", options={"loop": "0"}),
@@ -205,7 +207,7 @@ def _codec(name: str, container: _Container, path: Path) -> _Codec:
     codec = _CODECS.get(name)
     if codec is None or (name not in CODECS and name != container.codec):
         raise BadInputError("There is no such codec.", repr(name), f"Use one of {', '.join(CODECS)}.")
-    if name in CODECS and container.codec not in CODECS:
+    if name in CODECS and (container.codec not in CODECS or name not in (container.only or CODECS)):
         raise BadInputError(
             f"{path.suffix} files hold no {name}.",
             str(path),
