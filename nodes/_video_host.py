@@ -7,32 +7,38 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
+import os
+import shutil
 import sys
 import uuid
 import weakref
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 from ..errors import BadInputError
 from ..memory.sinks import TensorSink
-from ..video import Coding, open_clip
+from ..video import open_clip
 from ..video.clip import TimedClip, Waveform
 from ..video.clock import Span
 from ..video.lazy import LazyVideo, OpenSource
 from ..video.tensor import TensorClip
 from ..video.trim import Trimmed
 from . import _host
+from ._saving import AUTO, DEEP, bits_of, coding_of, space_of, value_of
 from ._widgets import exact_rate
 
-_AUTO = "auto"
+_LOG = logging.getLogger(__name__)
+
 _MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 """What FFmpeg calls MP4, and so ComfyUI."""
 _RGB = 3
-_BYTE, _DEEP = 8, 10
+_BYTE = 8
 _SHORT = 1e-3
 """Seconds by which a video may be shorter than asked."""
 
@@ -120,16 +126,20 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
     def __init__(self, lazy: LazyVideo) -> None:
         self.lazy = lazy
         self._file: Path | None = None
+        self._left_out: set[str] = set()
 
-    def save_to(
+    def save_to(  # noqa: PLR0913, PLR0917 -- ComfyUI's interface
         self,
-        path: str | Path | BytesIO,
-        format: str = _AUTO,
-        codec: str = _AUTO,
+        path: str | os.PathLike[str] | IO[bytes],
+        format: str = AUTO,
+        codec: str = AUTO,
         metadata: Mapping[str, Any] | None = None,
         bit_depth: int | None = None,
+        crf: float | None = None,
+        color_space: str | None = None,
+        **later: Any,
     ) -> None:
-        """Makes the video and writes it, in the memory of a few frames. The file is there once it is whole.
+        """Make the video and write it, in the memory of a few frames. The file is there once it is whole.
 
         Args:
             path: a file, which is replaced, or a buffer.
@@ -137,30 +147,41 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
             codec: ``auto`` is what suits the format.
             metadata: tags besides those of the source; what is no text is written as JSON.
             bit_depth: as deep as the source where it is left out.
+            crf: quality on the codec's own scale, 0 is best.
+            color_space: ``sRGB``, ``HDR`` (HLG) or ``HDR PQ``; that of the source where it is left out.
+            later: what newer versions of ComfyUI ask for besides. It is logged and left out: Save Video is
+                the last node of a job, which must not fail there for an option.
 
         Raises:
             MidframeError: see :func:`~..video.interpolate_video`.
+            BadInputError: see :func:`.coding_of`.
         """
-        if isinstance(path, BytesIO):
-            file = self._temporary()
-            try:
-                self.save_to(file, format, codec, metadata, bit_depth)
-                path.write(file.read_bytes())
-            finally:
-                file.unlink(missing_ok=True)
-            return
-        container, encoder = _value(format), _value(codec)
-        texts = {
-            key: value if isinstance(value, str) else json.dumps(value)
-            for key, value in (metadata or {}).items()
-        }
-        self.lazy.write(
-            Path(path),
-            Coding(codec=None if encoder == _AUTO else encoder, bits=bit_depth),
-            suffix=None if container == _AUTO else f".{container}",
-            metadata=texts,
+        self._leave_out(later)
+        container = value_of(format).lower()
+        write = partial(
+            self.lazy.write,
+            coding=coding_of(
+                self.lazy.info, codec=codec, bit_depth=bit_depth, crf=crf, color_space=color_space
+            ),
+            suffix=None if container == AUTO else f".{container}",
+            metadata=_texts(metadata),
             host=_host.watch(1, _host.executing_node()),
         )
+        if isinstance(path, (str, os.PathLike)):
+            write(Path(path))
+            return
+        file = self._temporary()
+        try:
+            write(file)
+            with file.open("rb") as written:
+                shutil.copyfileobj(written, path)
+        finally:
+            file.unlink(missing_ok=True)
+
+    def _leave_out(self, options: Mapping[str, Any]) -> None:
+        for name in sorted(options.keys() - self._left_out):
+            _LOG.warning("A video is saved without %s=%r, which Midframe does not know.", name, options[name])
+        self._left_out.update(options)
 
     def get_components(self) -> Any:
         """All frames, the sound and the frame rate. The frames take their whole size in memory."""
@@ -215,8 +236,12 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
         return self.lazy.info.width, self.lazy.info.height
 
     def get_bit_depth(self) -> int:
-        """Of its file, 8 or 10."""
-        return _BYTE if self.lazy.info.bits <= _BYTE else _DEEP
+        """Return the bits of a channel of its file, 8 or 10."""
+        return _BYTE if bits_of(self.lazy.info, self.get_color_space(), None) <= _BYTE else DEEP
+
+    def get_color_space(self) -> str:
+        """Return ``sRGB``, ``HDR`` (HLG) or ``HDR PQ``, as the source is tagged; sRGB where it is not."""
+        return space_of(self.lazy.info)
 
     def get_duration(self) -> float:
         """Seconds."""
@@ -238,6 +263,8 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
         return _host.temp_folder() / f"midframe_{uuid.uuid4().hex}.mp4"
 
 
-def _value(choice: Any) -> str:
-    """The text of a choice, which may be one of ComfyUI's enumerations."""
-    return str(getattr(choice, "value", choice)).lower()
+def _texts(metadata: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return tags as a file holds them."""
+    return {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()
+    }

@@ -58,7 +58,8 @@ def write_clip(
     base=None,
 ):
     """``times`` (seconds, Fractions) instead of ``rate`` makes a variable rate. ``sound``: name of an encoder; ``wave``:
-    int16 samples at 48000 for it, else a tone."""
+    int16 samples at 48000 for it, else a tone. ``colour``: matrix and range, and primaries and transfer if they are not
+    those of BT.709."""
     height, width = frames[0].shape[:2]
     source = {(3, 1): "rgb24", (4, 1): "rgba", (3, 2): "rgb48le", (4, 2): "rgba64le"}[
         frames[0].shape[2], frames[0].itemsize
@@ -71,10 +72,10 @@ def write_clip(
         context = stream.codec_context
         base = base or Fraction(1, 12000)
         context.time_base = base if times else 1 / Fraction(rate)
-        matrix, level = colour or (None, None)
+        matrix, level, primaries, transfer = (*colour, 1, 1)[:4] if colour else [None] * 4
         if colour:
             context.colorspace, context.color_range = matrix, level
-            context.color_primaries = context.color_trc = 1
+            context.color_primaries, context.color_trc = primaries, transfer
         tone = container.add_stream(sound, rate=48000) if sound else None
         for i, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format=source).reformat(
@@ -118,3 +119,14 @@ def audio_packets(path):
             for p in container.demux(container.streams.audio[0])
             if p.pts is not None
         ]
+
+
+def colours_of(path):
+    """How the YUV of a file is tagged: matrix, range, primaries, transfer."""
+    with av.open(str(path)) as container:
+        next(container.decode(video=0))
+        context = container.streams.video[0].codec_context
+        return tuple(
+            int(getattr(context, name))
+            for name in ("colorspace", "color_range", "color_primaries", "color_trc")
+        )

@@ -36,6 +36,8 @@ BREACHES = {
     "memory/c.py": ("try:\n    x = 1\nexcept:\n    pass", "bare except"),
     "memory/d.py": ("print('x')", "print"),
     "memory/e.py": ("def f(a, **rest):\n    return a", "swallows"),
+    "nodes/c.py": ("def save_to(a, **rest):\n    return a", "swallows"),
+    "nodes/_video_host.py": ("def get_dimensions(a, **rest):\n    return a", "swallows"),
     "memory/f.py": ("def f(a=[]):\n    return a", "mutable default"),
     "memory/g.py": ("import torch\ntorch.backends.cudnn.benchmark = True", "global switch"),
     "memory/h.py": ("import torch\ndef f():\n    torch.set_default_dtype(torch.half)", "global switch"),
@@ -76,6 +78,7 @@ def test_what_is_allowed_is_not_found(tmp_path):
     (tmp_path / "nodes/_host.py").write_text(
         "import comfy.utils\nfrom ..api import load_model\nfrom .x import y\n"
     )
+    (tmp_path / "nodes/_video_host.py").write_text("def save_to(path, **later):\n    return path\n")
     (tmp_path / "cli.py").write_text("print('x')\n")
     (tmp_path / "api.py").write_text(
         textwrap.dedent("""

@@ -224,9 +224,10 @@ def test_widgets_of_saved_workflows_keep_their_places():
 
 
 def test_its_methods_take_what_comfyui_gives():
-    """Names and order of parameters in ComfyUI 0.25; earlier ones give fewer."""
+    """Names and order of parameters in ComfyUI 0.33; earlier ones give fewer, later ones more."""
+    save = ["path", "format", "codec", "metadata", "bit_depth", "crf", "color_space", "later"]
     wanted = {
-        "save_to": ["self", "path", "format", "codec", "metadata", "bit_depth"],
+        "save_to": ["self", *save],
         "as_trimmed": ["self", "start_time", "duration", "strict_duration"],
     }
     for name, parameters in wanted.items():

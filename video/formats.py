@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import av
 
 from ..errors import BadInputError
+from .clip import Colour
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,12 +27,14 @@ class Coding:
 
     codec: str | None = None
     """``h264``, ``h265``, ``av1``, ``vp9``, ``prores`` or ``ffv1``."""
-    crf: int | None = None
+    crf: float | None = None
     """Constant quality on the codec's own scale, 0 is best."""
     images: Images = "png"
     """What a folder of pictures is made of."""
     bits: int | None = None
     """Of a channel, 8 or more; as many as the source has where it is left out."""
+    colour: Colour | None = None
+    """How the YUV of the output is meant; as that of the source where it is left out."""
 
     def __post_init__(self) -> None:
         if self.images not in IMAGES:
@@ -50,6 +53,8 @@ class _Codec:
     options: Mapping[str, str] = field(default_factory=dict)
     even: Mapping[str, str] = field(default_factory=dict)
     """Pixel formats that cannot be of odd size, and what to use there."""
+    lossless: Mapping[str, str] = field(default_factory=dict)
+    """Options for a quality of 0, where the encoder's scale does not begin with no loss."""
     least: int = 1
     """Smallest side of a picture, pixels."""
 
@@ -62,6 +67,8 @@ class _Container:
     audio: str | None = None
     """Encoder for sound that cannot be copied; None where the format holds none."""
     options: Mapping[str, str] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
+    """The codecs that it holds, where these are not most of them."""
 
 
 _EVEN = {"yuv420p": "yuv444p", "yuv420p10le": "yuv444p10le"}
@@ -80,7 +87,10 @@ _CODECS = {
         least=64,  # x265 writes past its buffers below that, and the process dies
     ),
     "av1": _Codec(
-        ("libsvtav1", "libaom-av1"), ("yuv420p", "yuv420p10le"), options={"crf": "22", "preset": "7"}
+        ("libsvtav1", "libaom-av1"),
+        ("yuv420p", "yuv420p10le"),
+        options={"crf": "22", "preset": "7"},
+        lossless={"svtav1-params": "lossless=1"},
     ),
     "vp9": _Codec(
         ("libvpx-vp9",),
@@ -99,7 +109,7 @@ _CONTAINERS = {
     ".m4v": _Container("mp4", "h264", audio="aac", options={"movflags": "+faststart"}),
     ".mov": _Container("mov", "h264", "prores", "aac"),
     ".mkv": _Container("matroska", "h264", "ffv1", "libopus"),
-    ".webm": _Container("webm", "vp9", "vp9", "libopus"),
+    ".webm": _Container("webm", "vp9", "vp9", "libopus", only=("vp9", "av1")),
     ".gif": _Container("gif", "gif", "gif"),
     ".apng": _Container("apng", "apng", "apng", options={"plays": "0"}),
     ".webp": _Container("webp", "webp", "webp", options={"loop": "0"}),
@@ -176,7 +186,9 @@ def choose_encoding(path: Path, coding: Coding, size: tuple[int, int], *, bits: 
     if coding.crf is not None:
         if "crf" not in options:
             raise BadInputError(f"{name} has no quality setting.", f"crf {coding.crf}", "Leave crf out.")
-        options["crf"] = str(coding.crf)
+        options["crf"] = f"{coding.crf:g}"
+        if coding.crf == 0:
+            options.update(codec.lossless)
     return Encoding(container.muxer, encoder, pixel_format, options, dict(container.options), container.audio)
 
 
@@ -195,7 +207,7 @@ def _codec(name: str, container: _Container, path: Path) -> _Codec:
     codec = _CODECS.get(name)
     if codec is None or (name not in CODECS and name != container.codec):
         raise BadInputError("There is no such codec.", repr(name), f"Use one of {', '.join(CODECS)}.")
-    if name in CODECS and container.codec not in CODECS:
+    if name in CODECS and (container.codec not in CODECS or name not in (container.only or CODECS)):
         raise BadInputError(
             f"{path.suffix} files hold no {name}.",
             str(path),

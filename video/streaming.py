@@ -222,7 +222,9 @@ def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Write
                 "A GIF at %.4g frames a second plays slowly; use at most %d, or .webp.", rate, _GIF_RATE
             )
         encoding = choose_encoding(named, coding, (info.height, info.width), bits=bits, alpha=info.alpha)
-        tagged = replace(info, metadata={**info.metadata, **plan.metadata})
+        tagged = replace(
+            info, metadata={**info.metadata, **plan.metadata}, colour=coding.colour or info.colour
+        )
         return encoding.bits, VideoWriter(
             target.temporary, encoding, tagged, Shape(encoding.bits, rate, tick)
         )
