@@ -1,4 +1,4 @@
-"""The goldens of RIFE 4.x: one file a family, its ``meta`` a JSON text that lists the cases."""
+"""The goldens of RIFE 4.x and HD 3.x: one file a family, its ``meta`` a JSON text that lists the cases."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from .outcome import Outcome, Place
 
 _DEFECT = 0.1
 """The reference's ensemble of 4.7 to 4.13 is off by 0.34 and more; rounding by less than 1e-4."""
+_MIDDLE = [0.5]
+"""The timestep of a network that knows no other; its cases do not name one."""
 _NO_NETWORK = {
-    "hdv3": "RIFE 3.x is not in this pack",
     "paper": "the RIFE paper's model is not in this pack",
     "paper_m": "the RIFE paper's model is not in this pack",
     "paper_2r": "the RIFE paper's model is not in this pack",
@@ -68,17 +69,23 @@ def _error(arrays: Mapping[str, Any], case: dict[str, Any], meta: dict[str, Any]
     gain = case.get("gain", meta["gain"])
     model = place.model(("rife", meta["name"], meta["seed"], gain), lambda: _golden_model(meta, gain))
     left, right = (torch.from_numpy(arrays[case[key]]).to(place.device) for key in ("img0", "img1"))
-    options = {
-        "flow_scale": case["scale"],
+    height, width = left.shape[-2:]
+    session = model.open(height, width, _options(case))
+    timestep = torch.tensor(case.get("timestep", _MIDDLE), dtype=torch.float32, device=place.device)
+    made: Tensor = session.between(session.encode(left), session.encode(right), timestep)
+    session.close()
+    step = case["step"]
+    return place.error(made[..., ::step, ::step], torch.from_numpy(arrays[case["output"]]))
+
+
+def _options(case: dict[str, Any]) -> dict[str, Any]:
+    """Return the session's options of a case; those of HD 3.x set the flow scale alone."""
+    options = {"flow_scale": case["scale"]}
+    if "ensemble" not in case:
+        return options
+    return options | {
         "ensemble": case["ensemble"],
         "padded_size": tuple(case["padded"]),
         "refine": case.get("fastmode") is False,
         "restart": bool(case.get("restarted")),
     }
-    height, width = left.shape[-2:]
-    session = model.open(height, width, options)
-    timestep = torch.tensor(case["timestep"], dtype=torch.float32, device=place.device)
-    made: Tensor = session.between(session.encode(left), session.encode(right), timestep)
-    session.close()
-    step = case["step"]
-    return place.error(made[..., ::step, ::step], torch.from_numpy(arrays[case["output"]]))
