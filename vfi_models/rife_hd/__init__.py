@@ -64,7 +64,8 @@ class RifeHD:
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
         """See the seam. Float32 values at full size (pictures, warped ones, flow, mask, coordinates), and
-        what the last block holds of both orders in the network's dtype: its input, and exits at half its size.
+        what the last block holds of both orders in the network's dtype: its input, and exits at half its
+        size.
         """
         scale = _checked(options).flow_scale
         rows, columns = _padded(height, width, scale)
