@@ -25,7 +25,7 @@ FLOW_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 def _safe_dtypes(net: IFNet) -> tuple[torch.dtype, ...]:
     """Return the dtypes that keep the picture, bfloat16 among them: with its published weights 4.25 stays at
-    least 57 dB from float32 on real clips (benchmarks/README.md), and every family but one at least 49 with
+    least 51 dB from float32 on real clips (benchmarks/README.md), and every family but one at least 49 with
     synthetic weights. 4.0's flows can grow so large that every digit shows.
     """
     safe = (torch.float32, torch.float16)
