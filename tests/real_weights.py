@@ -22,7 +22,7 @@ ENOUGH_SECONDS = 300
 
 
 def folder():
-    """Where the checkpoints lie."""
+    """Return where the checkpoints lie."""
     return Path(os.environ.get("MIDFRAME_REAL_WEIGHTS") or Path(sys.prefix) / "weights")
 
 

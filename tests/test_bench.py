@@ -334,7 +334,7 @@ def test_a_report_without_rows_can_be_written(tmp_path):
 
 
 def test_a_peer_is_given_the_networks_own_parameters(tmp_path):
-    """ComfyUI's node, for one, refuses a teacher that only training uses."""
+    """A peer that loads strictly, as vs-rife's does, refuses prefixes and a teacher that only training uses."""
     state = {f"module.{name}": value for name, value in synthetic_state_dict(shapes("4.25")).items()}
     state["module.teacher.block0.conv0.0.0.weight"] = torch.zeros(1)
     path = save(tmp_path / "flownet.pkl", state, "legacy")

@@ -82,7 +82,7 @@ class HDSession:
         self._grid = None
 
     def _estimated(self, left: Tensor, right: Tensor) -> _Motion:
-        """Flow and mask between pictures (K, 3, H, W)."""
+        """Estimate flow and mask between pictures (K, 3, H, W)."""
         count, _, height, width = left.shape
         motion = _Motion(left.new_zeros(count, 4, height, width), left.new_zeros(count, 1, height, width))
         sides = left, right
@@ -100,7 +100,7 @@ class HDSession:
 
 
 def _update(block: HDBlock, seen: tuple[Tensor, Tensor], motion: _Motion, divisor: float) -> _Motion:
-    """What a block adds, averaged over both orders of the pair.
+    """Return what a block adds, averaged over both orders of the pair.
 
     Everything is linear but the block, so both orders share what is reduced and what is enlarged, and run as
     one batch.
