@@ -64,6 +64,7 @@ def main() -> int:
     if arguments.command == "setup":
         return 0
     add_ray()
+    add_real_weights()
     return test(rest if arguments.command == "test-all" else ["-m", f"not {LONG}", *rest])
 
 
@@ -97,6 +98,11 @@ def add_ray() -> None:
     pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     if run(*pip, "--only-binary", "ray", "ray", quiet=True) != 0:
         print("Ray cannot be installed here: the tests of workers are skipped.", flush=True)
+
+
+def add_real_weights() -> None:
+    """Fetch published checkpoints, once, for the tests that need them; without them these are skipped."""
+    run("tests/real_weights.py")
 
 
 def fingerprint() -> str:

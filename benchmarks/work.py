@@ -75,12 +75,15 @@ class Work:
         return model
 
     def weights(self) -> dict[str, Tensor]:
-        """The built-in model's own, those of the file, or synthetic ones."""
+        """The built-in model's own, those of the file, or synthetic ones: the network's, under its own names.
+
+        What files hold besides, a teacher for training and prefixes, is left out: no peer knows it.
+        """
         if self.model == BUILT_IN or self.file:
             path = Path(self.file) if self.file else find(BUILT_IN)
             if path is None or not path.is_file():
                 raise BadInputError("There is no such file of weights.", str(path), "Give another one.")
-            return dict(read_checkpoint(path))
+            return dict(detect(read_checkpoint(path)).state_dict)
         return synthetic(self.model)
 
     def resolved(self) -> Work:

@@ -20,7 +20,7 @@ _DEFAULT_OPTIONS = {"flow_scale": 1.0, "ensemble": False}
 
 _ENSEMBLE_TOOLTIP = (
     "Also computes the motion backwards in time and averages both: twice the work, sometimes steadier. "
-    "For default, RIFE 4.0 to 4.20 and 4.24; not defined for the others."
+    "For default, RIFE 4.0 to 4.20 and 4.24; RIFE HD 3.6 always does; not defined for the others."
 )
 _MODEL_TOOLTIP = (
     "default comes with Midframe. RIFE 4.25 suits most clips. Downloads go to models/frame_interpolation; "
@@ -43,7 +43,7 @@ class MidframeRIFE(InterpolationNode):
         return {
             "required": {
                 "frames": _widgets.frames(),
-                "model": model_widget(_MODEL_TOOLTIP, ("rife",)),
+                "model": model_widget(_MODEL_TOOLTIP, ("rife", "rife_hd")),
                 "multiplier": _widgets.multiplier(),
             },
             "optional": {

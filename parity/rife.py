@@ -1,4 +1,4 @@
-"""The goldens of RIFE 4.x: one file a family, its ``meta`` a JSON text that lists the cases."""
+"""The goldens of RIFE 4.x and HD 3.x: one file a family, its ``meta`` a JSON text that lists the cases."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from .float64 import frame_in_float64
 from .outcome import Outcome, Place, beside_reference
 from .tolerances import AMPLIFYING, bound
 
+_MIDDLE = [0.5]
+"""The timestep of a network that knows no other; its cases do not name one."""
 _NO_NETWORK = {
-    "hdv3": "RIFE 3.x is not in this pack",
     "paper": "the RIFE paper's model is not in this pack",
     "paper_m": "the RIFE paper's model is not in this pack",
     "paper_2r": "the RIFE paper's model is not in this pack",
@@ -88,11 +89,18 @@ def _inputs(
 ) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]]:
     """Return both source frames, the timesteps and the model's options of a case."""
     left, right = (torch.from_numpy(arrays[case[key]]).to(device) for key in ("img0", "img1"))
-    options = {
-        "flow_scale": case["scale"],
+    timestep = torch.tensor(case.get("timestep", _MIDDLE), dtype=torch.float32, device=device)
+    return left, right, timestep, _options(case)
+
+
+def _options(case: dict[str, Any]) -> dict[str, Any]:
+    """Return the session's options of a case; those of HD 3.x set the flow scale alone."""
+    options = {"flow_scale": case["scale"]}
+    if "ensemble" not in case:
+        return options
+    return options | {
         "ensemble": case["ensemble"],
         "padded_size": tuple(case["padded"]),
         "refine": case.get("fastmode") is False,
         "restart": bool(case.get("restarted")),
     }
-    return left, right, torch.tensor(case["timestep"], dtype=torch.float32, device=device), options

@@ -12,8 +12,10 @@ from xml.etree import ElementTree
 import midframe
 import pytest
 import torch
+from checkpoints import save
+from clips import pictures, write_clip
 from midframe.api import interpolate
-from midframe.benchmarks import bench, contest, footprint, peers
+from midframe.benchmarks import bench, contest, footprint, peers, sixteen_bits
 from midframe.benchmarks.machine import Rates
 from midframe.benchmarks.network import Counts, Stopwatch, Watched, counts
 from midframe.benchmarks.peers.peer import Checkout
@@ -22,6 +24,9 @@ from midframe.benchmarks.report import write
 from midframe.benchmarks.work import Work
 from midframe.errors import BadInputError
 from midframe.vfi_models import build, detect
+from midframe.vfi_models._core.store import find
+from midframe.vfi_models._core.synthetic import synthetic_state_dict
+from midframe.vfi_models.rife import shapes
 
 
 class Copycat:
@@ -326,3 +331,33 @@ def test_a_report_without_rows_can_be_written(tmp_path):
     write({"machine": about, "rows": []}, tmp_path / "a.json")
     assert "&lt;&amp;&gt;" in (tmp_path / "a.svg").read_text()
     ElementTree.parse(tmp_path / "a.svg")
+
+
+def test_a_peer_is_given_the_networks_own_parameters(tmp_path):
+    """A peer that loads strictly, as vs-rife's does, refuses prefixes and a teacher that only training uses."""
+    state = {f"module.{name}": value for name, value in synthetic_state_dict(shapes("4.25")).items()}
+    state["module.teacher.block0.conv0.0.0.weight"] = torch.zeros(1)
+    path = save(tmp_path / "flownet.pkl", state, "legacy")
+    work = Work("rife-4.25", (8, 8), 2, 2, "float32", "cpu", file=str(path))
+    assert work.weights().keys() == shapes("4.25").keys()
+
+
+def test_sixteen_bits_are_compared_pair_by_pair(tmp_path, capsys):
+    clip = write_clip(tmp_path / "clip.mp4", pictures(6))
+    words = ["--weights", str(find("default")), "--clips", str(clip), "--out", str(tmp_path / "out.md")]
+    assert sixteen_bits.main(words) == 0
+    table = (tmp_path / "out.md").read_text()
+    assert table == capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert rows[0][2:] == list(sixteen_bits.KINDS)
+    assert [row[:2] for row in rows[2:]] == [["clip 1", "32x48"], ["clip 3", "32x48"]]
+    for row in rows[2:]:
+        rounded, half, brain = map(float, row[2:])
+        assert 120 >= rounded > brain > 30
+        assert 120 > half > brain
+
+
+def test_a_clip_without_pairs_is_refused(tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", pictures(3))
+    with pytest.raises(BadInputError, match="too short"):
+        sixteen_bits.pairs_of(clip, sixteen_bits.Chosen())

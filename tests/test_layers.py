@@ -58,7 +58,7 @@ BREACHES = {
     "vfi_models/b.py": ("import torch\nx = torch.tensor(2.0)", "torch.tensor without dtype and device"),
     "training/a.py": ("import torch\nx = torch.Tensor(3)", "torch.Tensor without dtype and device"),
     "video/c.py": ("import torch\nx = torch.fft.fftfreq(3)", "torch.fft.fftfreq without dtype and device"),
-    "nodes/c.py": ("from torch import Tensor, ones", "imports ones by name"),
+    "nodes/d.py": ("from torch import Tensor, ones", "imports ones by name"),
 }
 
 

@@ -96,7 +96,7 @@ def test_widgets_of_saved_workflows_keep_their_places():
 def test_the_built_in_model_comes_first_and_every_rife_is_offered():
     names = RIFE.INPUT_TYPES()["required"]["model"][0]
     assert names[0] == "default"
-    assert {"rife-4.0", "rife-4.6", "rife-4.25", "rife-4.26"} <= set(names)
+    assert {"rife-hd-3.6", "rife-4.0", "rife-4.6", "rife-4.25", "rife-4.26"} <= set(names)
 
 
 # --- running

@@ -370,7 +370,7 @@ def _not_found(
     elif not urls:
         advice = "It comes with Midframe: install the pack again."
     else:
-        advice = f"Download {urls[0]} in a browser and put it into {folder}."
+        advice = f"Download {urls[0]} in a browser and put it into {folder} as {wanted}."
         if offline:
             advice += " Or allow downloads: unset MIDFRAME_OFFLINE and HF_HUB_OFFLINE."
     tried = "\n  ".join([f"not in {folder}; no address gave it:" if urls else f"not in {folder}", *failures])

@@ -190,8 +190,8 @@ def detect(state_dict: StateDict) -> Detection | None:
         UnsupportedWeightsError: RIFE by its names, but of no 4.x family.
     """
     weights = clean(state_dict)
-    if "block0.convblock0.0.0.weight" in weights:
-        raise _unsupported("RIFE 3.x weights", "the residual pairs of 3.x (block0.convblock0)")
+    if "block0.convblock0.0.0.weight" in weights:  # the pairs of HD 3.x, which is a network of its own
+        return None
     if (
         not {"block0.conv0.0.0.weight", "block0.conv0.1.0.weight", "block1.conv0.0.0.weight"}
         <= weights.keys()

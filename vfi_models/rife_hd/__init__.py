@@ -1,0 +1,147 @@
+"""RIFE HD 3.x: three blocks, the frame in the middle, always on both orders of the pair."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import get_args
+
+import torch
+from torch import nn
+
+from ...errors import BadInputError
+from .._core.fit import require_fit
+from .._core.options import chosen
+from .._core.padding import PaddingMode, round_up
+from .._core.seam import Architecture, Detection, ModelSpec, Options, StateDict
+from ..rife import FLOW_SCALES
+from ..rife.config import clean
+from .net import HDNet
+from .session import HDOptions, HDSession
+
+__all__ = ["ARCHITECTURE", "RifeHD"]
+
+_FAMILY = "hdv3"
+_MODULO = 32
+"""Both padded sides are multiples of this, and of this over the flow scale, as published."""
+
+
+class RifeHD:
+    """A RIFE HD 3.x network. See :class:`~.._core.seam.Interpolator`."""
+
+    def __init__(self, net: HDNet) -> None:
+        self._net = net
+        self._spec = ModelSpec(
+            architecture="rife_hd",
+            family=_FAMILY,
+            any_timestep=False,
+            follows_extra=True,
+            dtypes=(torch.float32, torch.float16, torch.bfloat16),
+            # At least 51 dB from float32 on real clips with published weights, see benchmarks/README.md.
+            safe_dtypes=(torch.float32, torch.float16, torch.bfloat16),
+            options=asdict(HDOptions()),
+            licence="MIT",
+            source="ECCV 2022, arXiv 2011.06294; hzwer/ECCV2022-RIFE",
+        )
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is and can do."""
+        return self._spec
+
+    @property
+    def module(self) -> nn.Module:
+        """The parameters."""
+        return self._net
+
+    def open(self, height: int, width: int, options: Options | None = None) -> HDSession:
+        """See the seam.
+
+        Raises:
+            BadInputError: an unknown option, or a value that the network cannot take.
+        """
+        checked = _checked(options)
+        padded = _padded(height, width, checked.flow_scale)
+        return HDSession(self._net, (height, width), padded=padded, options=checked)
+
+    def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
+        """See the seam. Float32 values at full size (pictures, warped ones, flow, mask, coordinates), and
+        what the last block holds of both orders in the network's dtype: its input, and exits at half its
+        size.
+        """
+        scale = _checked(options).flow_scale
+        rows, columns = _padded(height, width, scale)
+        item = next(self._net.parameters()).element_size()
+        return int(rows * columns * (4 * 40 + 2 * (3 * item + 4) * 20 * scale**2))
+
+    def lighter(self, options: Options) -> Options | None:
+        """See the seam: half the flow scale, down to 0.25."""
+        scale = _checked(options).flow_scale / 2
+        return {**options, "flow_scale": scale} if scale >= FLOW_SCALES[0] else None
+
+
+def _padded(height: int, width: int, scale: float) -> tuple[int, int]:
+    multiple = max(_MODULO, int(_MODULO / scale))
+    return round_up(height, multiple), round_up(width, multiple)
+
+
+def _checked(options: Options | None) -> HDOptions:
+    checked = chosen(options, HDOptions(), "RIFE HD 3.x")
+    if checked.flow_scale not in FLOW_SCALES:
+        allowed = ", ".join(f"{scale:g}" for scale in FLOW_SCALES)
+        raise BadInputError(
+            "RIFE HD 3.x does not run at this flow scale.", repr(checked.flow_scale), f"Use {allowed}."
+        )
+    if checked.padding not in get_args(PaddingMode):
+        raise BadInputError(
+            "There is no such padding.", repr(checked.padding), f"Use one of {get_args(PaddingMode)}."
+        )
+    if not checked.ensemble:
+        raise BadInputError(
+            "RIFE HD 3.x always averages over both orders of the pair.",
+            "ensemble is off",
+            "Leave ensemble out.",
+        )
+    return replace(checked, flow_scale=float(checked.flow_scale))
+
+
+def detect(state_dict: StateDict) -> Detection | None:
+    """Recognise a RIFE HD 3.x state dict by the pairs that its blocks are made of.
+
+    Raises:
+        UnsupportedWeightsError: its names with other shapes, or more or fewer of them.
+    """
+    weights = clean(state_dict)
+    if "block0.convblock0.0.0.weight" not in weights:
+        return None
+    require_fit(
+        weights,
+        shapes(_FAMILY),
+        what="RIFE HD 3.x",
+        family=_FAMILY,
+        advice="Choose RIFE HD 3.6, or a checkpoint of RIFE 4.0 to 4.26.",
+    )
+    return Detection("rife_hd", _FAMILY, weights)
+
+
+def build(detection: Detection) -> RifeHD:
+    """Build the network of a detected state dict, loaded strictly."""
+    net = _empty()
+    weights = {name: value.to(torch.float32, copy=True) for name, value in detection.state_dict.items()}
+    net.load_state_dict(weights, assign=True)
+    return RifeHD(net.eval().requires_grad_(False))
+
+
+def _empty() -> HDNet:
+    """Build the network without storage for its parameters."""
+    with torch.device("meta"):
+        return HDNet()
+
+
+def shapes(family: str) -> dict[str, tuple[int, ...]]:
+    """Return names and shapes of the parameters of a family."""
+    if family != _FAMILY:
+        raise KeyError(family)
+    return {name: tuple(value.shape) for name, value in _empty().state_dict().items()}
+
+
+ARCHITECTURE = Architecture(name="rife_hd", families=(_FAMILY,), shapes=shapes, detect=detect, build=build)
