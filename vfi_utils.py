@@ -148,11 +148,11 @@ class FrameLoop:
             error the loop is as new.
         """
         require_model(model)
+        source = checked_pictures(frames, first=self._index + (self._left is not None), like=self._left)
         bench = self._bench_of(model)
         host = host or QuietHost(bench.device)
         total = self.count(len(frames), last=last) if isinstance(frames, (Sequence, Tensor)) else None
         delivery = _Delivery(sink, host, total)
-        source = checked_pictures(frames, first=self._index + (self._left is not None), like=self._left)
         over = True
         asked = interruptible(model.module, bench.device, host.check_cancelled)
         try:

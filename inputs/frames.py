@@ -56,7 +56,7 @@ def require_clip(frames: Any) -> Tensor:
             described(frames),
             kind or "Stack pictures (height, width, channels) into one tensor.",
         )
-    _require_picture(frames, tuple(frames.shape[1:]), "These frames are no pictures.")
+    _require_picture(frames, "These frames are no pictures.")
     return frames
 
 
@@ -91,7 +91,7 @@ def _checked(source: Iterable[Any], first: int, like: Tensor | None) -> Iterator
         if not isinstance(frame, Tensor) or frame.ndim != _PICTURE:
             advice = _ADVICE["ndarray"] if hasattr(frame, "__array__") else _LAYOUT
             raise BadInputError(wrong, f"{described(frame)}; expected (height, width, channels)", advice)
-        _require_picture(frame, tuple(frame.shape), wrong)
+        _require_picture(frame, wrong)
         if shape is not None and frame.shape != shape:
             raise BadInputError(
                 f"Source frame {i} has another size than the first.",
@@ -102,15 +102,16 @@ def _checked(source: Iterable[Any], first: int, like: Tensor | None) -> Iterator
         yield frame
 
 
-def _require_picture(frames: Tensor, shape: tuple[int, ...], wrong: str) -> None:
-    """Check the type of ``frames``, and the (H, W, C) of each."""
+def _require_picture(frames: Tensor, wrong: str) -> None:
+    """Check the type of ``frames`` (..., H, W, C), and these three."""
     found = f"{described(frames)}; expected (height, width, channels)"
     picture = frames.dtype in _INTEGERS or frames.dtype.is_floating_point
     dense = frames.layout == torch.strided and not (frames.is_nested or frames.is_quantized or frames.is_meta)
-    height, _, channels = shape
     if not dense:
-        raise BadInputError(wrong, f"{found}, dense and with data; got {frames.layout}", _LAYOUT)
-    if not picture or 0 in shape or channels == _FLOW:
+        kind = f"{frames.layout} on {frames.device}" + (", quantized" if frames.is_quantized else "")
+        raise BadInputError(wrong, f"{found}, dense and with data; these are {kind}", _LAYOUT)
+    height, width, channels = frames.shape[-3:]
+    if not picture or 0 in (height, width, channels) or channels == _FLOW:
         raise BadInputError(wrong, found, _LAYOUT)
     if channels > MOST_CHANNELS or (channels > _ALPHA and height in _CHANNELS):
         raise BadInputError(

@@ -127,7 +127,8 @@ def multipliers(value: Any) -> Number | tuple[int, ...]:
     """Return one multiplier, see :func:`one_multiplier`, or those of each pair: whole numbers, 0 and up.
 
     Args:
-        value: a number, or a list, tuple or one-dimensional array or tensor of several.
+        value: a number, or a list, tuple or one-dimensional array or tensor of several. They must be whole,
+            unless all are the same: pairs of 2.5 frames each are a rate.
 
     Raises:
         BadInputError: not that, or out of range.
@@ -136,6 +137,8 @@ def multipliers(value: Any) -> Number | tuple[int, ...]:
     if items is None:
         return _multiplier(value)
     each = [number(item) for item in items]
+    if len(set(each)) == 1 and isinstance(each[0], Fraction):
+        return _multiplier(each[0])
     if all(isinstance(item, int) and 0 <= item <= MOST_MULTIPLIER for item in each):
         return tuple(int(item) for item in each if item is not None)
     raise BadInputError(

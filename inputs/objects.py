@@ -1,31 +1,34 @@
-"""Objects as they come from links and scripts: whether they are what is expected, and what errors call them."""
+"""Objects as they come from links and scripts: what they must be able to do, and how an error shows them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence, Sized
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import BadInputError
 
 _LONGEST = 80
+_PLAIN = (str, int, float, list, dict, type(None))
+"""What a text says the type of."""
 
 
 def described(value: Any) -> str:
-    """Return a few words on ``value`` for an error, whatever it is: its type, and its shape, size or text."""
+    """Return one line on ``value`` for an error, whatever it is: its type and shape, or its text."""
     kind = type(value).__name__
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape is not None and dtype is not None and getattr(value, "ndim", 0):
-        return f"{kind} of shape {tuple(shape)}, {dtype}"
     try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001 -- an object of any kind; int of 5000 digits has no text either
-        text = f"a {kind}"
+        shape = tuple(getattr(value, "shape", ()))
+        if shape and hasattr(value, "dtype"):
+            return f"{kind} of shape {shape}, {value.dtype}"
+        text = " ".join(repr(value).split())
+    except Exception:  # noqa: BLE001 -- nested tensors have no shape, an int of 5000 digits has no text
+        return kind
     if len(text) <= _LONGEST:
-        return text if kind in text or isinstance(value, (str, int, float)) else f"{text} ({kind})"
-    size = f" of {len(value)}" if isinstance(value, Sized) and not isinstance(value, str) else ""
-    return f"{kind}{size}: {text[:_LONGEST]} ..."
+        return text if kind in text or isinstance(value, _PLAIN) else f"{text} ({kind})"
+    if isinstance(value, (list, tuple)):
+        return f"{kind} of {len(value)}, the first {described(value[0])}"
+    return f"{kind}: {text[:_LONGEST]} ..."
 
 
 def require_like(value: Any, parts: Collection[str], *, wrong: str, advice: str) -> None:

@@ -51,8 +51,8 @@ class InterpolationNode:
 
         Args:
             model: value of the widget; None where it comes by a link.
-            input_types: of each link. ComfyUI leaves them to a node that asks for them: a multiplier is an INT
-                as a widget, and takes FLOAT too.
+            input_types: of each link. ComfyUI leaves them to a node that asks for them: a multiplier is an
+                INT as a widget, and takes FLOAT too.
         """
         return _misfit(cls.INPUT_TYPES(), input_types or {}) or complaint(model) or True
 
@@ -63,5 +63,6 @@ def _misfit(inputs: InputTypes, linked: Mapping[str, str]) -> str | None:
     for name, received in linked.items():
         expected = rows[name][0]
         if not (_host.link_fits(received, expected) or (name, received) == ("multiplier", "FLOAT")):
-            return f"{name} takes {expected}, and {received} is connected"
+            takes = expected if isinstance(expected, str) else "a choice of its menu"
+            return f"{name} takes {takes}, and {received} is connected"
     return None

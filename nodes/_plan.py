@@ -43,7 +43,8 @@ def plan(
         frames: of the clip, where that is known.
 
     Raises:
-        BadInputError: a multiplier, rate or states that cannot be used, or a target rate without the source's.
+        BadInputError: a multiplier, rate or states that cannot be used, or a target rate without a source
+            rate.
     """
     source, target = map(rate_or_zero, rates)
     if target:

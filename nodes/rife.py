@@ -72,8 +72,8 @@ class MidframeRIFE(InterpolationNode):
     def VALIDATE_INPUTS(  # noqa: N802 - ComfyUI's name
         cls,
         model: str | None = None,
-        scale: str | float | None = None,
         input_types: Mapping[str, str] | None = None,
+        scale: str | float | None = None,
     ) -> bool | str:
         """Also a scale that is not in the menu, in whatever form it was saved."""
         if scale is not None and scale_of(scale) not in map(float, SCALES):

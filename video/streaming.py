@@ -43,8 +43,8 @@ class Plan:
 
     multiplier: Number = 2
     """Output frames for each source frame, see :func:`..inputs.numbers.one_multiplier`. A whole one divides
-    each gap between source frames; any other, such as 2.5, is a constant frame rate: so many times the average
-    of the source."""
+    each gap between source frames; any other, such as 2.5, is a constant frame rate: so many times the
+    average of the source."""
     fps: Fraction | int | None = None
     """Constant frame rate to come out, instead of ``multiplier``; see :func:`..inputs.rates.frame_rate`."""
     end: EndLaw = "hold_last"
