@@ -48,9 +48,7 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
         help="a name that `midframe models` lists, or a file (default: the built-in)",
     )
     pace = parser.add_mutually_exclusive_group()
-    pace.add_argument(
-        "--multiplier", "-m", default="2", metavar="N", help="frames for each: 2, 3, 2.5, 5/2 (default: 2)"
-    )
+    pace.add_argument("--multiplier", "-m", metavar="N", help="frames for each: 2, 3, 2.5, 5/2 (default: 2)")
     pace.add_argument(
         "--fps", type=_rate, metavar="RATE", help="60, 59.94, 24000/1001, film, pal, ntsc, ntsc-film"
     )
@@ -95,14 +93,13 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
 def target_of(arguments: argparse.Namespace) -> Path:
     """Where the output goes."""
     given: Path | None = arguments.target
-    multiplier = one_multiplier(arguments.multiplier)
-    return given or default_target(arguments.source, multiplier, arguments.fps)
+    return given or default_target(arguments.source, _multiplier(arguments), arguments.fps)
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
     """What is made of the clip."""
     return Plan(
-        multiplier=one_multiplier(arguments.multiplier),
+        multiplier=_multiplier(arguments),
         fps=arguments.fps,
         end=arguments.end,
         source_fps=arguments.source_fps,
@@ -130,6 +127,10 @@ def default_target(source: Path, multiplier: Number, fps: Fraction | None) -> Pa
         return source.with_name(source.resolve().name + mark.replace(".", "-"))
     extension = source.suffix if source.suffix.lower() in EXTENSIONS else ".mp4"
     return source.with_name(f"{source.stem}{mark}{extension}")
+
+
+def _multiplier(arguments: argparse.Namespace) -> Number:
+    return 2 if arguments.multiplier is None else one_multiplier(arguments.multiplier)
 
 
 def _short(value: Number) -> str:

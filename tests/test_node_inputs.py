@@ -233,9 +233,8 @@ def test_a_float_may_be_linked_to_a_multiplier_and_nothing_else_where_it_does_no
         assert check("default", input_types={"multiplier": "FLOAT"}) is True
         assert check("default", input_types={"multiplier": "INT"}) is True
         assert "multiplier takes INT" in check("default", input_types={"multiplier": "IMAGE"})
-        assert (
-            "batch takes INT" in check("default", input_types={"batch": "FLOAT"}) or name == "MidframeTLBVFI"
-        )
+        assert "target_fps takes FLOAT" in check("default", input_types={"target_fps": "INT"})
+        assert "device takes a choice" in check("default", input_types={"device": "FLOAT"})
 
 
 @pytest.mark.parametrize(
