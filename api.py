@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .errors import BadInputError, MidframeError
+from .errors import MidframeError
+from .inputs.frames import require_clip
+from .inputs.numbers import Number
 from .loading import (
     ModelLike,
     as_model,
@@ -37,13 +39,11 @@ __all__ = [
     "usable_device",
 ]
 
-_NHWC = 4
-
 
 def interpolate(  # noqa: PLR0913 - all but two have a default that most callers keep
     frames: Tensor,
     model: ModelLike,
-    multiplier: int | Sequence[int] = 2,
+    multiplier: Number | Sequence[int] = 2,
     *,
     timeline: Timeline | None = None,
     settings: Settings | None = None,
@@ -53,18 +53,20 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
     """More frames out of a clip that is in memory.
 
     Args:
-        frames: (N, H, W, C) on the host, float in 0..1 (or uint8, uint16), C of 1, 3 or more; any
+        frames: (N, H, W, C) on the host, float in 0..1 (or uint8, uint16), C of 1, or 3 to 16; any
             strides; never written to. Source frames come out as they are, also where they leave 0..1,
             and so do frames between two that are equal bit for bit; the network sees them clamped.
         model: from :func:`load_model`, or a name or path for it.
-        multiplier: output frames for each source frame, or one for each pair.
+        multiplier: output frames for each source frame, 2.5 too, or a list with one for each pair; see
+            :func:`by_multiplier`.
         timeline: which frames come out, instead of ``multiplier``; see :func:`by_fps`.
         settings: options of the model, batch, clearing.
         storage: where the output lies, and as what; in main memory as float32 where it is left out.
         host: told of progress, asked for cancelling.
 
     Returns:
-        (M, H, W, C) on the host, as ``storage`` says; M = (N - 1) * multiplier + 1 (law ``end_on_last``).
+        (M, H, W, C) on the host, as ``storage`` says; M = (N - 1) * multiplier + 1, rounded down (law
+        ``end_on_last``).
         Fewer than two frames come back as they are (a copy).
 
     Raises:
@@ -72,9 +74,9 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
         OutOfMemoryError: with the finished frames in ``partial``.
         MidframeError: the disk has no room for what shall lie there.
     """
-    height, width, channels = _batch_shape(frames)
+    _, height, width, channels = require_clip(frames).shape
     model = as_model(model)
-    with FrameLoop(timeline or by_multiplier(multiplier), settings=settings) as loop:
+    with FrameLoop(by_multiplier(multiplier) if timeline is None else timeline, settings=settings) as loop:
         sink = (storage or Storage()).sink(loop.count(len(frames), last=True), (height, width, channels))
         return interpolate_part(frames, loop, model, last=True, sink=sink, host=host)
 
@@ -104,27 +106,10 @@ def interpolate_part(
     Raises:
         MidframeError: as for :func:`interpolate`; ``partial`` is of this part.
     """
-    _batch_shape(frames)
+    require_clip(frames)
     try:
         loop.feed(frames, as_model(model), sink, last=last, host=host)
     except MidframeError as error:
         error.partial = sink.frames[: error.finished]
         raise
     return sink.frames
-
-
-def _batch_shape(frames: Tensor) -> tuple[int, int, int]:
-    """Height, width and channels of a batch of frames.
-
-    Raises:
-        BadInputError: it is no such batch.
-    """
-    if not isinstance(frames, Tensor) or frames.ndim != _NHWC:
-        shape = getattr(frames, "shape", None)
-        raise BadInputError(
-            "Frames must be one tensor (frames, height, width, channels).",
-            f"{type(frames).__name__}" + ("" if shape is None else f" of shape {tuple(shape)}"),
-            "Stack the frames; channels first: frames.permute(0, 2, 3, 1); numpy: torch.from_numpy.",
-        )
-    _, height, width, channels = frames.shape
-    return height, width, channels

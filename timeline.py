@@ -6,8 +6,7 @@ what happens after the last.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -15,6 +14,9 @@ from math import ceil
 from typing import Any, Literal, Protocol, get_args
 
 from .errors import BadInputError
+from .inputs.numbers import Number, multipliers, whole
+from .inputs.objects import described, require_like
+from .inputs.rates import frame_rate, require_ratio
 
 _LIST_DEFAULT = 2
 
@@ -34,15 +36,44 @@ class StatesLike(Protocol):
 
 @dataclass(frozen=True)
 class States:
-    """Which pairs are interpolated. Pair i is source frames i and i + 1."""
+    """Which pairs are interpolated. Pair i is source frames i and i + 1.
+
+    Raises:
+        BadInputError: ``indices`` are no whole numbers of 0 or more.
+    """
 
     indices: frozenset[int]
     skip: bool = True
     """True: the listed pairs are left alone. False: only the listed pairs are interpolated."""
 
+    def __post_init__(self) -> None:
+        if isinstance(self.indices, (str, bytes)) or not isinstance(self.indices, Iterable):
+            raise BadInputError(
+                "The pairs must be a set of whole numbers.",
+                described(self.indices),
+                "Give {1, 2}, for example.",
+            )
+        indices = frozenset(whole(index, "the number of a pair") for index in self.indices)
+        object.__setattr__(self, "indices", indices)
+
     def is_frame_skipped(self, frame_index: int) -> bool:
         """Whether nothing is made in pair ``frame_index``."""
         return (frame_index in self.indices) == self.skip
+
+
+def require_states(states: Any) -> None:
+    """Check that ``states`` are interpolation states, or None.
+
+    Raises:
+        BadInputError: they are something else.
+    """
+    if states is not None:
+        require_like(
+            states,
+            ("is_frame_skipped",),
+            wrong="These are not interpolation states.",
+            advice="Connect Interpolation States, or give States({1, 2}), which leaves pairs 1 and 2 alone.",
+        )
 
 
 @dataclass(frozen=True)
@@ -80,68 +111,62 @@ class Timeline:
 
 
 def by_multiplier(
-    multiplier: int | Sequence[int], *, states: StatesLike | None = None, end: EndLaw = "end_on_last"
+    multiplier: Number | Sequence[int], *, states: StatesLike | None = None, end: EndLaw = "end_on_last"
 ) -> Timeline:
-    """``multiplier`` output frames for each source frame, evenly spaced.
+    """Return a timeline of ``multiplier`` output frames for each source frame, evenly spaced.
 
     Args:
-        multiplier: 1 and up, or one for each pair: pairs past the end of the list get 2, entries past the
-            last pair are ignored, 0 inserts nothing like 1.
+        multiplier: 1 to 10000, or a list with one for each pair: pairs past the end of the list get 2,
+            entries past the last pair are ignored, 0 inserts nothing like 1. Any kind of number, see
+            :func:`.inputs.numbers.number`. One that is not whole, such as 2.5, is a rate: output frame k
+            shows the source at time k / 2.5, see :func:`by_fps`.
         states: pairs in which nothing is made.
         end: what follows the last source frame.
 
     Raises:
-        BadInputError: not an integer, or out of range.
+        BadInputError: no such number or list, or no states.
     """
-    listed = isinstance(multiplier, Sequence) and not isinstance(multiplier, (str, bytes))
-    given: Sequence[Any] = multiplier if isinstance(multiplier, Sequence) and listed else [multiplier]
-    try:
-        wanted = [operator.index(m) for m in given]
-    except TypeError:
-        wanted = [-1]
-    if min(wanted, default=0) < (0 if listed else 1) or any(isinstance(m, bool) for m in given):
-        raise BadInputError(
-            "The multiplier must be a whole number of 1 or more, or a list of whole numbers of 0 or more.",
-            repr(multiplier),
-            "Use 2 to double the frame rate; for another frame rate use fps.",
-        )
+    given = multipliers(multiplier)
+    if isinstance(given, Fraction):
+        return by_fps(1, given, states=states, end=end)
+    require_states(states)
 
     def times(index: int) -> tuple[Fraction, ...]:
         if states is not None and states.is_frame_skipped(index):
             return (Fraction(0),)
-        m = wanted[0] if not listed else wanted[index] if index < len(wanted) else _LIST_DEFAULT
+        m = given if isinstance(given, int) else pair_multiplier(given, index)
         return tuple(Fraction(k, m) for k in range(m)) or (Fraction(0),)
 
     return Timeline(times, end)
 
 
+def pair_multiplier(each: Sequence[int], index: int) -> int:
+    """Return the multiplier of pair ``index``: its entry in a list, 2 past the end of it."""
+    return each[index] if index < len(each) else _LIST_DEFAULT
+
+
 def by_fps(
-    source_fps: Fraction | int,
-    target_fps: Fraction | int,
+    source_fps: Number | float | str,
+    target_fps: Number | float | str,
     *,
     states: StatesLike | None = None,
     end: EndLaw = "end_on_last",
 ) -> Timeline:
-    """Output frame k shows the source at time k * source_fps / target_fps, exactly.
+    """Return a timeline whose output frame k shows the source at time k * source_fps / target_fps, exactly.
 
     Args:
-        source_fps, target_fps: frames a second; exact rationals such as ``Fraction(24000, 1001)``.
+        source_fps, target_fps: frames a second, see :func:`.inputs.rates.frame_rate`: exact rationals such as
+            ``Fraction(24000, 1001)``, or 23.976, which stands for that.
         states: pairs in which nothing is made; their left frame is held, so that the rate stays.
         end: what follows the last source frame.
 
     Raises:
-        BadInputError: a rate that is not positive.
+        BadInputError: a rate that is not positive, more than 10000 output frames for a source frame, or no
+            states.
     """
-    try:
-        source, target = Fraction(source_fps), Fraction(target_fps)
-    except (TypeError, ValueError, OverflowError):
-        source = target = Fraction(0)
-    if source <= 0 or target <= 0:
-        raise BadInputError(
-            "Frame rates must be positive numbers.",
-            f"{source_fps} to {target_fps}",
-            "Give rates such as Fraction(24000, 1001) or 60.",
-        )
+    source, target = frame_rate(source_fps), frame_rate(target_fps)
+    require_ratio(source, target)
+    require_states(states)
     step = source / target
 
     def times(index: int) -> tuple[Fraction, ...]:

@@ -10,14 +10,17 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from types import TracebackType
+from typing import Any
 
 from torch import Tensor
 
 from .errors import MidframeError, OutOfMemoryError
+from .inputs.frames import checked_pictures
+from .inputs.objects import require_like
 from .memory.host import Host, QuietHost
 from .memory.ladder import is_out_of_memory
 from .memory.sinks import Sink
-from .memory.staging import checked_pictures, same_bits
+from .memory.staging import same_bits
 from .pairs import PairMaker
 from .timeline import EndLaw, States, StatesLike, Timeline, by_fps, by_multiplier
 from .vfi_models._core.interruption import interruptible
@@ -37,8 +40,23 @@ __all__ = [
     "Timeline",
     "by_fps",
     "by_multiplier",
+    "require_model",
     "run_timeline",
 ]
+
+
+def require_model(model: Any) -> None:
+    """Check that ``model`` is an interpolator.
+
+    Raises:
+        BadInputError: it is something else.
+    """
+    require_like(
+        model,
+        ("spec", "module", "open"),
+        wrong="This is not a model.",
+        advice="Load one: load_model() gives the built-in one, load_model(name) any other.",
+    )
 
 
 def run_timeline(
@@ -74,6 +92,13 @@ class FrameLoop:
     """
 
     def __init__(self, timeline: Timeline, *, settings: Settings | None = None) -> None:
+        require_like(
+            timeline, ("shown",), wrong="This is not a timeline.", advice="Use by_multiplier or by_fps."
+        )
+        if settings is not None:
+            require_like(
+                settings, ("options", "batch"), wrong="These are not settings.", advice="Use Settings(...)."
+            )
         self._timeline = timeline
         self._settings = settings or Settings()
         self._bench: Workbench | None = None
@@ -118,16 +143,18 @@ class FrameLoop:
             Number of output frames of this part.
 
         Raises:
-            BadInputError: a frame of another shape than the first or of a type that is not a picture.
+            BadInputError: a frame of another shape than the first or of a type that is not a picture, or no
+                model.
             OutOfMemoryError: after everything that keeps the picture was tried.
             Both say how many output frames of this part were ``finished``; these are in the sink. After any
             error the loop is as new.
         """
+        require_model(model)
+        source = checked_pictures(frames, first=self._index + (self._left is not None), like=self._left)
         bench = self._bench_of(model)
         host = host or QuietHost(bench.device)
         total = self.count(len(frames), last=last) if isinstance(frames, (Sequence, Tensor)) else None
         delivery = _Delivery(sink, host, total)
-        source = checked_pictures(frames, first=self._index + (self._left is not None), like=self._left)
         over = True
         asked = interruptible(model.module, bench.device, host.check_cancelled)
         try:

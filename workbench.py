@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from .errors import BadInputError
+from .inputs.numbers import whole
+from .inputs.objects import described
 from .lanes import Once, lanes_for
 from .memory.budget import Budget, Clearing
 from .memory.staging import Uploader
@@ -49,17 +51,14 @@ class Settings:
     """Say in the log, after every source pair, how much memory there is."""
 
     def __post_init__(self) -> None:
-        for name, value in (
-            ("batch", self.batch),
-            ("clear_every", self.clear_every),
-            ("lanes", self.lanes),
-        ):
-            if not isinstance(value, int) or value < 0 or (name == "lanes" and value > _MOST_LANES):
-                raise BadInputError(
-                    f"The setting {name} must be a whole number, 0 or more.",
-                    repr(value),
-                    "Use 0 for automatic.",
-                )
+        for name, most in (("batch", None), ("clear_every", None), ("lanes", _MOST_LANES)):
+            object.__setattr__(self, name, whole(getattr(self, name), f"the setting {name}", most=most))
+        if not isinstance(self.options, Mapping):
+            raise BadInputError(
+                "The options of a model must be a mapping.",
+                described(self.options),
+                'Give {"flow_scale": 0.5}.',
+            )
         if self.schedule not in get_args(Schedule):
             raise BadInputError(
                 "There is no such schedule.", repr(self.schedule), f"Use one of {get_args(Schedule)}."

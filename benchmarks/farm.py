@@ -23,7 +23,7 @@ import torch
 
 from ..api import usable_device
 from ..errors import BadInputError
-from ..video.rates import frame_rate
+from ..inputs.rates import frame_rate
 from .stages import Costs, measure
 
 _WORKERS = (1, 2, 4, 8, 16, 32)

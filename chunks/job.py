@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..api import load_model, locate
-from ..errors import BadInputError
+from ..inputs.numbers import Number, whole
 from ..vfi_models._core.checkpoint import readable, sha256_file
 from ..vfi_models._core.seam import Interpolator
 from ..vfi_models._core.store import CKPTS, find
@@ -70,10 +70,7 @@ class Job:
     """Source pairs of a chunk. At a variable rate: as many as there are in that time on average."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.pairs, int) or self.pairs < 1:
-            raise BadInputError(
-                "A chunk must have one pair or more.", repr(self.pairs), f"Use {PAIRS}, or leave it out."
-            )
+        object.__setattr__(self, "pairs", whole(self.pairs, "the pairs of a chunk", least=1))
 
     def describe(self) -> ClipInfo:
         """What the source is.
@@ -129,7 +126,7 @@ class Job:
             "format": _FORMAT,
             "source": fingerprint(self.source),
             "model": self.model.identity(),
-            "multiplier": None if plan.fps else plan.multiplier,
+            "multiplier": None if plan.fps else _number(plan.multiplier),
             "fps": plan.fps and str(Fraction(plan.fps)),
             "source fps": plan.source_fps and str(plan.source_fps),
             "end": plan.end,
@@ -140,6 +137,11 @@ class Job:
             "schedule": self.settings.schedule,
             "pairs per chunk": self.pairs,
         }
+
+
+def _number(value: Number) -> int | str:
+    """As JSON can hold it; whole numbers as they have always been."""
+    return value if isinstance(value, int) else str(value)
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..errors import BadInputError
+from ..inputs.numbers import Number, one_multiplier
+from ..inputs.rates import frame_rate
 from ..vfi_utils import EndLaw, Schedule, Settings
 from ..video import Coding, Plan
 from ..video.formats import CODECS, EXTENSIONS, IMAGES
-from ..video.rates import frame_rate
 
 _DTYPES = ("float32", "float16", "bfloat16")
 
@@ -47,7 +48,7 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
         help="a name that `midframe models` lists, or a file (default: the built-in)",
     )
     pace = parser.add_mutually_exclusive_group()
-    pace.add_argument("--multiplier", "-m", type=int, metavar="N", help="frames for each (default: 2)")
+    pace.add_argument("--multiplier", "-m", metavar="N", help="frames for each: 2, 3, 2.5, 5/2 (default: 2)")
     pace.add_argument(
         "--fps", type=_rate, metavar="RATE", help="60, 59.94, 24000/1001, film, pal, ntsc, ntsc-film"
     )
@@ -92,14 +93,13 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
 def target_of(arguments: argparse.Namespace) -> Path:
     """Where the output goes."""
     given: Path | None = arguments.target
-    multiplier = 2 if arguments.multiplier is None else arguments.multiplier
-    return given or default_target(arguments.source, multiplier, arguments.fps)
+    return given or default_target(arguments.source, _multiplier(arguments), arguments.fps)
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
     """What is made of the clip."""
     return Plan(
-        multiplier=2 if arguments.multiplier is None else arguments.multiplier,
+        multiplier=_multiplier(arguments),
         fps=arguments.fps,
         end=arguments.end,
         source_fps=arguments.source_fps,
@@ -120,13 +120,21 @@ def settings_of(arguments: argparse.Namespace, clear_every: int = 0) -> Settings
     )
 
 
-def default_target(source: Path, multiplier: int, fps: Fraction | None) -> Path:
+def default_target(source: Path, multiplier: Number, fps: Fraction | None) -> Path:
     """Where output goes when nobody says: beside the source, in its format if that can be written."""
-    mark = f"_x{multiplier}" if fps is None else f"_{float(fps):.2f}".rstrip("0").rstrip(".") + "fps"
-    if source.is_dir():
-        return source.with_name(source.resolve().name + mark)
+    mark = f"_x{_short(multiplier)}" if fps is None else f"_{_short(fps)}fps"
+    if source.is_dir():  # what follows a point would be taken for the type of a file
+        return source.with_name(source.resolve().name + mark.replace(".", "-"))
     extension = source.suffix if source.suffix.lower() in EXTENSIONS else ".mp4"
     return source.with_name(f"{source.stem}{mark}{extension}")
+
+
+def _multiplier(arguments: argparse.Namespace) -> Number:
+    return 2 if arguments.multiplier is None else one_multiplier(arguments.multiplier)
+
+
+def _short(value: Number) -> str:
+    return f"{float(value):.2f}".rstrip("0").rstrip(".")
 
 
 def _rate(text: str) -> Fraction:

@@ -7,13 +7,11 @@ their own; an event says when a buffer may be written or read. Elsewhere a frame
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from ..errors import BadInputError
 
 _FULL_SCALE = {torch.uint8: 255.0, torch.uint16: 65535.0}
 _SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -79,38 +77,6 @@ def _buffers(frame: Tensor) -> int:
 
 def _event() -> torch.cuda.Event:
     return torch.cuda.Event()  # type: ignore[no-untyped-call]
-
-
-def checked_pictures(
-    source: Iterable[Tensor], *, first: int = 0, like: Tensor | None = None
-) -> Iterator[Tensor]:
-    """The frames of ``source``, each looked at before it is used.
-
-    Args:
-        source: frames.
-        first: number of its first one in the clip.
-        like: an earlier frame of the clip.
-
-    Raises:
-        BadInputError: not (H, W, C) of a picture type, or another size than the first frame.
-    """
-    shape = None if like is None else like.shape
-    for i, frame in enumerate(source, first):
-        picture = frame.dtype in (torch.uint8, torch.uint16) or frame.dtype.is_floating_point
-        if frame.ndim != 3 or 0 in frame.shape or frame.shape[-1] == 2 or not picture:  # noqa: PLR2004
-            raise BadInputError(
-                f"Source frame {i} is not a picture.",
-                f"shape {tuple(frame.shape)}, {frame.dtype}; expected (height, width, channels)",
-                "Give float frames in 0..1, uint8 or uint16, with 1, 3 or more channels.",
-            )
-        if shape is not None and frame.shape != shape:
-            raise BadInputError(
-                f"Source frame {i} has another size than the first.",
-                f"{tuple(frame.shape)}, expected {tuple(shape)}",
-                "Scale all frames to one size, or cut the clip where the size changes.",
-            )
-        shape = frame.shape
-        yield frame
 
 
 class Uploader:

@@ -20,12 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from ..api import usable_device
+from ..inputs.objects import require_one_of
 from ..memory.budget import empty_cache, free_bytes
 from ..memory.staging import as_unit_float
 from ..vfi_models._core.precision import suited
 from ..vfi_models._core.store import search_folders
 
 _LOG = logging.getLogger(__name__)
+
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+"""What a dtype widget offers."""
 
 _MODEL_FOLDER = "frame_interpolation"
 _PREVIEW_SIDE = 512
@@ -140,7 +144,12 @@ def default_dtype(device: torch.device) -> torch.dtype:
 
 
 def dtype_named(name: str) -> torch.dtype | None:
-    """The dtype of a widget's value; None for auto."""
+    """Return the dtype of a widget's value; None for auto.
+
+    Raises:
+        BadInputError: there is no such value.
+    """
+    require_one_of(name, DTYPES, "dtype")
     return None if name == "auto" else getattr(torch, name)
 
 
@@ -215,6 +224,12 @@ def offload(patcher: Any, shell: nn.Module) -> None:
 
 
 # --- a run
+
+
+def link_fits(received: Any, expected: Any) -> bool:
+    """Return whether ComfyUI lets an output of type ``received`` go into an input of type ``expected``."""
+    fits = getattr(sys.modules.get("comfy_execution.validation"), "validate_node_input", None)
+    return not received != expected if fits is None else bool(fits(received, expected))  # noqa: SIM202 - "*"
 
 
 def check_cancelled() -> None:
@@ -332,6 +347,12 @@ def _progress_line(done: int, total: int | None, seconds: float) -> str:
         return f"{done} frames, {rate:.1f} frames/s"
     left = round((total - done) / rate)
     return f"{done} of {total} frames, {rate:.1f} frames/s, {left // 60}:{left % 60:02d} left"
+
+
+def tell(text: str, node_id: str | None) -> None:
+    """Say something about a run: in the log, and under the node where this ComfyUI can show it."""
+    _LOG.warning(text)
+    _show_text(text, node_id)
 
 
 def _show_text(text: str, node_id: str | None) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import BadInputError
+from ..inputs.objects import require_like
 from ..vfi_utils import FrameLoop
 
 Prompt = Mapping[str, Any]
@@ -52,8 +53,14 @@ class Batches:
         The loop is a new one for the first batch, else the one that made the batch before.
 
         Raises:
-            BadInputError: the batch before this one has not been here.
+            BadInputError: the batch before this one has not been here, or this is no manager.
         """
+        require_like(
+            manager,
+            ("unique_id", "has_closed_inputs"),
+            wrong="This is not a Meta Batch Manager.",
+            advice="Connect VideoHelperSuite's Meta Batch Manager, or nothing.",
+        )
         job = self._jobs.pop(manager, None)
         number = _number(manager, prompt)
         # Where Video Combine came first in this run of the workflow it has ended the job already.

@@ -16,6 +16,7 @@ from torch import nn
 
 from ..api import open_weights, parameter_bytes, require_numbers, runnable_dtype
 from ..errors import WeightsNotFoundError
+from ..inputs.objects import require_one_of
 from ..memory.cache import MODELS, file_identity
 from ..vfi_models._core.seam import Interpolator, Options
 from ..vfi_utils import FrameLoop
@@ -27,6 +28,15 @@ AfterRun = Literal["keep loaded", "offload to CPU", "unload"]
 AFTER_RUN: tuple[AfterRun, ...] = get_args(AfterRun)
 """What becomes of a model after a run: it stays on its device until ComfyUI needs the memory; its weights
 go to main memory; nothing of it is kept."""
+
+
+def require_after_run(value: str) -> None:
+    """Check that ``value`` says what becomes of a model after a run.
+
+    Raises:
+        BadInputError: it does not.
+    """
+    require_one_of(value, AFTER_RUN, "way for a model after a run")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ..memory.sinks import Storage
 from ..memory.staging import as_dtype
 from ..vfi_utils import FrameLoop, Settings, Timeline
 from . import _host
-from ._models import AfterRun, Weights, obtain
+from ._models import AfterRun, Weights, obtain, require_after_run
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,6 +34,9 @@ class Run:
     after_run: AfterRun = "keep loaded"
     node_id: str | None = None
     storage: Storage = field(default_factory=Storage)
+
+    def __post_init__(self) -> None:
+        require_after_run(self.after_run)
 
     def loop(self) -> FrameLoop:
         """A frame loop for a clip, whole or in parts."""
@@ -52,6 +55,9 @@ class Run:
             MidframeError: see :func:`~..api.interpolate`. Where memory ran out, the finished frames have
                 been written to ComfyUI's output folder, which the error names.
         """
+        reason = nothing_to_make(self.timeline, len(frames))
+        if reason is not None:
+            _host.tell(reason, self.node_id)
         if self.timeline.count(len(frames)) == len(frames) < _PAIR:
             return frames
         with self.loop() as loop:
@@ -76,6 +82,19 @@ class Run:
             loaded.done(self.after_run)
         _LOG.info("%d frames from %d in %.1f s", len(made), len(frames), time.perf_counter() - began)
         return made
+
+
+def nothing_to_make(timeline: Timeline, frames: int) -> str | None:
+    """Return why no frame is made of a clip of so many frames, for its user; None where some are."""
+    if frames < _PAIR:
+        came = "one frame" if frames else "no frame"
+        return (
+            f"Nothing was made: {came} came in, and frames are made between two. Where a list hands them on "
+            "one by one, join them first, with Rebatch Images for example."
+        )
+    if any(any(timeline.shown(index, last=False)) for index in range(frames - 1)):
+        return None
+    return "Nothing was made: multiplier, frame rates and states leave no moment between two source frames."
 
 
 def _rescued(error: OutOfMemoryError) -> OutOfMemoryError:

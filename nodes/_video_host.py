@@ -22,6 +22,9 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 from ..errors import BadInputError
+from ..inputs.frames import require_clip
+from ..inputs.objects import path_of, require_like
+from ..inputs.rates import frame_rate
 from ..memory.sinks import TensorSink
 from ..video import open_clip
 from ..video.clip import TimedClip, Waveform
@@ -31,7 +34,6 @@ from ..video.tensor import TensorClip
 from ..video.trim import Trimmed
 from . import _host
 from ._saving import AUTO, DEEP, bits_of, coding_of, space_of, value_of
-from ._widgets import exact_rate
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,7 +48,12 @@ _Base: Any = getattr(sys.modules.get("comfy_api.latest._input.video_types"), "Vi
 
 
 def source_of(video: Any) -> OpenSource:
-    """How a VIDEO is read: ours frame by frame as it is made, frames in memory as they are, else its file."""
+    """How a VIDEO is read: ours frame by frame as it is made, frames in memory as they are, else its file.
+
+    Raises:
+        BadInputError: it is no VIDEO.
+    """
+    _require_video(video)
     if isinstance(video, MadeVideo):
         return video.lazy.opened
     kinds = sys.modules.get("comfy_api.latest._input_impl.video_types")
@@ -61,6 +68,7 @@ def whole_file_of(video: Any) -> Path:
     Raises:
         BadInputError: it is none, or a part of one.
     """
+    _require_video(video)
     found = None if isinstance(video, MadeVideo) else video.get_stream_source()
     if not isinstance(found, (str, Path)) or any(_window(video)):
         raise BadInputError(
@@ -69,6 +77,15 @@ def whole_file_of(video: Any) -> Path:
             "Use Interpolate Video, or save it first and take the file with Load Video.",
         )
     return Path(found)
+
+
+def _require_video(video: Any) -> None:
+    require_like(
+        video,
+        ("get_stream_source",),
+        wrong="This is not a video.",
+        advice="Connect Load Video or Create Video. Frames go into the RIFE, FILM and TLBVFI nodes.",
+    )
 
 
 def video_of_file(path: Path) -> Any:
@@ -90,13 +107,13 @@ def _tensor_clip(video: Any, *, alpha: bool) -> TimedClip:
     if parts.audio is not None:
         sound = Waveform(parts.audio["waveform"][0], int(parts.audio["sample_rate"]))
     bits = int(video.get_bit_depth()) if hasattr(video, "get_bit_depth") else _BYTE
-    rate = exact_rate(float(parts.frame_rate))
-    return TensorClip(parts.images, rate, bits=bits, sound=sound, alpha=alpha)
+    rate = frame_rate(float(parts.frame_rate))
+    return TensorClip(require_clip(parts.images), rate, bits=bits, sound=sound, alpha=alpha)
 
 
 def _file_clip(video: Any, *, alpha: bool) -> TimedClip:
     found = video.get_stream_source()
-    source = found if isinstance(found, BytesIO) else Path(found)
+    source = found if isinstance(found, BytesIO) else path_of(found, "source of a video")
     start, length = _window(video)
     if not start and not length:
         return open_clip(source, alpha=alpha)

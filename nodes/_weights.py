@@ -7,7 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from ..errors import MidframeError
+from ..errors import BadInputError, MidframeError
+from ..inputs.objects import described, require_like
 from ..vfi_models._core.download import downloads_allowed
 from ..vfi_models._core.store import CKPTS, Choice, Manifest, available, fetch, find, listed
 from . import _host
@@ -58,12 +59,38 @@ def choose(model: str, device: str, dtype: str, node_id: str | None = None) -> W
 
     Raises:
         WeightsNotFoundError: an unknown name, or a download that failed.
+        BadInputError: no name, or a device or dtype that there is not.
     """
+    if not isinstance(model, str):
+        raise BadInputError("A model must be a name.", described(model), "Choose one of the menu.")
     path = _find(model)
     if path is None:
         host = _host.DownloadHost(model, node_id)
         path = fetch(model, _download_folder(), progress=host.progress, check_cancelled=host.check_cancelled)
     return Weights(path, _host.device_named(device), _host.dtype_named(dtype))
+
+
+def chosen(override: Weights | None, widgets: tuple[str, str, str], node_id: str | None = None) -> Weights:
+    """Return the weights of a model link, or where there is none those of the widgets, see :func:`choose`.
+
+    Args:
+        override: what came by the link.
+        widgets: values of the widgets model, device and dtype.
+        node_id: of the node, for the progress of a download.
+
+    Raises:
+        BadInputError: another kind of model, or widgets that mean nothing.
+        WeightsNotFoundError: see :func:`choose`.
+    """
+    if override is None:
+        return choose(*widgets, node_id)
+    require_like(
+        override,
+        ("path", "device", "dtype", "averaged"),
+        wrong="This is not a model of Midframe.",
+        advice="Connect Load Model (Midframe), or nothing: then the widgets say which model it is.",
+    )
+    return override
 
 
 def _find(model: str) -> Path | None:

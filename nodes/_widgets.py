@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import torch
 
-from ..errors import BadInputError
+from ..inputs.numbers import number
+from ..inputs.objects import require_one_of
 from ..memory.sinks import Storage
-from ..vfi_utils import by_multiplier
 from . import _host
 from ._models import AFTER_RUN
 
@@ -22,11 +18,6 @@ InputTypes = dict[str, dict[str, Any]]
 
 CATEGORY = "video/Midframe"
 SEARCH_WORDS = ("vfi", "video frame interpolation", "frame interpolation", "interpolate frames", "midframe")
-
-_NTSC = Fraction(1000, 1001)
-_TYPED = Fraction(5, 1000)
-"""People type 23.976 or 23.98 for 24000/1001; no two rates in use are as close as that."""
-_DENOMINATOR = 1000
 
 
 def frames() -> tuple[Any, ...]:
@@ -43,7 +34,8 @@ def multiplier() -> tuple[Any, ...]:
     """Output frames for each source frame."""
     tooltip = (
         "Output frames for each source frame: 2 doubles the frame rate, 4 makes four times slower motion. "
-        "A list of numbers by link sets each pair by itself (0 and 1 make nothing; pairs past its end get 2)."
+        "By link also numbers such as 2.5, and a list that sets each pair by itself (0 and 1 make nothing; "
+        "pairs past its end get 2)."
     )
     return "INT", {"default": 2, "min": 1, "max": 1000, "tooltip": tooltip}
 
@@ -57,7 +49,8 @@ def source_fps() -> tuple[Any, ...]:
     """Frame rate of the input."""
     tooltip = (
         "Frame rate of the input, from Get Video Components for example. Only needed for target fps and for "
-        "the fps output; 0: not known. 23.976, 29.97 and the like stand for 24000/1001, 30000/1001 exactly."
+        "the fps output; 0: not known, then that output counts on 24. 23.976, 29.97 and the like stand for "
+        "24000/1001, 30000/1001 exactly."
     )
     return _rate(tooltip)
 
@@ -97,28 +90,8 @@ def scale() -> tuple[Any, ...]:
 
 
 def scale_of(value: str | float) -> float:
-    """The flow scale of a widget's value; 0, which no model takes, for what is no number."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return 0.0
-
-
-def one_multiplier(value: Any) -> int:
-    """The multiplier of a whole video.
-
-    Raises:
-        BadInputError: it is a list, or no whole number.
-    """
-    each = whole_numbers(value)
-    if isinstance(each, int):
-        by_multiplier(each)  # says what is wrong with it
-        return each
-    raise BadInputError(
-        "A video takes one multiplier for all of it.",
-        repr(value),
-        "Give one whole number; a list works on frames, in the other interpolation nodes.",
-    )
+    """Return the flow scale of a widget's value; 0, which no model takes, for what is no number."""
+    return float(number(value) or 0)
 
 
 def batch() -> tuple[Any, ...]:
@@ -149,8 +122,7 @@ def dtype() -> tuple[Any, ...]:
         "same to the eye, else float32. Motion is always computed in float32, and source frames are never "
         "rounded."
     )
-    names = ["auto", "float32", "float16", "bfloat16"]
-    return names, {"default": "auto", "tooltip": tooltip, "advanced": True}
+    return list(_host.DTYPES), {"default": "auto", "tooltip": tooltip, "advanced": True}
 
 
 def after_run() -> tuple[Any, ...]:
@@ -200,47 +172,14 @@ def storage() -> tuple[Any, ...]:
 
 
 def storage_named(name: str) -> Storage:
-    """The storage of a widget's value."""
+    """Return the storage of a widget's value.
+
+    Raises:
+        BadInputError: there is no such value.
+    """
+    require_one_of(name, list(_STORAGES), "storage")
     return replace(_STORAGES[name], folder=_host.temp_folder())
 
 
 def _rate(tooltip: str) -> tuple[Any, ...]:
     return "FLOAT", {"default": 0.0, "min": 0.0, "max": 1000.0, "step": 0.001, "tooltip": tooltip}
-
-
-def whole_numbers(value: Any) -> int | list[int]:
-    """A multiplier as it comes by widget or link: a whole number, or a sequence of them. 2.0 counts as 2.
-
-    Raises:
-        BadInputError: anything else.
-    """
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_whole(item) for item in value]
-    return _whole(value)
-
-
-def _whole(value: Any) -> int:
-    try:
-        return int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)
-    except TypeError:
-        raise BadInputError(
-            "The multiplier must be a whole number, or a list of whole numbers.",
-            repr(value),
-            "Use 2 to double the frame rate; for another frame rate set source fps and target fps.",
-        ) from None
-
-
-def exact_rate(fps: float) -> Fraction:
-    """The frame rate that a float stands for: 23.976 is 24000/1001, 12.5 is 25/2.
-
-    Raises:
-        BadInputError: not a number.
-    """
-    if not math.isfinite(fps):
-        raise BadInputError("A frame rate must be a number.", repr(fps), "Give a rate such as 24 or 23.976.")
-    given = Fraction(fps)
-    whole = Fraction(round(given))
-    if abs(given - whole) * _DENOMINATOR < 1:
-        return whole
-    ntsc = round(given / _NTSC) * _NTSC
-    return ntsc if abs(given - ntsc) <= _TYPED else given.limit_denominator(_DENOMINATOR)

@@ -12,16 +12,19 @@ from ..chunks.documents import digest_of
 from ..chunks.job import PAIRS
 from ..chunks.watch import Watch
 from ..errors import BadInputError
+from ..inputs.numbers import one_multiplier
+from ..inputs.objects import described, require_one_of
+from ..inputs.rates import rate_or_zero
 from ..vfi_models._core.seam import Interpolator
 from ..vfi_utils import EndLaw, Settings
 from ..video import Plan
 from . import _host, _widgets
 from ._interpolation import InterpolationNode
-from ._models import AfterRun, Loaded, Weights, obtain
+from ._models import AfterRun, Loaded, Weights, obtain, require_after_run
 from ._plan import unlike_default
 from ._video_host import preview_of, video_of_file, whole_file_of
-from ._weights import choose, model_widget
-from ._widgets import InputTypes, exact_rate, one_multiplier
+from ._weights import chosen, model_widget
+from ._widgets import InputTypes
 
 _LOG = logging.getLogger(__name__)
 
@@ -123,7 +126,7 @@ class MidframeChunks(InterpolationNode):
         *,
         multiplier: Any = 2,
         filename_prefix: str = "midframe/long",
-        target_fps: float = 0.0,
+        target_fps: Any = 0.0,
         format: str = "mp4",
         pairs_per_chunk: int = PAIRS,
         scale: str | float = "1",
@@ -139,7 +142,9 @@ class MidframeChunks(InterpolationNode):
         node_id: str | None = None,
     ) -> dict[str, Any]:
         """Runs the node; see the tooltips."""
-        weights = model_override or choose(model, device, dtype, node_id)
+        require_one_of(format, _FORMATS, "format")
+        require_one_of(executor, (_HERE, _RAY), "executor")
+        weights = chosen(model_override, (model, device, dtype), node_id)
         options = unlike_default({"flow_scale": _widgets.scale_of(scale)}, _DEFAULT_OPTIONS)
         place = _place(filename_prefix)
         job = _named(
@@ -148,7 +153,7 @@ class MidframeChunks(InterpolationNode):
                 place.with_name(f"{place.name}.{format}"),
                 place,
                 _choice(weights),
-                plan=Plan(one_multiplier(multiplier), fps=exact_rate(target_fps) or None, end=last_frame),
+                plan=Plan(one_multiplier(multiplier), fps=rate_or_zero(target_fps) or None, end=last_frame),
                 settings=Settings(options=options, batch=batch, clear_every=clear_cache_after_n_pairs),
                 pairs=pairs_per_chunk,
             )
@@ -167,6 +172,7 @@ class _Lender:
     """Lends a model of the cache to a job, if that needs one."""
 
     def __init__(self, weights: Weights, job: Job, after_run: AfterRun) -> None:
+        require_after_run(after_run)
         self._weights = weights
         self._job = job
         self._after_run = after_run
@@ -184,7 +190,7 @@ class _Lender:
 
 
 def _executor(name: str, address: str, load: _Lender) -> Executor:
-    return Farm(address=address.strip() or None) if name == _RAY else Inline(load)
+    return Farm(address=(address or "").strip() or None) if name == _RAY else Inline(load)
 
 
 def _named(job: Job) -> Job:
@@ -207,11 +213,12 @@ def _place(prefix: str) -> Path:
         BadInputError: outside ComfyUI's output folder.
     """
     output = _host.output_folder().resolve()
-    place = (output / prefix.strip()).resolve()
-    if not prefix.strip() or output not in place.parents:
+    name = prefix.strip() if isinstance(prefix, str) and "\0" not in prefix else ""
+    place = (output / name).resolve()
+    if not name or output not in place.parents:
         raise BadInputError(
             "The file would not be in ComfyUI's output folder.",
-            repr(prefix),
+            described(prefix),
             "Give a name such as midframe/long.",
         )
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, get_args
 
 from torch import Tensor
 
+from ..inputs.frames import require_clip
 from ..vfi_utils import EndLaw, Schedule, Settings, StatesLike
 from . import _widgets
 from ._interpolation import InterpolationNode
@@ -13,7 +14,7 @@ from ._meta_batch import Manager, Prompt
 from ._models import AfterRun, Weights
 from ._plan import plan, unlike_default
 from ._run import Run
-from ._weights import choose, model_widget
+from ._weights import chosen, model_widget
 from ._widgets import InputTypes
 
 _DEFAULT_OPTIONS = {"align": False}
@@ -84,8 +85,8 @@ class MidframeFILM(InterpolationNode):
         model: str,
         *,
         multiplier: Any = 2,
-        source_fps: float = 0.0,
-        target_fps: float = 0.0,
+        source_fps: Any = 0.0,
+        target_fps: Any = 0.0,
         schedule: Schedule = "any_t",
         align: bool = False,
         dtype: str = "auto",
@@ -108,6 +109,7 @@ class MidframeFILM(InterpolationNode):
             states=states,
             end=last_frame,
             in_batches=meta_batch is not None,
+            frames=len(require_clip(frames)),
         )
         settings = Settings(
             options=unlike_default({"align": align}, _DEFAULT_OPTIONS),
@@ -115,7 +117,7 @@ class MidframeFILM(InterpolationNode):
             clear_every=clear_cache_after_n_frames,
             schedule=schedule,
         )
-        weights = model_override or choose(model, device, dtype, node_id)
+        weights = chosen(model_override, (model, device, dtype), node_id)
         run = Run(weights, timeline, settings, after_run, node_id, _widgets.storage_named(storage))
         made = self._made(run, frames, meta_batch, prompt)
         return made, fps, len(made)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..inputs.frames import require_clip
 from ..vfi_utils import EndLaw, Settings, StatesLike
 from . import _widgets
 from ._interpolation import InterpolationNode
@@ -13,7 +15,7 @@ from ._meta_batch import Manager, Prompt
 from ._models import AfterRun, Weights
 from ._plan import plan, unlike_default
 from ._run import Run
-from ._weights import choose, model_widget
+from ._weights import chosen, model_widget
 from ._widgets import SCALES, InputTypes, scale_of
 
 _DEFAULT_OPTIONS = {"flow_scale": 1.0, "ensemble": False}
@@ -68,12 +70,15 @@ class MidframeRIFE(InterpolationNode):
 
     @classmethod
     def VALIDATE_INPUTS(  # noqa: N802 - ComfyUI's name
-        cls, model: str | None = None, scale: str | float | None = None
+        cls,
+        model: str | None = None,
+        input_types: Mapping[str, str] | None = None,
+        scale: str | float | None = None,
     ) -> bool | str:
         """Also a scale that is not in the menu, in whatever form it was saved."""
         if scale is not None and scale_of(scale) not in map(float, SCALES):
             return f"scale is {scale}; use one of {', '.join(SCALES)}"
-        return super().VALIDATE_INPUTS(model)
+        return super().VALIDATE_INPUTS(model, input_types)
 
     def interpolate(  # noqa: PLR0913 - one parameter for each widget
         self,
@@ -81,8 +86,8 @@ class MidframeRIFE(InterpolationNode):
         model: str,
         *,
         multiplier: Any = 2,
-        source_fps: float = 0.0,
-        target_fps: float = 0.0,
+        source_fps: Any = 0.0,
+        target_fps: Any = 0.0,
         scale: str | float = "1",
         ensemble: bool = False,
         dtype: str = "auto",
@@ -106,6 +111,7 @@ class MidframeRIFE(InterpolationNode):
             states=states,
             end=last_frame,
             in_batches=meta_batch is not None,
+            frames=len(require_clip(frames)),
         )
         settings = Settings(
             options=unlike_default({"flow_scale": scale_of(scale), "ensemble": ensemble}, _DEFAULT_OPTIONS),
@@ -113,7 +119,7 @@ class MidframeRIFE(InterpolationNode):
             clear_every=clear_cache_after_n_frames,
             allow_changed_picture=allow_changed_picture,
         )
-        weights = model_override or choose(model, device, dtype, node_id)
+        weights = chosen(model_override, (model, device, dtype), node_id)
         run = Run(weights, timeline, settings, after_run, node_id, _widgets.storage_named(storage))
         made = self._made(run, frames, meta_batch, prompt)
         return made, fps, len(made)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..errors import BadInputError
+from ..inputs.numbers import number, whole
 from ..vfi_utils import States
 from ._widgets import CATEGORY, SEARCH_WORDS, InputTypes
 
@@ -29,14 +30,20 @@ class NodeStates(States):
         return self.skip
 
 
-def parse_pairs(listing: str) -> frozenset[int]:
-    """The pairs of a text such as ``"1, 2, 5-9"``; separators are commas, semicolons and white space.
+def parse_pairs(listing: Any) -> frozenset[int]:
+    """Return the pairs of a text such as ``"1, 2, 5-9"``; separators are commas, semicolons and white space.
 
-    Pair i is frames i and i + 1, counted from 0. An empty text lists none.
+    Pair i is frames i and i + 1, counted from 0. An empty text lists none. Numbers and lists of them, as
+    other nodes hand them on, are taken too.
 
     Raises:
         BadInputError: a piece that is neither a number nor a range, or a range that runs backwards.
     """
+    if not isinstance(listing, str):
+        single = number(listing)
+        return States(
+            listing if single is None else frozenset({whole(listing, "the number of a pair")})
+        ).indices
     pairs: set[int] = set()
     for piece in re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", listing.strip())):
         if not piece:
@@ -101,6 +108,6 @@ class MidframeStates:
             return str(error)
         return True
 
-    def states(self, frame_indices: str, is_skip_list: bool) -> tuple[Any]:
+    def states(self, frame_indices: Any, is_skip_list: bool) -> tuple[Any]:
         """The states."""
         return (NodeStates(parse_pairs(frame_indices), skip=is_skip_list),)

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..inputs.frames import require_clip
+from ..inputs.numbers import real, whole
 from ..vfi_utils import EndLaw, Settings, StatesLike
 from . import _widgets
 from ._interpolation import InterpolationNode
@@ -14,7 +16,7 @@ from ._meta_batch import Manager, Prompt
 from ._models import AfterRun, Weights
 from ._plan import plan, unlike_default
 from ._run import Run
-from ._weights import choose, model_widget
+from ._weights import chosen, model_widget
 from ._widgets import InputTypes
 
 _NO_TILES = "off"
@@ -136,8 +138,8 @@ class MidframeTLBVFI(InterpolationNode):
         model: str,
         *,
         multiplier: Any = 2,
-        source_fps: float = 0.0,
-        target_fps: float = 0.0,
+        source_fps: Any = 0.0,
+        target_fps: Any = 0.0,
         clear_cache_after_n_frames: int = 0,
         last_frame: EndLaw = "end_on_last",
         device: str = "auto",
@@ -166,14 +168,15 @@ class MidframeTLBVFI(InterpolationNode):
             states=states,
             end=last_frame,
             in_batches=meta_batch is not None,
+            frames=len(require_clip(frames)),
         )
         options = {
-            "seed": seed,
-            "eta": float(eta),
-            "sample_steps": sample_steps,
-            "flow_scale": float(flow_scale),
-            "tile": 0 if tile == _NO_TILES else int(tile),
-            "overlap": tile_overlap,
+            "seed": whole(seed, "the seed"),
+            "eta": real(eta, "eta"),
+            "sample_steps": whole(sample_steps, "the number of steps"),
+            "flow_scale": real(flow_scale, "the flow scale"),
+            "tile": 0 if tile == _NO_TILES else whole(tile, "the side of a tile"),
+            "overlap": whole(tile_overlap, "the overlap of tiles"),
             "published_range": published_range,
         }
         settings = Settings(
@@ -182,7 +185,9 @@ class MidframeTLBVFI(InterpolationNode):
             allow_changed_picture=allow_changed_picture,
             memory_lines=memory_lines,
         )
-        weights = model_override or replace(choose(model, device, "auto", node_id), averaged=ema)
+        weights = chosen(model_override, (model, device, "auto"), node_id)
+        if model_override is None:
+            weights = replace(weights, averaged=ema)
         run = Run(weights, timeline, settings, after_run, node_id, _widgets.storage_named(storage))
         made = self._made(run, frames, meta_batch, prompt)
         return made, fps, len(made)

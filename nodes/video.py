@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..errors import OutOfMemoryError
+from ..inputs.numbers import one_multiplier
+from ..inputs.rates import rate_or_zero
 from ..vfi_models._core.seam import Interpolator, Options
 from ..vfi_utils import EndLaw, Settings
 from ..video import Plan
 from ..video.lazy import LazyVideo
 from . import _host, _widgets
 from ._interpolation import InterpolationNode
-from ._models import AfterRun, Weights, obtain
+from ._models import AfterRun, Weights, obtain, require_after_run
 from ._plan import unlike_default
 from ._video_host import MadeVideo, source_of
-from ._weights import choose, model_widget
-from ._widgets import InputTypes, exact_rate, one_multiplier, scale_of
+from ._weights import chosen, model_widget
+from ._widgets import InputTypes, scale_of
 
 _DEFAULT_OPTIONS = {"flow_scale": 1.0}
 
@@ -27,7 +29,8 @@ _MODEL_TOOLTIP = (
     "models/frame_interpolation; other files in there are listed too."
 )
 _MULTIPLIER_TOOLTIP = (
-    "Output frames for each source frame: 2 doubles the frame rate. A variable frame rate stays variable."
+    "Output frames for each source frame: 2 doubles the frame rate. A variable frame rate stays variable; "
+    "with a number such as 2.5, by link, it becomes constant."
 )
 _FPS_TOOLTIP = (
     "Frame rate of the output, any rate: 60 for example. 0: off, the multiplier counts. 23.976, 59.94 and "
@@ -42,6 +45,9 @@ class _Lender:
     weights: Weights
     options: Options
     after_run: AfterRun
+
+    def __post_init__(self) -> None:
+        require_after_run(self.after_run)
 
     def check(self, height: int, width: int) -> None:
         """Loads the model, so that what it cannot do is found out now.
@@ -119,7 +125,7 @@ class MidframeVideo(InterpolationNode):
         model: str,
         *,
         multiplier: Any = 2,
-        target_fps: float = 0.0,
+        target_fps: Any = 0.0,
         scale: str | float = "1",
         dtype: str = "auto",
         batch: int = 0,
@@ -133,8 +139,8 @@ class MidframeVideo(InterpolationNode):
         """Runs the node: what can be wrong is found out here; the frames are made later."""
         options = unlike_default({"flow_scale": scale_of(scale)}, _DEFAULT_OPTIONS)
         settings = Settings(options=options, batch=batch, clear_every=clear_cache_after_n_frames)
-        plan = Plan(one_multiplier(multiplier), fps=exact_rate(target_fps) or None, end=last_frame)
-        lender = _Lender(model_override or choose(model, device, dtype, node_id), options, after_run)
+        plan = Plan(one_multiplier(multiplier), fps=rate_or_zero(target_fps) or None, end=last_frame)
+        lender = _Lender(chosen(model_override, (model, device, dtype), node_id), options, after_run)
         lazy = LazyVideo(source_of(video), plan, lender, settings)
         lender.check(lazy.info.height, lazy.info.width)
         return (MadeVideo(lazy),)

@@ -58,7 +58,8 @@ def frame_in_float64(
     with torch.inference_mode(), Float64():
         model = make()
         model.module.to(device="cpu", dtype=torch.float64)
-        session = model.open(*left.shape[-2:], options)
+        height, width = left.shape[-2:]
+        session = model.open(height, width, options)
         a, b = (session.encode(frame.cpu().double()) for frame in (left, right))
         frame: Tensor = session.between(a, b, timestep.cpu().double())
         session.close()

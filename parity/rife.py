@@ -73,7 +73,8 @@ def _outcome(
     inputs = _inputs(arrays, case, place.device)
     model = place.model(("rife", meta["name"], meta["seed"], gain), lambda: _golden_model(meta, gain))
     left, right, timestep, options = inputs
-    session = model.open(*left.shape[-2:], options)
+    height, width = left.shape[-2:]
+    session = model.open(height, width, options)
     made: Tensor = session.between(session.encode(left), session.encode(right), timestep)
     session.close()
     step = case["step"]

@@ -4,11 +4,12 @@ import ast
 from pathlib import Path
 
 # Which rooms a room may import. A room is a folder or a file of the project's root.
-LEAVES = {"errors"}
+LEAVES = {"errors", "inputs"}
 _LOWER = {"memory", "vfi_models"} | LEAVES
 _LOOP = {"vfi_utils", "timeline", "pairs", "workbench", "lanes"} | _LOWER
 ROOMS = {
     "errors": set(),
+    "inputs": {"errors"},
     "memory": LEAVES,
     "vfi_models": LEAVES,
     "timeline": LEAVES,

@@ -68,7 +68,7 @@ def test_it_goes_on_after_cancel(clip, monkeypatch):
         (video, {"filename_prefix": "../outside"}, "output folder"),
         (video, {"filename_prefix": ""}, "output folder"),
         (video, {"multiplier": [2, 3]}, "one multiplier"),
-        (video, {"pairs_per_chunk": 0}, "one pair or more"),
+        (video, {"pairs_per_chunk": 0}, "pairs of a chunk must be a whole number, 1 or more"),
     ],
 )
 def test_refusals(clip, given, widgets, match):

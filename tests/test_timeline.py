@@ -73,7 +73,7 @@ def test_hold_last_shows_the_last_frame():
     assert timeline.shown(7, last=False) == (0, Fr(1, 4), Fr(1, 2), Fr(3, 4))
 
 
-@pytest.mark.parametrize("wrong", [0, -1, 2.0, True, [2, -1], ["2"]])
+@pytest.mark.parametrize("wrong", [0, -1, 0.5, True, [2, -1], [2, 2.5], ["x"]])
 def test_wrong_multipliers(wrong):
     with pytest.raises(BadInputError, match="multiplier"):
         by_multiplier(wrong)

@@ -37,7 +37,7 @@ class Clock:
 
     Args:
         rate: average of the source; the length of the last frame where the file does not say it.
-        multiplier: output frames for each source frame; ignored where ``fps`` is given.
+        multiplier: output frames for each source frame, whole; ignored where ``fps`` is given.
         fps: frames a second to come out.
         end: what follows the last source frame.
         start: when the clip's first frame is shown, from which ``fps`` counts, seconds; the first frame

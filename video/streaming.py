@@ -7,14 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import get_args
 
 from torch import Tensor
 
 from ..errors import BadInputError, MidframeError
+from ..inputs.numbers import Number, one_multiplier
+from ..inputs.objects import path_of, require_like, require_one_of
+from ..inputs.rates import frame_rate, require_ratio
 from ..loading import ModelLike, as_model
 from ..memory.sinks import Sink
 from ..vfi_models._core.seam import Interpolator
-from ..vfi_utils import EndLaw, Host, QuietHost, Settings, run_timeline
+from ..vfi_utils import EndLaw, Host, QuietHost, Settings, require_model, run_timeline
 from .clip import Clip, ClipInfo, common_tick
 from .clock import Clock, Moment, Span
 from .decode import open_clip
@@ -32,12 +36,18 @@ _GIF_RATE = 50
 
 @dataclass(frozen=True)
 class Plan:
-    """What is made of a clip."""
+    """What is made of a clip.
 
-    multiplier: int = 2
-    """Output frames for each source frame."""
+    Raises:
+        BadInputError: a multiplier, frame rate or end law that cannot be.
+    """
+
+    multiplier: Number = 2
+    """Output frames for each source frame, see :func:`..inputs.numbers.one_multiplier`. A whole one divides
+    each gap between source frames; any other, such as 2.5, is a constant frame rate: so many times the
+    average of the source."""
     fps: Fraction | int | None = None
-    """Constant frame rate to come out, instead of ``multiplier``."""
+    """Constant frame rate to come out, instead of ``multiplier``; see :func:`..inputs.rates.frame_rate`."""
     end: EndLaw = "hold_last"
     """``hold_last`` keeps the duration, so that sound stays in step; see :data:`..vfi_utils.EndLaw`."""
     source_fps: Fraction | None = None
@@ -48,18 +58,40 @@ class Plan:
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Tags of the output, besides those of the source."""
 
+    def __post_init__(self) -> None:
+        require_one_of(self.end, get_args(EndLaw), "end law")
+        exact = {
+            "multiplier": one_multiplier(self.multiplier),
+            "fps": None if self.fps is None else frame_rate(self.fps),
+            "source_fps": None if self.source_fps is None else frame_rate(self.source_fps),
+        }
+        for name, value in exact.items():
+            object.__setattr__(self, name, value)
+
     def clock(self, info: ClipInfo, span: Span | None = None) -> Clock:
-        """When the output frames of a clip are shown, or those of a part of it."""
-        fps = None if self.fps is None else Fraction(self.fps)
-        return Clock(
-            info.rate, multiplier=self.multiplier, fps=fps, end=self.end, start=info.start, span=span
-        )
+        """When the output frames of a clip are shown, or those of a part of it.
+
+        Raises:
+            BadInputError: the frame rate is more than 10000 times that of the clip.
+        """
+        fps = self._constant_rate(info)
+        if fps is not None:
+            require_ratio(info.rate, fps)
+        multiplier = self.multiplier if isinstance(self.multiplier, int) else 1
+        return Clock(info.rate, multiplier=multiplier, fps=fps, end=self.end, start=info.start, span=span)
 
     def rate_and_tick(self, info: ClipInfo) -> tuple[Fraction, Fraction]:
         """Average output frames a second, and the seconds that every output time is a multiple of."""
-        if self.fps is None:
+        fps = self._constant_rate(info)
+        if fps is None:
             return info.rate * self.multiplier, info.tick / self.multiplier
-        return Fraction(self.fps), common_tick(info.tick, 1 / Fraction(self.fps))
+        return fps, common_tick(info.tick, 1 / fps)
+
+    def _constant_rate(self, info: ClipInfo) -> Fraction | None:
+        """The constant frame rate that comes out; None where gaps between source frames are divided."""
+        if self.fps is not None:
+            return Fraction(self.fps)
+        return None if isinstance(self.multiplier, int) else info.rate * self.multiplier
 
     def frames_estimate(self, info: ClipInfo, span: Span | None = None) -> int | None:
         """How many output frames there will be, of a span or of all, as far as the source's header tells."""
@@ -121,13 +153,15 @@ def interpolate_video(
         host: told of progress (the total is an estimate from the header), asked for cancelling.
 
     Raises:
-        BadInputError: source, target or plan cannot be worked with.
+        BadInputError: source, target, model or plan cannot be worked with.
         OutOfMemoryError, MidframeError: the run failed; ``finished`` frames are in the partial file.
     """
-    plan = plan or Plan()
-    source, target = Path(source), Path(target)
+    plan = Plan() if plan is None else plan
+    require_like(plan, ("clock", "coding"), wrong="This is not a plan.", advice="Give Plan(multiplier=2).")
+    source, target = path_of(source, "source"), path_of(target, "output")
     check_paths(source, target, plan)
     model = as_model(model)
+    require_model(model)
     with open_clip(source, rate=plan.source_fps, alpha=holds_alpha(target)) as clip:
         # Raises where the model does not take these options, before anything is written.
         model.activation_bytes(clip.info.height, clip.info.width, settings.options if settings else None)
@@ -160,6 +194,8 @@ def stream_clip(clip: Clip, place: Target, maker: Maker, plan: Plan, *, span: Sp
     except BaseException as error:
         _keep_or_discard(place, stream.salvaged, error)
         raise
+    if done.source_frames == 1 and span is None:
+        _LOG.warning("%s has one frame: nothing was made, frames are made between two.", clip.info.path.name)
     return Written(place.commit(), done.frames, done.source_frames)
 
 
@@ -185,8 +221,6 @@ def check_paths(source: Path, target: Path, plan: Plan) -> None:
     Raises:
         BadInputError: see :func:`interpolate_video`.
     """
-    if plan.fps is not None and plan.fps <= 0:
-        raise BadInputError("The frame rate must be positive.", str(plan.fps), "Give a rate such as 60.")
     if not source.exists():
         raise BadInputError("There is no such file or folder.", str(source), "Check the name.")
     if target.exists() and source.samefile(target):

@@ -1,0 +1,103 @@
+"""Frame rates as people write them and as other nodes hand them on, made exact."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..errors import BadInputError
+from .numbers import MOST_MULTIPLIER, number
+from .objects import described
+
+_NAMED = {
+    "film": Fraction(24),
+    "ntsc-film": Fraction(24000, 1001),
+    "pal": Fraction(25),
+    "ntsc": Fraction(30000, 1001),
+}
+_FASTEST = 1_000_000
+_NTSC = Fraction(1000, 1001)
+_SHORT = 2
+"""Digits after the point from which on a written 59.94 is taken for 60000/1001."""
+_ROUNDED = Fraction(5, 1000)
+"""23.976 and 23.98 stand for 24000/1001; no two rates in use are as close as that."""
+_DENOMINATOR = 1000
+
+ADVICE = f"Write 60, 59.94, 24000/1001, {', '.join(_NAMED)}."
+
+
+def frame_rate(value: Any) -> Fraction:
+    """Return frames a second: ``60``, ``24000/1001``, ``59.94`` (60000/1001), ``ntsc``.
+
+    Args:
+        value: a text, or any number, see :func:`.numbers.number`. Whole numbers and fractions are exact.
+            Decimals that are an NTSC rate rounded to two or more digits are that rate. Floats are nobody's
+            writing, so they are also rounded to a denominator of 1000.
+
+    Raises:
+        BadInputError: no positive rate, or more than a million frames a second.
+    """
+    rate = _rate(value)
+    if rate is None or not 0 < rate <= _FASTEST:
+        raise BadInputError("Frame rates must be positive numbers.", described(value), ADVICE)
+    return rate
+
+
+def rate_or_zero(value: Any) -> Fraction:
+    """Return frames a second as :func:`frame_rate` does, and 0 for 0 and None: a rate that is not known.
+
+    Raises:
+        BadInputError: see :func:`frame_rate`.
+    """
+    return Fraction(0) if value is None or number(value) == 0 else frame_rate(value)
+
+
+def require_ratio(source: Fraction, target: Fraction) -> None:
+    """Check that there are not more output frames for each source frame than any multiplier may ask for.
+
+    Args:
+        source, target: frames a second, positive.
+
+    Raises:
+        BadInputError: there are more.
+    """
+    if target > source * MOST_MULTIPLIER:
+        raise BadInputError(
+            "The target frame rate is too far from that of the source.",
+            f"{float(source):g} to {float(target):g} frames a second",
+            f"Give at most {MOST_MULTIPLIER} times the frame rate of the source.",
+        )
+
+
+def _rate(value: Any) -> Fraction | None:
+    exact = number(value)
+    if isinstance(value, str):
+        named = _NAMED.get(value.strip().lower())
+        return named or (None if exact is None else _written(value, Fraction(exact)))
+    if exact is None:
+        return None
+    floating = isinstance(value, (Real, Tensor, np.ndarray)) and not isinstance(value, (int, Fraction))
+    return _measured(Fraction(exact)) if floating else _written(str(value), Fraction(exact))
+
+
+def _written(text: str, rate: Fraction) -> Fraction:
+    """A rate that a person wrote; NTSC where its digits are those of one."""
+    digits = len(text.strip().partition(".")[2])
+    meant = round(rate / _NTSC) * _NTSC
+    rounded = digits >= _SHORT and rate.denominator > 1 and abs(meant - rate) <= Fraction(1, 2 * 10**digits)
+    return meant if rounded else rate
+
+
+def _measured(rate: Fraction) -> Fraction:
+    """A rate that went through floats: the nearest whole or NTSC one where it is close."""
+    nearest = Fraction(round(rate))
+    if nearest and abs(rate - nearest) * _DENOMINATOR < 1:
+        return nearest
+    ntsc = round(rate / _NTSC) * _NTSC
+    if ntsc and abs(rate - ntsc) <= _ROUNDED:
+        return ntsc
+    return rate.limit_denominator(_DENOMINATOR) or rate

@@ -1,0 +1,260 @@
+"""What careless graphs pass to the nodes, and what their fps output and the text under them say."""
+
+import logging
+from fractions import Fraction as Fr
+
+import numpy as np
+import pytest
+import torch
+from careless import NO_FRAMES, NO_MULTIPLIER, TWO, named
+from clips import pictures, write_clip
+from midframe import NODE_CLASS_MAPPINGS
+from midframe.errors import BadInputError
+from midframe.memory.cache import MODELS
+from midframe.nodes import _host
+from midframe.vfi_utils import by_multiplier
+
+ON_FRAMES = ["MidframeRIFE", "MidframeFILM", "MidframeTLBVFI"]
+
+
+@pytest.fixture(autouse=True)
+def _folders(tmp_path, monkeypatch):
+    (tmp_path / "temp").mkdir()
+    monkeypatch.setattr(_host, "temp_folder", lambda: tmp_path / "temp")
+    monkeypatch.setattr(_host, "output_folder", lambda: tmp_path / "output")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _models():
+    yield
+    MODELS.clear()
+
+
+def clip(n=3):
+    return torch.rand(n, 8, 9, 3)
+
+
+def run(frames, node="MidframeRIFE", model="default", **widgets):
+    return NODE_CLASS_MAPPINGS[node]().interpolate(frames, model, **widgets)
+
+
+class Video:
+    def __init__(self, path):
+        self.path = path
+
+    def get_stream_source(self):
+        return self.path
+
+
+@pytest.fixture
+def video(tmp_path):
+    return Video(str(write_clip(tmp_path / "in.mp4", pictures(4), rate=25)))
+
+
+@pytest.mark.parametrize("node", ON_FRAMES)
+@pytest.mark.parametrize("name", NO_FRAMES)
+def test_what_is_no_clip_is_refused_and_no_model_is_loaded(node, name):
+    loads = MODELS.loads
+    with pytest.raises(BadInputError) as caught:
+        run(NO_FRAMES[name], node, multiplier=1)
+    assert len(str(caught.value).splitlines()) == 3
+    assert MODELS.loads == loads
+
+
+@pytest.mark.parametrize(
+    "widgets",
+    [
+        {"states": {"skip": [1]}},
+        {"states": [1, 2]},
+        {"states": "1, 2"},
+        {"states": (1,)},
+        {"states": 7},
+        {"states": []},
+        {"model_override": "default"},
+        {"model_override": {}},
+        {"model_override": torch.nn.Linear(1, 1)},
+        {"meta_batch": {}},
+        {"meta_batch": "manager"},
+        {"storage": "cloud"},
+        {"storage": None},
+        {"device": "abacus"},
+        {"device": "meta"},
+        {"dtype": "float99"},
+        {"dtype": "ones"},
+        {"dtype": None},
+        {"after_run": "explode"},
+        {"last_frame": "at once"},
+        {"batch": "many"},
+        {"batch": 1.5},
+        {"clear_cache_after_n_frames": None},
+        {"scale": "large"},
+        {"source_fps": "fast"},
+        {"source_fps": -24.0},
+        {"source_fps": 24.0, "target_fps": float("inf")},
+        {"source_fps": 24.0, "target_fps": 1e9},
+        {"model": None},
+        {"model": 3},
+    ],
+    ids=repr,
+)
+def test_what_does_not_belong_into_an_input_is_refused(widgets):
+    with pytest.raises(BadInputError) as caught:
+        run(clip(), **widgets)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "widgets", [{"seed": "x"}, {"eta": None}, {"tile": "abc"}, {"sample_steps": 3.5}], ids=repr
+)
+def test_numbers_of_the_sampler_are_checked(widgets, tmp_path):
+    with pytest.raises(BadInputError, match="must be a"):
+        run(clip(), "MidframeTLBVFI", **widgets)
+
+
+@pytest.mark.parametrize("node", ["MidframeVideo", "MidframeChunks"])
+@pytest.mark.parametrize("given", [None, {}, [], "in.mp4", torch.rand(2, 8, 8, 3), object()], ids=repr)
+def test_what_is_no_video_is_refused(node, given):
+    with pytest.raises(BadInputError, match="not a video"):
+        run(given, node)
+
+
+@pytest.mark.parametrize("node", ["MidframeVideo", "MidframeChunks"])
+@pytest.mark.parametrize("value", NO_MULTIPLIER, ids=named)
+def test_what_is_no_multiplier_of_a_video_is_refused(node, value, video):
+    with pytest.raises(BadInputError, match="multiplier"):
+        run(video, node, multiplier=value)
+
+
+@pytest.mark.parametrize(
+    "widgets",
+    [
+        {"format": "avi2"},
+        {"format": None},
+        {"executor": "cluster"},
+        {"filename_prefix": None},
+        {"filename_prefix": "a\0b"},
+        {"pairs_per_chunk": "x"},
+        {"after_run": "explode"},
+        {"target_fps": "fast"},
+        {"last_frame": None},
+    ],
+    ids=repr,
+)
+def test_what_does_not_belong_into_a_long_video_is_refused(widgets, video):
+    with pytest.raises(BadInputError):
+        run(video, "MidframeChunks", **widgets)
+
+
+@pytest.mark.parametrize("value", TWO, ids=repr)
+def test_whatever_equals_a_whole_number_is_one(value):
+    made, fps, count = run(clip(), multiplier=value, source_fps=24.0)
+    assert (count, fps) == (5, 48.0)
+
+
+def test_two_and_a_half_times_in_every_node(video):
+    made, fps, count = run(clip(5), multiplier=2.5, source_fps="24000/1001", last_frame="hold_last")
+    assert (len(made), count, fps) == (13, 13, float(Fr(60000, 1001)))
+    assert by_multiplier(2.5, end="hold_last").count(5) == 13
+    (made,) = run(video, "MidframeVideo", multiplier=torch.tensor(2.5))
+    assert (made.get_frame_rate(), made.get_frame_count()) == (Fr(125, 2), 10)
+    path = run(video, "MidframeChunks", multiplier="2.5", pairs_per_chunk=2.0)["result"][1]
+    (again,) = run(Video(path), "MidframeVideo", multiplier=1)
+    assert again.get_frame_count() == 10
+
+
+@pytest.mark.parametrize(
+    ("widgets", "expected"),
+    [
+        ({}, 48.0),
+        ({"multiplier": 3}, 72.0),
+        ({"multiplier": 2.5, "source_fps": 0}, 60.0),
+        ({"source_fps": None}, 48.0),
+        ({"source_fps": 16}, 32.0),
+        ({"source_fps": np.float32(23.976)}, float(Fr(48000, 1001))),
+        ({"source_fps": 25.0, "multiplier": [4, 4]}, 100.0),
+        ({"source_fps": 25.0, "multiplier": [4, 4, 9]}, 100.0),  # there are only two pairs
+        ({"source_fps": 24.0, "multiplier": [1, 2]}, 36.0),
+        ({"source_fps": 24.0, "multiplier": [4]}, 72.0),  # the second pair gets 2
+        ({"source_fps": 24.0, "multiplier": [0, 0]}, 24.0),
+        ({"source_fps": 24.0, "multiplier": []}, 48.0),
+        ({"multiplier": (2, 2)}, 48.0),
+        ({"source_fps": 24.0, "target_fps": "59.94"}, float(Fr(60000, 1001))),
+    ],
+    ids=repr,
+)
+def test_the_fps_output_plays_at_natural_speed_and_is_never_zero(widgets, expected):
+    assert run(clip(3), **widgets)[1] == expected
+
+
+def test_the_rule_for_an_unknown_rate_is_said_where_users_look(root, caplog):
+    node = NODE_CLASS_MAPPINGS["MidframeRIFE"]
+    assert "24 frames a second" in node.OUTPUT_TOOLTIPS[1]
+    for name in ON_FRAMES:
+        rows = NODE_CLASS_MAPPINGS[name].INPUT_TYPES()["optional"]
+        assert "24" in rows["source_fps"][1]["tooltip"]
+        assert "24 frames a second" in (root / "web" / "docs" / f"{name}.md").read_text()
+    caplog.set_level(logging.INFO)
+    run(clip(1))
+    assert "source_fps is not set" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("frames", "widgets", "reason"),
+    [
+        (1, {}, "one frame came in"),
+        (1, {"last_frame": "hold_last"}, "one frame came in"),
+        (0, {}, "no frame came in"),
+        (3, {"multiplier": 1}, "leave no moment"),
+        (3, {"multiplier": [1, 0]}, "leave no moment"),
+    ],
+)
+def test_a_run_that_makes_nothing_says_why(frames, widgets, reason, monkeypatch, caplog):
+    told = []
+    monkeypatch.setattr(_host, "_show_text", lambda text, node_id: told.append((text, node_id)))
+    run(clip(frames), node_id="7", **widgets)
+    assert reason in caplog.text
+    assert any(reason in text and node == "7" for text, node in told)
+
+
+def test_a_run_that_makes_something_does_not(caplog):
+    run(clip(2))
+    assert "Nothing was made" not in caplog.text
+
+
+def test_a_list_fed_node_says_so_each_time(caplog):
+    for frame in clip(3).split(1):
+        assert run(frame)[2] == 1
+    assert caplog.text.count("join them first") == 3
+
+
+def test_a_float_may_be_linked_to_a_multiplier_and_nothing_else_where_it_does_not_fit():
+    for name in [*ON_FRAMES, "MidframeVideo", "MidframeChunks"]:
+        check = NODE_CLASS_MAPPINGS[name].VALIDATE_INPUTS
+        assert check("default", input_types={"multiplier": "FLOAT"}) is True
+        assert check("default", input_types={"multiplier": "INT"}) is True
+        assert "multiplier takes INT" in check("default", input_types={"multiplier": "IMAGE"})
+        assert "target_fps takes FLOAT" in check("default", input_types={"target_fps": "INT"})
+        assert "device takes a choice" in check("default", input_types={"device": "FLOAT"})
+
+
+@pytest.mark.parametrize(
+    "given", [[1, 2.0, "5"], (1, 2, 5), torch.tensor([1, 2, 5]), np.array([1, 2, 5]), "1, 2, 5"]
+)
+def test_pairs_may_come_as_lists(given):
+    (states,) = NODE_CLASS_MAPPINGS["MidframeStates"]().states(given, True)
+    assert states.frame_indices == [1, 2, 5]
+
+
+@pytest.mark.parametrize("given", [None, {"a": 1}, [1.5], ["x"], [-1], object(), True])
+def test_what_lists_no_pairs_is_refused(given):
+    with pytest.raises(BadInputError):
+        NODE_CLASS_MAPPINGS["MidframeStates"]().states(given, True)
+
+
+def test_the_loader_refuses_what_is_no_name():
+    for model in (None, 3, ["default"]):
+        with pytest.raises(BadInputError, match="must be a name"):
+            NODE_CLASS_MAPPINGS["MidframeModelLoader"]().load(model)
+    for widgets in ({"dtype": "x"}, {"device": "x"}):
+        with pytest.raises(BadInputError):
+            NODE_CLASS_MAPPINGS["MidframeModelLoader"]().load("default", **widgets)
