@@ -112,7 +112,11 @@ def test_numbers_of_the_sampler_are_checked(widgets, tmp_path):
 
 
 @pytest.mark.parametrize("node", ["MidframeVideo", "MidframeChunks"])
-@pytest.mark.parametrize("given", [None, {}, [], "in.mp4", torch.rand(2, 8, 8, 3), object()], ids=repr)
+@pytest.mark.parametrize(
+    "given",
+    [None, {}, [], "in.mp4", torch.rand(2, 8, 8, 3), object()],
+    ids=["none", "dict", "list", "name", "frames", "object"],  # the same in every worker
+)
 def test_what_is_no_video_is_refused(node, given):
     with pytest.raises(BadInputError, match="not a video"):
         run(given, node)
