@@ -140,7 +140,7 @@ class Job:
 
 
 def _number(value: Number) -> int | str:
-    """As JSON can hold it; whole numbers as they have always been."""
+    """Return ``value`` as JSON can hold it; whole numbers as earlier jobs wrote them."""
     return value if isinstance(value, int) else str(value)
 
 

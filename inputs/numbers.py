@@ -158,7 +158,7 @@ def _multiplier(value: Any) -> Number:
 
 
 def _items(value: Any) -> Sequence[Any] | None:
-    """The items of what is a list of numbers; None for anything else."""
+    """Return the items of what is a list of numbers, None for anything else."""
     if isinstance(value, (Tensor, np.ndarray)):
         return list(value) if value.ndim == 1 and _count(value) != 1 else None
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray, memoryview)):
@@ -171,7 +171,7 @@ def _count(value: Tensor | np.ndarray) -> int:
 
 
 def _unwrapped(value: Any) -> Any:
-    """The element of a tensor or array that has one, as a scalar of numpy: that knows its own precision."""
+    """Return the element of a tensor or array that has one, as a scalar of numpy: it knows its precision."""
     if not isinstance(value, (Tensor, np.ndarray)) or _count(value) != 1:
         return value
     if isinstance(value, Tensor):
@@ -191,7 +191,7 @@ def _of_text(text: str) -> Fraction | None:
 
 
 def _of_decimal(text: str) -> Fraction | None:
-    """The number that decimals stand for: themselves, or the ratio that was rounded to them."""
+    """Return the number that decimals stand for: themselves, or the ratio that was rounded to them."""
     try:
         decimal = Decimal(text) if len(text) <= _LONGEST_TEXT else Decimal("nan")
     except InvalidOperation:

@@ -85,7 +85,7 @@ def _rate(value: Any) -> Fraction | None:
 
 
 def _written(text: str, rate: Fraction) -> Fraction:
-    """A rate that a person wrote; NTSC where its digits are those of one."""
+    """Return a rate that a person wrote, as NTSC where its digits are those of one."""
     digits = len(text.strip().partition(".")[2])
     meant = round(rate / _NTSC) * _NTSC
     rounded = digits >= _SHORT and rate.denominator > 1 and abs(meant - rate) <= Fraction(1, 2 * 10**digits)
@@ -93,7 +93,7 @@ def _written(text: str, rate: Fraction) -> Fraction:
 
 
 def _measured(rate: Fraction) -> Fraction:
-    """A rate that went through floats: the nearest whole or NTSC one where it is close."""
+    """Return a rate that went through floats: the nearest whole or NTSC one where it is close."""
     nearest = Fraction(round(rate))
     if nearest and abs(rate - nearest) * _DENOMINATOR < 1:
         return nearest

@@ -122,6 +122,24 @@ def test_images_come_out_with_a_frame_between_each_two(server):
         assert abs(centre(pictures[2 * i + 1]) - (centre(square(i)) + centre(square(i + 1))) / 2) < 1.5
 
 
+def test_a_float_may_be_linked_to_the_multiplier_and_other_links_are_checked_as_ever(server):
+    half = node("PrimitiveFloat", value=2.5)
+    if "PrimitiveFloat" not in server.json("/object_info"):
+        pytest.skip("this ComfyUI has no PrimitiveFloat")
+    assert len(server.run({"half": half, **images_workflow(multiplier=["half", 0])})) == 6
+    for widgets in ({"batch": ["half", 0]}, {"states": ["half", 0]}, {"model": ["half", 0]}):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            server.post({"half": half, **images_workflow(**widgets)})
+        assert f"{next(iter(widgets))} takes" in caught.value.read().decode()
+
+
+def test_a_single_picture_says_in_the_log_why_nothing_was_made(server):
+    workflow = images_workflow()
+    workflow["rife"]["inputs"]["frames"] = ["a", 0]
+    assert len(server.run(workflow)) == 1
+    assert "Nothing was made: one frame came in" in server.log()
+
+
 @pytest.mark.parametrize("storage", ["disk", "disk, half precision"])
 def test_a_batch_on_the_disk_is_an_ordinary_one_to_stock_nodes(server, storage):
     def through(storage):

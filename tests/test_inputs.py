@@ -159,7 +159,6 @@ def test_a_video_and_its_chunks_are_what_the_frames_are(tmp_path):
     job = Job(source, tmp_path / "parts.mkv", tmp_path / "work", plan=plan, pairs="3")
     process(job, Inline(LerpModel), host=QuietHost())
     frames = torch.from_numpy(np.stack(frames_of(source))) / 255
-    expected = torch.empty(20, *frames.shape[1:])
     timeline = by_multiplier(Fr(5, 2), end="hold_last")
     with FrameLoop(timeline) as loop:
         sink = ListSink()
