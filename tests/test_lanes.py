@@ -131,18 +131,19 @@ def test_out_of_memory_in_a_lane_goes_on_with_one_frame_at_a_time():
 
 
 def test_out_of_memory_for_good_keeps_what_is_finished():
-    calls, taken = iter(range(100)), []
+    taken = []
 
-    def full(step):
-        if step == "between" and next(calls) >= 2:
-            raise MemoryError
+    class Full(LerpModel):
+        def between(self, left, right, timestep):
+            # By the frame and not by the number of calls: which lane comes first is not certain.
+            if left.flatten()[0] * 32 >= 4:
+                raise MemoryError
+            return super().between(left, right, timestep)
 
     with pytest.raises(OutOfMemoryError) as caught:
-        run(LerpModel(full), clip(6), taken=taken)
+        run(Full(), clip(6), taken=taken)
     assert caught.value.finished == len(taken)
-    values = [frame[0, 0, 0].item() * 32 for frame in taken]
-    assert values == list(range(len(taken)))
-    assert len(taken) >= 3
+    assert [frame[0, 0, 0].item() * 32 for frame in taken] == [0, 1, 2, 3, 4]
 
 
 def test_a_failed_pass_holds_no_memory_while_its_frame_is_made_again():

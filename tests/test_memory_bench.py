@@ -10,6 +10,7 @@ import torch
 from midframe.benchmarks import streaming
 
 
+@pytest.mark.long  # each of its rows is a process of its own, which imports torch
 def test_the_command_measures_and_writes(root, tmp_path):
     (tmp_path / "midframe").symlink_to(root, target_is_directory=True)
     words = "memory --size 90x160 --frames 8 16 --default-frames 0 --disk-size 32x48 --disk-frames 6 12"

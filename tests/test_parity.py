@@ -9,6 +9,8 @@ from midframe import parity
 from midframe.errors import BadInputError
 from safetensors.torch import load_file, save_file
 
+HERE = torch.device("cpu"), torch.float32
+
 
 def run(*arguments):
     parser = argparse.ArgumentParser()
@@ -17,12 +19,27 @@ def run(*arguments):
     return parity.run(parser.parse_args([str(a) for a in arguments]), lines.append), lines
 
 
-def test_every_bundled_golden():
-    code, lines = run("--device", "cpu")
+@pytest.mark.parametrize(
+    ("network", "cases", "skipped", "reason"),
+    [
+        ("film", 51, 1, "skipped: files of TensorFlow"),
+        ("rife", 147, 3, "skipped: records a known defect"),
+        ("tlbvfi", 110, 0, "skipped: "),
+    ],
+)
+def test_every_bundled_golden(network, cases, skipped, reason):
+    code, lines = run(parity.BUNDLED / network, "--device", "cpu")
     assert code == 0, [line for line in lines if "FAILED" in line]
-    assert lines[-1].startswith("308 cases, 0 failed, 4 skipped, worst ")
-    assert sum("skipped: records a known defect" in line for line in lines) == 3
-    assert sum("skipped: files of TensorFlow" in line for line in lines) == 1
+    assert lines[-1].startswith(f"{cases} cases, 0 failed, {skipped} skipped, worst ")
+    assert sum(reason in line for line in lines) == skipped
+
+
+def test_what_is_bundled_is_taken_without_a_path():
+    parser = argparse.ArgumentParser()
+    parity.add_arguments(parser)
+    first = next(parity.compare(parser.parse_args([]).paths or [parity.BUNDLED], *HERE))
+    assert first.name.startswith("film/")
+    assert {folder.name for folder in parity.BUNDLED.iterdir()} == {"README.md", "film", "rife", "tlbvfi"}
 
 
 def test_the_networks_that_are_not_here_are_skipped_with_a_reason(shared):
@@ -36,6 +53,7 @@ def test_nothing_compared_is_no_success(shared):
     assert run(shared / "goldens" / "rife" / "paper_2r.npz")[0] == 1
 
 
+@pytest.mark.long  # the whole of TLBVFI or FILM, again
 def test_every_film_golden(shared):
     code, lines = run(shared / "goldens" / "film", "--device", "cpu")
     assert code == 0, [line for line in lines if "FAILED" in line]
@@ -75,6 +93,7 @@ def test_one_timestep_for_a_batch(tmp_path, shared):
     assert run(tmp_path, "--device", "cpu")[0] == 0
 
 
+@pytest.mark.long  # the whole of TLBVFI or FILM, again
 def test_the_number_of_steps_is_the_files(tmp_path, shared):
     with np.load(shared / "goldens" / "tlbvfi" / "whole.npz") as archive:
         arrays = {name: archive[name] for name in archive if name.startswith("square_full_flow.")}
@@ -85,6 +104,7 @@ def test_the_number_of_steps_is_the_files(tmp_path, shared):
         assert run(tmp_path, "--device", "cpu")[0] == (steps != 10)
 
 
+@pytest.mark.long  # the whole of TLBVFI or FILM, again
 def test_several_tlbvfi_pairs(tmp_path, shared):
     with np.load(shared / "goldens" / "tlbvfi" / "whole.npz") as archive:
         one = {name: archive[name] for name in archive if name.startswith("square.") and ".out." not in name}
