@@ -13,7 +13,7 @@ from midframe.training.atlas import make_atlas
 from midframe.training.layers import Layer, Path, Wave
 from midframe.training.losses import flow_loss, laplacian_loss, mask_loss
 from midframe.training.motion import MotionGenerator
-from midframe.training.pupils import _passes
+from midframe.training.pupils import passes
 from midframe.training.train import Plan, Trainer, main, train
 from midframe.vfi_models import build, detect
 from midframe.vfi_models._core.checkpoint import read_checkpoint
@@ -207,7 +207,7 @@ def test_rife_is_trained_as_it_runs(family):
     trainer = Trainer(Plan(model=f"rife-{family}", batch=2, size=64))
     left, right = torch.rand(2, 2, 3, 64, 64)
     timestep = torch.tensor([0.3, 0.5])
-    found = _passes(trainer.net, {"left": left, "right": right, "timestep": timestep})[-1]
+    found = passes(trainer.net, {"left": left, "right": right, "timestep": timestep})[-1]
     session = build(detect(trainer.net.state_dict())).open(64, 64)
     with torch.inference_mode():
         made = session.between(session.encode(left), session.encode(right), timestep)
