@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from ..errors import BadInputError
 from .batches import Sources, batches
+from .condensed import whole
 from .exam import Curve, Examination
 from .plan import Plan
 from .pupils import pupil
@@ -81,14 +81,14 @@ class Trainer:
         """The trainer that :meth:`save` wrote.
 
         Args:
-            path: the file.
+            path: the file, or its :mod:`.condensed` copy.
             steps: another length of the plan; the same as if it had been so from the start, as long as the
                 cool-down has not begun under either.
 
         Raises:
             BadInputError: it has begun.
         """
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = whole(torch.load(path, map_location="cpu", weights_only=True))
         plan = Plan(**state["plan"])
         changed = replace(plan, steps=steps or plan.steps)
         if changed != plan and state["step"] > min(changed.steps, plan.steps) - plan.cool_down:

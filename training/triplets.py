@@ -145,7 +145,7 @@ def _turned(rng: Generator, frames: Tensor) -> Tensor:
 
 
 def taught(samples: list[Sample], teacher: Teacher) -> list[Sample]:
-    """Give samples a teacher's flow, trusted where a frame comes near the truth by it, and nearer than without.
+    """Give samples a teacher's flow, trusted where a frame comes near the truth by it, nearer than without.
 
     ``visible`` then says, from 0 to 1, how far the flow to a side is trusted.
     """

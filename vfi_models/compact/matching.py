@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .flow import around
 
@@ -33,28 +36,69 @@ def symmetric_correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
         (N, D * D, H, W) float32 with D = 2 * reach + 1; displacement (x, y) = (i % D - reach, i // D - reach)
         at index i.
     """
-    height, width = left.shape[-2:]
-    window, margin = 2 * reach + 1, (reach + 1) // 2
-    left = F.pad(left, (margin,) * 4)
-    right = F.pad(right, (margin,) * 4)
+    if torch.is_grad_enabled():
+        made: Tensor = _Correlation.apply(left, right, reach)  # type: ignore[no-untyped-call]
+        return made
+    return _correlation(left, right, reach)
+
+
+def _correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
+    count, _, height, width = left.shape
+    window = 2 * reach + 1
+    # The same memory again and again: to be given new memory takes longer than to multiply.
+    products = left.new_empty(left.shape)
+    costs = left.new_empty(count, window**2, height, width)
+    margin = _margin(reach)
+    left, right = F.pad(left, (margin,) * 4), F.pad(right, (margin,) * 4)
+    for i, (one, other) in enumerate(_views(left, right, reach)):
+        torch.sum(torch.mul(one, other, out=products), 1, out=costs[:, i])
+    return costs
+
+
+def _margin(reach: int) -> int:
+    return (reach + 1) // 2
+
+
+def _views(left: Tensor, right: Tensor, reach: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield views of both padded maps, shifted by half of each displacement in opposite directions."""
+    window, margin = 2 * reach + 1, _margin(reach)
+    height, width = (side - 2 * margin for side in left.shape[-2:])
 
     def shifted(x: Tensor, dx: int, dy: int) -> Tensor:
         return x[..., margin + dy : margin + dy + height, margin + dx : margin + dx + width]
 
-    def cost(i: int, products: Tensor | None, out: Tensor | None) -> Tensor:
+    for i in range(window**2):
         dx, dy = i % window - reach, i // window - reach
         back_x, back_y = -(dx // 2), -(dy // 2)
-        one, other = shifted(left, back_x, back_y), shifted(right, dx + back_x, dy + back_y)
-        return torch.sum(torch.mul(one, other, out=products), 1, out=out)
+        yield shifted(left, back_x, back_y), shifted(right, dx + back_x, dy + back_y)
 
-    if torch.is_grad_enabled():
-        return torch.stack([cost(i, None, None) for i in range(window**2)], 1)
-    # The same memory again and again: to be given new memory takes longer than to multiply.
-    products = left.new_empty(*left.shape[:2], height, width)
-    costs = left.new_empty(len(left), window**2, height, width)
-    for i in range(window**2):
-        cost(i, products, costs[:, i])
-    return costs
+
+class _Correlation(torch.autograd.Function):
+    """:func:`symmetric_correlation` with a gradient that is summed in place.
+
+    By autograd every displacement would have memory of its own, filled with zeros, for each gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor, reach: int) -> Tensor:
+        ctx.save_for_backward(left, right)
+        ctx.reach = reach
+        return _correlation(left, right, reach)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        left, right = ctx.saved_tensors
+        margin = _margin(ctx.reach)
+        left, right = F.pad(left, (margin,) * 4), F.pad(right, (margin,) * 4)
+        to_left, to_right = torch.zeros_like(left), torch.zeros_like(right)
+        pairs = zip(_views(left, right, ctx.reach), _views(to_left, to_right, ctx.reach), strict=True)
+        for i, ((one, other), (to_one, to_other)) in enumerate(pairs):
+            weight = gradient[:, i : i + 1]
+            to_one.addcmul_(other, weight)
+            to_other.addcmul_(one, weight)
+        inside = slice(margin, -margin)
+        return to_left[..., inside, inside], to_right[..., inside, inside], None
 
 
 def expected_displacement(cost: Tensor, sharpness: Tensor) -> Tensor:
