@@ -1,9 +1,9 @@
 """The state of a training in three bytes a parameter, small enough to be committed for a while.
 
-``python -m midframe.training.condensed RUN.train STATE.train`` writes it, and ``midframe.training.train
---resume`` goes on from either. From ``RUN.train`` it goes on exactly. From the condensed state it goes on nearly:
-at the averaged weights, rounded to float16; with the second moments of the optimiser to within a tenth of
-their root; with first moments of zero, which are themselves again after some ten steps.
+``python -m midframe.training.condensed RUN.train STATE.train`` writes it; ``--resume`` of
+:mod:`.train` goes on from either file. From ``RUN.train`` it goes on exactly. From the condensed state it
+goes on nearly: at the averaged weights, rounded to float16; with the second moments of the optimiser to
+within a tenth of their root; with first moments of zero, which are themselves again after some ten steps.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 Frame = NDArray[np.uint8]
 Generator = np.random.Generator
@@ -106,6 +105,8 @@ def decode(packages: Path, out: Path) -> list[Clip]:
 
 
 def _frames(path: Path) -> Iterator[Frame]:
+    from PIL import Image  # noqa: PLC0415 - needed for this alone
+
     with Image.open(path) as picture:
         count = getattr(picture, "n_frames", 1)
         if count < _LEAST_FRAMES or min(picture.size) < _LEAST_SIDE:

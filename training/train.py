@@ -183,6 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--footage", type=Path, help="store of real clips, see midframe.training.footage")
     parser.add_argument("--teacher", type=Path, help="checkpoint of RIFE 4.x that labels them")
     parser.add_argument("--examine", type=int, default=500, help="steps between rows of the curve; 0: none")
+    parser.add_argument("--keep", type=float, default=180.0, help="seconds between checkpoints")
     parser.add_argument("--until", type=float, default=math.inf, help="stop at this time, seconds since 1970")
     for field in fields(Plan):
         parser.add_argument(
@@ -205,6 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Run(
             options.out,
             workers=options.workers,
+            keep_every=options.keep,
             examine_every=options.examine,
             until=options.until,
             sources=Sources(options.footage, options.teacher) if both else None,
