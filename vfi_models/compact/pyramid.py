@@ -12,11 +12,13 @@ the level they belong to. Flow, grids and matching are float32 in every dtype of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._core.convolution import LeakyConv2d
+from .._core.convolution import LeakyConv2d, memory_format
 from .._core.warp import Sampler, backward_warp, halved
 from .flow import Motion, doubled, warped
 from .matching import expected_displacement, symmetric_correlation, unit
@@ -30,7 +32,7 @@ _KEYS = (24, 32, 32)
 """Channels that are matched."""
 _REACHES = (2, 3, 3)
 """Largest displacement that is matched, in pixels of the level."""
-_DECODERS = (56, 80, 128)
+_DECODERS = (48, 80, 128)
 _HIDDEN = 24
 _FINE = 24
 _FLOW_UNIT = 8.0
@@ -56,7 +58,8 @@ class Stage(nn.Module):
     def __init__(self, inputs: int, outputs: int, keys: int) -> None:
         super().__init__()
         self.shrink = _halving(inputs, outputs)
-        self.body = Residual(outputs)
+        # At 1/4, where most of the time goes, one convolution has to do.
+        self.body = _convolution(outputs, outputs) if inputs == _STEM else Residual(outputs)
         self.key = LeakyConv2d(outputs, keys, 1, padding=0)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,15 +91,15 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Refines a level's motion from what both frames look like where it points."""
 
-    def __init__(self, kind: int, *, entry: int, layers: int) -> None:
+    def __init__(self, kind: int) -> None:
         super().__init__()
         self._keys, self._reach = _KEYS[kind], _REACHES[kind]
         window, width = (2 * self._reach + 1) ** 2, _DECODERS[kind]
         self.sharpness = nn.Parameter(torch.tensor(3.0))
         inputs = 2 * _WIDTHS[kind] + window + 1 + 2 + 4 + 1 + _HIDDEN + 1
-        self.enter = _convolution(inputs, width, entry)
-        self.body = nn.Sequential(*(Residual(width) for _ in range(layers)))
-        self.leave = LeakyConv2d(width, 4 + 1 + 1 + _HIDDEN)
+        self.enter = _convolution(inputs, width, 1)
+        self.body = nn.Sequential(Residual(width), Residual(width))
+        self.leave = LeakyConv2d(width, 4 + 1 + 1 + _HIDDEN, 1, padding=0)
 
     def forward(self, left: Tensor, right: Tensor, motion: Motion, timestep: Tensor) -> Motion:
         """
@@ -115,12 +118,23 @@ class Decoder(nn.Module):
         flow = motion.flow + torch.cat((-timestep * apart, (1.0 - timestep) * apart), 1)
         plane = timestep.expand(-1, 1, *flow.shape[-2:])
         matched = (cost, in_place, apart, flow / _FLOW_UNIT, motion.mask, motion.hidden, plane)
-        known = [x.to(left.dtype) for x in (left[:, keys:], right[:, keys:], *matched)]
-        out = self.leave(self.body(self.enter(torch.cat(known, 1))))
+        known = _joined((left[:, keys:], right[:, keys:], *matched), left.dtype)
+        out = self.leave(self.body(self.enter(known)))
         found = out[:, : 4 + 1 + 1].float()
         update, mask, moves, hidden = found[:, :4], found[:, 4:5], found[:, 5:], out[:, 6:]
         flow = flow * torch.sigmoid(moves + _MOVES) + update
         return Motion(flow, motion.mask + mask, hidden)
+
+
+def _joined(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Return (N, c, H, W) parts side by side in a dtype, stored as convolutions want it."""
+    parts = [part.to(dtype) for part in parts]
+    if torch.is_grad_enabled():
+        return torch.cat(parts, 1)
+    count, _, *size = parts[0].shape
+    channels, device = sum(part.shape[1] for part in parts), parts[0].device
+    out = torch.empty(count, channels, *size, dtype=dtype, device=device, memory_format=memory_format(device))
+    return torch.cat(parts, 1, out=out)
 
 
 def _moved(flow: Tensor, x: Tensor) -> Tensor:
@@ -143,7 +157,7 @@ class Fine(nn.Module):
         self.body = Residual(width)
         self.grow = LeakyConv2d(width, 4 * _FINE, 1, padding=0)
         self.join = _convolution(_FINE, _FINE)
-        self.leave = LeakyConv2d(_FINE, 4 * (4 + 1 + 1 + 3))
+        self.leave = LeakyConv2d(_FINE, 1 + 4 * (4 + 1 + 3))
 
     def forward(self, left: Tensor, right: Tensor, motion: Motion) -> tuple[Motion, Tensor]:
         """
@@ -158,13 +172,14 @@ class Fine(nn.Module):
         seen_left, seen_right = warped(flow, left, right)
         apart = [(a - b).abs().mean(1, keepdim=True) for a, b in ((seen_left, seen_right), (left, right))]
         known = (seen_left - 0.5, seen_right - 0.5, *apart, flow / _FLOW_UNIT, mask)
-        near = self.enter(torch.cat(known, 1).to(motion.hidden.dtype))
+        near = self.enter(_joined(known, motion.hidden.dtype))
         wide = self.body(self.shrink(near, self.carry(motion.hidden)))
         near = self.join(F.pixel_shuffle(self.grow(wide), 2), near)
-        out = F.pixel_shuffle(self.leave(near), 2).float()
-        update, mask_update, moves, residual = out[:, :4], out[:, 4:5], out[:, 5:6], out[:, 6:]
-        flow = 2.0 * doubled(flow) * torch.sigmoid(moves + _MOVES) + update
-        return Motion(flow, doubled(mask) + mask_update, motion.hidden), 0.1 * residual
+        out = self.leave(near)
+        flow = 2.0 * doubled(flow * torch.sigmoid(out[:, :1].float() + _MOVES))
+        out = F.pixel_shuffle(out[:, 1:], 2).float()
+        made = Motion(flow + out[:, :4], doubled(mask) + out[:, 4:5], motion.hidden)
+        return made, 0.1 * out[:, 5:]
 
 
 class PyramidNet(nn.Module):
@@ -173,9 +188,7 @@ class PyramidNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.encoder = Encoder()
-        self.decoders = nn.ModuleList(
-            (Decoder(0, entry=1, layers=2), Decoder(1, entry=1, layers=2), Decoder(2, entry=3, layers=2))
-        )
+        self.decoders = nn.ModuleList(map(Decoder, range(len(_WIDTHS))))
         self.fine = Fine()
 
     def initialise(self) -> None:
