@@ -168,7 +168,7 @@ class Fine(nn.Module):
         Returns:
             Motion at full size, 4H x 4W, and the residual (K, 3, 4H, 4W) float32.
         """
-        flow, mask = 2.0 * doubled(motion.flow), doubled(motion.mask)
+        flow, mask = doubled(2.0 * motion.flow), doubled(motion.mask)
         seen_left, seen_right = warped(flow, left, right)
         apart = [(a - b).abs().mean(1, keepdim=True) for a, b in ((seen_left, seen_right), (left, right))]
         known = (seen_left - 0.5, seen_right - 0.5, *apart, flow / _FLOW_UNIT, mask)
@@ -176,10 +176,11 @@ class Fine(nn.Module):
         wide = self.body(self.shrink(near, self.carry(motion.hidden)))
         near = self.join(F.pixel_shuffle(self.grow(wide), 2), near)
         out = self.leave(near)
-        flow = 2.0 * doubled(flow * torch.sigmoid(out[:, :1].float() + _MOVES))
+        flow = 2.0 * flow * torch.sigmoid(out[:, :1].float() + _MOVES)
         out = F.pixel_shuffle(out[:, 1:], 2).float()
-        made = Motion(flow + out[:, :4], doubled(mask) + out[:, 4:5], motion.hidden)
-        return made, 0.1 * out[:, 5:]
+        # Added in place: at full size new memory takes as long as the sum.
+        flow, mask = doubled(flow).add_(out[:, :4]), doubled(mask).add_(out[:, 4:5])
+        return Motion(flow, mask, motion.hidden), 0.1 * out[:, 5:]
 
 
 class PyramidNet(nn.Module):
