@@ -248,6 +248,11 @@ def test_the_length_may_change_until_the_cool_down(tmp_path):
     trainer.step = 70
     trainer.save(tmp_path / "net.train")
     assert Trainer.resume(tmp_path / "net.train", 90).plan == Plan(steps=90, cool_down=20)
+    shorter = Trainer.resume(tmp_path / "net.train", 75, 5)
+    assert shorter.plan == Plan(steps=75, cool_down=5)
+    assert shorter.plan.rate_at(69) == trainer.plan.rate_at(69)
+    with pytest.raises(BadInputError, match="length"):
+        Trainer.resume(tmp_path / "net.train", 75, 6)
     for steps in (89, 80):
         with pytest.raises(BadInputError, match="length"):
             Trainer.resume(tmp_path / "net.train", steps)

@@ -77,25 +77,25 @@ class Trainer:
         os.replace(temporary, path)
 
     @classmethod
-    def resume(cls, path: Path, steps: int | None = None) -> Trainer:
+    def resume(cls, path: Path, steps: int | None = None, cool_down: int | None = None) -> Trainer:
         """The trainer that :meth:`save` wrote.
 
         Args:
             path: the file, or its :mod:`.condensed` copy.
-            steps: another length of the plan; the same as if it had been so from the start, as long as the
-                cool-down has not begun under either.
+            steps, cool_down: another length of the plan and of its end; the same as if they had been so from
+                the start, as long as the cool-down has not begun under either.
 
         Raises:
             BadInputError: it has begun.
         """
         state = whole(torch.load(path, map_location="cpu", weights_only=True))
         plan = Plan(**state["plan"])
-        changed = replace(plan, steps=steps or plan.steps)
-        if changed != plan and state["step"] > min(changed.steps, plan.steps) - plan.cool_down:
+        changed = replace(plan, steps=steps or plan.steps, cool_down=cool_down or plan.cool_down)
+        if changed != plan and state["step"] > min(p.steps - p.cool_down for p in (changed, plan)):
             raise BadInputError(
                 "The length of this training can no longer be changed.",
                 f"{path.name} is at step {state['step']}, in the cool-down before step {plan.steps}",
-                "Go on without --steps.",
+                "Go on without --steps and --cool_down.",
             )
         trainer = cls(changed)
         trainer.step = state["step"]
@@ -194,10 +194,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     given = {f.name: getattr(options, f.name) for f in fields(Plan) if getattr(options, f.name) is not None}
-    if options.resume and given.keys() - {"steps"}:
-        parser.error("with --resume only --steps may be changed")
+    if options.resume and given.keys() - {"steps", "cool_down"}:
+        parser.error("with --resume only --steps and --cool_down may be changed")
     if options.resume:
-        trainer = Trainer.resume(options.out.with_suffix(".train"), given.get("steps"))
+        trainer = Trainer.resume(
+            options.out.with_suffix(".train"), given.get("steps"), given.get("cool_down")
+        )
     else:
         trainer = Trainer(Plan(**given))
     both = options.footage and options.teacher
