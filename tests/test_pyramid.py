@@ -31,6 +31,17 @@ def test_the_gradient_of_the_correlation():
         assert alone.shape == (2, (2 * reach + 1) ** 2, 5, 6)
 
 
+def test_the_correlation_at_once_is_the_same():
+    for count, channels, height, width in ((1, 4, 9, 7), (2, 3, 1, 2), (3, 8, 12, 20)):
+        left, right = torch.randn(2, count, channels, height, width)
+        for reach in (1, 2, 3):
+            with torch.no_grad():
+                one_by_one, at_once = (
+                    symmetric_correlation(left, right, reach, at_once=at_once) for at_once in (False, True)
+                )
+            torch.testing.assert_close(at_once, one_by_one, atol=1e-5, rtol=0)
+
+
 def test_it_runs_as_it_is_trained(net):
     for height, width, levels in ((64, 96, 4), (32, 64, 3)):
         left, right = torch.rand(2, 1, 3, height, width)

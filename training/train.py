@@ -94,7 +94,7 @@ class Trainer:
         if changed != plan and state["step"] > min(p.steps - p.cool_down for p in (changed, plan)):
             raise BadInputError(
                 "The length of this training can no longer be changed.",
-                f"{path.name} is at step {state['step']}, in the cool-down before step {plan.steps}",
+                f"{path.name} is at step {state['step']}, in the cool-down of its own or of the new length",
                 "Go on without --steps and --cool_down.",
             )
         trainer = cls(changed)

@@ -22,7 +22,7 @@ def unit(features: Tensor) -> Tensor:
     return features / features.square().sum(1, keepdim=True).clamp(min=1e-6).sqrt()
 
 
-def symmetric_correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
+def symmetric_correlation(left: Tensor, right: Tensor, reach: int, *, at_once: bool = False) -> Tensor:
     """Return the agreement of two feature maps for every displacement of a window.
 
     A displacement d between the frames is tried with the left features taken at about -d/2 and the right
@@ -31,6 +31,7 @@ def symmetric_correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
     Args:
         left, right: (N, C, H, W) float32, seen from the new frame.
         reach: largest displacement along an axis.
+        at_once: in few operations and D * D times the memory of a map: for devices where launches count.
 
     Returns:
         (N, D * D, H, W) float32 with D = 2 * reach + 1; displacement (x, y) = (i % D - reach, i // D - reach)
@@ -39,7 +40,7 @@ def symmetric_correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
     if torch.is_grad_enabled():
         made: Tensor = _Correlation.apply(left, right, reach)  # type: ignore[no-untyped-call]
         return made
-    return _correlation(left, right, reach)
+    return (_correlation_at_once if at_once else _correlation)(left, right, reach)
 
 
 def _correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
@@ -53,6 +54,30 @@ def _correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
     for i, (one, other) in enumerate(_views(left, right, reach)):
         torch.sum(torch.mul(one, other, out=products), 1, out=costs[:, i])
     return costs
+
+
+def _correlation_at_once(left: Tensor, right: Tensor, reach: int) -> Tensor:
+    """:func:`_correlation` in eight operations, each of them one launch.
+
+    All displacements are tried at each place of the left features; then each cost is moved to its own place.
+    """
+    window, margin = 2 * reach + 1, _margin(reach)
+    count, channels, height, width = left.shape
+    left, right = F.pad(left, (margin,) * 4), F.pad(right, (margin + reach,) * 4).contiguous()
+    steps = right.stride()
+    size = count, channels, window, window, *left.shape[-2:]
+    windows = right.as_strided(size, (*steps[:2], *steps[2:], *steps[2:]))
+    at_left = (left[:, :, None, None] * windows).sum(1).contiguous()
+    costs = at_left.new_empty(count, window, window, height, width)
+    each, down, across, row, column = at_left.stride()
+    for first_y, first_x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        # From one displacement to the next but one the left features move by one place: a stride again.
+        part = costs[:, first_y::2, first_x::2]
+        back_y, back_x = (margin - (first - reach) // 2 for first in (first_y, first_x))
+        start = first_y * down + first_x * across + back_y * row + back_x * column
+        strides = each, 2 * down - row, 2 * across - column, row, column
+        part.copy_(at_left.as_strided(part.shape, strides, start))
+    return costs.flatten(1, 2)
 
 
 def _margin(reach: int) -> int:

@@ -113,7 +113,8 @@ class Decoder(nn.Module):
         left, right = _moved(motion.flow[:, :2], left), _moved(motion.flow[:, 2:], right)
         # Plane by plane: with the channels of a pixel side by side the sums take eight times as long.
         left_keys, right_keys = (x[:, :keys].float().contiguous() for x in (left, right))
-        cost = symmetric_correlation(left_keys, right_keys, self._reach)
+        at_once = left.device.type != "cpu"
+        cost = symmetric_correlation(left_keys, right_keys, self._reach, at_once=at_once)
         apart = expected_displacement(cost, self.sharpness.float().exp())
         flow = motion.flow + torch.cat((-timestep * apart, (1.0 - timestep) * apart), 1)
         plane = timestep.expand(-1, 1, *flow.shape[-2:])
