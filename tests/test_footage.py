@@ -165,12 +165,12 @@ def test_two_batches_in_three_are_of_clips(packages, tmp_path, teacher_file, mon
     monkeypatch.setattr(batches_module, "make_atlas", lambda seed: atlas)
     decode(packages, tmp_path)
     plan = Plan(steps=6, batch=1, size=64, clips=2)
-    made = Batches(plan, Sources(tmp_path, teacher_file))
-    shares = [float(made[step]["hidden_share"]) for step in range(4)]
+    batches = Batches(plan, Sources(tmp_path, teacher_file))
+    shares = [float(batches[step]["hidden_share"]) for step in range(4)]
     assert shares == [0.0, 0.0, 0.25, 0.0]
     assert float(Batches(replace(plan, clips=0))[0]["hidden_share"]) == 0.25
     again = Batches(plan, Sources(tmp_path, teacher_file))
-    for name, value in made[3].items():
+    for name, value in batches[3].items():
         assert torch.equal(value, again[3][name]), name
 
 

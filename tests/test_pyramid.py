@@ -59,6 +59,14 @@ def test_it_runs_as_it_is_trained(net):
         torch.testing.assert_close(again, residual, atol=1e-4, rtol=1e-3)
 
 
+def test_before_training_what_is_added_is_small(net):
+    scales = {name: float(p.detach().std()) for name, p in net.named_parameters() if name.endswith("weight")}
+    for name, scale in scales.items():
+        if name.endswith("first.weight"):
+            assert scales[name.replace("first", "second")] < 0.2 * scale
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in net.parameters() if p.ndim > 1)
+
+
 def test_every_parameter_learns(net):
     left, right = torch.rand(2, 1, 3, 64, 64)
     motion, residual = net.find(net.encode(left, 4), net.encode(right, 4), torch.full((1, 1, 1, 1), 0.3))

@@ -81,7 +81,7 @@ def decode(packages: Path, out: Path) -> list[Clip]:
 
     Args:
         packages: a folder of unpacked wheels.
-        out: folder of the store; made.
+        out: folder of the store, created where it is missing.
 
     Returns:
         The clips, in the order of their names; the same pictures under a second name are left out.

@@ -38,8 +38,8 @@ def symmetric_correlation(left: Tensor, right: Tensor, reach: int, *, at_once: b
         at index i.
     """
     if torch.is_grad_enabled():
-        made: Tensor = _Correlation.apply(left, right, reach)  # type: ignore[no-untyped-call]
-        return made
+        costs: Tensor = _Correlation.apply(left, right, reach)  # type: ignore[no-untyped-call]
+        return costs
     return (_correlation_at_once if at_once else _correlation)(left, right, reach)
 
 

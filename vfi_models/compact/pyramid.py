@@ -38,7 +38,8 @@ _FINE = 24
 _FLOW_UNIT = 8.0
 """Flow in pixels is divided by this where a convolution reads it."""
 _GENTLE = 0.1
-"""Scale of the last layers before training: the first guesses are those of the correlation alone."""
+"""Scale of last layers before training: first guesses are those of the correlation alone, and what is added
+to features is small beside them."""
 _MOVES = 4.0
 """Added to the logit of moving: before training all that matches moves."""
 
@@ -81,11 +82,11 @@ class Encoder(nn.Module):
     def forward(self, picture: Tensor, levels: int) -> tuple[Tensor, ...]:
         """Return keys and features, joined, at each level: (N, K + C, H / 4, W / 4) and coarser."""
         x = self.stem(picture - 0.5)
-        made = []
+        features = []
         for level in range(levels):
             x, keys = self.stages[min(level, len(self.stages) - 1)](x)
-            made.append(torch.cat((keys, x), 1))
-        return tuple(made)
+            features.append(torch.cat((keys, x), 1))
+        return tuple(features)
 
 
 class Decoder(nn.Module):
@@ -115,10 +116,10 @@ class Decoder(nn.Module):
         left_keys, right_keys = (x[:, :keys].float().contiguous() for x in (left, right))
         at_once = left.device.type != "cpu"
         cost = symmetric_correlation(left_keys, right_keys, self._reach, at_once=at_once)
-        apart = expected_displacement(cost, self.sharpness.float().exp())
-        flow = motion.flow + torch.cat((-timestep * apart, (1.0 - timestep) * apart), 1)
+        step = expected_displacement(cost, self.sharpness.float().exp())
+        flow = motion.flow + torch.cat((-timestep * step, (1.0 - timestep) * step), 1)
         plane = timestep.expand(-1, 1, *flow.shape[-2:])
-        matched = (cost, in_place, apart, flow / _FLOW_UNIT, motion.mask, motion.hidden, plane)
+        matched = (cost, in_place, step, flow / _FLOW_UNIT, motion.mask, motion.hidden, plane)
         known = _joined((left[:, keys:], right[:, keys:], *matched), left.dtype)
         out = self.leave(self.body(self.enter(known)))
         found = out[:, : 4 + 1 + 1].float()
@@ -142,8 +143,7 @@ def _moved(flow: Tensor, x: Tensor) -> Tensor:
     """Return (K, C, H, W) features as the flow (K, 2, H, W) brings them to the new frame."""
     if torch.is_grad_enabled():
         return backward_warp(x, flow)
-    made: Tensor = Sampler(flow)(x)
-    return made
+    return Sampler(flow)(x)
 
 
 class Fine(nn.Module):
@@ -171,8 +171,8 @@ class Fine(nn.Module):
         """
         flow, mask = doubled(2.0 * motion.flow), doubled(motion.mask)
         seen_left, seen_right = warped(flow, left, right)
-        apart = [(a - b).abs().mean(1, keepdim=True) for a, b in ((seen_left, seen_right), (left, right))]
-        known = (seen_left - 0.5, seen_right - 0.5, *apart, flow / _FLOW_UNIT, mask)
+        moved, still = _difference(seen_left, seen_right), _difference(left, right)
+        known = (seen_left - 0.5, seen_right - 0.5, moved, still, flow / _FLOW_UNIT, mask)
         near = self.enter(_joined(known, motion.hidden.dtype))
         wide = self.body(self.shrink(near, self.carry(motion.hidden)))
         near = self.join(F.pixel_shuffle(self.grow(wide), 2), near)
@@ -182,6 +182,11 @@ class Fine(nn.Module):
         # Added in place: at full size new memory takes as long as the sum.
         flow, mask = doubled(flow).add_(out[:, :4]), doubled(mask).add_(out[:, 4:5])
         return Motion(flow, mask, motion.hidden), 0.1 * out[:, 5:]
+
+
+def _difference(a: Tensor, b: Tensor) -> Tensor:
+    """Return the mean absolute difference over the channels, (N, 1, H, W)."""
+    return (a - b).abs().mean(1, keepdim=True)
 
 
 class PyramidNet(nn.Module):
@@ -195,17 +200,12 @@ class PyramidNet(nn.Module):
 
     def initialise(self) -> None:
         """Give the parameters their values before training, channels last: so they train faster on a CPU."""
-        for module in self.modules():
+        for name, module in self.named_modules():
             if isinstance(module, LeakyConv2d):
                 nn.init.kaiming_normal_(module.weight, a=_SLOPE)
                 nn.init.zeros_(module.get_parameter("bias"))
-                module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
-            if isinstance(module, Residual):
-                nn.init.normal_(module.second.weight, 0.0, 0.01)
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                if name.endswith("leave.weight"):
-                    parameter.mul_(_GENTLE)
+                scale = _GENTLE if name.endswith(("leave", "second")) else 1.0
+                module.weight.data = (scale * module.weight.data).to(memory_format=torch.channels_last)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -231,20 +231,19 @@ class PyramidNet(nn.Module):
             left, right: what :meth:`encode` returns.
             timestep: (K, 1, 1, 1) float32.
         """
-        made: list[Motion] = []
+        motions: list[Motion] = []
         for level in range(len(left[1]) - 1, -1, -1):
             seen_left, seen_right = left[1][level], right[1][level]
-            motion = made[-1].doubled() if made else _rest(seen_left, timestep)
+            motion = motions[-1].doubled() if motions else _rest(seen_left, timestep)
             decoder = self.decoders[min(level, len(self.decoders) - 1)]
-            made.append(decoder(seen_left, seen_right, motion, timestep))
-        return made
+            motions.append(decoder(seen_left, seen_right, motion, timestep))
+        return motions
 
     def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[Motion, Tensor]:
         """Return motion and residual (K, 3, H, W) at full size; see :meth:`match`."""
-        made: tuple[Motion, Tensor] = self.fine(
-            left[0][1], right[0][1], self.match(left, right, timestep)[-1]
-        )
-        return made
+        at_quarter = self.match(left, right, timestep)[-1]
+        found: tuple[Motion, Tensor] = self.fine(left[0][1], right[0][1], at_quarter)
+        return found
 
 
 def _rest(like: Tensor, timestep: Tensor) -> Motion:
