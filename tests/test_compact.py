@@ -12,7 +12,7 @@ from midframe.vfi_models._core.checkpoint import read_checkpoint
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
 from midframe.vfi_models.compact import ARCHITECTURE
 from midframe.vfi_models.compact.flow import Motion, lucas_kanade, rested, settled
-from midframe.vfi_models.compact.net import expected_displacement, symmetric_correlation
+from midframe.vfi_models.compact.matching import expected_displacement, symmetric_correlation
 from midframe.vfi_models.compact.session import Geometry
 
 HELD_OUT_SEED = 90_001
@@ -156,7 +156,7 @@ def test_correlation_finds_a_displacement():
         # Content moves by (dx, dy); each frame is seen about half of it away from the new one.
         left = torch.roll(features, (-(dy // 2), -(dx // 2)), (2, 3))
         right = torch.roll(features, (dy - dy // 2, dx - dx // 2), (2, 3))
-        cost = symmetric_correlation(left, right)
+        cost = symmetric_correlation(left, right, 3)
         best = cost[..., 5:-5, 5:-5].argmax(1)
         assert (best == (dy + 3) * 7 + dx + 3).all()
         found = expected_displacement(cost, torch.tensor(50.0))[..., 5:-5, 5:-5].mean((0, 2, 3))

@@ -2,19 +2,27 @@
 
 import json
 import logging
+import subprocess
+import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from midframe.errors import BadInputError
-from midframe.training import train as trainer_module
+from midframe.training import batches as batches_module
+from midframe.training import exam as exam_module
 from midframe.training.atlas import make_atlas
+from midframe.training.batches import Batches
+from midframe.training.condensed import main as condense
+from midframe.training.exam import Curve, Examination, psnr
 from midframe.training.layers import Layer, Path, Wave
 from midframe.training.losses import flow_loss, laplacian_loss, mask_loss
 from midframe.training.motion import MotionGenerator
-from midframe.training.pupils import _passes
-from midframe.training.train import Plan, Trainer, main, train
+from midframe.training.plan import Plan
+from midframe.training.pupils import passes
+from midframe.training.train import Run, Trainer, main, train
 from midframe.vfi_models import build, detect
 from midframe.vfi_models._core.checkpoint import read_checkpoint
 from midframe.vfi_models._core.warp import backward_warp
@@ -30,7 +38,7 @@ def atlas():
 
 @pytest.fixture
 def small_atlas(monkeypatch, atlas):
-    monkeypatch.setattr(trainer_module, "make_atlas", lambda seed: atlas)
+    monkeypatch.setattr(batches_module, "make_atlas", lambda seed: atlas)
 
 
 @pytest.fixture(scope="module")
@@ -143,13 +151,14 @@ def test_a_gradient_that_is_not_finite_changes_nothing(batch, caplog):
 def test_resumed_is_uninterrupted(tmp_path):
     plan = Plan(steps=4, batch=1, size=32, warm_up=1)
     whole = Trainer(plan)
-    train(whole, tmp_path / "whole.safetensors", workers=0)
+    train(whole, Run(tmp_path / "whole.safetensors", workers=0, examine_every=0))
 
     halted = Trainer(plan)
-    train(halted, tmp_path / "parts.safetensors", workers=0, until=time.time() - 1)
+    parts = Run(tmp_path / "parts.safetensors", workers=0, examine_every=0)
+    train(halted, replace(parts, until=time.time() - 1))
     assert halted.step == 1
     resumed = Trainer.resume(tmp_path / "parts.train")
-    train(resumed, tmp_path / "parts.safetensors", workers=0)
+    train(resumed, parts)
     assert resumed.step == whole.step == 4
     for name, value in whole.net.state_dict().items():
         assert torch.equal(value, resumed.net.state_dict()[name])
@@ -158,11 +167,92 @@ def test_resumed_is_uninterrupted(tmp_path):
     assert not list(tmp_path.glob("*.tmp"))
 
 
+@pytest.mark.usefixtures("small_atlas")
+def test_a_killed_training_goes_on_exactly(tmp_path, root):
+    """SIGKILL at a moment of its own; what is left goes on to the same weights as a run that nobody killed."""
+    plan = ["--model", "compact-v2", "--steps", "6", "--batch", "1", "--size", "64", "--warm_up", "2"]
+    run = ["--workers", "0", "--examine", "0", "--keep", "0", "--threads", "1"]
+    start = """
+from packs import load_pack
+load_pack()
+from midframe.training import atlas, batches, train
+small = atlas.make_atlas(0, textures=10, shapes=6)
+batches.make_atlas = lambda seed: small
+train.main()
+"""
+    command = [sys.executable, "-c", start, *run, *plan, "--out", str(tmp_path / "killed.safetensors")]
+    with subprocess.Popen(command, cwd=root / "tests") as child:
+        until = time.monotonic() + 120
+        while not (tmp_path / "killed.train").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        child.kill()
+    left_behind = Trainer.resume(tmp_path / "killed.train").step
+    assert 1 <= left_behind < 6
+    out = [str(tmp_path / name) for name in ("killed.safetensors", "whole.safetensors")]
+    assert main([*run, "--out", out[0], "--resume"]) == 0
+    assert main([*run, *plan, "--out", out[1]]) == 0
+    killed, whole = (Trainer.resume(tmp_path / f"{name}.train") for name in ("killed", "whole"))
+    assert killed.step == whole.step == 6
+    for kept, expected in ((killed.net, whole.net), (killed.averaged, whole.averaged)):
+        assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), expected.parameters(), strict=True))
+
+
+@pytest.mark.usefixtures("small_atlas")
+def test_a_condensed_state_goes_on_nearly(tmp_path):
+    plan = Plan(steps=8, batch=1, size=64, warm_up=1, rate=1e-4, model="compact-v2", cool_down=1)
+    exact, made = Trainer(plan), Batches(plan)
+    for step in range(4):
+        exact.train_step(made[step])
+    exact.save(tmp_path / "run.train")
+    assert condense([str(tmp_path / "run.train"), str(tmp_path / "state.train")]) == 0
+    near = Trainer.resume(tmp_path / "state.train")
+    parameters = list(exact.net.parameters())
+    assert (tmp_path / "state.train").stat().st_size < 3.1 * sum(p.numel() for p in parameters) + 200_000
+    assert near.step == exact.step == 4
+    for kept, expected in zip(near.net.parameters(), exact.averaged.parameters(), strict=True):
+        torch.testing.assert_close(kept, expected, atol=1e-4, rtol=1e-3)
+    for kept, expected in zip(near.net.parameters(), exact.net.parameters(), strict=True):
+        moments = [t._optimiser.state[p]["exp_avg_sq"] for t, p in ((near, kept), (exact, expected))]
+        known = moments[1] > 1e-20
+        ratio = (moments[0][known] / moments[1][known]).sqrt()
+        assert ((ratio > 0.9) & (ratio < 1.1)).all()
+    assert np.isfinite(near.train_step(made[4]))
+    assert near.step == 5
+
+
+def test_a_curve_forgets_what_a_killed_run_wrote_too_much(tmp_path):
+    path = tmp_path / "net.csv"
+    for start, steps in ((0, (10, 20, 30)), (20, (30, 40))):
+        curve = Curve(path, start)
+        for step in steps:
+            curve.add(step, 0.5, 1e-3, 30.0, 31.0, 60.0)
+    rows = path.read_text().splitlines()
+    assert rows[0] == "step,loss,rate,held_out_db,generated_db,seconds"
+    assert [int(row.split(",")[0]) for row in rows[1:]] == [10, 20, 30, 40]
+
+
+def test_an_examination_asks_the_same_every_time(monkeypatch, atlas):
+    monkeypatch.setattr(exam_module, "make_atlas", lambda seed, **size: atlas)
+    monkeypatch.setattr(exam_module, "_GENERATED", 2)
+    net = Trainer(Plan(model="compact-v2")).averaged
+    first, again = Examination(), Examination()
+    assert first(net)[1] == again(net)[1]
+    assert np.isnan(first(net)[0])
+    middle = (first.generated[0].middle * 255).round() / 255
+    assert psnr(middle, middle) == 60.0
+    assert psnr((middle * 0 + 0.5), middle * 0) == pytest.approx(5.99, abs=0.1)
+
+
 def test_the_length_may_change_until_the_cool_down(tmp_path):
     trainer = Trainer(Plan(steps=100, cool_down=20))
     trainer.step = 70
     trainer.save(tmp_path / "net.train")
     assert Trainer.resume(tmp_path / "net.train", 90).plan == Plan(steps=90, cool_down=20)
+    shorter = Trainer.resume(tmp_path / "net.train", 75, 5)
+    assert shorter.plan == Plan(steps=75, cool_down=5)
+    assert shorter.plan.rate_at(69) == trainer.plan.rate_at(69)
+    with pytest.raises(BadInputError, match="length"):
+        Trainer.resume(tmp_path / "net.train", 75, 6)
     for steps in (89, 80):
         with pytest.raises(BadInputError, match="length"):
             Trainer.resume(tmp_path / "net.train", steps)
@@ -177,7 +267,7 @@ def test_the_length_may_change_until_the_cool_down(tmp_path):
 def test_command_line(tmp_path):
     out = tmp_path / "net.safetensors"
     plan = ["--steps", "1", "--batch", "1", "--size", "32"]
-    assert main(["--out", str(out), "--workers", "0", *plan]) == 0
+    assert main(["--out", str(out), "--workers", "0", "--examine", "0", *plan]) == 0
     model = build(detect(read_checkpoint(out)))
     assert (model.spec.architecture, model.spec.family) == ("compact", "v1")
     with out.open("rb") as file:
@@ -186,7 +276,7 @@ def test_command_line(tmp_path):
     assert header["command"].startswith("python -m midframe.training.train --steps 1 ")
     assert "--seed 0 " in header["command"]
     assert str(tmp_path) not in json.dumps(header)
-    assert main(["--out", str(out), "--workers", "0", "--resume"]) == 0
+    assert main(["--out", str(out), "--workers", "0", "--examine", "0", "--resume"]) == 0
     with pytest.raises(SystemExit):
         main(["--out", str(out), "--resume", "--seed", "1"])
 
@@ -195,7 +285,7 @@ def test_command_line(tmp_path):
 def test_a_rife_network_can_be_trained(tmp_path):
     out = tmp_path / "net.safetensors"
     plan = ["--model", "rife-4.25", "--steps", "1", "--batch", "1", "--size", "64"]
-    assert main(["--out", str(out), "--workers", "0", *plan]) == 0
+    assert main(["--out", str(out), "--workers", "0", "--examine", "0", *plan]) == 0
     model = build(detect(read_checkpoint(out)))
     assert (model.spec.architecture, model.spec.family) == ("rife", "4.25")
     with pytest.raises(BadInputError, match="no such network"):
@@ -207,7 +297,7 @@ def test_rife_is_trained_as_it_runs(family):
     trainer = Trainer(Plan(model=f"rife-{family}", batch=2, size=64))
     left, right = torch.rand(2, 2, 3, 64, 64)
     timestep = torch.tensor([0.3, 0.5])
-    found = _passes(trainer.net, {"left": left, "right": right, "timestep": timestep})[-1]
+    found = passes(trainer.net, {"left": left, "right": right, "timestep": timestep})[-1]
     session = build(detect(trainer.net.state_dict())).open(64, 64)
     with torch.inference_mode():
         made = session.between(session.encode(left), session.encode(right), timestep)

@@ -14,6 +14,7 @@ _FLOW_FIRST = 0.1
 """Weight of the flow where nothing but the loss says that there is any to be found."""
 _MASK_WEIGHT = 0.02
 _COARSE_WEIGHT = 0.3
+_HIDDEN_SHARE = 0.25
 
 
 def laplacian_pyramid(picture: Tensor, levels: int = _PYRAMID_LEVELS) -> list[Tensor]:
@@ -34,16 +35,17 @@ def laplacian_loss(made: Tensor, wanted: Tensor) -> Tensor:
     return torch.stack([(a - b).abs().mean() for a, b in pairs]).sum()
 
 
-def flow_loss(flow: Tensor, wanted: Tensor, visible: Tensor) -> Tensor:
-    """Mean end point error in pixels; places hidden in that frame count a quarter.
+def flow_loss(flow: Tensor, wanted: Tensor, visible: Tensor, hidden_share: float = _HIDDEN_SHARE) -> Tensor:
+    """Mean end point error in pixels.
 
     Args:
         flow, wanted: (N, 4, H, W) pixels.
         visible: (N, 2, H, W) in 0..1.
+        hidden_share: what places count that are hidden in that frame.
     """
     squares = (flow - wanted).square()
     error = (torch.stack((squares[:, :2].sum(1), squares[:, 2:].sum(1)), 1) + 1e-4).sqrt()
-    return (error * (0.25 + 0.75 * visible)).mean()
+    return (error * (hidden_share + (1.0 - hidden_share) * visible)).mean()
 
 
 def mask_loss(mask: Tensor, visible: Tensor) -> Tensor:
@@ -66,9 +68,14 @@ def _level_loss(motion: Motion, batch: dict[str, Tensor], factor: int) -> Tensor
     made = blend(motion, left, right)
     return (
         (made - middle).abs().mean()
-        + _FLOW_WEIGHT * flow_loss(motion.flow * factor, flow, visible)
+        + _FLOW_WEIGHT * flow_loss(motion.flow * factor, flow, visible, _hidden_share(batch))
         + _MASK_WEIGHT * mask_loss(motion.mask, visible)
     )
+
+
+def _hidden_share(batch: dict[str, Tensor]) -> float:
+    """Return what a flow counts where ``visible`` is 0: nothing for a teacher's."""
+    return float(batch.get("hidden_share", _HIDDEN_SHARE))
 
 
 def passes_loss(passes: list[Motion], batch: dict[str, Tensor]) -> Tensor:
@@ -100,7 +107,7 @@ def total_loss(
         stride: picture pixels to a pixel of the finest level.
     """
     loss = laplacian_loss(made, batch["middle"])
-    loss = loss + _FLOW_WEIGHT * flow_loss(final.flow, batch["flow"], batch["visible"])
+    loss = loss + _FLOW_WEIGHT * flow_loss(final.flow, batch["flow"], batch["visible"], _hidden_share(batch))
     loss = loss + _MASK_WEIGHT * mask_loss(final.mask, batch["visible"])
     for height, motion in enumerate(reversed(levels)):
         loss = loss + _COARSE_WEIGHT * _level_loss(motion, batch, stride * 2**height)

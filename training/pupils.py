@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from ..errors import BadInputError
 from ..vfi_models._core.warp import backward_warp
 from ..vfi_models.compact.flow import Motion, blend
-from ..vfi_models.compact.net import STRIDE, CompactNet
+from ..vfi_models.compact.net import STRIDE, CompactNet, Encoded
+from ..vfi_models.compact.pyramid import PyramidNet
 from ..vfi_models.rife.config import FAMILIES
 from ..vfi_models.rife.net import IFNet
 from .losses import passes_loss, total_loss
 
-DEFAULT = "compact"
+DEFAULT, PYRAMID = "compact", "compact-v2"
 _GENTLE = 0.1
 """Scale of RIFE's last layers at the start: what they find is multiplied by as much as 32."""
 
@@ -27,8 +28,8 @@ def pupil(model: str, levels: int) -> tuple[nn.Module, Callable[[Batch], Tensor]
     """A network with random weights, and the loss of a collated batch of :class:`~.motion.Sample`.
 
     Args:
-        model: ``compact``, or ``rife-4.25`` and the like.
-        levels: of the picture pyramid, for the built-in network.
+        model: ``compact``, ``compact-v2``, or ``rife-4.25`` and the like.
+        levels: of the picture pyramid, for the built-in networks.
 
     Raises:
         BadInputError: no such network.
@@ -36,9 +37,13 @@ def pupil(model: str, levels: int) -> tuple[nn.Module, Callable[[Batch], Tensor]
     if model == DEFAULT:
         compact = CompactNet()
         return compact, partial(_compact_loss, compact, levels)
+    if model == PYRAMID:
+        pyramid = PyramidNet()
+        pyramid.initialise()
+        return pyramid, partial(_pyramid_loss, pyramid, levels)
     family = FAMILIES.get(model.removeprefix("rife-"))
     if family is None or not model.startswith("rife-"):
-        known = [DEFAULT, *(f"rife-{name}" for name in FAMILIES)]
+        known = [DEFAULT, PYRAMID, *(f"rife-{name}" for name in FAMILIES)]
         raise BadInputError("There is no such network to train.", model, f"Use one of {', '.join(known)}.")
     rife = IFNet(family)
     with torch.no_grad():
@@ -48,23 +53,38 @@ def pupil(model: str, levels: int) -> tuple[nn.Module, Callable[[Batch], Tensor]
     return rife, partial(_rife_loss, rife)
 
 
-def _compact_loss(net: CompactNet, levels: int, batch: Batch) -> Tensor:
-    timestep = batch["timestep"].view(-1, 1, 1, 1)
-    # One pass over both frames: the coarse levels are too small to keep a processor busy by themselves.
+def _encoded(net: CompactNet | PyramidNet, levels: int, batch: Batch) -> tuple[Encoded, Encoded]:
+    """Both frames in one pass: the coarse levels are too small to keep a processor busy by themselves."""
     pictures, features = net.encode(torch.cat((batch["left"], batch["right"])), levels)
     left, right = zip(*(x.chunk(2) for x in pictures), strict=True)
     left_features, right_features = zip(*(x.chunk(2) for x in features), strict=True)
-    found = net.match((left, left_features), (right, right_features), timestep, training=True)
-    final, residual = net.finish(found[-1], left, right, timestep, training=True)
+    return (left, left_features), (right, right_features)
+
+
+def _pyramid_loss(net: PyramidNet, levels: int, batch: Batch) -> Tensor:
+    timestep = batch["timestep"].view(-1, 1, 1, 1)
+    # One level more in every second batch: on large pictures the coarsest stage is applied again and again.
+    left, right = _encoded(net, levels + int(batch["step"]) % 2, batch)
+    found = net.match(left, right, timestep)
+    final, residual = net.fine(left[0][1], right[0][1], found[-1])
+    made = blend(final, batch["left"], batch["right"]) + residual
+    return total_loss(made, final, found, batch, stride=STRIDE)
+
+
+def _compact_loss(net: CompactNet, levels: int, batch: Batch) -> Tensor:
+    timestep = batch["timestep"].view(-1, 1, 1, 1)
+    left, right = _encoded(net, levels, batch)
+    found = net.match(left, right, timestep, training=True)
+    final, residual = net.finish(found[-1], left[0], right[0], timestep, training=True)
     made = blend(final, batch["left"], batch["right"]) + residual
     return total_loss(made, final, found, batch, stride=STRIDE)
 
 
 def _rife_loss(net: IFNet, batch: Batch) -> Tensor:
-    return passes_loss(_passes(net, batch), batch)
+    return passes_loss(passes(net, batch), batch)
 
 
-def _passes(net: IFNet, batch: Batch) -> list[Motion]:
+def passes(net: IFNet, batch: Batch) -> list[Motion]:
     """The motion at full size after every block, as the published network finds it."""
     family = net.family
     left, right = batch["left"], batch["right"]

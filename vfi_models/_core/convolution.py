@@ -122,13 +122,21 @@ class LeakyConv2d(nn.Conv2d):
         inputs, outputs: channels.
         size: of the kernel.
         stride: of both axes.
+        padding: zeros around the input, on all four sides.
         slope: of the leaky ReLU; None is no activation.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, size: int = 3, *, stride: int = 1, slope: float | None = None
+        self,
+        inputs: int,
+        outputs: int,
+        size: int = 3,
+        *,
+        stride: int = 1,
+        padding: int = 1,
+        slope: float | None = None,
     ) -> None:
-        super().__init__(inputs, outputs, size, stride=stride, padding=1)
+        super().__init__(inputs, outputs, size, stride=stride, padding=padding)
         self._slope = slope
         self._ready: Convolution | None = None
         self._made_from: object = None
@@ -147,7 +155,9 @@ class LeakyConv2d(nn.Conv2d):
         versions = [None if p.is_inference() else p._version for p in (weight, bias)]
         made_from = weight.data_ptr(), bias.data_ptr(), weight.dtype, versions
         if self._ready is None or self._made_from != made_from:
-            self._ready = Convolution(weight, bias, stride=self.stride[0], slope=self._slope)
+            self._ready = Convolution(
+                weight, bias, stride=self.stride[0], padding=int(self.padding[0]), slope=self._slope
+            )
             self._made_from = made_from
         return self._ready
 

@@ -12,24 +12,29 @@ from .._core.fit import require_fit
 from .._core.options import chosen
 from .._core.seam import Architecture, Detection, ModelSpec, Options, StateDict
 from .net import CompactNet
+from .pyramid import PyramidNet
 from .session import CompactOptions, CompactSession, Geometry, activation_bytes, option_problem
 
 __all__ = ["ARCHITECTURE", "Compact"]
 
-_FAMILY = "v1"
 _LEAST_SCALE = 0.25
-_TELLING = ("decoder.sharpness", "encoder.stem.weight", "fine.leave.weight")
+_Net = CompactNet | PyramidNet
+_NETS: dict[str, type[CompactNet] | type[PyramidNet]] = {"v1": CompactNet, "v2": PyramidNet}
+_TELLING = {
+    "v1": ("decoder.sharpness", "encoder.stem.weight", "fine.leave.weight"),
+    "v2": ("decoders.0.sharpness", "encoder.stem.weight", "fine.leave.weight"),
+}
 """Names that no other network has together."""
 
 
 class Compact:
     """The built-in network. See :class:`~.._core.seam.Interpolator`."""
 
-    def __init__(self, net: CompactNet) -> None:
+    def __init__(self, net: _Net, family: str) -> None:
         self._net = net
         self._spec = ModelSpec(
             architecture="compact",
-            family=_FAMILY,
+            family=family,
             any_timestep=True,
             follows_extra=True,
             dtypes=(torch.float32, torch.float16, torch.bfloat16),
@@ -82,37 +87,38 @@ def detect(state_dict: StateDict) -> Detection | None:
     Raises:
         UnsupportedWeightsError: its names with other shapes.
     """
-    if not all(name in state_dict for name in _TELLING):
+    found = (f for f, names in _TELLING.items() if all(name in state_dict for name in names))
+    family = next(found, None)
+    if family is None:
         return None
     require_fit(
         state_dict,
-        shapes(_FAMILY),
+        shapes(family),
         what="the built-in model",
-        family=_FAMILY,
+        family=family,
         advice="Use the file that came with this version, or train one: python -m midframe.training.train.",
     )
-    return Detection("compact", _FAMILY, dict(state_dict))
+    return Detection("compact", family, dict(state_dict))
 
 
 def build(detection: Detection) -> Compact:
     """The network of a detected state dict, loaded strictly."""
-    net = _empty()
+    net = _empty(detection.family)
     weights = {name: value.float() for name, value in detection.state_dict.items()}
     net.load_state_dict(weights, assign=True)
-    return Compact(net.eval().requires_grad_(False))
+    net.eval().requires_grad_(False)
+    return Compact(net, detection.family)
 
 
-def _empty() -> CompactNet:
+def _empty(family: str) -> _Net:
     """The network without storage for its parameters."""
     with torch.device("meta"):
-        return CompactNet()
+        return _NETS[family]()
 
 
 def shapes(family: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the parameters of a family."""
-    if family != _FAMILY:
-        raise KeyError(family)
-    return {name: tuple(value.shape) for name, value in _empty().state_dict().items()}
+    return {name: tuple(value.shape) for name, value in _empty(family).state_dict().items()}
 
 
-ARCHITECTURE = Architecture(name="compact", families=(_FAMILY,), shapes=shapes, detect=detect, build=build)
+ARCHITECTURE = Architecture(name="compact", families=tuple(_NETS), shapes=shapes, detect=detect, build=build)

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from .._core.convolution import LeakyConv2d
 from .._core.warp import halved
-from .flow import Motion, around, doubled, lucas_kanade, rested, settled, warped
+from .flow import Motion, doubled, lucas_kanade, rested, settled, warped
+from .matching import expected_displacement, symmetric_correlation, unit
 
 STRIDE = 4
 """Picture pixels to one feature, along a side, at every level."""
@@ -44,13 +45,16 @@ def _convolution(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(LeakyConv2d(inputs, outputs, slope=_SLOPE))
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
+    """Two convolutions whose outcome is added to what went in."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = LeakyConv2d(width, width, slope=_SLOPE)
         self.second = LeakyConv2d(width, width, slope=_SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same."""
         made: Tensor = self.second(self.first(x), x)
         return made
 
@@ -63,73 +67,13 @@ class Encoder(nn.Module):
         # Even kernels: a feature sits in the middle of its 4 x 4 pixels, as in an averaged pyramid.
         self.stem = LeakyConv2d(3, _FEATURES, 4, stride=2, slope=_SLOPE)
         self.shrink = LeakyConv2d(_FEATURES, _FEATURES, 4, stride=2, slope=_SLOPE)
-        self.body = nn.Sequential(_Residual(_FEATURES), _Residual(_FEATURES))
+        self.body = nn.Sequential(Residual(_FEATURES), Residual(_FEATURES))
         self.out = LeakyConv2d(_FEATURES, _FEATURES)
 
     def forward(self, picture: Tensor) -> Tensor:
         """See the class."""
         features: Tensor = self.out(self.body(self.shrink(self.stem(picture - 0.5))))
         return features
-
-
-def _unit(features: Tensor) -> Tensor:
-    """Centred over the channels and of length 1, float32."""
-    features = features.float()
-    features = features - features.mean(1, keepdim=True)
-    # Not F.normalize, whose norm over channels takes ten times as long.
-    return features / features.square().sum(1, keepdim=True).clamp(min=1e-6).sqrt()
-
-
-def symmetric_correlation(left: Tensor, right: Tensor) -> Tensor:
-    """Agreement of two feature maps for every displacement of a 7 x 7 window.
-
-    A displacement d between the frames is tried with the left features taken at about -d/2 and the right
-    ones at about +d/2, so that each cost belongs to the place of the new frame.
-
-    Args:
-        left, right: (N, C, H, W) float32, seen from the new frame.
-
-    Returns:
-        (N, 49, H, W) float32; displacement (x, y) = (i % 7 - 3, i // 7 - 3) at index i.
-    """
-    height, width = left.shape[-2:]
-    margin = (_REACH + 1) // 2
-    left = F.pad(left, (margin,) * 4)
-    right = F.pad(right, (margin,) * 4)
-
-    def shifted(x: Tensor, dx: int, dy: int) -> Tensor:
-        return x[..., margin + dy : margin + dy + height, margin + dx : margin + dx + width]
-
-    def cost(i: int, products: Tensor | None, out: Tensor | None) -> Tensor:
-        dx, dy = i % _WINDOW - _REACH, i // _WINDOW - _REACH
-        back_x, back_y = -(dx // 2), -(dy // 2)
-        one, other = shifted(left, back_x, back_y), shifted(right, dx + back_x, dy + back_y)
-        return torch.sum(torch.mul(one, other, out=products), 1, out=out)
-
-    if torch.is_grad_enabled():
-        return torch.stack([cost(i, None, None) for i in range(_WINDOW**2)], 1)
-    # The same memory again and again: to be given new memory takes longer than to multiply.
-    products = left.new_empty(*left.shape[:2], height, width)
-    costs = left.new_empty(len(left), _WINDOW**2, height, width)
-    for i in range(_WINDOW**2):
-        cost(i, products, costs[:, i])
-    return costs
-
-
-def expected_displacement(cost: Tensor, sharpness: Tensor) -> Tensor:
-    """Mean displacement under a softmax of the cost, averaged over 3 x 3 places.
-
-    Args:
-        cost: (N, 49, H, W) of :func:`symmetric_correlation`.
-        sharpness: () factor on the cost.
-
-    Returns:
-        (N, 2, H, W) pixels of this level from the left to the right frame, x then y.
-    """
-    weight = torch.softmax(around(cost, 3) * sharpness, 1)
-    steps = torch.arange(-_REACH, _REACH + 1, device=cost.device, dtype=cost.dtype)
-    table = torch.stack((steps.repeat(_WINDOW), steps.repeat_interleave(_WINDOW)))
-    return torch.einsum("dk,nkhw->ndhw", table, weight)
 
 
 class Decoder(nn.Module):
@@ -140,14 +84,14 @@ class Decoder(nn.Module):
         self.sharpness = nn.Parameter(torch.tensor(3.0, dtype=torch.float32, device="cpu"))
         inputs = 2 * _FEATURES + _WINDOW**2 + 2 + 4 + 1 + _HIDDEN + 1
         self.enter = _convolution(inputs, width)
-        self.body = nn.Sequential(_Residual(width), _Residual(width))
+        self.body = nn.Sequential(Residual(width), Residual(width))
         self.leave = LeakyConv2d(width, 4 + 1 + _HIDDEN)
 
     def forward(self, left: Tensor, right: Tensor, motion: Motion, timestep: Tensor) -> Motion:
         """Features (K, 32, H, W) of both frames already warped by ``motion``; timestep (K, 1, 1, 1)."""
         dtype = self.leave.weight.dtype
-        left, right = _unit(left), _unit(right)
-        cost = symmetric_correlation(left, right)
+        left, right = unit(left), unit(right)
+        cost = symmetric_correlation(left, right, _REACH)
         apart = expected_displacement(cost, self.sharpness.float().exp())
         flow = motion.flow + torch.cat((-timestep * apart, (1.0 - timestep) * apart), 1)
         plane = timestep.expand(-1, 1, *flow.shape[-2:])
@@ -163,7 +107,7 @@ class Fine(nn.Module):
     def __init__(self, width: int = 32) -> None:
         super().__init__()
         self.enter = _convolution(12 + 12 + 1 + 1 + 4 + 1 + _HIDDEN + 1, width)
-        self.body = nn.Sequential(_convolution(width, width), _Residual(width))
+        self.body = nn.Sequential(_convolution(width, width), Residual(width))
         self.leave = LeakyConv2d(width, 4 * (4 + 1 + 3))
 
     def forward(self, left: Tensor, right: Tensor, motion: Motion, timestep: Tensor) -> tuple[Motion, Tensor]:
@@ -297,6 +241,11 @@ class CompactNet(nn.Module):
         at_half = Motion(flow, half.mask, half.hidden)
         made: tuple[Motion, Tensor] = self.fine(*warped(flow, left[0], right[0]), at_half, timestep)
         return made
+
+    def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[Motion, Tensor]:
+        """Return motion and residual (K, 3, H, W) at full size; see :meth:`match`."""
+        at_quarter = self.match(left, right, timestep)[-1]
+        return self.finish(at_quarter, left[0], right[0], timestep)
 
     def _rest(self, like: Tensor, timestep: Tensor) -> Motion:
         """No motion: both frames in the same place, equally in view."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +11,27 @@ from torch import Tensor
 
 from .._core.padding import pad_to, round_up
 from .flow import Motion, blend
-from .net import STRIDE, CompactNet
+from .net import STRIDE, Encoded
 
 _BASE_LEVELS = 4
 _BASE_SIDE = 320
+
+
+class Network(Protocol):
+    """What a session runs: every family of the built-in model."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the convolutions run in."""
+        ...
+
+    def encode(self, picture: Tensor, levels: int) -> Encoded:
+        """Return what the pairs of a frame need of it."""
+        ...
+
+    def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[Motion, Tensor]:
+        """Return motion and residual at full size; timestep (K, 1, 1, 1)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,9 +52,9 @@ class CompactFeatures:
     frames: Tensor
     """(N, C, H, W) float32 as given."""
     pictures: tuple[Tensor, ...]
-    """(N, 3, h, w) float32, scaled and padded, 0..1; each half the one before, two more than levels."""
+    """(N, 3, h, w) float32, scaled and padded, 0..1; each half the one before."""
     encoded: tuple[Tensor, ...]
-    """(N, 32, h/4, w/4) at every level, in the network's dtype."""
+    """(N, ., h/4, w/4) at every level, in the network's dtype."""
     turned: CompactFeatures | None = None
     """The same of the frames turned by 180 degrees, with ``ensemble``."""
 
@@ -78,7 +96,7 @@ class Geometry:
 class CompactSession:
     """See :class:`~.._core.seam.Session`."""
 
-    def __init__(self, net: CompactNet, geometry: Geometry, options: CompactOptions) -> None:
+    def __init__(self, net: Network, geometry: Geometry, options: CompactOptions) -> None:
         self._net = net
         self._geometry = geometry
         self._options = options
@@ -109,10 +127,8 @@ class CompactSession:
         return CompactFeatures(frames, *self._net.encode(padded, self._geometry.levels))
 
     def _made(self, left: CompactFeatures, right: CompactFeatures, times: Tensor) -> Tensor:
-        at_quarter = self._net.match((left.pictures, left.encoded), (right.pictures, right.encoded), times)[
-            -1
-        ]
-        motion, residual = self._net.finish(at_quarter, left.pictures, right.pictures, times)
+        encoded = (left.pictures, left.encoded), (right.pictures, right.encoded)
+        motion, residual = self._net.find(*encoded, times)
         motion, residual = self._at_full_size(motion, residual)
         made = blend(motion, left.frames, right.frames)
         made[:, :3] += residual
@@ -154,7 +170,8 @@ def option_problem(options: CompactOptions) -> tuple[str, str] | None:
 def activation_bytes(geometry: Geometry, dtype: torch.dtype, *, channels: int = 4) -> int:
     """Bytes that one timestep takes at its peak: in the network, or in the blend at full size.
 
-    Fitted to peaks measured at 544 x 960 and 1088 x 1920 (273 bytes a pixel in float32).
+    Fitted to peaks of the first family measured at 544 x 960 and 1088 x 1920 (273 bytes a pixel in
+    float32); the second takes 253 to 277 in float32.
     """
     scaled = geometry.padded[0] * geometry.padded[1]
     whole = geometry.size[0] * geometry.size[1]

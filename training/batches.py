@@ -1,0 +1,87 @@
+"""Batches of samples, generated and real; the number of a step decides what is in its batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from .atlas import make_atlas
+from .footage import Store, left_out
+from .motion import MotionGenerator, Sample
+from .plan import Plan
+from .teacher import load_teacher
+from .triplets import FootageSampler, Teacher, lit, taught
+
+PARTS = ("left", "right", "middle", "timestep", "flow", "visible")
+_ROUND = 3
+"""Batches after which the order of generated and real ones begins again."""
+_HIDDEN_SHARE = 0.25
+"""What the exact flow to a frame that does not show the place counts; a teacher's counts nothing there."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Files on this machine that a plan with clips needs."""
+
+    store: Path
+    """See :mod:`.footage`."""
+    teacher: Path
+    """A checkpoint of RIFE 4.x."""
+
+
+class Batches(Dataset[dict[str, Tensor]]):
+    """Batch ``step`` of a plan, the same in whichever process it is made."""
+
+    def __init__(self, plan: Plan, sources: Sources | None = None) -> None:
+        self._plan = plan
+        self._sources = sources
+        self._generator: MotionGenerator | None = None
+        self._footage: FootageSampler | None = None
+        self._teacher: Teacher | None = None
+
+    def __len__(self) -> int:
+        return self._plan.steps
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        plan = self._plan
+        numbers = [step * plan.batch + i for i in range(plan.batch)]
+        real = self._sources is not None and step % _ROUND < plan.clips
+        samples = self._real(numbers, self._sources) if real and self._sources else self._generated(numbers)
+        samples = [lit(s, plan.light, plan.seed, n) for s, n in zip(samples, numbers, strict=True)]
+        batch = {name: torch.stack([getattr(s, name) for s in samples]) for name in PARTS}
+        batch["step"] = torch.tensor(step)
+        batch["hidden_share"] = torch.tensor(0.0 if real else _HIDDEN_SHARE)
+        return batch
+
+    def _generated(self, numbers: list[int]) -> list[Sample]:
+        plan = self._plan
+        if self._generator is None:
+            self._generator = MotionGenerator(
+                make_atlas(plan.seed), seed=plan.seed, size=plan.size, reach=plan.size * plan.reach
+            )
+        return [self._generator.sample(n % plan.samples if plan.samples else n) for n in numbers]
+
+    def _real(self, numbers: list[int], sources: Sources) -> list[Sample]:
+        plan = self._plan
+        if self._footage is None or self._teacher is None:
+            store = Store(sources.store)
+            self._footage = FootageSampler(store, left_out(), seed=plan.seed, size=plan.size)
+            self._teacher = load_teacher(sources.teacher)
+        return taught([self._footage.sample(n) for n in numbers], self._teacher)
+
+
+def batches(
+    plan: Plan, start: int, workers: int, sources: Sources | None = None
+) -> DataLoader[dict[str, Tensor]]:
+    """Return the batches from step ``start`` to the end of the plan, made ahead by worker processes."""
+    return DataLoader(
+        Batches(plan, sources),
+        batch_size=None,
+        sampler=range(start, plan.steps),
+        num_workers=workers,
+        prefetch_factor=8 if workers else None,
+    )

@@ -1,0 +1,105 @@
+"""What a network is measured by while it learns: always the same held-out triplets and generated samples."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..vfi_models import build, detect
+from .atlas import make_atlas
+from .batches import Sources
+from .footage import Store, left_out
+from .motion import MotionGenerator
+from .triplets import held_out_triplets
+
+COLUMNS = ("step", "loss", "rate", "held_out_db", "generated_db", "seconds")
+_GENERATED, _SIZE = 12, 192
+_SEED = 0xE7
+"""Of the samples and of their atlas: no training uses it."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Two frames (3, H, W), 0..1, and what lies between them at ``timestep``."""
+
+    left: Tensor
+    right: Tensor
+    middle: Tensor
+    timestep: float
+
+
+class Examination:
+    """Mean PSNR over a fixed set of questions.
+
+    Args:
+        sources: with a store: questions from its held-out clips too.
+        every: of the held-out triplets one in so many is asked.
+    """
+
+    def __init__(self, sources: Sources | None = None, *, every: int = 3) -> None:
+        generator = MotionGenerator(
+            make_atlas(_SEED, textures=24, shapes=12), seed=_SEED, size=_SIZE, reach=0.25 * _SIZE
+        )
+        samples = [generator.sample(i) for i in range(_GENERATED)]
+        self.generated = [Question(s.left, s.right, s.middle, float(s.timestep)) for s in samples]
+        self.held_out = _held_out(Store(sources.store), every) if sources else []
+
+    def __call__(self, net: nn.Module) -> tuple[float, float]:
+        """Return the PSNR in dB on held-out clips, nan without any, and on generated samples."""
+        model = build(detect(net.state_dict()))
+        means = []
+        for questions in (self.held_out, self.generated):
+            scores = []
+            for q in questions:
+                with torch.inference_mode():
+                    session = model.open(*q.left.shape[-2:])
+                    left, right = session.encode(q.left[None]), session.encode(q.right[None])
+                    scores.append(psnr(session.between(left, right, torch.tensor([q.timestep]))[0], q.middle))
+            means.append(sum(scores) / len(scores) if scores else math.nan)
+        return means[0], means[1]
+
+
+def psnr(picture: Tensor, expected: Tensor) -> float:
+    """Return the PSNR in dB of a picture in 0..1, rounded to 8 bits, at most 60."""
+    rounded = (picture.clamp(0, 1) * 255.0).round() / 255.0
+    error = float((rounded - expected).square().mean())
+    return min(60.0, -10.0 * math.log10(max(error, 1e-9)))
+
+
+def _held_out(store: Store, every: int) -> list[Question]:
+    def picture(clip: int, number: int) -> Tensor:
+        frame = torch.from_numpy(store.frame(store.clips[clip], number).copy())
+        return frame.permute(2, 0, 1).float() / 255.0
+
+    return [
+        Question(picture(t.clip, t.left), picture(t.clip, t.right), picture(t.clip, t.middle), t.timestep)
+        for t in held_out_triplets(store, left_out())[::every]
+    ]
+
+
+class Curve:
+    """A CSV file of a training: a row each time it is examined.
+
+    Args:
+        path: of the file; rows after step ``start`` are of a run that was cut short, and go.
+        start: the step from which the training goes on.
+    """
+
+    def __init__(self, path: Path, start: int) -> None:
+        self._path = path
+        rows: list[list[str]] = []
+        if start and path.exists():
+            with path.open(newline="") as file:
+                rows = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= start]
+        with path.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
+
+    def add(self, step: int, *values: float) -> None:
+        """Append a row: the step and the other columns in their order."""
+        with self._path.open("a", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow([step, *(f"{value:.6g}" for value in values)])

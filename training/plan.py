@@ -1,0 +1,47 @@
+"""What a training is made of: everything that the weights depend on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .pupils import DEFAULT
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that the weights depend on."""
+
+    steps: int = 4900
+    horizon: int = 8500
+    """Step at which the half cosine of the learning rate would end."""
+    cool_down: int = 2000
+    """Over the last steps the rate falls linearly on top of that."""
+    seed: int = 0
+    batch: int = 4
+    size: int = 160
+    levels: int = 4
+    rate: float = 1e-3
+    warm_up: int = 200
+    decay: float = 1e-4
+    clip: float = 1.0
+    average: float = 0.999
+    reach: float = 0.25
+    """Largest shift of a layer, in sides of the picture."""
+    samples: int = 0
+    """How many different ones there are; 0 never shows one twice. A few are learned by heart, motion too,
+    long before a large network has learned what motion is."""
+    model: str = DEFAULT
+    """Which network, see :func:`~.pupils.pupil`."""
+    clips: int = 0
+    """Batches in three that are cut from real clips; the others are generated."""
+    light: float = 0.0
+    """Share of the samples in which the light changes from one frame to the other."""
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate: linear warm-up, half a cosine to a hundredth at the horizon, linear cool-down."""
+        if step < self.warm_up:
+            return self.rate * (step + 1) / self.warm_up
+        progress = min(1.0, (step - self.warm_up) / max(1, self.horizon - self.warm_up))
+        cosine = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * progress))
+        return self.rate * cosine * min(1.0, (self.steps - step) / max(1, self.cool_down))

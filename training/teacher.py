@@ -1,0 +1,31 @@
+"""A trained RIFE as a teacher: it says where things went, none of its weights is taken over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..api import open_weights
+from ..errors import BadInputError
+from ..vfi_models.rife.net import IFNet
+from .pupils import passes
+from .triplets import Teacher
+
+
+def load_teacher(path: Path) -> Teacher:
+    """Return the flow of a RIFE 4.x checkpoint as a function; height and width are multiples of 64.
+
+    Raises:
+        BadInputError: another network.
+    """
+    net = open_weights(path).module
+    if not isinstance(net, IFNet):
+        raise BadInputError("Only RIFE 4.x can be the teacher.", path.name, "Give a checkpoint of RIFE 4.x.")
+
+    @torch.no_grad()
+    def flow(left: Tensor, right: Tensor, timestep: Tensor) -> Tensor:
+        return passes(net, {"left": left, "right": right, "timestep": timestep})[-1].flow
+
+    return flow

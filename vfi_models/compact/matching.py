@@ -1,0 +1,144 @@
+"""Matching of two feature maps where the new frame is: a symmetric correlation and its soft maximum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .flow import around
+
+
+def unit(features: Tensor) -> Tensor:
+    """Return features (N, C, H, W) centred over the channels and of length 1, float32."""
+    features = features.float()
+    features = features - features.mean(1, keepdim=True)
+    # Not F.normalize, whose norm over channels takes ten times as long.
+    return features / features.square().sum(1, keepdim=True).clamp(min=1e-6).sqrt()
+
+
+def symmetric_correlation(left: Tensor, right: Tensor, reach: int, *, at_once: bool = False) -> Tensor:
+    """Return the agreement of two feature maps for every displacement of a window.
+
+    A displacement d between the frames is tried with the left features taken at about -d/2 and the right
+    ones at about +d/2, so that each cost belongs to the place of the new frame.
+
+    Args:
+        left, right: (N, C, H, W) float32, seen from the new frame.
+        reach: largest displacement along an axis.
+        at_once: in few operations and D * D times the memory of a map: for devices where launches count.
+
+    Returns:
+        (N, D * D, H, W) float32 with D = 2 * reach + 1; displacement (x, y) = (i % D - reach, i // D - reach)
+        at index i.
+    """
+    if torch.is_grad_enabled():
+        costs: Tensor = _Correlation.apply(left, right, reach)  # type: ignore[no-untyped-call]
+        return costs
+    return (_correlation_at_once if at_once else _correlation)(left, right, reach)
+
+
+def _correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
+    count, _, height, width = left.shape
+    window = 2 * reach + 1
+    # The same memory again and again: to be given new memory takes longer than to multiply.
+    products = left.new_empty(left.shape)
+    costs = left.new_empty(count, window**2, height, width)
+    margin = _margin(reach)
+    left, right = F.pad(left, (margin,) * 4), F.pad(right, (margin,) * 4)
+    for i, (one, other) in enumerate(_views(left, right, reach)):
+        torch.sum(torch.mul(one, other, out=products), 1, out=costs[:, i])
+    return costs
+
+
+def _correlation_at_once(left: Tensor, right: Tensor, reach: int) -> Tensor:
+    """:func:`_correlation` in eight operations, each of them one launch.
+
+    All displacements are tried at each place of the left features; then each cost is moved to its own place.
+    """
+    window, margin = 2 * reach + 1, _margin(reach)
+    count, channels, height, width = left.shape
+    left, right = F.pad(left, (margin,) * 4), F.pad(right, (margin + reach,) * 4).contiguous()
+    steps = right.stride()
+    size = count, channels, window, window, *left.shape[-2:]
+    windows = right.as_strided(size, (*steps[:2], *steps[2:], *steps[2:]))
+    at_left = (left[:, :, None, None] * windows).sum(1).contiguous()
+    costs = at_left.new_empty(count, window, window, height, width)
+    each, down, across, row, column = at_left.stride()
+    for first_y, first_x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        # From one displacement to the next but one the left features move by one place: a stride again.
+        part = costs[:, first_y::2, first_x::2]
+        back_y, back_x = (margin - (first - reach) // 2 for first in (first_y, first_x))
+        start = first_y * down + first_x * across + back_y * row + back_x * column
+        strides = each, 2 * down - row, 2 * across - column, row, column
+        part.copy_(at_left.as_strided(part.shape, strides, start))
+    return costs.flatten(1, 2)
+
+
+def _margin(reach: int) -> int:
+    return (reach + 1) // 2
+
+
+def _views(left: Tensor, right: Tensor, reach: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield views of both padded maps, shifted by half of each displacement in opposite directions."""
+    window, margin = 2 * reach + 1, _margin(reach)
+    height, width = (side - 2 * margin for side in left.shape[-2:])
+
+    def shifted(x: Tensor, dx: int, dy: int) -> Tensor:
+        return x[..., margin + dy : margin + dy + height, margin + dx : margin + dx + width]
+
+    for i in range(window**2):
+        dx, dy = i % window - reach, i // window - reach
+        back_x, back_y = -(dx // 2), -(dy // 2)
+        yield shifted(left, back_x, back_y), shifted(right, dx + back_x, dy + back_y)
+
+
+class _Correlation(torch.autograd.Function):
+    """:func:`symmetric_correlation` with a gradient that is summed in place.
+
+    By autograd every displacement would have memory of its own, filled with zeros, for each gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor, reach: int) -> Tensor:
+        ctx.save_for_backward(left, right)
+        ctx.reach = reach
+        return _correlation(left, right, reach)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        left, right = ctx.saved_tensors
+        margin = _margin(ctx.reach)
+        left, right = F.pad(left, (margin,) * 4), F.pad(right, (margin,) * 4)
+        to_left, to_right = torch.zeros_like(left), torch.zeros_like(right)
+        pairs = zip(_views(left, right, ctx.reach), _views(to_left, to_right, ctx.reach), strict=True)
+        for i, ((one, other), (to_one, to_other)) in enumerate(pairs):
+            weight = gradient[:, i : i + 1]
+            to_one.addcmul_(other, weight)
+            to_other.addcmul_(one, weight)
+        inside = slice(margin, -margin)
+        return to_left[..., inside, inside], to_right[..., inside, inside], None
+
+
+def expected_displacement(cost: Tensor, sharpness: Tensor) -> Tensor:
+    """Return the mean displacement under a softmax of the cost, averaged over 3 x 3 places.
+
+    Args:
+        cost: (N, D * D, H, W) of :func:`symmetric_correlation`.
+        sharpness: () factor on the cost.
+
+    Returns:
+        (N, 2, H, W) pixels of this level from the left to the right frame, x then y.
+    """
+    window = math.isqrt(cost.shape[1])
+    reach = window // 2
+    weight = torch.softmax(around(cost, 3) * sharpness, 1)
+    steps = torch.arange(-reach, reach + 1, device=cost.device, dtype=cost.dtype)
+    table = torch.stack((steps.repeat(window), steps.repeat_interleave(window)))
+    return torch.einsum("dk,nkhw->ndhw", table, weight)

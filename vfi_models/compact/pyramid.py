@@ -1,0 +1,254 @@
+"""The second built-in network: a pyramid of features, wide where it is coarse, no step without parameters.
+
+Every frame is encoded once, at 1/4, 1/8, 1/16 and so on of its size; from 1/32 on one stage is applied again
+and again, so that any number of levels may follow. Coarse to fine, the keys of both frames are warped by the
+flows so far and matched symmetrically where the new frame is; a decoder refines flow and mask, and may
+hold still what matches as well in place. A last part at half size sees both warped frames and hands out flow,
+mask and a small residual at full size.
+
+Flows follow the convention of ``_core.warp`` and point from the new frame to a source frame, in pixels of
+the level they belong to. Flow, grids and matching are float32 in every dtype of the convolutions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .._core.convolution import LeakyConv2d, memory_format
+from .._core.warp import Sampler, backward_warp, halved
+from .flow import Motion, doubled, warped
+from .matching import expected_displacement, symmetric_correlation, unit
+from .net import Encoded, Residual
+
+_SLOPE = 0.1
+_STEM = 24
+_WIDTHS = (48, 80, 128)
+"""Features at 1/4, at 1/8, at 1/16 and coarser."""
+_KEYS = (24, 32, 32)
+"""Channels that are matched."""
+_REACHES = (2, 3, 3)
+"""Largest displacement that is matched, in pixels of the level."""
+_DECODERS = (48, 80, 128)
+_HIDDEN = 24
+_FINE = 24
+_FLOW_UNIT = 8.0
+"""Flow in pixels is divided by this where a convolution reads it."""
+_GENTLE = 0.1
+"""Scale of last layers before training: first guesses are those of the correlation alone, and what is added
+to features is small beside them."""
+_MOVES = 4.0
+"""Added to the logit of moving: before training all that matches moves."""
+
+
+def _convolution(inputs: int, outputs: int, size: int = 3) -> LeakyConv2d:
+    return LeakyConv2d(inputs, outputs, size, padding=size // 2, slope=_SLOPE)
+
+
+def _halving(inputs: int, outputs: int) -> LeakyConv2d:
+    """Each feature sits in the middle of the four that it is made of."""
+    return LeakyConv2d(inputs, outputs, 2, stride=2, padding=0, slope=_SLOPE)
+
+
+class Stage(nn.Module):
+    """Features (N, C, 2H, 2W) to features (N, C', H, W) and, of length 1 each, keys (N, K, H, W)."""
+
+    def __init__(self, inputs: int, outputs: int, keys: int) -> None:
+        super().__init__()
+        self.shrink = _halving(inputs, outputs)
+        # At 1/4, where most of the time goes, one convolution has to do.
+        self.body = _convolution(outputs, outputs) if inputs == _STEM else Residual(outputs)
+        self.key = LeakyConv2d(outputs, keys, 1, padding=0)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class; both in the dtype of ``x``."""
+        features = self.body(self.shrink(x))
+        return features, unit(self.key(features)).to(x.dtype)
+
+
+class Encoder(nn.Module):
+    """A picture's features and keys at every level."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = LeakyConv2d(3, _STEM, 4, stride=2, slope=_SLOPE)
+        inputs = (_STEM, *_WIDTHS)
+        widths, keys = (*_WIDTHS, _WIDTHS[-1]), (*_KEYS, _KEYS[-1])
+        self.stages = nn.ModuleList(map(Stage, inputs, widths, keys))
+
+    def forward(self, picture: Tensor, levels: int) -> tuple[Tensor, ...]:
+        """Return keys and features, joined, at each level: (N, K + C, H / 4, W / 4) and coarser."""
+        x = self.stem(picture - 0.5)
+        features = []
+        for level in range(levels):
+            x, keys = self.stages[min(level, len(self.stages) - 1)](x)
+            features.append(torch.cat((keys, x), 1))
+        return tuple(features)
+
+
+class Decoder(nn.Module):
+    """Refines a level's motion from what both frames look like where it points."""
+
+    def __init__(self, kind: int) -> None:
+        super().__init__()
+        self._keys, self._reach = _KEYS[kind], _REACHES[kind]
+        window, width = (2 * self._reach + 1) ** 2, _DECODERS[kind]
+        self.sharpness = nn.Parameter(torch.tensor(3.0))
+        inputs = 2 * _WIDTHS[kind] + window + 1 + 2 + 4 + 1 + _HIDDEN + 1
+        self.enter = _convolution(inputs, width, 1)
+        self.body = nn.Sequential(Residual(width), Residual(width))
+        self.leave = LeakyConv2d(width, 4 + 1 + 1 + _HIDDEN, 1, padding=0)
+
+    def forward(self, left: Tensor, right: Tensor, motion: Motion, timestep: Tensor) -> Motion:
+        """
+        Args:
+            left, right: (K, C, H, W) keys and features of a level, not yet warped.
+            motion: at this level's size, from the coarser one.
+            timestep: (K, 1, 1, 1) float32.
+        """
+        keys = self._keys
+        in_place = (left[:, :keys].float() * right[:, :keys].float()).sum(1, keepdim=True)
+        left, right = _moved(motion.flow[:, :2], left), _moved(motion.flow[:, 2:], right)
+        # Plane by plane: with the channels of a pixel side by side the sums take eight times as long.
+        left_keys, right_keys = (x[:, :keys].float().contiguous() for x in (left, right))
+        at_once = left.device.type != "cpu"
+        cost = symmetric_correlation(left_keys, right_keys, self._reach, at_once=at_once)
+        step = expected_displacement(cost, self.sharpness.float().exp())
+        flow = motion.flow + torch.cat((-timestep * step, (1.0 - timestep) * step), 1)
+        plane = timestep.expand(-1, 1, *flow.shape[-2:])
+        matched = (cost, in_place, step, flow / _FLOW_UNIT, motion.mask, motion.hidden, plane)
+        known = _joined((left[:, keys:], right[:, keys:], *matched), left.dtype)
+        out = self.leave(self.body(self.enter(known)))
+        found = out[:, : 4 + 1 + 1].float()
+        update, mask, moves, hidden = found[:, :4], found[:, 4:5], found[:, 5:], out[:, 6:]
+        flow = flow * torch.sigmoid(moves + _MOVES) + update
+        return Motion(flow, motion.mask + mask, hidden)
+
+
+def _joined(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Return (N, c, H, W) parts side by side in a dtype, stored as convolutions want it."""
+    parts = [part.to(dtype) for part in parts]
+    if torch.is_grad_enabled():
+        return torch.cat(parts, 1)
+    count, _, *size = parts[0].shape
+    channels, device = sum(part.shape[1] for part in parts), parts[0].device
+    out = torch.empty(count, channels, *size, dtype=dtype, device=device, memory_format=memory_format(device))
+    return torch.cat(parts, 1, out=out)
+
+
+def _moved(flow: Tensor, x: Tensor) -> Tensor:
+    """Return (K, C, H, W) features as the flow (K, 2, H, W) brings them to the new frame."""
+    if torch.is_grad_enabled():
+        return backward_warp(x, flow)
+    return Sampler(flow)(x)
+
+
+class Fine(nn.Module):
+    """The last word: both frames warped at half size, a look around at 1/4, and all of it at full size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = _DECODERS[0]
+        self.enter = _convolution(3 + 3 + 1 + 1 + 4 + 1, _FINE)
+        self.carry = LeakyConv2d(_HIDDEN, width, 1, padding=0)
+        self.shrink = _halving(_FINE, width)
+        self.body = Residual(width)
+        self.grow = LeakyConv2d(width, 4 * _FINE, 1, padding=0)
+        self.join = _convolution(_FINE, _FINE)
+        self.leave = LeakyConv2d(_FINE, 1 + 4 * (4 + 1 + 3))
+
+    def forward(self, left: Tensor, right: Tensor, motion: Motion) -> tuple[Motion, Tensor]:
+        """
+        Args:
+            left, right: (K, 3, 2H, 2W) pictures at half size.
+            motion: at 1/4, (K, ., H, W).
+
+        Returns:
+            Motion at full size, 4H x 4W, and the residual (K, 3, 4H, 4W) float32.
+        """
+        flow, mask = doubled(2.0 * motion.flow), doubled(motion.mask)
+        seen_left, seen_right = warped(flow, left, right)
+        moved, still = _difference(seen_left, seen_right), _difference(left, right)
+        known = (seen_left - 0.5, seen_right - 0.5, moved, still, flow / _FLOW_UNIT, mask)
+        near = self.enter(_joined(known, motion.hidden.dtype))
+        wide = self.body(self.shrink(near, self.carry(motion.hidden)))
+        near = self.join(F.pixel_shuffle(self.grow(wide), 2), near)
+        out = self.leave(near)
+        flow = 2.0 * flow * torch.sigmoid(out[:, :1].float() + _MOVES)
+        out = F.pixel_shuffle(out[:, 1:], 2).float()
+        # Added in place: at full size new memory takes as long as the sum.
+        flow, mask = doubled(flow).add_(out[:, :4]), doubled(mask).add_(out[:, 4:5])
+        return Motion(flow, mask, motion.hidden), 0.1 * out[:, 5:]
+
+
+def _difference(a: Tensor, b: Tensor) -> Tensor:
+    """Return the mean absolute difference over the channels, (N, 1, H, W)."""
+    return (a - b).abs().mean(1, keepdim=True)
+
+
+class PyramidNet(nn.Module):
+    """The whole network; see the module's docstring."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Encoder()
+        self.decoders = nn.ModuleList(map(Decoder, range(len(_WIDTHS))))
+        self.fine = Fine()
+
+    def initialise(self) -> None:
+        """Give the parameters their values before training, channels last: so they train faster on a CPU."""
+        for name, module in self.named_modules():
+            if isinstance(module, LeakyConv2d):
+                nn.init.kaiming_normal_(module.weight, a=_SLOPE)
+                nn.init.zeros_(module.get_parameter("bias"))
+                scale = _GENTLE if name.endswith(("leave", "second")) else 1.0
+                module.weight.data = (scale * module.weight.data).to(memory_format=torch.channels_last)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the convolutions run in."""
+        return self.fine.leave.weight.dtype
+
+    def encode(self, picture: Tensor, levels: int) -> Encoded:
+        """Return what a frame's pairs need of it.
+
+        Args:
+            picture: (N, 3, H, W) float32; H and W multiples of ``4 * 2 ** (levels - 1)``.
+
+        Returns:
+            The picture and the picture at half size; keys and features at 1/4 and, each half the one
+            before, ``levels`` of them in all.
+        """
+        return (picture, halved(picture)), self.encoder(picture.to(self.dtype), levels)
+
+    def match(self, left: Encoded, right: Encoded, timestep: Tensor) -> list[Motion]:
+        """Return the motion after every level, coarse to fine, the last at 1/4.
+
+        Args:
+            left, right: what :meth:`encode` returns.
+            timestep: (K, 1, 1, 1) float32.
+        """
+        motions: list[Motion] = []
+        for level in range(len(left[1]) - 1, -1, -1):
+            seen_left, seen_right = left[1][level], right[1][level]
+            motion = motions[-1].doubled() if motions else _rest(seen_left, timestep)
+            decoder = self.decoders[min(level, len(self.decoders) - 1)]
+            motions.append(decoder(seen_left, seen_right, motion, timestep))
+        return motions
+
+    def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[Motion, Tensor]:
+        """Return motion and residual (K, 3, H, W) at full size; see :meth:`match`."""
+        at_quarter = self.match(left, right, timestep)[-1]
+        found: tuple[Motion, Tensor] = self.fine(left[0][1], right[0][1], at_quarter)
+        return found
+
+
+def _rest(like: Tensor, timestep: Tensor) -> Motion:
+    """Return no motion: both frames in the same place, equally in view."""
+    size = like.shape[-2:]
+    zeros = torch.zeros(timestep.shape[0], 4 + 1, *size, device=like.device, dtype=torch.float32)
+    hidden = torch.zeros(timestep.shape[0], _HIDDEN, *size, device=like.device, dtype=like.dtype)
+    return Motion(zeros[:, :4], zeros[:, 4:], hidden)
