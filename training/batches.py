@@ -53,8 +53,10 @@ class Batches(Dataset[dict[str, Tensor]]):
         samples = self._real(numbers, self._sources) if real and self._sources else self._generated(numbers)
         samples = [lit(s, plan.light, plan.seed, n) for s, n in zip(samples, numbers, strict=True)]
         batch = {name: torch.stack([getattr(s, name) for s in samples]) for name in PARTS}
-        batch["step"] = torch.tensor(step)
-        batch["hidden_share"] = torch.tensor(0.0 if real else _HIDDEN_SHARE)
+        batch["step"] = torch.tensor(step, dtype=torch.int64, device="cpu")
+        batch["hidden_share"] = torch.tensor(
+            0.0 if real else _HIDDEN_SHARE, dtype=torch.float32, device="cpu"
+        )
         return batch
 
     def _generated(self, numbers: list[int]) -> list[Sample]:

@@ -45,8 +45,8 @@ def whole(state: State) -> State:
     weights = {name: value.float() for name, value in state["weights"].items()}
     moments = {
         i: {
-            "step": torch.tensor(float(updates)),
-            "exp_avg": torch.zeros(code.shape),
+            "step": torch.tensor(float(updates), dtype=torch.float32, device="cpu"),
+            "exp_avg": torch.zeros(code.shape, dtype=torch.float32, device="cpu"),
             "exp_avg_sq": _value(code),
         }
         for i, (code, updates) in enumerate(zip(state["moments"], state["updates"], strict=True))

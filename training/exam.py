@@ -59,7 +59,8 @@ class Examination:
                 with torch.inference_mode():
                     session = model.open(*q.left.shape[-2:])
                     left, right = session.encode(q.left[None]), session.encode(q.right[None])
-                    scores.append(psnr(session.between(left, right, torch.tensor([q.timestep]))[0], q.middle))
+                    times = torch.tensor([q.timestep], dtype=torch.float32, device="cpu")
+                    scores.append(psnr(session.between(left, right, times)[0], q.middle))
             means.append(sum(scores) / len(scores) if scores else math.nan)
         return means[0], means[1]
 

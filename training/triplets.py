@@ -108,8 +108,10 @@ class FootageSampler:
             frames, timestep = frames.flip(0), 1.0 - timestep
         frames = _turned(rng, frames)
         left, middle, right = (frame.contiguous() for frame in frames)
-        flow, trust = torch.zeros(4, *left.shape[1:]), torch.zeros(2, *left.shape[1:])
-        return Sample(left, right, middle, torch.tensor(timestep, dtype=torch.float32), flow, trust)
+        flow, trust = left.new_zeros(4, *left.shape[1:]), left.new_zeros(2, *left.shape[1:])
+        return Sample(
+            left, right, middle, torch.tensor(timestep, dtype=torch.float32, device="cpu"), flow, trust
+        )
 
     def _cropped(self, rng: Generator, triplet: Triplet) -> Tensor:
         """Return the better of two crops of (3, 3, size, size), some of them reduced from a larger one."""

@@ -96,7 +96,7 @@ class Decoder(nn.Module):
         super().__init__()
         self._keys, self._reach = _KEYS[kind], _REACHES[kind]
         window, width = (2 * self._reach + 1) ** 2, _DECODERS[kind]
-        self.sharpness = nn.Parameter(torch.tensor(3.0))
+        self.sharpness = nn.Parameter(torch.tensor(3.0, dtype=torch.float32, device="cpu"))
         inputs = 2 * _WIDTHS[kind] + window + 1 + 2 + 4 + 1 + _HIDDEN + 1
         self.enter = _convolution(inputs, width, 1)
         self.body = nn.Sequential(Residual(width), Residual(width))
