@@ -25,7 +25,8 @@ _LONGEST_TEXT = 64
 _LARGEST_EXPONENT = 30
 """Of ten: Fraction would write out the zeros of 1e999999999 one by one."""
 _TYPED_DENOMINATOR = 10**6
-_PLAIN_DENOMINATOR = 1000
+_PLAIN_DENOMINATOR = 1001
+"""That of NTSC: 23.976023976 is 24000/1001, and no simpler ratio that is nearly as close."""
 _ROUNDING = Fraction(1, 10**7)
 """7/3 as a float is 2.3333333333333335, as float32 2.3333333: what nobody types is a ratio, rounded."""
 

@@ -39,11 +39,16 @@ def frame_rate(value: Any) -> Fraction:
             writing, so they are also rounded to a denominator of 1000.
 
     Raises:
-        BadInputError: no positive rate, or more than a million frames a second.
+        BadInputError: no positive rate; more than a million frames a second, or less than one in a million
+            seconds.
     """
     rate = _rate(value)
-    if rate is None or not 0 < rate <= _FASTEST:
-        raise BadInputError("Frame rates must be positive numbers.", described(value), ADVICE)
+    if rate is None or not Fraction(1, _FASTEST) <= rate <= _FASTEST:
+        raise BadInputError(
+            f"Frame rates must be positive numbers, from 1/{_FASTEST} to {_FASTEST}.",
+            described(value),
+            ADVICE,
+        )
     return rate
 
 

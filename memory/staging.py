@@ -63,7 +63,8 @@ def same_bits(left: Tensor, right: Tensor) -> bool:
     if left.dtype != right.dtype or left.device != right.device:
         return False
     bits = _SAME_SIZE[left.element_size()]
-    return torch.equal(left.view(bits), right.view(bits))
+    # torch views no tensor that is to be negated when it is read, as the imaginary part of a conjugate is.
+    return torch.equal(left.resolve_neg().view(bits), right.resolve_neg().view(bits))
 
 
 def _copy_stream(device: torch.device) -> torch.cuda.Stream | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..inputs.numbers import number
+from ..inputs.numbers import real
 from ..inputs.objects import require_one_of
 from ..memory.sinks import Storage
 from . import _host
@@ -90,8 +90,12 @@ def scale() -> tuple[Any, ...]:
 
 
 def scale_of(value: str | float) -> float:
-    """Return the flow scale of a widget's value; 0, which no model takes, for what is no number."""
-    return float(number(value) or 0)
+    """Return the flow scale of a widget's value.
+
+    Raises:
+        BadInputError: no number.
+    """
+    return real(value, "the scale")
 
 
 def batch() -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..inputs.frames import require_clip
+from ..inputs.numbers import number
 from ..vfi_utils import EndLaw, Settings, StatesLike
 from . import _widgets
 from ._interpolation import InterpolationNode
@@ -76,7 +77,7 @@ class MidframeRIFE(InterpolationNode):
         scale: str | float | None = None,
     ) -> bool | str:
         """Also a scale that is not in the menu, in whatever form it was saved."""
-        if scale is not None and scale_of(scale) not in map(float, SCALES):
+        if scale is not None and number(scale) not in map(number, SCALES):
             return f"scale is {scale}; use one of {', '.join(SCALES)}"
         return super().VALIDATE_INPUTS(model, input_types)
 

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 from ..errors import BadInputError
 from ..inputs.numbers import number, whole
+from ..inputs.objects import described
 from ..vfi_utils import States
 from ._widgets import CATEGORY, SEARCH_WORDS, InputTypes
 
-_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
 _LONGEST_RANGE = 10_000_000
 
 
@@ -53,7 +54,7 @@ def parse_pairs(listing: Any) -> frozenset[int]:
         if not 0 <= last - first <= _LONGEST_RANGE:
             raise BadInputError(
                 "The list of pairs cannot be read.",
-                f"{piece!r}",
+                described(piece),
                 "Write numbers and ranges from low to high, such as 1, 2, 5-9. The first pair is 0.",
             )
         pairs.update(range(first, last + 1))

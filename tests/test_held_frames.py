@@ -128,6 +128,14 @@ def test_only_equal_bits_are_equal():
         assert torch.equal(bits(sink.frames[2].float()), bits(right.float()))
 
 
+def test_frames_that_torch_negates_when_they_are_read_are_frames():
+    frames = torch.complex(torch.zeros(3, 6, 7, 3), -torch.rand(3, 6, 7, 3)[[0, 1, 1]]).conj().imag
+    assert frames.is_neg()
+    model = LerpModel()
+    assert torch.equal(interpolate(frames, model, 2), interpolate(frames.resolve_neg(), LerpModel(), 2))
+    assert model.calls["between"] == 1
+
+
 def test_one_tensor_shown_again_is_a_held_frame():
     frame, model = torch.rand(6, 7, 3), LerpModel()
     assert torch.equal(interpolate(frame.expand(4, -1, -1, -1), model, 3), frame.expand(10, -1, -1, -1))

@@ -119,6 +119,9 @@ def test_the_frames_of_two_and_a_half_times_are_at_their_moments():
         ("24000/1001", Fr(24000, 1001)),
         ("23.976", Fr(24000, 1001)),
         (Decimal("59.94"), Fr(60000, 1001)),
+        ("23.976023976", Fr(24000, 1001)),
+        ("59.940059940059942", Fr(60000, 1001)),
+        (Decimal("29.97002997"), Fr(30000, 1001)),
         ("pal", Fr(25)),
         (np.float64(12.5), Fr(25, 2)),
         (torch.tensor([30]), Fr(30)),
@@ -132,7 +135,23 @@ def test_rates_of_any_kind_mean_the_same(value, exact):
 
 @pytest.mark.parametrize(
     "value",
-    [0, -24, float("nan"), float("inf"), 1e9, "fast", "", None, True, [24, 25], {}, 1j, "1/0"],
+    [
+        0,
+        -24,
+        float("nan"),
+        float("inf"),
+        1e9,
+        1e-9,
+        Fr(1, 10**12),
+        "fast",
+        "",
+        None,
+        True,
+        [24, 25],
+        {},
+        1j,
+        "1/0",
+    ],
     ids=repr,
 )
 def test_what_is_no_rate_is_refused_in_one_way(value):
@@ -175,6 +194,20 @@ def test_timestamps_of_two_and_a_half_times_are_exact(tmp_path):
     source = write_clip(tmp_path / "in.mp4", pictures(5), rate=Fr(24000, 1001))
     written = interpolate_video(source, tmp_path / "out.mp4", LerpModel(), Plan(2.5))
     assert times_of(written.path) == [Fr(k * 1001, 60000) for k in range(13)]
+
+
+@pytest.mark.parametrize(
+    "pace", [{"multiplier": 2**0.5}, {"fps": Fr(10**12 + 1, 10**11)}, {"fps": Fr(1, 1000)}], ids=repr
+)
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.gif"])
+def test_a_rate_that_no_file_can_name_exactly_is_written_as_the_nearest(tmp_path, pace, name):
+    source = write_clip(tmp_path / "in.mp4", pictures(5), rate=25)
+    plan = Plan(**pace)
+    rate = plan.fps or 25 * plan.multiplier
+    written = interpolate_video(source, tmp_path / name, LerpModel(), plan)
+    assert written.frames == by_fps(25, rate, end="hold_last").count(5)
+    times = times_of(written.path)
+    assert times == pytest.approx([k / rate for k in range(len(times))], abs=0.011)
 
 
 def test_the_command_line_takes_it_too(tmp_path, capsys):

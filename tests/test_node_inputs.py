@@ -103,6 +103,23 @@ def test_what_does_not_belong_into_an_input_is_refused(widgets):
     assert len(str(caught.value).splitlines()) == 3
 
 
+@pytest.mark.parametrize("scale", ["large", None, True, [1]], ids=repr)
+def test_a_scale_that_is_no_number_is_shown_as_it_came(scale):
+    with pytest.raises(BadInputError, match="scale must be a number") as caught:
+        run(clip(), scale=scale)
+    assert caught.value.found == repr(scale)
+    node = NODE_CLASS_MAPPINGS["MidframeRIFE"]
+    assert scale is None or "scale is" in node.VALIDATE_INPUTS(scale=scale)
+
+
+def test_a_list_of_pairs_that_runs_away_is_refused_before_anything_runs():
+    node = NODE_CLASS_MAPPINGS["MidframeStates"]
+    with pytest.raises(BadInputError, match="cannot be read") as caught:
+        node().states("9" * 5000, True)
+    assert len(str(caught.value)) < 400
+    assert node.VALIDATE_INPUTS("9" * 5000) == str(caught.value)
+
+
 @pytest.mark.parametrize(
     "widgets", [{"seed": "x"}, {"eta": None}, {"tile": "abc"}, {"sample_steps": 3.5}], ids=repr
 )

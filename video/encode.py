@@ -105,7 +105,7 @@ class VideoWriter:
                 av.open(str(path), "w", format=encoding.muxer, container_options=options)
             )
             self._stream: Any = self._container.add_stream(
-                encoding.encoder, rate=shape.rate, options=encoding.options
+                encoding.encoder, rate=usable_rate(shape.rate), options=encoding.options
             )
             _set_up(self._stream, source, self._pixel_format, self._tick, self._colour)
             if source.sound and encoding.audio_encoder:
@@ -246,6 +246,11 @@ def _container_options(encoding: Encoding, metadata: Mapping[str, str]) -> dict[
 def usable_tick(tick: Fraction) -> Fraction:
     """``tick`` as one over a whole number that fits the file; finer ones are rounded to what does."""
     return Fraction(1, min(tick.denominator, _FINEST))
+
+
+def usable_rate(rate: Fraction) -> Fraction:
+    """Return ``rate``, or the ratio next to it of whole numbers that fit the file: it is an average only."""
+    return rate.limit_denominator(int(_FINEST / max(rate, Fraction(1))))
 
 
 def _set_up(stream: Any, source: ClipInfo, pixel_format: str, tick: Fraction, colour: Colour | None) -> None:
