@@ -3,6 +3,7 @@
 import pytest
 import torch
 from midframe import interpolate
+from midframe.parity.tolerances import bound
 from midframe.vfi_models import architectures, build, detect
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
 from midframe.vfi_utils import Settings
@@ -11,7 +12,7 @@ SHAPES = {(a.name, family): a.shapes(family) for a in architectures() for family
 RIFE_FAMILIES = [family for name, family in SHAPES if name == "rife"]
 OTHERS = [(a.name, a.families[-1]) for a in architectures() if a.name != "rife"]
 QUICK = {"tlbvfi": {"sample_steps": 3, "flow_scale": 0.25}}
-ROUNDING = 1e-6
+ROUNDING = bound("rounding")
 """Four shares of a pixel add up to 1 but for the last bits."""
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from fakes import spec
 from midframe.api import runnable_dtype
+from midframe.parity.tolerances import bound
 from midframe.vfi_models import build, detect
 from midframe.vfi_models._core import convolution, precision
 from midframe.vfi_models._core.convolution import Convolution, LeakyConv2d, channels_last
@@ -20,7 +21,7 @@ from midframe.vfi_models.rife.config import FAMILIES
 from midframe.vfi_models.rife.net import Block
 from midframe.vfi_models.rife.prepared import PreparedBlock
 
-DTYPES = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
+DTYPES = {torch.float32: bound("fast path"), torch.bfloat16: bound("golden bfloat16")}
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +85,7 @@ def test_a_layer_follows_its_parameters():
     def agree():
         wanted = layer(x)  # with gradient: as torch does it
         with torch.no_grad():
-            torch.testing.assert_close(layer(x), wanted, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(layer(x), wanted, atol=bound("operation"), rtol=bound("operation"))
 
     agree()
     with torch.no_grad():
@@ -109,11 +110,11 @@ def test_sampler(is_halved):
         sampler = GridSampler(grid, (height, width), halved=is_halved)
         for count in (1, 3):
             made = sampler(image[:count], flow[:count], out=torch.empty_like(wanted[:count]))
-            torch.testing.assert_close(made, wanted[:count], atol=1e-4, rtol=0)
+            torch.testing.assert_close(made, wanted[:count], atol=bound("fast path"), rtol=0)
             if not is_halved:
                 with torch.no_grad():
                     made = sample(image[:count], flow[:count], grid, (height, width))
-                torch.testing.assert_close(made, wanted[:count], atol=1e-4, rtol=0)
+                torch.testing.assert_close(made, wanted[:count], atol=bound("fast path"), rtol=0)
 
 
 def test_means():
@@ -122,7 +123,9 @@ def test_means():
         torch.testing.assert_close(halved(x), F.avg_pool2d(x, 2))
         for side in (1, 3, 5, 7):
             wanted = F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False)
-            torch.testing.assert_close(around(x, side), wanted, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(
+                around(x, side), wanted, atol=bound("operation"), rtol=bound("operation")
+            )
 
 
 def test_reflection():
@@ -146,7 +149,7 @@ def test_prepared_block(family):
         x = torch.randn(2, 12, *(16 * n for n in size(5)))
         wanted = block.lastconv(block.convblock(block.conv0(x)))[:, :5]
         wanted[:, :4] *= 4
-        torch.testing.assert_close(prepared(x), wanted, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(prepared(x), wanted, atol=bound("fast path"), rtol=bound("fast path"))
 
 
 def test_built_in_network_runs_as_it_is_trained():
@@ -165,8 +168,8 @@ def test_built_in_network_runs_as_it_is_trained():
             motion, again = made(*pair)
             x = torch.randn(2, 8, height, width)
             torch.testing.assert_close(_shuffled(x), F.pixel_shuffle(x, 2))
-        torch.testing.assert_close(motion.flow, wanted.flow, atol=1e-3, rtol=1e-3)
-        torch.testing.assert_close(again, residual, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(motion.flow, wanted.flow, atol=bound("flow of a fast path"), rtol=1e-3)
+        torch.testing.assert_close(again, residual, atol=bound("fast path"), rtol=1e-3)
 
 
 @pytest.mark.parametrize("family", ["4.6", "4.13", "4.25"])

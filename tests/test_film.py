@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from midframe.benchmarks.loading import save_archive
 from midframe.errors import BadInputError, UnsupportedWeightsError
+from midframe.parity.tolerances import bound
 from midframe.vfi_models import build, detect
 from midframe.vfi_models._core.checkpoint import read_checkpoint
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
@@ -148,7 +149,9 @@ def test_other_channels_follow_the_flow():
     # Frame 0 is seen where a quarter of the way leads, frame 1 where the other three quarters do.
     seen = [left.roll((-1, -2), (2, 3)), right.roll((-3, -6), (2, 3))]
     wanted = 0.75 * seen[0] + 0.25 * seen[1]
-    torch.testing.assert_close(made[:, 3:, :-3, :-6], wanted[:, 3:, :-3, :-6], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        made[:, 3:, :-3, :-6], wanted[:, 3:, :-3, :-6], atol=bound("operation"), rtol=0
+    )
     assert made[:, :3].abs().max() == 0
 
 
@@ -175,7 +178,7 @@ def test_motion_is_what_between_computes_by_itself():
         torch.testing.assert_close(session.between(a, b, times), together, atol=0, rtol=0)
         for i, t in enumerate(times):
             alone = session.between(a, b, t.view(1), motion)
-            torch.testing.assert_close(alone, together[i : i + 1], atol=1e-5, rtol=0)
+            torch.testing.assert_close(alone, together[i : i + 1], atol=bound("operation"), rtol=0)
 
 
 def test_one_frame_against_several():
@@ -186,7 +189,7 @@ def test_one_frame_against_several():
         for order in (1, -1):
             together = session.between(*(one, session.encode(three))[::order], half)
             alone = [session.between(*(one, session.encode(x[None]))[::order], half[:1]) for x in three]
-            torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
+            torch.testing.assert_close(together, torch.cat(alone), atol=bound("operation"), rtol=0)
 
 
 def test_features_are_not_written_to():
@@ -212,7 +215,9 @@ def test_doubling_and_convolving_at_the_small_size(small, large):
     for first, last in {(0, large[0]), (0, large[0] // 2), (large[0] // 4 * 2, large[0])}:
         out = torch.empty(2, 12, last - first, large[1])
         double(x, conv, out[:, 5:], slice(first, last), large[0])
-        torch.testing.assert_close(out[:, 5:], wanted[..., first:last, :], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            out[:, 5:], wanted[..., first:last, :], atol=bound("operation"), rtol=bound("operation")
+        )
 
 
 @pytest.mark.parametrize("size", [(64, 64), (70, 66), (101, 64)])
@@ -223,7 +228,7 @@ def test_strips_make_the_picture_that_the_whole_makes(monkeypatch, size):
     for most in (2, 3, 7):
         monkeypatch.setattr(net, "_MOST_STRIPS", most)
         assert len(net.strips(size[0])) == most
-        torch.testing.assert_close(middle(model, *frames, (0.3, 0.6)), whole, atol=1e-5, rtol=0)
+        torch.testing.assert_close(middle(model, *frames, (0.3, 0.6)), whole, atol=bound("operation"), rtol=0)
 
 
 @pytest.mark.parametrize("height", [1, 2, 63, 64, 127, 128, 129, 255, 1080, 1081])
@@ -241,7 +246,7 @@ def test_sampling_is_warping(images, flows, layout, size):
     image = torch.rand(images, 5, *size).contiguous(memory_format=layout)
     flow = 6 * torch.randn(flows, 2, *size)
     sampled = Sampler(flow)(image)
-    torch.testing.assert_close(sampled, backward_warp(image, flow), atol=2e-5, rtol=0)
+    torch.testing.assert_close(sampled, backward_warp(image, flow), atol=bound("sampling"), rtol=0)
     assert sampled.shape == (flows, 5, *size)
 
 
@@ -249,7 +254,9 @@ def test_sampling_some_rows():
     image, flow = torch.rand(2, 5, 12, 9), 6 * torch.randn(2, 2, 12, 9)
     rows = slice(4, 11)
     sampled = Sampler(flow[..., rows, :], rows, 12)(image)
-    torch.testing.assert_close(sampled, backward_warp(image, flow)[..., rows, :], atol=2e-5, rtol=0)
+    torch.testing.assert_close(
+        sampled, backward_warp(image, flow)[..., rows, :], atol=bound("sampling"), rtol=0
+    )
 
 
 def test_other_devices_sample_by_grid():

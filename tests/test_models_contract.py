@@ -139,7 +139,7 @@ def test_sixteen_bits_stay_near(models, name, family, dtype):
     left, right = torch.rand(2, 1, 3, 64, 64)
     made, exact = run(model, left, right, [0.5]), run(models(name, family), left, right, [0.5])
     assert made.dtype == torch.float32
-    assert (made - exact).abs().mean() < (4e-3 if dtype == torch.float16 else 3e-2)
+    assert (made - exact).abs().mean() < bound(f"golden {str(dtype).removeprefix('torch.')}")
 
 
 @pytest.mark.parametrize(("name", "family"), ONE_EACH)

@@ -17,14 +17,14 @@ from midframe import interpolate, load_model
 from midframe.api import open_weights
 from midframe.benchmarks.quality import difference
 from midframe.errors import BadInputError
+from midframe.parity.tolerances import bound
 from midframe.vfi_utils import Settings
 from PIL import Image
 
 REFERENCES = np.load(Path(__file__).parent / "references" / "rife.npz")
 CASES = json.loads(str(REFERENCES["cases"]))["cases"]
 NETWORKS = list(real_weights.rows())
-NEAR = 1e-4
-"""Largest error in float32: sums in another order. Seen: 1.4e-5."""
+NEAR = bound("golden float32")
 GOOD = 45.0
 """dB from float32 that a dtype must keep to be chosen by itself, see ``ModelSpec.safe_dtypes``."""
 CROP = 128, 192

@@ -3,6 +3,7 @@ import weakref
 import pytest
 import torch
 from midframe.api import interpolate
+from midframe.parity.tolerances import bound
 from midframe.vfi_models import build, detect
 from midframe.vfi_models._core.recording import Recordings
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
@@ -176,7 +177,7 @@ def test_rife_replayed_is_rife(family, channels):
             made.append((wanted, ours.between(features[i], features[i + 1], torch.tensor(times))))
     assert fake.log.count("record") == 2
     for wanted, got in made:
-        torch.testing.assert_close(got, wanted, atol=1e-6, rtol=0)
+        torch.testing.assert_close(got, wanted, atol=bound("rounding"), rtol=0)
 
 
 @pytest.mark.parametrize("schedule", ["any_t", "bisect"])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from fakes import LerpModel, ListSink, RecordingHost
 from midframe.errors import BadInputError
+from midframe.parity.tolerances import bound
 from midframe.vfi_models._core.recursion import Recursive, schedule
 from midframe.vfi_utils import Settings, Timeline, by_fps, by_multiplier, run_timeline
 
@@ -102,7 +103,9 @@ def test_every_time_is_met(timeline):
     run_timeline(frames, timeline, LerpModel(), plain)
     model = LerpModel()
     run_timeline(frames, timeline, model, sink, settings=BISECT)
-    torch.testing.assert_close(torch.stack(sink.frames), torch.stack(plain.frames), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        torch.stack(sink.frames), torch.stack(plain.frames), atol=bound("rounding"), rtol=0
+    )
     assert set(model.batches) == {1}
     assert model.live == 0
 

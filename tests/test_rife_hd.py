@@ -7,6 +7,7 @@ from midframe import interpolate
 from midframe.api import open_weights
 from midframe.convert import convert
 from midframe.errors import BadInputError, UnsupportedWeightsError
+from midframe.parity.tolerances import bound
 from midframe.vfi_models import build, detect
 from midframe.vfi_models._core.checkpoint import read_checkpoint
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
@@ -72,7 +73,7 @@ def test_other_shapes_and_other_names_are_refused():
 def test_the_order_of_the_pair_does_not_matter(model):
     frames = torch.rand(2, 3, 40, 72)
     made = middle(model, frames)
-    torch.testing.assert_close(made, middle(model, frames.flip(0)), atol=1e-6, rtol=0)
+    torch.testing.assert_close(made, middle(model, frames.flip(0)), atol=bound("rounding"), rtol=0)
     assert (made - frames.mean(0)).abs().max() > 0.01
 
 
@@ -85,7 +86,7 @@ def test_other_moments_are_reached_by_halving(model):
         middle(model, torch.cat(pair)).clamp(0, 1) for pair in ((pictures[:1], half), (half, pictures[1:]))
     ]
     expected = torch.cat((quarters[0], half, quarters[1])).permute(0, 2, 3, 1)
-    torch.testing.assert_close(made[1:4], expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(made[1:4], expected, atol=bound("rounding"), rtol=0)
     assert len(interpolate(frames, model, 3)) == 4
 
 
@@ -93,7 +94,7 @@ def test_channels_past_colour_move_with_the_picture(model):
     frames = torch.rand(2, 3, 64, 96)  # no padding: that is black for the picture and its edge for the rest
     both = middle(model, torch.cat((frames, frames[:, :2]), 1))
     assert torch.equal(both[:, :3], middle(model, frames))
-    torch.testing.assert_close(both[:, 3:], both[:, :2], atol=1e-6, rtol=0)
+    torch.testing.assert_close(both[:, 3:], both[:, :2], atol=bound("rounding"), rtol=0)
 
 
 @pytest.mark.parametrize("scale", [0.25, 0.5, 2, 4])
@@ -132,4 +133,4 @@ def test_sixteen_bits_keep_straight_lines_straight(dtype):
     still = build(detect({name: torch.zeros_like(value) for name, value in weights().items()}))
     still.module.to(dtype)
     frames = torch.rand(1, 3, 32, 512).expand(2, -1, -1, -1)
-    assert (middle(still, frames) - frames[:1]).abs().max() < 1e-3
+    assert (middle(still, frames) - frames[:1]).abs().max() < bound("nothing moves")

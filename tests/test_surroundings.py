@@ -14,6 +14,7 @@ from fakes import RecordingHost
 from midframe import NODE_CLASS_MAPPINGS
 from midframe.memory.cache import MODELS
 from midframe.memory.sinks import Storage
+from midframe.parity.tolerances import bound
 from midframe.vfi_models import architectures, build, detect
 from midframe.vfi_models._core.convolution import _fuses
 from midframe.vfi_models._core.surroundings import undisturbed
@@ -227,7 +228,7 @@ def test_any_number_of_threads_makes_the_same_picture_to_a_hundred_thousandth(mo
     with switched(torch.get_num_threads, torch.set_num_threads, threads):
         made = made_by(model)
         assert torch.get_num_threads() == threads
-    assert (made - expected).abs().max() <= 1e-5
+    assert (made - expected).abs().max() <= bound("threads")
 
 
 @pytest.mark.parametrize(("name", "family"), ONE_EACH)

@@ -13,6 +13,7 @@ from midframe import NODE_CLASS_MAPPINGS, interpolate
 from midframe.api import load_model, open_weights
 from midframe.errors import BadInputError, UnsupportedWeightsError
 from midframe.memory.cache import MODELS
+from midframe.parity.tolerances import bound
 from midframe.vfi_models import build, detect
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
 from midframe.vfi_models._core.warp import backward_warp, identity_grid
@@ -267,7 +268,7 @@ def test_a_bridge_to_a_known_end():
     for steps in (3, 10, 50):
         noise = torch.randn(steps - 1, *start.shape)
         made = sample(lambda x, y, t: x - end, start, plan(steps), noise)
-        torch.testing.assert_close(made, end, atol=1e-5, rtol=0)
+        torch.testing.assert_close(made, end, atol=bound("operation"), rtol=0)
         assert len(schedule(steps)) == steps
 
 
@@ -300,7 +301,7 @@ def test_refinement_tap_by_tap_is_the_published_unfolding():
     taps = backward_warp(unfolded, flow).view(1, 9, 8, 9, 11)
     wanted = F.cosine_similarity(taps, expected.unsqueeze(1), 2)
     made = block._agreement(expected, features, flow, identity_grid(9, 11))
-    torch.testing.assert_close(made, wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(made, wanted, atol=bound("operation"), rtol=0)
 
 
 # --- range
@@ -345,7 +346,7 @@ def test_tiles_that_agree_make_the_picture_exactly():
     session = TiledSession((150, 200), tile, 16)
     left, right = pair(150, 200)
     made = session.between(session.encode(left), session.encode(right), torch.tensor([0.5]))
-    torch.testing.assert_close(made, left, atol=1e-6, rtol=0)
+    torch.testing.assert_close(made, left, atol=bound("rounding"), rtol=0)
 
 
 def test_tiles_of_the_network(model):
@@ -359,7 +360,7 @@ def test_tiles_of_the_network(model):
         sides = [session.encode(x[..., :256])[0] for x in (left, right)]
         first = session.made(*sides, noise[..., :8])
     # Left of the overlap there is the first tile alone, to the outermost pixel.
-    torch.testing.assert_close(made[..., :84], first[..., :84], atol=1e-6, rtol=0)
+    torch.testing.assert_close(made[..., :84], first[..., :84], atol=bound("rounding"), rtol=0)
     assert not torch.equal(made[..., 84:256], first[..., 84:256])
 
 
