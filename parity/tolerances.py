@@ -66,12 +66,12 @@ TOLERANCES = {
     "flow of a fast path": Tolerance(1e-3, "As for the picture, in pixels; see golden flow."),
     "threads": Tolerance(
         1e-5,
-        "A picture made by another number of threads: sums are cut elsewhere. RIFE 4.0 was off by 7.5e-6, all "
-        "others by at most 4.1e-6.",
+        "A picture made by another number of threads: sums are cut elsewhere. RIFE 4.0 was off by 7.5e-6, "
+        "all others by at most 4.1e-6.",
     ),
     "nothing moves": Tolerance(
         1e-3,
-        "A network that finds no motion: a float32 grid is 1e-4 pixels off in a wide frame, one of 16 bits 0.2.",
+        "A network that finds no motion: a float32 grid is 1e-4 pixels off in a wide frame, in 16 bits 0.2.",
     ),
 }
 
