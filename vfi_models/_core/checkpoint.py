@@ -274,7 +274,9 @@ def _wanted(file: TorchFile, size: int, take: _Take) -> dict[str, StoredTensor]:
         raise _objects(file, weights=wanted is not None)
     if wanted is None:
         names = (
-            ", ".join(map(repr, list(file.tree)[:8])) if type(file.tree) is dict else type(file.tree).__name__
+            ", ".join(f"{name!r:.80}" for name in list(file.tree)[:8])
+            if type(file.tree) is dict
+            else type(file.tree).__name__
         )
         raise FormatError(
             f"a checkpoint without a state dict; it holds {names or 'nothing'}", unsupported=True
