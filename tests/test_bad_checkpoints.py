@@ -256,7 +256,9 @@ def test_pickles_that_are_made_to_harm_their_reader(tmp_path, content, words):
         read_checkpoint(with_pickle(tmp_path / "x.pth", content, "zip"))
 
 
-@pytest.mark.parametrize("keys", [pickle.dumps([0], 2), b"\x80\x02]" + SHARED + b"a.", pickle.dumps([["0"]], 2)])
+@pytest.mark.parametrize(
+    "keys", [pickle.dumps([0], 2), b"\x80\x02]" + SHARED + b"a.", pickle.dumps([["0"]], 2)]
+)
 def test_names_of_records_that_are_no_text(tmp_path, keys):
     content = tensor_pickle(count=12) + keys
     with pytest.raises(CorruptWeightsError, match="do not match"):

@@ -227,12 +227,7 @@ def _members(module: Any) -> list[tuple[Any, Any]]:
     left_out = module.state.get("_non_persistent_buffers_set")
     left_out = {name for name in left_out if type(name) is str} if isinstance(left_out, (tuple, list)) else ()
     parts = [part for key in _PARTS if type(part := module.state.get(key)) is dict]
-    return [
-        (name, value)
-        for part in parts
-        for name, value in part.items()
-        if name not in left_out
-    ]
+    return [(name, value) for part in parts for name, value in part.items() if name not in left_out]
 
 
 class _Legacy:
