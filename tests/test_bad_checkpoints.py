@@ -227,6 +227,11 @@ def test_zip_bomb(tmp_path):
         read_checkpoint(path)
 
 
+SHARED = b"K\x01q\x00" + b"".join(b"h%c\x86q%c" % (i, i + 1) for i in range(60))
+"""A tuple of tuples whose text would take 2^60 characters."""
+TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x0ctQK\x00"
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -239,11 +244,32 @@ def test_zip_bomb(tmp_path):
         (b"\x80\x02}Nr\xff\xff\xff\xffK\x01s.", "state dict"),
         (b"\x80\x02}(K\x01NK\x01Nu.", "two values"),
         (b"\x80\x02}K\x01R.", "is called"),
+        (b"\x80\x02ccollections\nOrderedDict\n((((" + b")" + b"\x85" * 300_000 + b"tNtttR.", "key of a dict"),
+        (b"\x80\x04" + SHARED + b"\x8c\x01a\x93.", "no text"),
+        (b"\x80\x02" + TENSOR + b"(" + SHARED + b"t(K\x01ttR.", "not of sizes"),
+        (b"\x80\x02" + TENSOR + b"(" + b"K\x02" * 65 + b"t(" + b"K\x00" * 65 + b"ttR.", "65 dimensions"),
+        (b"\x80\x02cm\nNet\n)\x81q\x00}U\x08_modules}U\x00h\x00ssb.", "contain one another"),
     ],
 )
 def test_pickles_that_are_made_to_harm_their_reader(tmp_path, content, words):
     with pytest.raises(MidframeError, match=words):
         read_checkpoint(with_pickle(tmp_path / "x.pth", content, "zip"))
+
+
+@pytest.mark.parametrize(
+    "keys", [pickle.dumps([0], 2), b"\x80\x02]" + SHARED + b"a.", pickle.dumps([["0"]], 2)]
+)
+def test_names_of_records_that_are_no_text(tmp_path, keys):
+    content = tensor_pickle(count=12) + keys
+    with pytest.raises(CorruptWeightsError, match="do not match"):
+        read_checkpoint(with_pickle(tmp_path / "x.pth", content, "legacy"))
+
+
+def test_a_name_without_end_is_not_shown_whole(tmp_path):
+    torch.save({"a" * 100_000: 1}, tmp_path / "x.pth")
+    with pytest.raises(UnsupportedWeightsError, match="'aaa") as caught:
+        read_checkpoint(tmp_path / "x.pth")
+    assert len(caught.value.found) < 1000
 
 
 def test_crc_of_what_is_read_is_checked(tmp_path):

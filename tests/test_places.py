@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import tiny
+from checkpoints import save, tiny
 from fakes import LerpModel
 from midframe import NODE_CLASS_MAPPINGS, interpolate
 from midframe.api import load_model, usable_device
 from midframe.chunks import Job, ModelChoice
 from midframe.cli import main
 from midframe.convert import convert
-from midframe.errors import BadInputError, MidframeError, WeightsNotFoundError
+from midframe.errors import BadInputError, MidframeError, UnsupportedWeightsError, WeightsNotFoundError
 from midframe.nodes._weights import choose, complaint, model_widget
 from midframe.vfi_models._core.checkpoint import read_checkpoint
 from midframe.vfi_models._core.precision import dtype_named
@@ -332,6 +332,32 @@ def test_an_empty_file_is_called_empty(tmp_path):
     for given in (tmp_path / "x.pth", str(tmp_path / "x.pth")):
         with pytest.raises(MidframeError, match="an empty file"):
             load_model(given, "cpu")
+
+
+@pytest.mark.parametrize("name", ["_.pth", "--.safetensors", "().pkl", "\udcff.pth", "\u00bd.pth"])
+def test_a_file_without_a_word_in_its_name_is_offered_and_loads(tmp_path, name):
+    if "\udcff" in name and sys.platform != "linux":
+        pytest.skip("names of files are Unicode here")
+    kind = "safetensors" if name.endswith("safetensors") else "zip"
+    save(tmp_path / name, synthetic_state_dict(shapes("4.25"), 0, 0.7), kind)
+    assert tmp_path / name in [choice.path for choice in available([tmp_path])]
+    assert load_model(tmp_path / name).spec.architecture == "rife"
+    assert find(name, [tmp_path]) == tmp_path / name
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are Unicode")
+def test_a_whole_file_under_a_name_that_safetensors_cannot_open_is_not_called_damaged(tmp_path):
+    save_file(tiny(), tmp_path / "x.safetensors")
+    path = (tmp_path / "x.safetensors").rename(tmp_path / os.fsdecode(b"\xff.safetensors"))
+    with pytest.raises(UnsupportedWeightsError, match="UTF-8") as caught:
+        load_model(path)
+    assert caught.value.advice == "Rename the file or its folder."
+
+
+@pytest.mark.parametrize("name", ["_", "___.pth"])
+def test_a_name_without_a_word_is_our_error(name):
+    with pytest.raises(WeightsNotFoundError, match="no weights called"):
+        load_model(name)
 
 
 def test_a_file_with_any_end_of_its_name(tmp_path, monkeypatch):

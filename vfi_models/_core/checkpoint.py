@@ -257,6 +257,12 @@ def _refuse_other_files(head: bytes) -> None:
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # safetensors would call the file itself damaged
+        raise FormatError(
+            "a path that is no valid UTF-8", "Rename the file or its folder.", unsupported=True
+        ) from error
+    try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
             # The file hands out views of itself, mapped: they would keep it open and change with it.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no dict
@@ -274,7 +280,9 @@ def _wanted(file: TorchFile, size: int, take: _Take) -> dict[str, StoredTensor]:
         raise _objects(file, weights=wanted is not None)
     if wanted is None:
         names = (
-            ", ".join(map(repr, list(file.tree)[:8])) if type(file.tree) is dict else type(file.tree).__name__
+            ", ".join(f"{name!r:.80}" for name in list(file.tree)[:8])
+            if type(file.tree) is dict
+            else type(file.tree).__name__
         )
         raise FormatError(
             f"a checkpoint without a state dict; it holds {names or 'nothing'}", unsupported=True

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -154,7 +155,7 @@ def _key(name: str) -> _Key:
     words = re.findall(r"[^\W\d_]+|\d+", without_extension(name).casefold())
     return tuple(
         word
-        for word, after in zip(words, [*words[1:], ""], strict=True)
+        for word, after in zip_longest(words, words[1:], fillvalue="")
         if not (word == "v" and after.isdigit())
     )
 

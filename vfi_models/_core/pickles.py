@@ -11,7 +11,7 @@ ends the reading.
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, NamedTuple, Protocol, cast
 
@@ -170,6 +170,24 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in name[:_SHOWN])
 
 
+def fill(target: dict[Any, Any], pairs: Iterable[Any]) -> None:
+    """Put pairs of a key and a value into a dict, but those whose key is an object: no name of a parameter.
+
+    Raises:
+        TypeError: a key that is not safe to hash.
+        ValueError: a key that is there already, or no pairs.
+    """
+    for key, value in pairs:
+        if not isinstance(key, (*_KEYS, tuple)):
+            continue
+        # Hashing a tuple of tuples of ... recurses in C without a limit and would end the process.
+        if isinstance(key, tuple) and not all(isinstance(part, _KEYS) for part in key):
+            raise TypeError(f"{type(key).__name__} as the key of a dict")
+        if key in target:
+            raise ValueError(f"two values for {key!r:.80}")
+        target[key] = value
+
+
 class _Machine:
     """The stack of a pickle, its marks and its memo."""
 
@@ -256,15 +274,7 @@ class _Machine:
     def _set(self, items: list[Any]) -> None:
         top = self.stack[-1]
         target = top.state if type(top) is Foreign else self._top(dict)
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, (*_KEYS, tuple)):
-                continue  # an object, which is the name of no parameter
-            # Hashing a tuple of tuples of ... recurses in C without a limit and would end the process.
-            if isinstance(key, tuple) and not all(isinstance(part, _KEYS) for part in key):
-                raise TypeError(f"{type(key).__name__} as the key of a dict")
-            if key in target:
-                raise ValueError(f"two values for {key!r:.80}")
-            target[key] = value
+        fill(target, zip(items[::2], items[1::2], strict=True))
 
     def _put(self, argument: Any) -> None:
         self._memo[argument] = self.stack[-1]
@@ -280,6 +290,9 @@ class _Machine:
 
     def _stack_global(self, _: Any) -> None:
         module, name = self._pop(2)
+        # The text of a list of lists of ... that share their parts has no end.
+        if type(module) is not str or type(name) is not str:
+            raise TypeError("a name that is no text")
         self._named(f"{module}.{name}")
 
     def _named(self, name: str) -> None:

@@ -30,6 +30,8 @@ _LONGEST_PICKLE = 64 * 2**20
 _MOST_RECORDS = 100_000
 _LONGEST_NAMES = 2**24
 """Characters that the names of all modules in an archive may take together."""
+_MODULE = 64
+"""For how many such characters a module without any counts."""
 _BLOCK = 2**20
 
 
@@ -148,7 +150,7 @@ class _Zip:
             raise FormatError(f"an incomplete zip archive: record data/{storage.key[:40]} is missing")
         if record.file_size != storage.bytes:
             raise FormatError(
-                f"a damaged zip archive: record data/{storage.key} has {record.file_size:,} bytes "
+                f"a damaged zip archive: record data/{storage.key[:40]} has {record.file_size:,} bytes "
                 f"where its description says {storage.bytes:,}"
             )
         return storage
@@ -207,29 +209,25 @@ def module_tensors(tree: Any) -> dict[str, StoredTensor]:
             continue
         inside = _members(value)
         # Modules that contain one another, or each other many times, would go on for ever.
-        room -= sum(len(name) + len(key) + 1 for key, _ in inside)
+        named = [(key, inner) for key, inner in inside if type(key) is str]
+        room -= _MODULE + len(inside) + sum(len(name) + len(key) for key, _ in named)
         if room < 0:
             raise FormatError("an archive whose modules contain one another")
         # Last in, first out: turned round, so that names come in the order of the file.
-        waiting += [(f"{name}.{key}" if name else key, inner) for key, inner in reversed(inside)]
+        waiting += [(f"{name}.{key}" if name else key, inner) for key, inner in reversed(named)]
     return found
 
 
-def _members(module: Any) -> list[tuple[str, Any]]:
-    """Return the named tensors and modules right inside a module; none where it is no module."""
+def _members(module: Any) -> list[tuple[Any, Any]]:
+    """Return the tensors and modules right inside a module, by name; none where it is no module."""
     if type(module) is Inert:
-        return [(name, value) for name, value in module.state.items() if type(name) is str]
+        return list(module.state.items())
     if type(module) is not Foreign:
         return []
     left_out = module.state.get("_non_persistent_buffers_set")
-    left_out = left_out if isinstance(left_out, (tuple, list)) else ()
+    left_out = {name for name in left_out if type(name) is str} if isinstance(left_out, (tuple, list)) else ()
     parts = [part for key in _PARTS if type(part := module.state.get(key)) is dict]
-    return [
-        (name, value)
-        for part in parts
-        for name, value in part.items()
-        if type(name) is str and name not in left_out
-    ]
+    return [(name, value) for part in parts for name, value in part.items() if name not in left_out]
 
 
 class _Legacy:
@@ -267,7 +265,8 @@ class _Legacy:
 
     def _locate(self, keys: Any) -> None:
         """Where each storage starts: a count of 8 bytes, then the numbers, in the order of ``keys``."""
-        if type(keys) is not list or set(map(str, keys)) != self._storages.keys():
+        known = self._storages.keys()
+        if type(keys) is not list or not all(type(key) is str for key in keys) or set(keys) != known:
             raise FormatError("a damaged checkpoint: its tensors and its records do not match")
         position = self._stream.tell()
         for key in keys:

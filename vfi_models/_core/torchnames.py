@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
-from .pickles import Builder, FormatError
+from .pickles import Builder, FormatError, fill
 
 MOST_BYTES = 16 * 2**30
 """Unpacked size that no file for frame interpolation comes near."""
+_MOST_SIDES = 64
+"""Dimensions of a tensor, as many as torch takes in most of what it does."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,11 @@ def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Stor
     numbers = (offset, *shape, *stride)
     if type(storage) is not Storage or len(shape) != len(stride):
         raise FormatError("a damaged pickle: a tensor without numbers")
+    if len(shape) > _MOST_SIDES:
+        raise FormatError(f"a damaged pickle: a tensor of {len(shape):,} dimensions")
     if not all(type(number) is int and 0 <= number <= MOST_BYTES for number in numbers):
-        raise FormatError(f"a damaged pickle: a tensor of shape {tuple(shape)}")
+        # Not shown: the text of a tuple of tuples of ... that share their parts has no end.
+        raise FormatError("a damaged pickle: a tensor whose shape is not of sizes")
     if math.prod(max(size, 1) for size in shape) > MOST_BYTES:
         raise FormatError(f"a tensor of shape {tuple(shape)}")
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
@@ -85,6 +90,13 @@ def _encoded(text: str, _: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _dict(items: Any = ()) -> dict[Any, Any]:
+    """Return a dict of another dict or of pairs."""
+    made: dict[Any, Any] = {}
+    fill(made, items.items() if type(items) is dict else items)
+    return made
+
+
 def _plain(module: str) -> dict[str, Any]:
     """Return what Python's own plain values are called in ``module``; sets are kept as tuples."""
     kinds = ("bool", "bytes", "dict", "float", "int", "list", "long", "object", "str", "tuple", "unicode")
@@ -97,16 +109,16 @@ def _plain(module: str) -> dict[str, Any]:
 
 
 NAMES: Mapping[str, Any] = {
-    "collections.OrderedDict": Builder(lambda items=(): dict(items)),
-    "collections.Counter": Builder(lambda items=(): dict(items)),
+    "collections.OrderedDict": Builder(_dict),
+    "collections.Counter": Builder(_dict),
     "torch._utils._rebuild_tensor": Builder(_tensor),
     "torch._utils._rebuild_tensor_v2": Builder(_tensor),
     "torch._utils._rebuild_parameter": Builder(lambda data, *_: data),
     "torch._utils._rebuild_parameter_with_state": Builder(lambda data, *_: data),
     "torch.Size": Builder(lambda items=(): tuple(items)),
     # What Lightning keeps beside the weights. Of callbacks it only names the class; a name runs nothing.
-    "pytorch_lightning.utilities.parsing.AttributeDict": Builder(lambda items=(): dict(items)),
-    "lightning_fabric.utilities.data.AttributeDict": Builder(lambda items=(): dict(items)),
+    "pytorch_lightning.utilities.parsing.AttributeDict": Builder(_dict),
+    "lightning_fabric.utilities.data.AttributeDict": Builder(_dict),
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint": "ModelCheckpoint",
     "pytorch_lightning.callbacks.early_stopping.EarlyStopping": "EarlyStopping",
     "torch.device": Builder(lambda *place: place),
