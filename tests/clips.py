@@ -107,9 +107,18 @@ def frames_of(path, pix_fmt="rgb24"):
 
 
 def planes_of(path):
-    """The stored samples of every frame, planes one after the other."""
+    """The stored samples of every frame, planes one after the other. Older PyAV has no array for 10 bits."""
     with av.open(str(path)) as container:
-        return [frame.to_ndarray().astype(int) for frame in container.decode(video=0)]
+        return [
+            np.concatenate([_samples(plane, frame.format) for plane in frame.planes])
+            for frame in container.decode(video=0)
+        ]
+
+
+def _samples(plane, pixel_format):
+    kind = np.uint16 if pixel_format.components[0].bits > 8 else np.uint8
+    rows = np.frombuffer(plane, kind).reshape(plane.height, -1)  # each may end in bytes that are no samples
+    return rows[:, : plane.width].astype(int).ravel()
 
 
 def audio_packets(path):

@@ -114,7 +114,7 @@ def everything(dtype):
 def switches():
     return {
         "default dtype": torch.get_default_dtype(),
-        "default device": torch.get_default_device(),
+        "default device": torch.empty(0).device,  # torch 2.7 cannot be asked once one has been set and unset
         "autocast": torch.is_autocast_enabled("cpu"),
         "autocast dtype": torch.get_autocast_dtype("cpu"),
         "gradients": torch.is_grad_enabled(),
