@@ -226,12 +226,6 @@ def offload(patcher: Any, shell: nn.Module) -> None:
 # --- a run
 
 
-def link_fits(received: Any, expected: Any) -> bool:
-    """Return whether ComfyUI lets an output of type ``received`` go into an input of type ``expected``."""
-    fits = getattr(sys.modules.get("comfy_execution.validation"), "validate_node_input", None)
-    return not received != expected if fits is None else bool(fits(received, expected))  # noqa: SIM202 - "*"
-
-
 def check_cancelled() -> None:
     """Raises ComfyUI's InterruptProcessingException where the user cancelled."""
     if inside_comfyui():

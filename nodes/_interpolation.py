@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
 
-from . import _host, _widgets
+from . import _widgets
 from ._meta_batch import Batches, Manager, Prompt
 from ._run import Run
 from ._weights import complaint
-from ._widgets import InputTypes
 
 
 class InterpolationNode:
@@ -39,30 +37,10 @@ class InterpolationNode:
             return run.part(frames, loop, last=last)
 
     @classmethod
-    def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
-        """Return the inputs and widgets."""
-        raise NotImplementedError
-
-    @classmethod
-    def VALIDATE_INPUTS(  # noqa: N802 - ComfyUI's name
-        cls, model: str | None = None, input_types: Mapping[str, str] | None = None
-    ) -> bool | str:
-        """Report what is wrong before anything runs.
+    def VALIDATE_INPUTS(cls, model: str | None = None) -> bool | str:  # noqa: N802 - ComfyUI's name
+        """Report what is wrong before anything runs, once for each parameter: so ComfyUI shows it.
 
         Args:
             model: value of the widget; None where it comes by a link.
-            input_types: of each link. ComfyUI leaves them to a node that asks for them: a multiplier is an
-                INT as a widget, and takes FLOAT too.
         """
-        return _misfit(cls.INPUT_TYPES(), input_types or {}) or complaint(model) or True
-
-
-def _misfit(inputs: InputTypes, linked: Mapping[str, str]) -> str | None:
-    """Return what is wrong with the type of a link, None where all fit."""
-    rows = {**inputs["required"], **inputs.get("optional", {})}
-    for name, received in linked.items():
-        expected = rows[name][0]
-        if not (_host.link_fits(received, expected) or (name, received) == ("multiplier", "FLOAT")):
-            takes = expected if isinstance(expected, str) else "a choice of its menu"
-            return f"{name} takes {takes}, and {received} is connected"
-    return None
+        return complaint(model) or True

@@ -30,6 +30,24 @@ def model_override(widgets: str) -> tuple[Any, ...]:
     return "MIDFRAME_MODEL", {"tooltip": f"A model from Load Model; then {widgets} here are not used."}
 
 
+class NumberType(str):
+    """A whole number as a widget, and a link of FLOAT too: 2.5 frames for each source frame are a rate.
+
+    ComfyUI compares the type of a link with that of its input by ``!=``, and lets a node's own say what fits.
+    """
+
+    __slots__ = ()
+
+    def __ne__(self, other: object) -> bool:
+        """Return False for whatever may be linked here."""
+        return str(self) != other and other != "FLOAT"
+
+    __hash__ = str.__hash__
+
+
+INT_OR_FLOAT = NumberType("INT")
+
+
 def multiplier() -> tuple[Any, ...]:
     """Output frames for each source frame."""
     tooltip = (
@@ -37,7 +55,7 @@ def multiplier() -> tuple[Any, ...]:
         "By link also numbers such as 2.5, and a list that sets each pair by itself (0 and 1 make nothing; "
         "pairs past its end get 2)."
     )
-    return "INT", {"default": 2, "min": 1, "max": 1000, "tooltip": tooltip}
+    return INT_OR_FLOAT, {"default": 2, "min": 1, "max": 1000, "tooltip": tooltip}
 
 
 def states() -> tuple[Any, ...]:

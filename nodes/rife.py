@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -71,15 +70,12 @@ class MidframeRIFE(InterpolationNode):
 
     @classmethod
     def VALIDATE_INPUTS(  # noqa: N802 - ComfyUI's name
-        cls,
-        model: str | None = None,
-        input_types: Mapping[str, str] | None = None,
-        scale: str | float | None = None,
+        cls, model: str | None = None, scale: str | float | None = None
     ) -> bool | str:
         """Also a scale that is not in the menu, in whatever form it was saved."""
         if scale is not None and number(scale) not in map(number, SCALES):
             return f"scale is {scale}; use one of {', '.join(SCALES)}"
-        return super().VALIDATE_INPUTS(model, input_types)
+        return super().VALIDATE_INPUTS(model)
 
     def interpolate(  # noqa: PLR0913 - one parameter for each widget
         self,

@@ -103,7 +103,7 @@ class MidframeVideo(InterpolationNode):
             "required": {
                 "video": ("VIDEO", {"tooltip": "From Load Video, or any node that makes a video."}),
                 "model": model_widget(_MODEL_TOOLTIP),
-                "multiplier": ("INT", multiplier),
+                "multiplier": (_widgets.INT_OR_FLOAT, multiplier),
             },
             "optional": {
                 "target_fps": (rate, {**target_fps, "tooltip": _FPS_TOOLTIP}),

@@ -1,5 +1,7 @@
 """What careless graphs pass to the nodes, and what their fps output and the text under them say."""
 
+import inspect
+import json
 import logging
 from fractions import Fraction as Fr
 
@@ -250,12 +252,20 @@ def test_a_list_fed_node_says_so_each_time(caplog):
 
 def test_a_float_may_be_linked_to_a_multiplier_and_nothing_else_where_it_does_not_fit():
     for name in [*ON_FRAMES, "MidframeVideo", "MidframeChunks"]:
-        check = NODE_CLASS_MAPPINGS[name].VALIDATE_INPUTS
-        assert check("default", input_types={"multiplier": "FLOAT"}) is True
-        assert check("default", input_types={"multiplier": "INT"}) is True
-        assert "multiplier takes INT" in check("default", input_types={"multiplier": "IMAGE"})
-        assert "target_fps takes FLOAT" in check("default", input_types={"target_fps": "INT"})
-        assert "device takes a choice" in check("default", input_types={"device": "FLOAT"})
+        kinds = NODE_CLASS_MAPPINGS[name].INPUT_TYPES()
+        kind = {**kinds["required"], **kinds.get("optional", {})}["multiplier"][0]
+        # As ComfyUI compares: the type of the link first, a plain text.
+        assert not kind != "FLOAT"  # noqa: SIM202
+        assert not kind != "INT"  # noqa: SIM202
+        assert kind != "IMAGE"
+        assert (kind == "INT", json.dumps(kind), hash(kind)) == (True, '"INT"', hash("INT"))
+
+
+def test_a_wrong_model_is_said_once():
+    for name in [*ON_FRAMES, "MidframeVideo", "MidframeChunks"]:
+        check = inspect.signature(NODE_CLASS_MAPPINGS[name].VALIDATE_INPUTS)
+        # ComfyUI repeats what comes back for each parameter that has a value in the workflow.
+        assert set(check.parameters) <= {"model", "scale"}
 
 
 @pytest.mark.parametrize(
