@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .seam import Session
@@ -49,18 +51,27 @@ def schedule(times: Sequence[float]) -> list[Step]:
         after = [bisect_left(known, frame) for frame in missing]
         left, right = [known[i - 1] for i in after], [known[i] for i in after]
         timestep = (place[missing] - place[left]) / (place[right] - place[left])
-        best = int((timestep - 0.5).abs().argmin())
+        best = int(np.abs(timestep - np.float32(0.5)).argmin())
         steps.append(Step(missing[best], left[best], right[best], float(timestep[best])))
         insort(known, missing.pop(best))
     return steps
 
 
-def _places(times: Sequence[float]) -> Tensor:
-    """The times of all frames, both source frames too, as float32 that ``linspace`` would give."""
+def _places(times: Sequence[float]) -> NDArray[np.float32]:
+    """Return the times of all frames, both source frames too, in float32.
+
+    Even ones are those of ``torch.linspace`` on a processor that fuses multiply and add; its single rounding
+    is done here by float64, which holds the product exactly. torch itself rounds twice where it runs without
+    vector instructions; from nine frames on that changes which of two gaps comes first.
+    """
     count = len(times) + 1
-    if all(abs(t * count - i) < _EVEN for i, t in enumerate(times, 1)):
-        return torch.linspace(0.0, 1.0, count + 1, dtype=torch.float32, device="cpu")
-    return torch.tensor([0.0, *times, 1.0], dtype=torch.float32, device="cpu")
+    if not all(abs(t * count - i) < _EVEN for i, t in enumerate(times, 1)):
+        return np.array([0.0, *times, 1.0], np.float32)
+    index = np.arange(count + 1)
+    step = np.float64(np.float32(1.0) / np.float32(count))
+    exact = np.where(index < (count + 1) // 2, step * index, 1.0 - step * (count - index))
+    places: NDArray[np.float32] = exact.astype(np.float32)
+    return places
 
 
 class Recursive:
