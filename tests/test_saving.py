@@ -166,6 +166,10 @@ def test_every_format_holds_every_codec_that_it_can(tmp_path, frames, container,
 @pytest.mark.parametrize("codec", ["h264", "av1"])
 @pytest.mark.parametrize("space", ["sRGB", "HDR"])
 def test_odd_and_small_sizes_are_saved(tmp_path, codec, size, space):
+    if (codec, size) == ("av1", (8, 8)):  # the encoder of PyAV 19 would end the process
+        with pytest.raises(BadInputError, match="as small as this"):
+            saved(video_of(torch.rand(2, *size, 3)), tmp_path / "out.mkv", codec=codec, color_space=space)
+        return
     path = saved(video_of(torch.rand(2, *size, 3)), tmp_path / "out.mkv", codec=codec, color_space=space)
     with open_clip(path) as clip:
         assert (clip.info.height, clip.info.width) == size

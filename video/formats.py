@@ -91,6 +91,7 @@ _CODECS = {
         ("yuv420p", "yuv420p10le"),
         options={"crf": "22", "preset": "7"},
         lossless={"svtav1-params": "lossless=1"},
+        least=16,  # SVT-AV1 as PyAV 19 brings it ends the process at 8 x 8; 12 x 12 went through
     ),
     "vp9": _Codec(
         ("libvpx-vp9",),
