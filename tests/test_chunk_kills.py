@@ -61,6 +61,7 @@ def test_killed_at_random_moments(clip, moments):
         assert any(half for _, half in report["states"])
 
 
+@pytest.mark.long  # three processes; its shorter sister is the one above
 def test_the_command_goes_on_after_a_kill(clip, command):
     words = [*command, "chunks", str(clip), "OUT", "--codec", "ffv1", "--pairs-per-chunk", "4"]
 

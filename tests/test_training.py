@@ -167,6 +167,7 @@ def test_resumed_is_uninterrupted(tmp_path):
     assert not list(tmp_path.glob("*.tmp"))
 
 
+@pytest.mark.long  # three processes that each import torch and make an atlas
 @pytest.mark.usefixtures("small_atlas")
 def test_a_killed_training_goes_on_exactly(tmp_path, root):
     """SIGKILL at a moment of its own; what is left goes on to the same weights as a run that nobody killed."""
