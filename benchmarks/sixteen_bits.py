@@ -1,4 +1,4 @@
-"""How far 16 bits leave the picture of float32: ``python -m midframe.benchmarks.sixteen_bits``.
+"""Measure how far 16 bits leave the picture of float32: ``python -m midframe.benchmarks.sixteen_bits``.
 
     python -m midframe.benchmarks.sixteen_bits --weights FILE --clips demo/clip.mp4 FOLDER ... --out OUT.md
 
@@ -29,17 +29,17 @@ KINDS: dict[str, Callable[[torch.nn.Module], object]] = {
     "float16": lambda module: module.half(),
     "bfloat16": lambda module: module.bfloat16(),
 }
-"""What is done to a network that is in float32."""
+"""Change a network that is in float32, by name."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which pairs of a clip are compared."""
+    """Name the pairs of a clip that are compared."""
 
     pairs: int = 2
-    """How many."""
+    """Number of pairs."""
     gap: int = 2
-    """How many frames the second one of a pair lies behind the first."""
+    """Frames from the first of a pair to the second."""
     most: tuple[int, int] = (256, 448)
     """(height, width) that larger frames are cut to, from the upper left."""
 

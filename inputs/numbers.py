@@ -23,7 +23,7 @@ MOST_MULTIPLIER = 10_000
 
 _LONGEST_TEXT = 64
 _LARGEST_EXPONENT = 30
-"""Of ten: Fraction would write out the zeros of 1e999999999 one by one."""
+"""Largest power of ten: Fraction would write out the zeros of 1e999999999 one by one."""
 _TYPED_DENOMINATOR = 10**6
 _PLAIN_DENOMINATOR = 1001
 """That of NTSC: 23.976023976 is 24000/1001, and no simpler ratio that is nearly as close."""

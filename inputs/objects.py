@@ -11,7 +11,7 @@ from ..errors import BadInputError
 
 _LONGEST = 80
 _PLAIN = (str, int, float, list, dict, type(None))
-"""What a text says the type of."""
+"""Types whose text shows what they are."""
 
 
 def described(value: Any) -> str:

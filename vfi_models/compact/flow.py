@@ -40,6 +40,19 @@ class Motion:
         return Motion(2.0 * doubled(self.flow), doubled(self.mask), doubled(self.hidden))
 
 
+def no_motion(like: Tensor, count: int, hidden: int) -> Motion:
+    """Return ``count`` times no motion: both frames in the same place, equally in view.
+
+    Args:
+        like: (N, C, H, W) features, for their size, device and, of what is hidden, their dtype.
+        count: K.
+        hidden: channels that the decoder hands on.
+    """
+    size = like.shape[-2:]
+    zeros = like.new_zeros(count, 4 + 1, *size, dtype=torch.float32)
+    return Motion(zeros[:, :4], zeros[:, 4:], like.new_zeros(count, hidden, *size))
+
+
 def doubled(x: Tensor) -> Tensor:
     """(N, C, H, W) at twice the resolution."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)

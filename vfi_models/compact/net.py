@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .._core.convolution import LeakyConv2d
 from .._core.warp import halved
-from .flow import Motion, doubled, lucas_kanade, rested, settled, warped
+from .flow import Motion, doubled, lucas_kanade, no_motion, rested, settled, warped
 from .matching import expected_displacement, symmetric_correlation, unit
 
 STRIDE = 4
@@ -203,7 +203,7 @@ class CompactNet(nn.Module):
                 motion = made[-1].doubled()
                 seen_left, seen_right = warped(motion.flow, seen_left, seen_right)
             else:
-                motion = self._rest(seen_left, timestep)
+                motion = no_motion(seen_left, timestep.shape[0], _HIDDEN)
             motion = self.decoder(seen_left, seen_right, motion, timestep)
             if not training and level < coarsest:
                 motion = settled(motion, left[0][level + 2], right[0][level + 2], timestep)
@@ -246,10 +246,3 @@ class CompactNet(nn.Module):
         """Return motion and residual (K, 3, H, W) at full size; see :meth:`match`."""
         at_quarter = self.match(left, right, timestep)[-1]
         return self.finish(at_quarter, left[0], right[0], timestep)
-
-    def _rest(self, like: Tensor, timestep: Tensor) -> Motion:
-        """No motion: both frames in the same place, equally in view."""
-        count, (height, width) = timestep.shape[0], like.shape[-2:]
-        zeros = like.new_zeros(count, 4 + 1, height, width, dtype=torch.float32)
-        hidden = like.new_zeros(count, _HIDDEN, height, width)
-        return Motion(zeros[:, :4], zeros[:, 4:], hidden)

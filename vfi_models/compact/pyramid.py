@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .._core.convolution import LeakyConv2d, memory_format
 from .._core.warp import Sampler, backward_warp, halved
-from .flow import Motion, doubled, warped
+from .flow import Motion, doubled, no_motion, warped
 from .matching import expected_displacement, symmetric_correlation, unit
 from .net import Encoded, Residual
 
@@ -234,7 +234,7 @@ class PyramidNet(nn.Module):
         motions: list[Motion] = []
         for level in range(len(left[1]) - 1, -1, -1):
             seen_left, seen_right = left[1][level], right[1][level]
-            motion = motions[-1].doubled() if motions else _rest(seen_left, timestep)
+            motion = motions[-1].doubled() if motions else no_motion(seen_left, len(timestep), _HIDDEN)
             decoder = self.decoders[min(level, len(self.decoders) - 1)]
             motions.append(decoder(seen_left, seen_right, motion, timestep))
         return motions
@@ -244,11 +244,3 @@ class PyramidNet(nn.Module):
         at_quarter = self.match(left, right, timestep)[-1]
         found: tuple[Motion, Tensor] = self.fine(left[0][1], right[0][1], at_quarter)
         return found
-
-
-def _rest(like: Tensor, timestep: Tensor) -> Motion:
-    """Return no motion: both frames in the same place, equally in view."""
-    size = like.shape[-2:]
-    zeros = torch.zeros(timestep.shape[0], 4 + 1, *size, device=like.device, dtype=torch.float32)
-    hidden = torch.zeros(timestep.shape[0], _HIDDEN, *size, device=like.device, dtype=like.dtype)
-    return Motion(zeros[:, :4], zeros[:, 4:], hidden)
