@@ -33,11 +33,13 @@ TORCH_VERSION = os.environ.get("MIDFRAME_TORCH", "2.13.0")
 TORCH = "torch" if TORCH_VERSION == "newest" else f"torch=={TORCH_VERSION}"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
+# One more than there are processors: tests wait for files and for processes of their own.
+PROCESSES = (os.cpu_count() or 1) + 1
 CHECKS = {
     "format": ["-m", "ruff", "format", "--check", "."],
     "lint": ["-m", "ruff", "check", "."],
     "types": ["-m", "mypy"],
-    "tests": ["-m", "pytest", "--numprocesses=logical"],
+    "tests": ["-m", "pytest", f"--numprocesses={PROCESSES}", "--dist=loadgroup"],
 }
 # Tests that take more than a few seconds, each marked with its reason.
 LONG = "long"

@@ -8,6 +8,9 @@ from midframe.errors import BadInputError
 from midframe.vfi_models._core.seam import ModelSpec
 from midframe.vfi_utils import QuietHost
 
+QUICK = {"tlbvfi": {"sample_steps": 3, "flow_scale": 0.25}}
+"""Options with which a model runs the same code in less time, by architecture."""
+
 
 def spec(**changes):
     values = {

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from fakes import QUICK
 from midframe import interpolate
 from midframe.parity.tolerances import bound
 from midframe.vfi_models import architectures, build, detect
@@ -11,7 +12,6 @@ from midframe.vfi_utils import Settings
 SHAPES = {(a.name, family): a.shapes(family) for a in architectures() for family in a.families}
 RIFE_FAMILIES = [family for name, family in SHAPES if name == "rife"]
 OTHERS = [(a.name, a.families[-1]) for a in architectures() if a.name != "rife"]
-QUICK = {"tlbvfi": {"sample_steps": 3, "flow_scale": 0.25}}
 ROUNDING = bound("rounding")
 """Four shares of a pixel add up to 1 but for the last bits."""
 

@@ -25,6 +25,9 @@ from midframe.errors import BadInputError, MidframeError
 from midframe.vfi_utils import QuietHost, Settings
 from midframe.video import Coding, Plan, open_clip
 
+# One process runs them all: each would start a cluster of its own, and there are workers enough.
+pytestmark = pytest.mark.xdist_group("ray")
+
 LOSSLESS = Plan(coding=Coding("ffv1"))
 
 
@@ -46,7 +49,7 @@ class Host(QuietHost):
 @pytest.fixture
 def clip(tmp_path):
     return write_clip(
-        tmp_path / "in.mp4", pictures(47, (64, 96)), sound="aac", options={"qp": "8", "g": "12"}
+        tmp_path / "in.mp4", pictures(47, (32, 48)), sound="aac", options={"qp": "8", "g": "12"}
     )
 
 
@@ -144,7 +147,7 @@ def test_no_cluster_there(clip, address):
         process(job_of(clip), Farm(address=address), host=Host())
 
 
-@pytest.mark.parametrize("estimate", [None, 12, 200])
+@pytest.mark.parametrize("estimate", [None, *(pytest.param(n, marks=pytest.mark.long) for n in (12, 200))])
 def test_a_header_need_not_be_right(clip, cluster, estimate):
     job = job_of(clip, plan=Plan(1, coding=Coding("ffv1")), pairs=4)
     job.workdir.mkdir()

@@ -56,6 +56,25 @@ def test_convolution(monkeypatch, dtype, fused, groups):
                 assert (made - sums).abs().max() < DTYPES[dtype] * sums.abs().max(), (stride, kernel)
 
 
+@pytest.mark.parametrize("sizes", [1, 3])
+def test_each_size_of_a_picture_has_the_weights_in_its_own_layout(monkeypatch, sizes):
+    """A finer level that is given the layout of a coarse one takes milliseconds more at every call."""
+    weight, bias = torch.randn(64, 64, 3, 3) / 48, torch.randn(64) / 9
+    layer, packed, pack = Convolution(weight, bias, slope=0.1), [], convolution._pack
+    layer.sizes = sizes
+    monkeypatch.setattr(convolution, "_pack", lambda *given: packed.append(given) or pack(*given))
+    levels = [(1, 2), (4, 8), (16, 32)]
+    for height, width in [*levels, *reversed(levels)]:
+        x = torch.randn(2, 64, height, width)
+        expected = F.leaky_relu(F.conv2d(x, weight, bias, padding=1), 0.1)
+        torch.testing.assert_close(layer(x), expected, atol=bound("operation"), rtol=0)
+    if layer._packs:
+        again = levels[1::-1] if sizes == 1 else []
+        assert [tuple(shape[2:]) for _, _, shape in packed] == levels + again
+        assert all(torch.equal(given, weight) for given, *_ in packed), "no layout is made of rounded weights"
+        assert len(layer._packed) == sizes
+
+
 def test_fused_convolutions_are_tried_before_they_are_used(monkeypatch):
     def broken(x, *_):
         return torch.zeros_like(x)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from clips import frames_of, pictures, write_clip
-from fakes import LerpModel, ListSink, RecordingHost
+from fakes import QUICK, LerpModel, ListSink, RecordingHost
 from midframe import NODE_CLASS_MAPPINGS, cli, interpolate, load_model
 from midframe.chunks import Inline, Job, process
 from midframe.vfi_models import architectures, build, detect
@@ -15,7 +15,6 @@ from midframe.vfi_models._core.synthetic import synthetic_state_dict
 from midframe.vfi_utils import Settings, States, by_fps, by_multiplier, run_timeline
 from midframe.video import Coding, Plan, interpolate_video
 
-OPTIONS = {"tlbvfi": {"sample_steps": 3, "flow_scale": 0.25}}
 LOSSLESS = Coding("ffv1")
 
 
@@ -172,7 +171,7 @@ def test_a_long_hold_keeps_no_copies():
 def test_with_every_architecture(name, monkeypatch):
     architecture = next(a for a in architectures() if a.name == name)
     model = build(detect(synthetic_state_dict(architecture.shapes(architecture.families[-1]), 0, 0.7)))
-    settings = Settings(options=OPTIONS.get(name, {}))
+    settings = Settings(options=QUICK.get(name, {}))
     a, b = torch.rand(2, 33, 41, 4)
     made = interpolate(held(a, b), model, 2, settings=settings)
     assert torch.equal(made[:5], a.expand(5, -1, -1, -1))

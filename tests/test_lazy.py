@@ -55,7 +55,7 @@ PLANS = [Plan(3), Plan(fps=NTSC * 2), Plan(fps=10, end="end_on_last")]
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_it_says_of_itself_is_what_comes_out(tmp_path, kind, plan):
     how = KINDS[kind]
-    source = write_clip(tmp_path / kind, pictures(len(how.get("times", range(30))), (64, 96)), **how)
+    source = write_clip(tmp_path / kind, pictures(len(how.get("times", range(20))), (64, 96)), **how)
     video = lazy(source, plan)
     lossless = Coding("h264", crf=0)
     written = video.write(tmp_path / "out.mp4", lossless)
@@ -188,13 +188,11 @@ def flash_and_click(path):
     with av.open(str(path)) as file:
         means = {f.pts * f.time_base: f.to_ndarray(format="gray").mean() for f in file.decode(video=0)}
     with av.open(str(path)) as file:
-        loudest = max(
-            (
-                abs(f.to_ndarray()).max(),
-                f.pts * f.time_base + Fr(int(abs(f.to_ndarray()).max(0).argmax()), f.sample_rate),
-            )
-            for f in file.decode(audio=0)
-        )
+        loudest = (0.0, None)
+        for f in file.decode(audio=0):
+            levels = abs(f.to_ndarray()).max(0)
+            if levels.max() > loudest[0]:
+                loudest = levels.max(), f.pts * f.time_base + Fr(int(levels.argmax()), f.sample_rate)
     return max(means, key=means.get), loudest[1]
 
 
@@ -212,10 +210,10 @@ def test_sound_stays_with_the_picture(tmp_path, extension, sound, output):
     bright, click = flash_and_click(source)
     apart, origin = click - bright, float(offset(source))
     for window, video in {
-        None: lazy(source, Plan(3)),
-        (0.5, 1.5): lazy(trimmed(source, 0.5 + origin, 1.5 + origin), Plan(3)),
-        (0.71, 1.61): lazy(trimmed(source, 0.71 + origin, 1.61 + origin), Plan(3)),
-        "part": lazy(source, Plan(3)).part(Fr(7, 10), Fr(9, 10)),
+        None: lazy(source, Plan(2)),
+        (0.5, 1.5): lazy(trimmed(source, 0.5 + origin, 1.5 + origin), Plan(2)),
+        (0.71, 1.61): lazy(trimmed(source, 0.71 + origin, 1.61 + origin), Plan(2)),
+        "part": lazy(source, Plan(2)).part(Fr(7, 10), Fr(9, 10)),
     }.items():
         video.write(tmp_path / f"out.{output}", Coding())
         bright, click = flash_and_click(tmp_path / f"out.{output}")

@@ -48,7 +48,7 @@ class Manager:
         self.__init__(self.frames_per_batch)
 
 
-def clip(frames=16, height=24, width=40):
+def clip(frames=10, height=24, width=40):
     return torch.rand(frames, height, width, 3)
 
 
@@ -80,14 +80,14 @@ def single_run():
     return run
 
 
-@pytest.mark.parametrize("batch", [1, 7, 8, 16, 20])
+@pytest.mark.parametrize("batch", [1, 4, 5, 10, 12])
 @pytest.mark.parametrize(
     "widgets",
     [
         {},
         {"multiplier": 3, "last_frame": "hold_last", "source_fps": 24.0},
         {"source_fps": 23.976, "target_fps": 60.0},
-        {"multiplier": [2, 1, 4, 3, 2, 2, 5, 2, 3], "storage": "disk"},
+        {"multiplier": [2, 1, 4, 3, 5], "storage": "disk"},
     ],
 )
 def test_batches_together_are_the_single_run(batch, widgets, single_run):
@@ -98,7 +98,7 @@ def test_batches_together_are_the_single_run(batch, widgets, single_run):
     if isinstance(each := widgets.get("multiplier"), list):
         # The first batch cannot know how many pairs will follow: all say the mean of the list.
         assert fps == 24 * sum(each) / len(each)
-        assert wanted_fps == 24 * (sum(each) + 2 * (15 - len(each))) / 15
+        assert wanted_fps == 24 * (sum(each) + 2 * (9 - len(each))) / 9
     else:
         assert fps == wanted_fps
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 import torch.nn.functional as F
-from fakes import RecordingHost
+from fakes import QUICK, RecordingHost
 from midframe import interpolate, load_model
 from midframe.errors import BadInputError
 from midframe.parity.float64 import frame_in_float64, root_mean_square
@@ -49,7 +49,7 @@ def models():
 
 def run(model, left, right, timestep, options=None):
     with torch.inference_mode():
-        session = model.open(*left.shape[-2:], options)
+        session = model.open(*left.shape[-2:], options or QUICK.get(model.spec.architecture))
         made = session.between(session.encode(left), session.encode(right), torch.tensor(timestep))
         session.close()
         session.close()
@@ -100,7 +100,7 @@ def test_a_batch_is_what_its_samples_are_alone(models, name, family):
         if f"{name} batch" not in AMPLIFYING:
             torch.testing.assert_close(batch, single, atol=bound("batch"), rtol=0)
             continue
-        exact = frame_in_float64(lambda: synthetic(name, family), *pair, torch.tensor(times))
+        exact = frame_in_float64(lambda: synthetic(name, family), *pair, torch.tensor(times), QUICK.get(name))
         assert root_mean_square(batch - exact) <= TIMES_THE_REFERENCE * root_mean_square(single - exact)
         assert root_mean_square(single - exact) < bound("batch")
 
@@ -121,7 +121,7 @@ def test_features_are_values(models, name, family):
     frames = torch.rand(3, 1, 3, 40, 40)
     half = torch.tensor([0.5])
     with torch.inference_mode():
-        session = model.open(40, 40)
+        session = model.open(40, 40, QUICK.get(name))
         a, b, c = (session.encode(frame) for frame in frames)
         session.between(a, b, half)
         session.between(c, a, half)
@@ -181,13 +181,13 @@ def test_no_global_switch_is_touched(models, name, family):
 @pytest.mark.parametrize(("name", "family"), ONE_EACH)
 def test_cancel_ends_a_frame_that_is_being_made(models, name, family):
     model, frames = models(name, family), torch.rand(2, 24, 40, 3)
-    quiet = RecordingHost()
-    interpolate(frames, model, host=quiet, settings=Settings(lanes=1))
+    quiet, settings = RecordingHost(), Settings(QUICK.get(name, {}), lanes=1)
+    interpolate(frames, model, host=quiet, settings=settings)
     assert quiet.checks > 10, "oftener than before each forward pass"
     for at in (quiet.checks // 2, quiet.checks):
         host = RecordingHost(at)
         with pytest.raises(KeyboardInterrupt):
-            interpolate(frames, model, host=host, settings=Settings(lanes=1))
+            interpolate(frames, model, host=host, settings=settings)
         assert host.checks == at
     run(model, *torch.rand(2, 1, 3, 24, 40), [0.5])
     assert host.checks == at, "nobody asks once the run is over"

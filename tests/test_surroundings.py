@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from clips import pictures, write_clip
-from fakes import RecordingHost
+from fakes import QUICK, RecordingHost
 from midframe import NODE_CLASS_MAPPINGS
 from midframe.memory.cache import MODELS
 from midframe.memory.sinks import Storage
@@ -28,7 +28,6 @@ from torch.overrides import TorchFunctionMode
 WIDE = {("film", "film"), ("tlbvfi", "vimeo"), ("tlbvfi", "vimeo-autoencoder")}
 ALL = [(a.name, family) for a in architectures() for family in a.families if (a.name, family) not in WIDE]
 ONE_EACH = [("compact", "v1"), ("film", "narrow"), ("rife", "4.25"), ("tlbvfi", "small")]
-QUICK = {"tlbvfi": {"sample_steps": 3, "flow_scale": 0.1}}
 VARIANTS = [
     ("compact", "v1", Settings({"ensemble": True, "flow_scale": 0.5}, lanes=2)),
     ("film", "narrow", Settings({"align": True}, schedule="bisect")),

@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from fakes import QUICK
 from midframe import NODE_CLASS_MAPPINGS, interpolate
 from midframe.api import load_model, open_weights
 from midframe.errors import BadInputError, UnsupportedWeightsError
@@ -41,7 +42,7 @@ def model(weights):
 
 def middle(model, left, right, **options):
     with torch.inference_mode():
-        session = model.open(*left.shape[-2:], options)
+        session = model.open(*left.shape[-2:], {**QUICK["tlbvfi"], **options})
         return session.between(session.encode(left), session.encode(right), torch.tensor([0.5]))
 
 
@@ -221,7 +222,7 @@ def test_a_matte_stays_a_matte(model):
 def test_the_same_pair_has_the_same_noise_on_any_way(model):
     """Whole, in chunks, resumed in the middle, and with frames of 8 bits."""
     clip = (torch.rand(3, 32, 48, 3) * 255).round().to(torch.uint8)
-    settings = Settings(options={"sample_steps": 3, "flow_scale": 0.25})
+    settings = Settings(options=QUICK["tlbvfi"])
     whole = interpolate(clip, model, 4, settings=settings)
     assert torch.equal(interpolate(clip[1:], model, 4, settings=settings), whole[4:])
     assert torch.equal(interpolate(clip[:2].float() / 255, model, settings=settings), whole[:5:2])

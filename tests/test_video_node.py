@@ -72,8 +72,9 @@ def test_it_is_what_the_command_line_makes(source, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "b.mp4", "in.mp4", "temp"]
 
 
-def test_every_way_of_saving(source, tmp_path):
-    video = run(Given(BytesIO(Path(source).read_bytes())), target_fps=59.94)
+def test_every_way_of_saving(tmp_path):
+    source = write_clip(tmp_path / "in.mp4", pictures(8, (48, 64)), rate=12, sound="aac")
+    video = run(Given(BytesIO(source.read_bytes())), target_fps=59.94)
     buffer = BytesIO()
     video.save_to(buffer, "mp4", "h264", {"prompt": {"1": {}}, "note": "text"}, 10)
     buffer.seek(0)
@@ -82,7 +83,7 @@ def test_every_way_of_saving(source, tmp_path):
         assert file.metadata["note"] == "text"
         assert file.streams.video[0].average_rate == Fr(60000, 1001)
         assert file.streams.video[0].codec_context.pix_fmt == "yuv420p10le"
-        assert len(list(file.decode(video=0))) == video.get_frame_count() == 120
+        assert len(list(file.decode(video=0))) == video.get_frame_count() == 40
     assert not list((tmp_path / "temp").iterdir())
     for name, codec in (("a.webm", "vp9"), ("a.mkv", "h264"), ("a.mov", "h264")):
         video.save_to(str(tmp_path / name))

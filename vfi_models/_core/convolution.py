@@ -2,8 +2,10 @@
 
 On a CPU activations are stored channels last, where convolutions of few channels are several times faster,
 and oneDNN is handed the weights in the layout that it wants: torch would convert them at every call, which
-at small sizes is a tenth of the time. torch has operators for that which it keeps to itself, so they are
-tried once, and where they are missing or wrong the public ones do the same thing.
+at small sizes is a tenth of the time. Which layout that is hangs on the size of the picture, and from one
+blocked layout into another oneDNN converts by a slow loop (64 channels: 3 ms, where the convolution itself
+takes 0.1), so the weights are laid out for each size. torch has operators for that which it keeps to
+itself, so they are tried once, and where they are missing or wrong the public ones do the same thing.
 """
 
 from __future__ import annotations
@@ -66,6 +68,9 @@ class Convolution:
         slope: of the leaky ReLU; None is no activation.
     """
 
+    sizes = 1
+    """Sizes of pictures that it meets in turn: its weights are kept laid out for the latest of them."""
+
     def __init__(
         self,
         weight: Tensor,
@@ -81,26 +86,23 @@ class Convolution:
         self._window = (padding, stride, groups)
         self._slope = slope
         self._packs = weight.device.type == "cpu" and _fuses(weight.dtype)
-        self._packed: Tensor | None = None
+        self._packed: dict[tuple[int, int], Tensor] = {}
 
     def __call__(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
         """
         Args:
-            x: (N, in, H, W) in the dtype of the weights; its size should stay about the same.
+            x: (N, in, H, W) in the dtype of the weights.
             plus: (N, out, h, w) in the same dtype, added before the activation.
 
         Returns:
             (N, out, h, w), a new tensor.
         """
         ask()
-        if self._packs and self._packed is None:
-            self._lay_out(x.shape)
         if self._packs:
-            x = channels_last(x)
-        if self._packed is not None and plus is None:
-            return _fused(x, self._packed, self._bias, self._window, self._slope)
-        if self._packed is not None:
-            y = _fused(x, self._packed, self._bias, self._window, None)
+            x, packed = channels_last(x), self._laid_out(x.shape)
+            if plus is None:
+                return _fused(x, packed, self._bias, self._window, self._slope)
+            y = _fused(x, packed, self._bias, self._window, None)
         else:
             padding, stride, groups = self._window
             y = F.conv2d(x, self._weight, self._bias, stride, padding, groups=groups)
@@ -108,11 +110,28 @@ class Convolution:
             y += plus
         return y if self._slope is None else F.leaky_relu_(y, self._slope)
 
-    def _lay_out(self, size: torch.Size) -> None:
+    def _laid_out(self, shape: torch.Size) -> Tensor:
+        """Return the weights in the layout for inputs of this shape."""
+        size = (shape[2], shape[3])
+        packed = self._packed.get(size)
+        if packed is not None:
+            return packed
         with _ONE_AT_A_TIME:  # several threads may run one network
-            if self._packed is None:
-                self._packed = _pack(self._weight, self._window, size)
+            if size not in self._packed:
+                # The plain weights are kept only until the first layout holds them.
+                first = next(iter(self._packed.values()), None)
+                plain = self._weight if first is None else channels_last(first.to_dense())
+                kept = list(self._packed.items())[max(0, len(self._packed) - self.sizes + 1) :]
+                packed = _pack(plain, self._window, shape)
+                self._packed = dict([*kept, (size, packed)])
                 self._weight = self._weight.new_empty(0)
+            return self._packed[size]
+
+
+class _SharedConvolution(Convolution):
+    """Of a layer that the levels of a pyramid share."""
+
+    sizes = 8
 
 
 class LeakyConv2d(nn.Conv2d):
@@ -155,7 +174,7 @@ class LeakyConv2d(nn.Conv2d):
         versions = [None if p.is_inference() else p._version for p in (weight, bias)]
         made_from = weight.data_ptr(), bias.data_ptr(), weight.dtype, versions
         if self._ready is None or self._made_from != made_from:
-            self._ready = Convolution(
+            self._ready = _SharedConvolution(
                 weight, bias, stride=self.stride[0], padding=int(self.padding[0]), slope=self._slope
             )
             self._made_from = made_from
