@@ -46,8 +46,10 @@ def load_model(
             is looked for in ``folders`` and in the pack's own ``ckpts``.
         device: where it runs; None or ``"auto"`` is CUDA, XPU or MPS where there is one, else the CPU.
         dtype: what its convolutions run in, also by name (``"float16"``, ``"half"``, ``"fp16"``); None or
-            ``"auto"`` is, where the network keeps its picture in it, float16 on CUDA and bfloat16 on a CPU
-            with instructions for it; else float32. Flow and coordinates are float32 always.
+            ``"auto"`` is, where the network keeps its picture in it, float16 on CUDA (not before Volta, nor
+            on the GTX 16 series) and bfloat16 on a CPU with instructions for it; else float32. Flow and
+            coordinates are float32 always. Where the first frame of a run in 16 bits is not a number
+            everywhere, that run goes on in float32.
         folders: where to look first.
         averaged: take the moving averages of parameters (EMA) where the file keeps them; False takes what
             was averaged.

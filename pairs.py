@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from .lanes import Lanes
 from .memory.host import Host
 from .memory.ladder import Ladder
 from .memory.staging import Downloader
-from .workbench import Workbench
+from .workbench import NotFiniteError, Workbench
 
 _LOG = logging.getLogger(__name__)
 _LOOK_EVERY = 0.02
@@ -50,12 +51,20 @@ class PairMaker:
         bench: where they are made.
         host: asked for cancelling and memory.
         deliver: takes the number of the first of some output frames, from 0, and the frames on the host.
+        narrowed: makes fewer bytes of frames, where they are made; see :class:`~.memory.sinks.NarrowSink`.
     """
 
-    def __init__(self, bench: Workbench, host: Host, deliver: Callable[[int, Tensor], None]) -> None:
+    def __init__(
+        self,
+        bench: Workbench,
+        host: Host,
+        deliver: Callable[[int, Tensor], None],
+        narrowed: Callable[[Tensor], Tensor],
+    ) -> None:
         self._bench = bench
         self._host = host
-        self._download = Downloader(bench.device, deliver)
+        self._narrowed = narrowed
+        self._download = Downloader(deliver)
         self._next = 0
         self._lanes: Lanes | None = None
         self._queue: deque[_Waiting] = deque()
@@ -83,8 +92,8 @@ class PairMaker:
         else:
             self._queue.append(_Waiting(left, right, times))
             self._hand_on()
-        free = partial(self._host.free_bytes, self._bench.device)
-        self._bench.clearing.pair_done(self._bench.budget.bytes_each, free, self._host.clear_cache)
+        room = partial(self._bench.room, self._host)
+        self._bench.clearing.pair_done(self._bench.budget.bytes_each, room, self._host.clear_cache)
 
     def finish(self) -> None:
         """Everything that was started is in the sink; once stopped, what is made already."""
@@ -123,18 +132,27 @@ class PairMaker:
         try:
             waiting = self._queue.popleft()
             if waiting.right is None:
-                self._start(waiting.left.unsqueeze(0))
+                self._start(waiting.left.unsqueeze(0), made=False)
                 return
             times = waiting.times
             while times:
                 made = self._ladder.climb(partial(self._taken, waiting, waiting.right, times))
                 times = times[len(made) :]
-                self._start(made)
+                self._start(made, made=True)
         except BaseException:
             self._queue.clear()  # nothing may come after a hole
             raise
 
     def _taken(self, waiting: _Waiting, right: Tensor, times: Sequence[Fraction]) -> Tensor:
+        """Return the first of some frames, in float32 where 16 bits turn out to be too few."""
+        with contextlib.suppress(NotFiniteError):
+            return self._taken_once(waiting, right, times)
+        # Outside the handler, where the traceback has let go of the tensors of the failed call.
+        self._wait_for_lanes()
+        self._bench.widen()
+        return self._taken_once(waiting, right, times)
+
+    def _taken_once(self, waiting: _Waiting, right: Tensor, times: Sequence[Fraction]) -> Tensor:
         """Frames from the lane that makes them; made here where there is none, or where it failed."""
         making, waiting.making = waiting.making, None
         if making is not None:
@@ -143,12 +161,16 @@ class PairMaker:
                 return making.result()
             finally:
                 del making  # or the error would keep itself alive, and what its pass had in memory
-        self._wait(*(one.making for one in self._queue if one.making))  # alone now: memory may be short
+        self._wait_for_lanes()
+        pair = self._bench.pair(waiting.left, right)
+        return self._bench.some(pair, times, self._host.check_cancelled, self._host.free_bytes)
+
+    def _wait_for_lanes(self) -> None:
+        """Be alone, as memory may be short."""
+        self._wait(*(one.making for one in self._queue if one.making))
         for one in self._queue:
             if one.making and one.making.exception():  # made here in its turn, and no memory held until then
                 one.making = None
-        pair = self._bench.pair(waiting.left, right)
-        return self._bench.some(pair, times, self._host.check_cancelled, self._host.free_bytes)
 
     def _wait(self, *making: Future[Tensor]) -> None:
         while wait(making, _LOOK_EVERY).not_done:
@@ -161,10 +183,15 @@ class PairMaker:
             self.stop()
             raise
 
-    def _start(self, frames: Tensor) -> None:
-        self._ladder.climb(partial(self._download.start, self._next, frames))
+    def _start(self, frames: Tensor, *, made: bool) -> None:
+        self._ladder.climb(partial(self._begin, frames, made=made))
         self._next += len(frames)
         self._download.hand_on()
+
+    def _begin(self, frames: Tensor, *, made: bool) -> None:
+        if made or frames.device.type != "cpu":
+            frames = self._narrowed(frames)
+        self._download.start(self._next, frames)
 
 
 def _clear(bench: Workbench, host: Host) -> str:

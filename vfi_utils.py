@@ -19,7 +19,7 @@ from .inputs.frames import checked_pictures
 from .inputs.objects import require_like
 from .memory.host import Host, QuietHost
 from .memory.ladder import is_out_of_memory
-from .memory.sinks import Sink
+from .memory.sinks import NarrowSink, Sink
 from .memory.staging import same_bits
 from .pairs import PairMaker
 from .timeline import EndLaw, States, StatesLike, Timeline, by_fps, by_multiplier
@@ -155,10 +155,11 @@ class FrameLoop:
         host = host or QuietHost(bench.device)
         total = self.count(len(frames), last=last) if isinstance(frames, (Sequence, Tensor)) else None
         delivery = _Delivery(sink, host, total)
+        making = PairMaker(bench, host, delivery, delivery.narrowed)
         over = True
         asked = interruptible(model.module, bench.device, host.check_cancelled)
         try:
-            with undisturbed(bench.device), asked, PairMaker(bench, host, delivery) as maker:
+            with undisturbed(bench.device), asked, making as maker:
                 self._make(source, maker, bench, delivery, last=last)
             over = last
         except BaseException as error:
@@ -284,6 +285,10 @@ class _Delivery:
         self.done = index + len(frames)
         if not self._over:
             self._host.progress(self.done, self._total, lambda: frames[-1])
+
+    def narrowed(self, frames: Tensor) -> Tensor:
+        """Return frames as the sink stores them, where it says so."""
+        return self._sink.narrowed(frames) if isinstance(self._sink, NarrowSink) else frames
 
     def end(self, finish: Callable[[], None]) -> None:
         """After an error: what is finished and on its way goes to the sink, unless that is what failed."""

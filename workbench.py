@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
@@ -11,15 +13,16 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from .errors import BadInputError
+from .errors import BadInputError, MidframeError
 from .inputs.numbers import whole
 from .inputs.objects import described
 from .lanes import Once, lanes_for
-from .memory.budget import Budget, Clearing
+from .memory.budget import Budget, Clearing, Room
+from .memory.host import Host
 from .memory.staging import Uploader
 from .vfi_models._core.bisect import Bisecting
 from .vfi_models._core.recursion import Recursive
-from .vfi_models._core.seam import Interpolator, PairSession, Session
+from .vfi_models._core.seam import Interpolator, PairSession, RecordingSession, Session
 
 Schedule = Literal["any_t", "bisect"]
 """``any_t``: each frame is made from the two source frames at its own time, where the model can.
@@ -27,8 +30,15 @@ Schedule = Literal["any_t", "bisect"]
 
 FreeBytes = Callable[[torch.device], int]
 
+_LOG = logging.getLogger(__name__)
+
 _RGB = 3
 _MOST_LANES = 64
+_HALVES = (torch.float16, torch.bfloat16)
+
+
+class NotFiniteError(MidframeError):
+    """The first frames that a run made in 16 bits hold what is no number. Never leaves the loop."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,9 @@ class Workbench:
     def __init__(self, model: Interpolator, settings: Settings) -> None:
         divided = Recursive if settings.schedule == "bisect" else None
         self.model = model
+        """The one that was given."""
+        self._running = model
+        self._checked = next(model.module.parameters()).dtype not in _HALVES
         self.device = device_of(model)
         self.budget = Budget(self.device, settings.batch)
         self.clearing = Clearing(settings.clear_every, lines=settings.memory_lines)
@@ -154,6 +167,9 @@ class Workbench:
             times: in (0, 1), ascending.
             check: called before every forward pass; raises to cancel.
             free: tells how many bytes are free on a device.
+
+        Raises:
+            NotFiniteError: in 16 bits, the first time; to be repeated after :meth:`widen`.
         """
         # Whoever has one uses it alone: it may write to memory of its own.
         try:
@@ -164,9 +180,20 @@ class Workbench:
             made = self._made(session, pair, times, check, free)
         finally:
             self._idle.append(session)
+        if not self._checked:
+            if not are_numbers(made):
+                dtype = next(self.model.module.parameters()).dtype
+                raise NotFiniteError(
+                    "A frame is not a number everywhere.", f"made in {dtype}", "Use float32."
+                )
+            self._checked = True
         if pair.left.frame.shape[-1] == 1:
             made = made.mean(1, keepdim=True)
-        return made.clamp_(0.0, 1.0).permute(0, 2, 3, 1)
+        if self.device.type == "cpu":
+            return made.clamp_(0.0, 1.0).permute(0, 2, 3, 1)
+        pictures = made.permute(0, 2, 3, 1)  # as they travel: clamped and laid out in one launch
+        laid_out = torch.empty(pictures.shape, dtype=pictures.dtype, device=pictures.device)
+        return torch.clamp(pictures, 0.0, 1.0, out=laid_out)
 
     def rest(self, frame: Tensor, copy: Tensor) -> None:
         """Keeps only what is known of ``frame``, which is called ``copy`` from here on."""
@@ -181,16 +208,56 @@ class Workbench:
             session.close()
         self._sessions, self._idle = [], []
 
+    def widen(self) -> None:
+        """Go on in float32, as what the device makes in 16 bits is no number.
+
+        With a copy of the model, whose weights are those rounded to 16 bits: others may be running it.
+        """
+        dtype = next(self.model.module.parameters()).dtype
+        _LOG.warning(
+            "What this model makes in %s on %s is not a number: going on in float32, which is slower. "
+            "To choose float32 spares the attempt.",
+            str(dtype).removeprefix("torch."),
+            self.device,
+        )
+        self.close()
+        self._running = deepcopy(self.model)
+        self._running.module.float()
+        self._checked = True
+
     def shrink(self) -> str | None:
-        """Does less at once from now on; says how, or None where that is one frame already."""
+        """Keep less, then do less at once from now on; return how, or None where nothing is left."""
         if self._lanes > 1:
             self._lanes = 1
             return "one frame at a time"
-        return self.budget.shrink()
+        return self.drop_recordings() or self.budget.shrink()
+
+    def held_bytes(self) -> int:
+        """Return what recorded passes keep of the device's memory, in bytes: no allocation gets it."""
+        return sum(one.held_bytes() for one in self._sessions if isinstance(one, RecordingSession))
+
+    def room(self, host: Host) -> Room:
+        """Return what an allocation can get from the driver and from the cache, recordings not counted."""
+        held = self.held_bytes()
+        free, cached = host.free_bytes(self.device), host.cached_bytes(self.device)
+        return Room(max(0, free - cached), max(0, cached - held))
+
+    def drop_recordings(self) -> str | None:
+        """Let go of recorded passes, and record none from now on; None where there are none."""
+        dropped = [one.drop_recordings() for one in self._sessions if isinstance(one, RecordingSession)]
+        if not any(dropped):
+            return None
+        self._record_no_more()
+        return "no recorded passes"
 
     def ease(self) -> None:
         """Closes; a session opened from here on keeps nothing that it can run without."""
         self.close()
+        self._record_no_more()
+        if "strips" in self.model.spec.options:
+            self._options["strips"] = True
+
+    def _record_no_more(self) -> None:
         if "graphs" in self.model.spec.options:
             self._options["graphs"] = False
 
@@ -216,9 +283,9 @@ class Workbench:
             for one in (pair.left, pair.right)
         )
         if self._divide is not None:  # shares what it makes on the way, and makes one frame after the other
-            session, count = self._divide(session, check), len(times)
+            session, count = self._divide(session, check, times), len(times)
         else:
-            count = self.budget.batch(len(times), partial(free, self.device))
+            count = self._batch(len(times), free)
         # Filled on the device: a tensor made of a list is a copy, which waits.
         places = [torch.full((1,), float(t), dtype=torch.float32, device=self.device) for t in times[:count]]
         timestep = torch.cat(places)
@@ -232,6 +299,17 @@ class Workbench:
             return made
         return torch.cat((made, torch.lerp(a.extra, b.extra, timestep.view(-1, 1, 1, 1))), 1)
 
+    def _batch(self, wanted: int, free: FreeBytes) -> int:
+        """Return how many timesteps to run at once. Where memory for all is short, recordings go."""
+
+        def left() -> int:
+            return max(0, free(self.device) - self.held_bytes())
+
+        count = self.budget.batch(wanted, left)
+        if count < self.budget.most(wanted) and self.drop_recordings():
+            count = self.budget.batch(wanted, left)
+        return count
+
     def _encoded(self, session: Session[Any], frame: Tensor, check: Callable[[], None]) -> _Encoded:
         check()
         picture = self._upload(frame)
@@ -243,14 +321,19 @@ class Workbench:
 
     def _activation_bytes(self, frame: Tensor) -> int:
         height, width = frame.shape[:2]
-        return self.model.activation_bytes(height, width, self._options)
+        return self._running.activation_bytes(height, width, self._options)
 
     def _opened(self, frame: Tensor) -> Session[Any]:
         if not self._sessions:
             self.budget.estimate(self._activation_bytes(frame))
         height, width = frame.shape[:2]
-        self._sessions.append(self.model.open(height, width, self._options))
+        self._sessions.append(self._running.open(height, width, self._options))
         return self._sessions[-1]
+
+
+def are_numbers(frames: Tensor) -> bool:
+    """Return whether frames hold numbers only, neither NaN nor infinite. Waits for the device."""
+    return bool(frames.isfinite().all())
 
 
 def device_of(model: Interpolator) -> torch.device:

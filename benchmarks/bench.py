@@ -20,6 +20,7 @@ from ..api import default_device
 from ..errors import BadInputError
 from . import footprint
 from .contest import Limits, row
+from .launches import launches
 from .loading import load_times, loads
 from .machine import machine, rates
 from .peers import Against, parse
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--vram-gib", type=float, default=None, metavar="GIB", help="the most CUDA memory a process may take")
     add("--json", type=Path, default=None, metavar="OUT", help="write rows here, OUT.md and OUT.svg beside")
+    add("--launches", action="store_true", help="count what a GPU would launch and move, also where none is")
     add("--loading", action="store_true", help="also how long files of each kind take to load")
     add("--peak-of", default=None, help=argparse.SUPPRESS)
 
@@ -75,7 +77,10 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     report: dict[str, Any] = {"machine": machine(device), "rates": {}, "rows": []}
     limits = Limits(args.rounds, args.vram_gib)
     for work, against in itertools.product(works, peers or [None]):
-        report["rows"].append(row(work, against, limits) | load_times(work, args.rounds))
+        measured = row(work, against, limits) | load_times(work, args.rounds)
+        if args.launches or torch.device(device).type == "cuda":
+            measured |= launches(work, work.options).as_row()
+        report["rows"].append(measured)
         report["rates"][work.dtype] = vars(rates(device, work.dtype))
         if args.json:  # what is measured is kept, whatever comes
             write(report, args.json)

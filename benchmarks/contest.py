@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..vfi_models._core.surroundings import exact_convolutions
 from . import footprint
 from .contenders import OURS, opened, options, ours, same_network
 from .machine import rates, synchronise
@@ -79,11 +80,16 @@ def row(work: Work, against: Against | None, limits: Limits) -> dict[str, Any]:
 def _first_runs(
     contenders: dict[str, Interpolate], clip: Tensor, work: Work
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The pictures, and who ran out of memory, which is out of the contest. Nothing is timed yet."""
+    """Return the pictures, and who ran out of memory, which is out of the contest. Nothing is timed yet.
+
+    Without TF32, by which two implementations of one network in float32 are 1e-3 apart; what is timed has it,
+    where torch takes it.
+    """
     pictures, failures = {}, {}
     for who in list(contenders):
         try:
-            pictures[who] = contenders[who](clip, work.multiplier).float()
+            with exact_convolutions(torch.device(work.device)):
+                pictures[who] = contenders[who](clip, work.multiplier).float()
         except torch.OutOfMemoryError:
             if who == OURS:
                 raise
@@ -165,7 +171,8 @@ def _verdict(
             return {"reference": None, "pictures_agree": None}
         apart = difference(pictures[OURS], theirs, work.multiplier)
         return {"reference": against.label, **asdict(apart), "pictures_agree": apart.psnr >= _SAME}
-    exact = ours(work.build("float32"), work, against)(clip, work.multiplier)
+    with exact_convolutions(torch.device(work.device)):
+        exact = ours(work.build("float32"), work, against)(clip, work.multiplier)
     apart = difference(pictures[OURS], exact, work.multiplier)
     found = {"reference": f"{OURS} float32", **asdict(apart), "pictures_agree": apart.psnr >= _GOOD}
     if theirs is not None:
@@ -208,6 +215,7 @@ def _memory(
     found = {
         "host_peak_mib": mine["host"],
         "device_peak_mib": mine["device"],
+        "device_reserved_mib": mine["reserved"],
         "peak_mib": mine["host"] if mine["device"] is None else mine["device"],
         "vram_gib": limits.vram_gib,
     }
@@ -216,6 +224,7 @@ def _memory(
         found |= {
             "their_host_peak_mib": other["host"],
             "their_device_peak_mib": other["device"],
+            "their_device_reserved_mib": other["reserved"],
             "their_peak_mib": other["host"] if other["device"] is None else other["device"],
         }
     return found

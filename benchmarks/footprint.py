@@ -28,10 +28,7 @@ _MIB = 2**20
 
 
 def in_own_process(work: Work, who: str, against: Against | None, vram_gib: float | None) -> dict[str, Any]:
-    """MiB that a run adds to a process that holds the model and the input: ``host`` and ``device``.
-
-    ``device`` is None on the CPU.
-    """
+    """MiB that a run adds to a process that holds the model and the input: see :func:`measured`."""
     command = [sys.executable, "-m", (__package__ or "").partition(".")[0], "bench", "--peak-of", who]
     command += ["--model", work.model, "--size", f"{work.size[0]}x{work.size[1]}"]
     command += ["--multiplier", str(work.multiplier), "--frames", str(work.frames)]
@@ -49,6 +46,10 @@ def in_own_process(work: Work, who: str, against: Against | None, vram_gib: floa
 
 def measured(work: Work, who: str, arguments: list[str]) -> dict[str, Any]:
     """The rise of this process's memory over what it holds before one run, in MiB.
+
+    ``host`` is resident memory. ``device`` is what tensors take of the device's, ``reserved`` what torch's
+    allocator takes from the driver for them, with what it only caches and the pools of recorded passes; both
+    are None on the CPU.
 
     A run on two small frames comes first: it loads the libraries, which is nobody's memory in particular.
     """
@@ -70,17 +71,19 @@ def measured(work: Work, who: str, arguments: list[str]) -> dict[str, Any]:
 
 
 def _rise(run: Callable[[], Tensor], kind: str) -> dict[str, Any]:
+    before = (0, 0)
     if kind == "cuda":
         torch.cuda.synchronize()
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+        before = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
     with _Sampled() as memory:
         run()
-    on_device = (torch.cuda.max_memory_allocated() - before) / _MIB if kind == "cuda" else None
-    return {
-        "host": round(memory.rise / _MIB, 1),
-        "device": None if on_device is None else round(on_device, 1),
-    }
+    found: dict[str, Any] = {"host": round(memory.rise / _MIB, 1), "device": None, "reserved": None}
+    if kind == "cuda":
+        found["device"] = round((torch.cuda.max_memory_allocated() - before[0]) / _MIB, 1)
+        found["reserved"] = round((torch.cuda.max_memory_reserved() - before[1]) / _MIB, 1)
+    return found
 
 
 class _Sampled:

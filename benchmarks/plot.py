@@ -28,14 +28,14 @@ def as_svg(report: Mapping[str, Any]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" '
         f'height="{height}" font-family="system-ui, Segoe UI, Helvetica, Arial, sans-serif">',
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
-        _text(_LEFT, 32, "Made frames a second, end to end, in multiples of the other's", 18, weight="600"),
-        _text(_LEFT, 54, f"{about['name']}, {about['cores']} cores, torch {about['torch']}", 12, _PALE),
+        text(_LEFT, 32, "Made frames a second, end to end, in multiples of the other's", 18, weight="600"),
+        text(_LEFT, 54, f"{about['name']}, {about['cores']} cores, torch {about['torch']}", 12, _PALE),
         *_grid(most, scale, height),
     ]
     for i, row in enumerate(rows):
         parts += _bars(row, _TOP + i * _STEP, scale)
     if not rows:
-        parts.append(_text(_LEFT, _TOP + 20, "No row has a peer to compare with.", 13, _PALE))
+        parts.append(text(_LEFT, _TOP + 20, "No row has a peer to compare with.", 13, _PALE))
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -46,14 +46,14 @@ def _grid(most: float, scale: float, height: int) -> Iterable[str]:
         x = _LEFT + i * scale
         bottom = height - _FOOT
         yield f'<line x1="{x:.1f}" y1="{_TOP - 8}" x2="{x:.1f}" y2="{bottom}" stroke="{_RULE}"/>'
-        yield _text(x - 5, bottom + 18, f"{i}x", 11, _PALE)
+        yield text(x - 5, bottom + 18, f"{i}x", 11, _PALE)
 
 
 def _bars(row: Mapping[str, Any], top: int, scale: float) -> Iterable[str]:
     options = "".join(f" {name}={value}" for name, value in row["options"].items())
     capped = f", {row['vram_gib']:g} GiB" if row.get("vram_gib") else ""
     what = f"{row['model']}{options}, {row['size']}, x{row['multiplier']}, {row['dtype']}{capped}"
-    yield _text(_LEFT, top + 14, what, 13, weight="600")
+    yield text(_LEFT, top + 14, what, 13, weight="600")
     other = row["against"] + (f" ({row['their_dtype']})" if row["their_dtype"] != row["dtype"] else "")
     bars = (
         ("Midframe", row["made_frames_per_second"], row["speedup"], _OURS),
@@ -64,15 +64,16 @@ def _bars(row: Mapping[str, Any], top: int, scale: float) -> Iterable[str]:
         width = times * scale
         yield f'<rect x="{_LEFT}" y="{y}" width="{width:.1f}" height="{_BAR}" rx="2" fill="{colour}"/>'
         told = f"{who} {_rate(rate)}" + (f", {times:.2f}x" if i == 0 else "")
-        yield _text(_LEFT + width + 8, y + _BAR - 3, told, 12, _INK if i == 0 else _PALE)
+        yield text(_LEFT + width + 8, y + _BAR - 3, told, 12, _INK if i == 0 else _PALE)
 
 
 def _rate(rate: float) -> str:
     return f"{rate:.0f}" if rate >= 100 else f"{rate:#.3g}"  # noqa: PLR2004 - three digits
 
 
-def _text(x: float, y: float, text: str, size: int, fill: str = _INK, *, weight: str = "400") -> str:
+def text(x: float, y: float, what: str, size: int, fill: str = _INK, *, weight: str = "400") -> str:
+    """Return a line of text in SVG, its baseline beginning at (x, y), ``size`` pixels high."""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{fill}" font-weight="{weight}">'
-        f"{escape(text)}</text>"
+        f"{escape(what)}</text>"
     )

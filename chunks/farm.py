@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -253,8 +254,13 @@ def _share_here(workers: int | None, device: torch.device) -> tuple[_Share, dict
     cores = os.cpu_count() or 1
     gpus = 0 if device.type == "cpu" else getattr(torch, device.type).device_count()
     count = workers or gpus or max(1, cores // _CORES)
-    share = _Share(lambda: 2 * count, 1, min(1.0, gpus / count), max(1, cores // count))
+    share = _Share(lambda: 2 * count, 1, _gpus_each(count, gpus), max(1, cores // count))
     return share, {"num_cpus": count, "num_gpus": gpus}
+
+
+def _gpus_each(workers: int, gpus: int) -> float:
+    """Return what part of a GPU each worker gets, so that all find room: Ray gives none parts of two."""
+    return 1 / math.ceil(workers / gpus) if gpus else 0.0
 
 
 def _share_there(ray: Any, workers: int | None, device: torch.device | None) -> _Share:
@@ -263,8 +269,12 @@ def _share_there(ray: Any, workers: int | None, device: torch.device | None) -> 
     def has(kind: str) -> int:
         return int(ray.cluster_resources().get(kind, 0))
 
-    if has("GPU") and (device is None or device.type != "cpu"):
-        return _Share(lambda: workers or 2 * max(1, has("GPU")), 1, 1, max(1, has("CPU") // has("GPU")))
+    gpus = has("GPU")
+    if gpus and (device is None or device.type != "cpu"):
+        count = max(workers or gpus, gpus)
+        return _Share(
+            lambda: workers or 2 * max(1, has("GPU")), 1, _gpus_each(count, gpus), max(1, has("CPU") // count)
+        )
     largest = max((int(node["Resources"].get("CPU", 0)) for node in ray.nodes()), default=_CORES)
     cores = max(1, min(has("CPU") // workers if workers else _CORES, largest))
     return _Share(lambda: workers or 2 * max(1, has("CPU") // cores), cores, 0, cores)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 
@@ -16,6 +17,22 @@ _SHARE = 0.8
 """Part of the free memory that a batch may plan with; the rest is fragmentation and other programs."""
 _LARGEST_BATCH = 16
 _LONGEST_WAIT = 1024
+_WORTHWHILE = 0.1
+"""Part of what a timestep takes that a clearing must give back to be worth the wait for the device."""
+
+
+class Room(NamedTuple):
+    """Memory that an allocation on a device can still get, in bytes."""
+
+    driver: int
+    """What the driver would give."""
+    cached: int
+    """What torch's allocator keeps in pieces, into which an allocation fits or not."""
+
+    @property
+    def free(self) -> int:
+        """Both together."""
+        return self.driver + self.cached
 
 
 def free_bytes(device: torch.device) -> int:
@@ -25,10 +42,23 @@ def free_bytes(device: torch.device) -> int:
     cached. Elsewhere: the host's available memory, which is what MPS shares.
     """
     if device.type != "cuda":
-        return available_memory()
+        return available_memory() + cached_bytes(device)
     driver, total = torch.cuda.mem_get_info(device)
-    reserved, used = torch.cuda.memory_reserved(device), torch.cuda.memory_allocated(device)
-    return _allowed(driver, total, reserved, _share(device)) + reserved - used
+    reserved = torch.cuda.memory_reserved(device)
+    return _allowed(driver, total, reserved, _share(device)) + cached_bytes(device)
+
+
+def cached_bytes(device: torch.device) -> int:
+    """Return what torch's allocator keeps of ``device`` though nothing uses it, in bytes; 0 on the CPU.
+
+    The pools of recorded passes are among it.
+    """
+    if device.type in ("cuda", "xpu"):
+        allocator = getattr(torch, device.type)
+        return int(allocator.memory_reserved(device) - allocator.memory_allocated(device))
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory() - torch.mps.current_allocated_memory()
+    return 0
 
 
 def _share(device: torch.device) -> float:
@@ -74,12 +104,16 @@ class Budget:
         """What one timestep should take; measured anew at the next forward pass."""
         self.bytes_each, self._measured = max(bytes_each, 1), False
 
-    def batch(self, wanted: int, free: Callable[[], int]) -> int:
-        """Timesteps to run at once when ``wanted`` are left and ``free()`` bytes are free.
+    def most(self, wanted: int) -> int:
+        """Return how many of ``wanted`` timesteps to run at once where memory is no matter.
 
         Automatic is 1 off CUDA: on a CPU a batch brings no speed and costs memory.
         """
-        count = min(wanted, self._most)
+        return min(wanted, self._most)
+
+    def batch(self, wanted: int, free: Callable[[], int]) -> int:
+        """Timesteps to run at once when ``wanted`` are left and ``free()`` bytes are free."""
+        count = self.most(wanted)
         if not self.wish and count > 1:
             count = max(1, min(count, int(free() * _SHARE) // self.bytes_each))
         self._last = count
@@ -108,6 +142,10 @@ class Budget:
 class Clearing:
     """When to give cached memory back: after every n pairs, or only under pressure.
 
+    Pressure is where the driver has less left than the next timestep may take: what is cached may not fit,
+    then the allocator fails, or waits for the device in the middle of a pass to clear by itself; and other
+    programs get nothing.
+
     Args:
         every: source pairs between two clearings, 0 for adaptive.
         lines: says after every pair, in the log, how much memory there is.
@@ -119,33 +157,44 @@ class Clearing:
         self._done = 0
         self._pairs = 0
         self._wait = 1
+        self._stuck = 0
+        """Cached bytes that the last clearing could not give back."""
 
-    def pair_done(self, need: int, free: Callable[[], int], clear: Callable[[], None]) -> None:
+    def pair_done(self, need: int, room: Callable[[], Room], clear: Callable[[], None]) -> None:
         """One source pair was interpolated.
 
         Args:
-            need: bytes that the next batch takes.
-            free: bytes that are free now.
+            need: bytes that a timestep takes.
+            room: there is now.
             clear: gives cached memory back.
         """
         self._pairs += 1
         self._done += 1
-        cleared = self._clear_when_due(need, free, clear)
+        cleared = self._clear_when_due(need, room, clear)
         if self._lines:
             _LOG.info(
-                "pair %d: %.2f GiB free, a frame takes about %.2f GiB%s",
+                "pair %d: %.2f GiB free, %.2f of it cached, a frame takes about %.2f GiB%s",
                 self._done,
-                free() / 2**30,
+                room().free / 2**30,
+                room().cached / 2**30,
                 need / 2**30,
                 ", cleared" if cleared else "",
             )
 
-    def _clear_when_due(self, need: int, free: Callable[[], int], clear: Callable[[], None]) -> bool:
-        if self._pairs < (self._every or self._wait) or not (self._every or free() < 2 * need):
+    def _clear_when_due(self, need: int, room: Callable[[], Room], clear: Callable[[], None]) -> bool:
+        before, worth = room(), max(1, int(_WORTHWHILE * need))
+        if not self._due(before, need, worth):
             return False
-        before = free()
         clear()
-        self._pairs = 0
-        # Where clearing frees nothing, memory is short for another reason: ask again ever less often.
-        self._wait = 1 if free() > before else min(2 * self._wait, _LONGEST_WAIT)
+        self._pairs, self._stuck = 0, room().cached
+        # What stays cached shares its pieces with what is in use: ask again ever less often.
+        helped = before.cached - self._stuck >= worth
+        self._wait = 1 if helped else min(2 * self._wait, _LONGEST_WAIT)
         return True
+
+    def _due(self, now: Room, need: int, worth: int) -> bool:
+        if self._every:
+            return self._pairs >= self._every
+        if now.driver >= need or now.cached < worth:
+            return False
+        return self._pairs >= self._wait or now.cached - self._stuck >= worth

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .budget import empty_cache, free_bytes
+from .budget import cached_bytes, empty_cache, free_bytes
 
 
 class Host(Protocol):
@@ -17,7 +17,8 @@ class Host(Protocol):
     def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
         """``done`` of ``total`` output frames are finished (None: not known yet).
 
-        ``preview()`` is the newest, (H, W, C) on the host, valid only until ``progress`` returns.
+        ``preview()`` is the newest, (H, W, C) on the host, float in 0..1, uint8 or uint16, valid only until
+        ``progress`` returns.
         """
         ...
 
@@ -33,6 +34,10 @@ class Host(Protocol):
 
     def free_bytes(self, device: torch.device) -> int:
         """Memory that an allocation on ``device`` can still get."""
+        ...
+
+    def cached_bytes(self, device: torch.device) -> int:
+        """The part of :meth:`free_bytes` that ``clear_cache`` would give back to the device's driver."""
         ...
 
 
@@ -55,3 +60,7 @@ class QuietHost:
     def free_bytes(self, device: torch.device) -> int:
         """See :class:`Host`."""
         return free_bytes(device)
+
+    def cached_bytes(self, device: torch.device) -> int:
+        """See :class:`Host`."""
+        return cached_bytes(device)

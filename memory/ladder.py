@@ -13,9 +13,14 @@ T = TypeVar("T")
 Rung = Callable[[], "str | None"]
 """Eases memory and says how, or returns None when it has nothing left to give."""
 
-# Allocation failures that arrive as a plain RuntimeError: the CPU allocator, MPS, cuBLAS and cuDNN
-# workspaces, and asynchronous CUDA errors.
-_PHRASES = ("out of memory", "can't allocate memory", "alloc_failed", "not enough memory")
+# Allocation failures that arrive as a plain RuntimeError: the CPU allocator and mmap, MPS, DirectML, XPU,
+# handles and workspaces of cuBLAS and cuDNN, and asynchronous CUDA errors. "Unable to find an engine" is what
+# torch says of a convolution once every engine of cuDNN has failed, mostly as none got its workspace.
+_PHRASES = (
+    *("out of memory", "out_of_device_memory", "out_of_host_memory", "not enough memory"),
+    *("can't allocate memory", "cannot allocate memory", "not enough gpu video memory"),
+    *("alloc_failed", "unable to find an engine"),
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -29,7 +34,7 @@ class Ladder:
     """Runs work; where memory runs out, takes one rung after the other and runs it again.
 
     Args:
-        smaller: does less at once (a smaller batch), until that is 1.
+        smaller: keeps less (no recorded passes), then does less at once (a smaller batch, until that is 1).
         clear: gives back what is only cached; taken once for each piece of work.
         lighter: changes the picture to need less, where the user allowed it.
     """

@@ -8,7 +8,7 @@ import tempfile
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import BadInputError, MidframeError, OutOfMemoryError
 from .available import available_memory, available_with_swap
 from .mapped import mapped_tensor
-from .staging import as_dtype
+from .staging import as_dtype, narrowed
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,8 +38,23 @@ class Sink(Protocol):
 
         Args:
             index: of the first one.
-            frames: (K, H, W, C) on the host: made frames float32 in 0..1, source frames as they came.
-                Only valid until the call returns.
+            frames: (K, H, W, C) on the host: made frames float32 in 0..1, source frames as they came; for a
+                :class:`NarrowSink` either may be as it stores them. Only valid until the call returns.
+        """
+        ...
+
+
+@runtime_checkable
+class NarrowSink(Sink, Protocol):
+    """A sink whose frames may take fewer bytes than float32: fewer to bring home from the device."""
+
+    def narrowed(self, frames: Tensor) -> Tensor:
+        """Return frames as they are stored where that takes fewer bytes, else as they are.
+
+        Called of every made frame, and of source frames that lie on a device, in order, before :meth:`put`.
+
+        Args:
+            frames: (K, H, W, C) on any device, as for :meth:`put`. Not written to.
         """
         ...
 
@@ -64,6 +79,10 @@ class TensorSink:
 
     def __init__(self, count: int, frame_shape: FrameShape, dtype: torch.dtype = torch.float32) -> None:
         self.frames = torch.empty((count, *frame_shape), dtype=dtype, device="cpu")
+
+    def narrowed(self, frames: Tensor) -> Tensor:
+        """See :class:`NarrowSink`."""
+        return narrowed(frames, self.frames.dtype)
 
     def put(self, index: int, frames: Tensor) -> None:
         """See :class:`Sink`."""
@@ -92,6 +111,10 @@ class MappedSink:
         self.frames, self._file = mapped_tensor((count, *frame_shape), dtype, folder)
         self._folder = folder
         weakref.finalize(self, self._file.close)
+
+    def narrowed(self, frames: Tensor) -> Tensor:
+        """See :class:`NarrowSink`."""
+        return narrowed(frames, self.frames.dtype)
 
     def put(self, index: int, frames: Tensor) -> None:
         """See :class:`Sink`."""

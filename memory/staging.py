@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,11 +16,15 @@ from torch import Tensor
 _FULL_SCALE = {torch.uint8: 255.0, torch.uint16: 65535.0}
 _SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Whole numbers by their bytes."""
-_MOST_BUFFERS = 3
+_LEAST_BUFFERS, _MOST_BUFFERS = 2, 3
+"""With one, a copy by the host and a copy by the device would take turns."""
 _PINNED_BYTES = 128 * 2**20
-"""For each way: pinned memory is main memory that nothing else can have."""
+"""For each way, unless so many buffers take more: pinned memory is main memory that nothing else can have."""
+_UNDER_WAY = 2
+"""Batches that are not waited for: the last source frame and the last made frames, or those of one pair."""
 
 Deliver = Callable[[int, Tensor], None]
+_Kind = tuple[torch.Size, torch.dtype]
 
 
 def as_unit_float(frames: Tensor) -> Tensor:
@@ -30,20 +34,32 @@ def as_unit_float(frames: Tensor) -> Tensor:
 
 
 def as_dtype(frames: Tensor, dtype: torch.dtype) -> Tensor:
-    """Frames of any supported dtype as floats of ``dtype``, or as uint8, rounded and held to 0..255."""
+    """Frames of any supported dtype as floats of ``dtype``, or as uint8 or uint16, rounded and clamped."""
     if frames.dtype == dtype:
         return frames
     unit = as_unit_float(frames)
-    if dtype != torch.uint8:
+    scale = _FULL_SCALE.get(dtype)
+    if scale is None:
         return unit.to(dtype)
     # 0.5 and truncation: the same as rounding for what is not negative, and one pass less.
-    return unit.clamp(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
+    return unit.clamp(0.0, 1.0).mul_(scale).add_(0.5).to(dtype)
+
+
+def narrowed(frames: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return frames as :func:`as_dtype` does where that takes fewer bytes, else as they are."""
+    return as_dtype(frames, dtype) if dtype.itemsize < frames.dtype.itemsize else frames
 
 
 def as_network_input(frame: Tensor) -> Tensor:
     """(H, W, C) on any device to (1, C, H, W) float32, contiguous, clamped to 0..1, NaN as 0."""
     height, width, channels = frame.shape
     planes = torch.empty((1, channels, height, width), dtype=torch.float32, device=frame.device)
+    if frame.dtype == torch.float32 and frame.device.type != "cpu":  # a launch less
+        return (
+            torch.nan_to_num(frame.permute(2, 0, 1), nan=0.0, out=planes.squeeze(0))
+            .clamp_(0.0, 1.0)
+            .unsqueeze(0)
+        )
     planes.copy_(frame.permute(2, 0, 1))
     scale = _FULL_SCALE.get(frame.dtype)
     if scale is not None:  # never out of range
@@ -73,7 +89,11 @@ def _copy_stream(device: torch.device) -> torch.cuda.Stream | None:
 
 def _buffers(frame: Tensor) -> int:
     """How many frames like this one may be under way at once."""
-    return max(1, min(_MOST_BUFFERS, _PINNED_BYTES // max(frame.nbytes, 1)))
+    return max(_LEAST_BUFFERS, min(_MOST_BUFFERS, _PINNED_BYTES // max(frame.nbytes, 1)))
+
+
+def _pinned(frame: Tensor) -> Tensor:
+    return torch.empty(frame.shape, dtype=frame.dtype, device="cpu", pin_memory=True)
 
 
 def _event() -> torch.cuda.Event:
@@ -111,78 +131,116 @@ class Uploader:
             done.synchronize()
             if buffer.shape == frame.shape and buffer.dtype == frame.dtype:
                 return buffer
-        return torch.empty(frame.shape, dtype=frame.dtype, device="cpu", pin_memory=True)
+        return _pinned(frame)
 
 
-class _Landing(NamedTuple):
+@dataclass
+class _Flight:
+    """A frame on its way home, or some that never left."""
+
     first: int
     frames: Tensor
-    done: torch.cuda.Event | None
-    """When the frames have arrived; None for frames that never left the host."""
+    """(K, H, W, C), K of 1 on a device; once it took off, the buffer on the host that it is copied to."""
+    batch: int
+    """Number of the call of :meth:`Downloader.start`."""
+    made: torch.cuda.Event | None = None
+    """From then on a frame on a device may be read."""
+    done: torch.cuda.Event | None = None
+    """From then on the buffer may be read."""
+
+    @property
+    def home(self) -> bool:
+        """Tell whether nothing has to be waited for."""
+        return self.made is None
+
+    @property
+    def kind(self) -> _Kind:
+        """Return what tells which buffers it fits into."""
+        return self.frames.shape, self.frames.dtype
 
 
 class Downloader:
     """Finished frames back to the host, handed on in the order in which they were given, each once.
 
+    Frames of the last batches are left under way until others follow: by then the device has been given the
+    work for those, and does it while the earlier ones are waited for. A frame of a batch that finds no buffer
+    stays on its device until one is free: a batch must not need its own size in pinned memory.
+
     Args:
-        device: where the frames are made.
         deliver: takes the index of the first of some output frames and the frames, (K, H, W, C) on the
             host; they may be overwritten after it returns. Where it raises, it is not called again for
             the same frames.
     """
 
-    def __init__(self, device: torch.device, deliver: Deliver) -> None:
+    def __init__(self, deliver: Deliver) -> None:
         self._deliver = deliver
-        self._stream = _copy_stream(device)
-        self._flying: deque[_Landing] = deque()
-        self._idle: list[Tensor] = []
+        self._streams: dict[torch.device, torch.cuda.Stream | None] = {}
+        self._queue: deque[_Flight] = deque()
+        self._idle: dict[_Kind, list[Tensor]] = {}
+        self._batches = 0
 
     def start(self, index: int, frames: Tensor) -> None:
-        """Begins to bring (K, H, W, C) frames home. Delivers nothing: where it raises, nothing was begun."""
-        if self._stream is None or frames.device.type != "cuda":
-            self._flying.append(_Landing(index, frames.cpu(), None))
-            return
-        self._flying.extend(self._take_off(index, frames.contiguous(), self._stream))
+        """Take (K, H, W, C) frames to bring home. Delivers nothing: where it raises, nothing was taken."""
+        if self._stream(frames.device) is None:
+            flights = [_Flight(index, frames.cpu(), self._batches)]
+        else:
+            flights = self._flights(index, frames.contiguous())
+        self._queue.extend(flights)
+        self._batches += 1
 
     def hand_on(self) -> None:
-        """Delivers what is home already, and waits for the oldest where too many are under way."""
-        while self._flying:
-            _, frames, done = self._flying[0]
-            if done is not None and len(self._flying) < _buffers(frames):
-                return
+        """Delivers what is home already, and waits for all but the last batches."""
+        self._take_off()
+        while self._queue and (self._queue[0].home or self._queue[0].batch < self._batches - _UNDER_WAY):
             self._land()
 
     def finish(self) -> None:
         """Waits for everything that was started and delivers it."""
-        while self._flying:
+        self._take_off()
+        while self._queue:
             self._land()
 
-    def _take_off(self, index: int, frames: Tensor, stream: torch.cuda.Stream) -> list[_Landing]:
-        """One landing a frame: a batch must not need its own size in pinned memory."""
-        stream.wait_stream(torch.cuda.current_stream(frames.device))
-        landings = []
-        for i in range(len(frames)):
-            frame = frames[i : i + 1]
-            landing = self._free_buffer(frame)
+    def _stream(self, device: torch.device) -> torch.cuda.Stream | None:
+        """Return a stream for copies from ``device``: torch runs them on the device that is read."""
+        if device not in self._streams:
+            self._streams[device] = _copy_stream(device)
+        return self._streams[device]
+
+    def _flights(self, index: int, frames: Tensor) -> list[_Flight]:
+        made = _event()
+        made.record(torch.cuda.current_stream(frames.device))
+        one_by_one = (frame.unsqueeze(0) for frame in frames.unbind())
+        flights = [_Flight(index + i, one, self._batches, made) for i, one in enumerate(one_by_one)]
+        if flights and flights[0].kind not in self._idle:
+            frame = flights[0].frames
+            self._idle[flights[0].kind] = [_pinned(frame) for _ in range(_buffers(frame))]
+        return flights
+
+    def _take_off(self) -> None:
+        """Begin the copies that there are buffers for, the oldest first."""
+        for flight in self._queue:
+            stream = self._stream(flight.frames.device)
+            if flight.made is None or flight.done is not None or stream is None:
+                continue
+            if not self._idle[flight.kind]:
+                return
+            frame, buffer = flight.frames, self._idle[flight.kind].pop()
+            stream.wait_event(flight.made)
             with torch.cuda.stream(stream):
-                landing.copy_(frame, non_blocking=True)
+                buffer.copy_(frame, non_blocking=True)
                 done = _event()
                 done.record(stream)
-            landings.append(_Landing(index + i, landing, done))
-        frames.record_stream(stream)
-        return landings
+            frame.record_stream(stream)
+            flight.frames, flight.done = buffer, done
 
     def _land(self) -> None:
-        first, frames, done = self._flying.popleft()
-        if done is not None:
-            done.synchronize()
-        self._deliver(first, frames)
-        if done is not None:
-            self._idle.append(frames)
-
-    def _free_buffer(self, frames: Tensor) -> Tensor:
-        for i, buffer in enumerate(self._idle):
-            if buffer.shape == frames.shape and buffer.dtype == frames.dtype:
-                return self._idle.pop(i)
-        self._idle.clear()
-        return torch.empty(frames.shape, dtype=frames.dtype, device="cpu", pin_memory=True)
+        flight = self._queue.popleft()
+        if flight.done is None:
+            self._deliver(flight.first, flight.frames)
+            return
+        flight.done.synchronize()
+        try:
+            self._deliver(flight.first, flight.frames)
+        finally:
+            self._idle[flight.kind].append(flight.frames)
+        self._take_off()

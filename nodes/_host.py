@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..api import usable_device
 from ..inputs.objects import require_one_of
-from ..memory.budget import empty_cache, free_bytes
+from ..memory.budget import cached_bytes, empty_cache, free_bytes
 from ..memory.staging import as_unit_float
 from ..vfi_models._core.precision import suited
 from ..vfi_models._core.store import search_folders
@@ -289,6 +289,10 @@ class NodeHost:
     def free_bytes(self, device: torch.device) -> int:
         """See :class:`~..memory.host.Host`."""
         return free_memory(device)
+
+    def cached_bytes(self, device: torch.device) -> int:
+        """See :class:`~..memory.host.Host`. ComfyUI allocates with torch, whose cache all share."""
+        return cached_bytes(device)
 
 
 class DownloadHost:

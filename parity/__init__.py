@@ -18,7 +18,7 @@ import torch
 
 from ..api import usable_device
 from ..errors import BadInputError, MidframeError
-from ..vfi_models._core.surroundings import undisturbed
+from ..vfi_models._core.surroundings import exact_convolutions, undisturbed
 from . import film, rife, tlbvfi
 from .outcome import Outcome, Place
 
@@ -109,15 +109,9 @@ def _guarded(label: str, outcomes: Iterator[Outcome], device: torch.device) -> I
 
 @contextmanager
 def _exactly(device: torch.device) -> Iterator[None]:
-    """Without TensorFloat-32, which convolutions use by default and which is 1e-3 off; else as always."""
-    cudnn = torch.backends.cudnn
-    as_always = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
-    with undisturbed(device):
-        if device.type != "cuda":
-            yield
-            return
-        with cudnn.flags(**as_always, allow_tf32=False):
-            yield
+    """Run as always, but without TensorFloat-32, which convolutions use by default and which is 1e-3 off."""
+    with undisturbed(device), exact_convolutions(device):
+        yield
 
 
 def _outcomes(file: Path, place: Place) -> Iterator[Outcome] | None:

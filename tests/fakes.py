@@ -81,6 +81,8 @@ class RecordingHost(QuietHost):
         self.checks = 0
         self.cancel_at = cancel_at
         self.free = 2**40
+        self.cached = 0
+        """Part of ``free``."""
 
     def progress(self, done, total, preview):
         self.seen.append((done, total, preview().clone()))
@@ -95,6 +97,9 @@ class RecordingHost(QuietHost):
 
     def free_bytes(self, device):
         return self.free
+
+    def cached_bytes(self, device):
+        return self.cached
 
 
 class ListSink:

@@ -13,9 +13,11 @@ from packs import load_pack
 
 load_pack()
 
+from midframe.vfi_models._core import convolution, fused, kernels
 from midframe.vfi_models._core.fused import disagreement
 from midframe.vfi_models._core.fused_kernel import warp
 from midframe.vfi_models._core.warp import _plainly, identity_grid
+from midframe.vfi_models.compact import matching
 from midframe.vfi_models.rife.lowres import _centres
 
 DTYPES = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
@@ -65,3 +67,19 @@ for wild in WILD:
     case(torch.float32, torch.float16, 3, True, wild)
 for image_dtype, out_dtype in itertools.product(DTYPES, DTYPES):  # what is asked before it is used
     assert disagreement(warp, _plainly, torch.device("cpu"), image_dtype, out_dtype) <= 1
+for dtype in DTYPES:
+    # The checks with which the pack itself decides whether to use a kernel, at its own bounds.
+    for kernel, difference in (
+        (kernels.add_leaky_, convolution._difference),
+        (kernels.correlation, matching._difference),
+    ):
+        found = float(difference(kernel, torch.device("cpu"), dtype))
+        assert found < fused._ROUNDING[dtype], (kernel.__name__, dtype, found)
+left, right = torch.randn(2, 3, 7, 23, 40)
+for reach in (0, 1, 3):
+    expected = matching._correlation(left, right, reach)
+    stored = (x.contiguous(memory_format=torch.channels_last) for x in (left, right))
+    torch.testing.assert_close(kernels.correlation(*stored, reach), expected, atol=1e-4, rtol=0)
+y, plus = torch.randn(2, 5, 33, 41)
+sums = torch.nn.functional.leaky_relu(y + plus, 0.2)
+torch.testing.assert_close(kernels.add_leaky_(y, plus, 0.2), sums, atol=1e-6, rtol=0)

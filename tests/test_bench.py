@@ -56,7 +56,9 @@ class Copycat:
 @pytest.fixture
 def run(monkeypatch, tmp_path):
     monkeypatch.setitem(peers.PEERS, "copycat", Copycat)
-    monkeypatch.setattr(footprint, "in_own_process", lambda *_: {"host": 1.0, "device": None})
+    monkeypatch.setattr(
+        footprint, "in_own_process", lambda *_: {"host": 1.0, "device": None, "reserved": None}
+    )
 
     def call(*arguments):
         parser = argparse.ArgumentParser()
@@ -165,8 +167,13 @@ def test_film_and_its_load_times(run, copycat):
 
 
 def test_every_value_of_an_option_is_a_row(run):
-    code, report, _ = run("--model", "rife-4.6", "--multiplier", "2", "--option", "ensemble=false,true")
+    words = ["--model", "rife-4.6", "--multiplier", "2", "--option", "ensemble=false,true", "--launches"]
+    code, report, table = run(*words)
     assert code == 0
+    single, twice = report["rows"]
+    assert 100 < single["launches_per_made_frame"] < twice["launches_per_made_frame"] < 1000
+    assert 0 < single["moved_gb_per_made_frame"] < twice["moved_gb_per_made_frame"] < 0.1
+    assert f"| {single['launches_per_made_frame']:.0f} |" in table
     assert [row["options"] for row in report["rows"]] == [{"ensemble": False}, {"ensemble": True}]
 
 
@@ -200,6 +207,22 @@ def test_memory_is_that_of_the_run():
     found = footprint._rise(holds_64_mib, "cpu")
     assert 60 < found["host"] < 80
     assert found["device"] is None
+    assert found["reserved"] is None
+
+
+def test_memory_of_a_device_is_told_as_used_and_as_reserved(monkeypatch):
+    figures = {
+        "memory_allocated": 10,
+        "max_memory_allocated": 50,
+        "memory_reserved": 20,
+        "max_memory_reserved": 99,
+    }
+    for name, mib in figures.items():
+        monkeypatch.setattr(torch.cuda, name, lambda mib=mib: mib * 2**20)
+    for name in ("synchronize", "empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    found = footprint._rise(lambda: torch.zeros(1), "cuda")
+    assert (found["device"], found["reserved"]) == (40.0, 79.0)
 
 
 def test_modules_of_a_checkout_are_there_only_inside(tmp_path, monkeypatch):

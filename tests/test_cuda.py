@@ -1,10 +1,15 @@
 """What only a CUDA device can show. Skipped where there is none."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from midframe.api import interpolate
 from midframe.parity.tolerances import bound
-from midframe.vfi_models import build, detect
+from midframe.vfi_models import architectures, build, detect
 from midframe.vfi_models._core.fused import fused
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
 from midframe.vfi_models._core.warp import _plainly, identity_grid
@@ -68,10 +73,10 @@ def test_kernel_past_32_bits(layout):
 def test_replays_are_the_passes(caplog, family, size):
     model = build(detect(synthetic_state_dict(shapes(family), 0, 0.7)))
     model.module.to(CUDA, torch.float16)
-    frames = torch.rand(8, *size, 3)
+    frames = torch.rand(79, *size, 3)
     made = [
         interpolate(frames, model, multiplier, settings=Settings(options={"graphs": graphs}))
-        for multiplier in (2, [2, 4, 3, 2, 4, 3, 2])
+        for multiplier in (2, 26 * [2, 4, 3])
         for graphs in (True, False)
     ]
     torch.testing.assert_close(made[0], made[1], atol=bound("flow of a fast path"), rtol=0)
@@ -79,12 +84,72 @@ def test_replays_are_the_passes(caplog, family, size):
     assert "not recorded" not in caplog.text
 
 
-def test_recordings_give_their_memory_back():
-    model = build(detect(synthetic_state_dict(shapes("4.25"), 0, 0.7)))
+@pytest.mark.parametrize(("architecture", "family"), [("rife", "4.25"), ("compact", "v1"), ("compact", "v2")])
+def test_recordings_give_their_memory_back(architecture, family):
+    of = {one.name: one for one in architectures()}[architecture]
+    model = build(detect(synthetic_state_dict(of.shapes(family), 0, 0.7)))
     model.module.to(CUDA, torch.float16)
-    held = []
-    for _ in range(3):
-        interpolate(torch.rand(6, 270, 482, 3), model, 2)
+    session = model.open(270, 482)
+    sides = [session.encode(frame) for frame in torch.rand(2, 1, 3, 270, 482, device=CUDA)]
+    timestep = torch.full((1,), 0.5, device=CUDA)
+    expected = session.between(*sides, timestep)
+
+    def free():
         torch.cuda.synchronize()
-        held.append(torch.cuda.memory_allocated())
-    assert held[1] == held[2]
+        torch.cuda.empty_cache()
+        return torch.cuda.mem_get_info()[0]
+
+    before = free()
+    for _ in range(30):
+        replayed = session.between(*sides, timestep)
+    torch.testing.assert_close(replayed, expected, atol=bound("flow of a fast path"), rtol=0)
+    held = session.held_bytes()
+    if torch.cuda.memory.get_allocator_backend() == "native":
+        assert held > 0
+        assert before - free() >= held
+        assert session.drop_recordings()
+        assert before - free() < held / 2
+    else:
+        assert held == 0
+    session.close()
+
+
+_INVALID = """
+from packs import load_pack
+load_pack()
+import logging, torch
+from midframe.vfi_models._core.recording import Recordings, recorder_for
+logging.basicConfig(format="%(message)s")
+device = torch.device("cuda:0")
+
+def waits(x):
+    return x * 2 if x.sum().item() else x
+
+def runs(x):
+    return x * 2
+
+with torch.inference_mode():
+    x = torch.rand(1, 3, 64, 64, device=device)
+    for work in (waits, runs):
+        recordings = Recordings(recorder_for(device), first=2)
+        for _ in range(4):
+            assert torch.equal(recordings.run(work, (x,)), x * 2)
+        assert recordings.held_bytes == 0
+        recordings.close()
+"""
+
+
+def test_a_pass_that_waits_ends_recording_for_its_process_and_no_run(tmp_path):
+    script = tmp_path / "invalid.py"
+    script.write_text(_INVALID)
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    if torch.cuda.memory.get_allocator_backend() == "native":
+        assert done.stderr.count("a restart clears that") == 1

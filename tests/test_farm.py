@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from fractions import Fraction as Fr
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -69,6 +70,29 @@ def cluster():
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield ray
     ray.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "at_once"),
+    [(3, 2, 3), (5, 2, 5), (4, 2, 4), (2, 2, 2), (1, 2, 1), (7, 3, 7), (1, 1, 1)],
+)
+def test_all_workers_find_room_on_the_gpus(monkeypatch, workers, gpus, at_once):
+    """Ray gives a worker its part of one GPU, never of two."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    resources = {"GPU": float(gpus), "CPU": 16.0}
+    ray = SimpleNamespace(cluster_resources=lambda: resources, nodes=lambda: [{"Resources": resources}])
+    here, told = farm._share_here(workers, torch.device("cuda"))
+    assert (told["num_gpus"], told["num_cpus"]) == (gpus, workers)
+    for share in (here, farm._share_there(ray, workers, None)):
+        each = share.options()["num_gpus"]
+        assert 0 < each <= 1
+        assert gpus * int(1 / each + 1e-6) >= at_once
+        assert share.at_once() >= at_once
+
+
+def test_a_worker_without_a_gpu_asks_for_none():
+    share, told = farm._share_here(3, torch.device("cpu"))
+    assert (share.options()["num_gpus"], told["num_gpus"]) == (0, 0)
 
 
 def job_of(source, name="out.mkv", plan=LOSSLESS, pairs=5, **more):

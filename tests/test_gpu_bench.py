@@ -3,11 +3,13 @@
 import argparse
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from midframe.benchmarks import bench, gpu, pressure
+from midframe.benchmarks import bench, contest, gpu, pressure
 from midframe.errors import BadInputError
+from midframe.vfi_models._core.recording import _FIRST
 
 
 def test_rows_are_what_bench_takes():
@@ -31,6 +33,7 @@ def test_rows_are_what_bench_takes():
     assert asked["older_1080p_float32"].dtype == ["float32"]
     switched = bench._works(asked["rife_1080p_graphs"], "cuda")
     assert [work.options for work in switched] == [{"graphs": True}, {"graphs": False}]
+    assert all(work.made >= 2 * _FIRST for work in switched)  # as many replays as passes before
     assert {"film_1080p_x2", "rife_720p_x2", "rife_1440p_x2", "rife_4k_x2"} <= asked.keys()
     alone = gpu.rows(None, None)
     assert not any("--against" in row.arguments for row in alone)
@@ -80,3 +83,19 @@ def test_clearings_are_counted():
     host = pressure.CountingHost(torch.device("cpu"))
     host.clear_cache()
     assert host.cleared == 1
+
+
+def test_pictures_are_compared_without_tf32_and_timed_as_torch_is_set(monkeypatch):
+    seen = []
+
+    def contender(clip, multiplier):
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return clip
+
+    work = SimpleNamespace(device="cuda", multiplier=2)  # the switch works without a GPU
+    contest._first_runs({"midframe": contender}, torch.zeros(1), work)
+    assert seen == [False]
+    monkeypatch.setattr(contest, "synchronise", lambda kind: None)
+    watch = SimpleNamespace(taken=lambda: 0.0)
+    contest._interleaved({"midframe": contender}, torch.zeros(1), work, contest.Limits(1), watch)
+    assert seen == [False, True]

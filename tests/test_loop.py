@@ -282,14 +282,17 @@ def test_the_ladder_halves_before_it_clears():
     assert host.cleared == 1
 
 
-def test_recorded_passes_go_where_memory_is_short():
+@pytest.mark.parametrize(("option", "plenty"), [("graphs", True), ("strips", False)])
+def test_memory_is_given_up_where_it_is_short(option, plenty):
+    """Recorded passes go, and levels are made in strips: in the next session, the picture as it was."""
+
     class Recording(LerpModel):
         def open(self, height, width, options=None):
-            self.asked = [*getattr(self, "asked", []), (options or {}).get("graphs", True)]
+            self.asked = [*getattr(self, "asked", []), (options or {}).get(option, plenty)]
             return super().open(height, width)
 
-    for at, wanted in ((10**9, [True]), (4, [True, False])):
-        model = Recording(FailsAt(at), options={"graphs": True})
+    for at, wanted in ((10**9, [plenty]), (4, [plenty, not plenty])):
+        model = Recording(FailsAt(at), options={option: plenty})
         interpolate(clip(4), model, 2)
         assert model.asked == wanted
 
@@ -334,10 +337,19 @@ def test_clearing_after_every_n_pairs():
 
 
 def test_adaptive_clearing_only_under_pressure():
-    ample, tight = RecordingHost(), RecordingHost()
-    tight.free = 1
-    for host in (ample, tight):
+    ample, tight, stuck = RecordingHost(), RecordingHost(), RecordingHost()
+    for host in (tight, stuck):
+        host.free = host.cached = 1
+
+    def give_back():
+        RecordingHost.clear_cache(tight)
+        tight.cached = 0
+
+    tight.clear_cache = give_back
+    tight.progress = lambda *_: setattr(tight, "cached", 1)  # a pair takes it again
+    for host in (ample, tight, stuck):
         interpolate(clip(40), LerpModel(), 2, host=host)
     assert ample.cleared == 0
-    # Clearing that frees nothing is tried ever less often: after 1, 2, 4, 8, 16 pairs.
-    assert tight.cleared == 5
+    assert tight.cleared == 39  # each gave back what there was
+    # Clearing that gives nothing back is tried ever less often: after 1, 2, 4, 8, 16 pairs.
+    assert stuck.cleared == 5

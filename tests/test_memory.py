@@ -5,7 +5,7 @@ import psutil
 import pytest
 import torch
 from midframe.errors import OutOfMemoryError
-from midframe.memory.budget import Budget, Clearing, _allowed, free_bytes
+from midframe.memory.budget import Budget, _allowed, free_bytes
 from midframe.memory.cache import ModelCache, file_identity
 from midframe.memory.ladder import Ladder, is_out_of_memory
 from midframe.memory.sinks import TensorSink
@@ -37,24 +37,6 @@ def test_shrinking_starts_from_what_was_run():
     assert budget.batch(9, lambda: 10**12) == 1
 
 
-def test_clearing_counts_pairs_and_backs_off_only_when_useless():
-    free, cleared = [10], []
-
-    def clear():
-        cleared.append(1)
-        free[0] += 5
-
-    useful = Clearing(0)
-    for _ in range(10):
-        useful.pair_done(100, lambda: free[0], clear)
-    assert len(cleared) == 10
-    cleared.clear()
-    every = Clearing(4)
-    for _ in range(9):
-        every.pair_done(0, lambda: 10**9, lambda: cleared.append(1))
-    assert len(cleared) == 2
-
-
 def test_a_cap_counts_as_less_memory():
     assert _allowed(70, 100, 20, 1.0) == 70
     assert _allowed(70, 100, 20, 0.5) == 30
@@ -74,7 +56,27 @@ def test_free_bytes_is_a_real_figure():
         (MemoryError(), True),
         (RuntimeError("MPS backend out of memory (allocated 3 GB)"), True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), True),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (
+            RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+            True,
+        ),
+        (RuntimeError("FIND was unable to find an engine to execute this computation"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
+        (RuntimeError("HIP out of memory. Tried to allocate 20.00 MiB"), True),
+        (
+            RuntimeError("level_zero backend failed with error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
+            True,
+        ),
+        (RuntimeError("Could not allocate tensor. There is not enough GPU video memory available!"), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes."), True),
+        (RuntimeError("unable to mmap 99 bytes from file <x>: Cannot allocate memory (12)"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_BAD_PARAM"), False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"), False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"), False),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (RuntimeError("CUDA error: no kernel image is available for execution on the device"), False),
         (RuntimeError("The size of tensor a (3) must match"), False),
         (ValueError("out of memory"), False),
         (KeyboardInterrupt(), False),
@@ -184,7 +186,7 @@ def test_frames_for_the_network():
 
 def test_host_frames_keep_their_place_in_the_queue():
     taken = []
-    download = Downloader(CPU, lambda index, frames: taken.append((index, len(frames))))
+    download = Downloader(lambda index, frames: taken.append((index, len(frames))))
     download.start(0, torch.zeros(2, 1, 1, 3))
     assert taken == []
     download.hand_on()
@@ -201,7 +203,7 @@ def test_staging_keeps_every_frame_on_cuda():
     def deliver(index, arrived):
         taken[index : index + len(arrived)] = arrived
 
-    upload, download = Uploader(CUDA), Downloader(CUDA, deliver)
+    upload, download = Uploader(CUDA), Downloader(deliver)
     for i, frame in enumerate(frames):
         on_device = upload(frame.clone())
         download.start(i, on_device.permute(0, 2, 3, 1))

@@ -3,7 +3,9 @@
 import sys
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import midframe
 import numpy as np
@@ -17,8 +19,9 @@ from midframe.memory.sinks import Storage
 from midframe.parity.tolerances import bound
 from midframe.vfi_models import architectures, build, detect
 from midframe.vfi_models._core.convolution import _fuses
-from midframe.vfi_models._core.surroundings import undisturbed
+from midframe.vfi_models._core.surroundings import exact_convolutions, undisturbed
 from midframe.vfi_models._core.synthetic import synthetic_state_dict
+from midframe.vfi_models.tlbvfi import session as tlbvfi_session
 from midframe.vfi_utils import Settings
 from midframe.video import Plan, interpolate_video
 from packs import ROOT
@@ -332,3 +335,60 @@ def test_numbers_close_to_zero_are_kept_while_a_network_runs():
         with pytest.raises(ValueError, match="in the middle"), undisturbed(torch.device("cpu")):
             raise ValueError("in the middle")
         assert sys.float_info.min / 2 == 0
+
+
+def precisions():
+    cudnn = torch.backends.cudnn
+    return cudnn.allow_tf32, cudnn.conv.fp32_precision if hasattr(cudnn, "conv") else None
+
+
+def test_convolutions_of_tlbvfi_are_exact_on_cuda_and_everybodys_are_as_they_were_after_it(monkeypatch):
+    # The switch works without a GPU; only the device is another one here.
+    model = build(detect(weights_of("tlbvfi", "small")))
+    on_cuda = lambda _: exact_convolutions(torch.device("cuda"))  # noqa: E731
+    monkeypatch.setattr(tlbvfi_session, "exact_convolutions", on_cuda, raising=False)
+    before, during = precisions(), []
+    for layer in model.module.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_pre_hook(lambda *_: during.append(torch.backends.cudnn.allow_tf32))
+    made_by(model)
+    assert during
+    assert not any(during)
+    assert precisions() == before == (True, before[1])
+
+
+def test_exact_convolutions_last_as_long_as_any_thread_needs_them():
+    device = torch.device("cuda")
+    before = precisions()
+    with pytest.raises(ValueError, match="in the middle"), exact_convolutions(device):
+        raise ValueError("in the middle")
+    assert precisions() == before
+    with ThreadPoolExecutor(1) as other:
+        with exact_convolutions(device), ExitStack() as theirs:
+            other.submit(theirs.enter_context, exact_convolutions(device)).result()
+            later = theirs.pop_all()
+        during = precisions()
+        other.submit(later.close).result()
+    assert not during[0]
+    assert precisions() == before
+    with exact_convolutions(torch.device("cpu")):
+        assert precisions() == before
+
+
+def test_what_others_set_by_torchs_newer_switches_holds_no_less_and_is_as_they_set_it_afterwards():
+    cudnn = torch.backends.cudnn
+    if not hasattr(cudnn, "conv"):
+        pytest.skip("torch before 2.9 has one switch for all")
+    for owner, value in ((cudnn.rnn, "ieee"), (torch.backends, "tf32")):
+        get, put = partial(getattr, owner, "fp32_precision"), partial(setattr, owner, "fp32_precision")
+        with switched(get, put, value):
+            before = (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision)
+            with exact_convolutions(torch.device("cuda")):
+                assert cudnn.conv.fp32_precision != "tf32"
+            assert (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision) == before
+
+
+def test_directml_runs_without_inference_mode_and_without_an_autocast_that_it_has_not():
+    with undisturbed(torch.device("privateuseone")):
+        assert not torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()

@@ -26,6 +26,7 @@ from midframe.vfi_models.tlbvfi.session import Geometry
 from midframe.vfi_models.tlbvfi.tiles import TiledSession, places, ramps
 from midframe.vfi_utils import Settings
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 GAIN = 0.7
 
@@ -248,6 +249,25 @@ def test_noise_follows_from_seed_and_pair():
     assert all(not torch.equal(other, noise) for other in others)
     assert abs(float(noise.mean())) < 0.03
     assert abs(float(noise.std()) - 1) < 0.03
+
+
+class Unasked(TorchFunctionMode):
+    """Fails where a value is fetched from the device."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        assert func.__name__ not in {"tolist", "item", "cpu", "numpy", "__bool__", "__int__", "__float__"}
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("tile", [0, 256])
+def test_to_encode_a_frame_nothing_is_fetched_from_the_device(model, tile):
+    frame = torch.rand(1, 3, 9, 257)
+    as_it_was = frame.clone()
+    session = model.open(9, 257, {**QUICK["tlbvfi"], "tile": tile})
+    with torch.inference_mode(), Unasked():
+        (features,) = session.encode(frame)
+        frame.zero_()
+    assert int(features.identity) == int(features.identity) == fingerprint(as_it_was[0])
 
 
 def test_fingerprints():

@@ -158,6 +158,10 @@ class _Kept:
         self._sink = sink
         self._more: list[Tensor] = []
 
+    def narrowed(self, frames: Tensor) -> Tensor:
+        """See :class:`..memory.sinks.NarrowSink`."""
+        return self._sink.narrowed(frames)
+
     def put(self, index: int, frames: Tensor) -> None:
         """See :class:`..memory.sinks.Sink`."""
         room = max(len(self._sink.frames) - index, 0)

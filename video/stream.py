@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..memory.staging import as_unit_float
+from ..memory.staging import as_dtype, narrowed
 from ..vfi_models._core.seam import Interpolator
 from ..vfi_utils import Host, Settings, run_timeline
 from .clip import Clip
@@ -23,6 +23,7 @@ from .workers import DecodeThread, EncodeThread
 
 BYTE = 8
 """Bits of a channel of uint8."""
+_DTYPES = {BYTE: torch.uint8, 16: torch.uint16}
 
 
 class Streamed(NamedTuple):
@@ -75,9 +76,13 @@ class Stream:
             self._decoder.stop()
         return Streamed(self._encoder.written, self._read)
 
+    def narrowed(self, frames: Tensor) -> Tensor:
+        """See :class:`..memory.sinks.NarrowSink`."""
+        self._made += len(frames)
+        return narrowed(frames, _DTYPES[self._bits])
+
     def put(self, index: int, frames: Tensor) -> None:
         """See :class:`..memory.sinks.Sink`."""
-        self._made += len(frames) if frames.dtype.is_floating_point else 0
         for frame in frames:
             pixels = at_depth(frame, self._bits)
             self._encoder.put(pixels, self._clock.next_moment(), self._host.check_cancelled)
@@ -147,6 +152,10 @@ class _Watched:
         """See :class:`..memory.host.Host`."""
         return self._host.free_bytes(device)
 
+    def cached_bytes(self, device: torch.device) -> int:
+        """See :class:`..memory.host.Host`."""
+        return self._host.cached_bytes(device)
+
     @contextlib.contextmanager
     def _noting(self) -> Iterator[None]:
         try:
@@ -172,6 +181,7 @@ class Counted:
         self.check_cancelled = host.check_cancelled
         self.clear_cache = host.clear_cache
         self.free_bytes = host.free_bytes
+        self.cached_bytes = host.cached_bytes
 
     def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
         """See :class:`..memory.host.Host`."""
@@ -187,9 +197,4 @@ def at_depth(frames: Tensor, bits: int) -> Tensor:
         frames: any shape; float in 0..1, uint8 or uint16.
         bits: 8 or 16.
     """
-    dtype, scale = (torch.uint8, 255.0) if bits == BYTE else (torch.uint16, 65535.0)
-    if frames.dtype == dtype:
-        return frames
-    unit = as_unit_float(frames)
-    # 0.5 and truncation: the same as rounding for what is not negative, and one pass less.
-    return unit.clamp(0.0, 1.0).mul_(scale).add_(0.5).to(dtype)
+    return as_dtype(frames, _DTYPES[bits])

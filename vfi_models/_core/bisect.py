@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .seam import Session
 
 _DEPTH = 6
+
+
+def float32_values(timestep: Tensor, times: Sequence[Fraction] | None) -> list[float]:
+    """Return what a float32 timestep holds: ``times``, or read off its device where nobody knows these."""
+    if times is not None:
+        return [float(np.float32(float(t))) for t in times]
+    values: list[float] = timestep.tolist()
+    return values
 
 
 class Bisecting:
@@ -24,11 +33,18 @@ class Bisecting:
     Args:
         session: of a model whose ``spec.any_timestep`` is False.
         before: called before every forward pass; may raise to cancel.
+        times: what ``timestep`` will be, where that is known: to read it off a device waits for it.
     """
 
-    def __init__(self, session: Session[Any], before: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        session: Session[Any],
+        before: Callable[[], None] = lambda: None,
+        times: Sequence[Fraction] | None = None,
+    ) -> None:
         self._session = session
         self._before = before
+        self._times = times
 
     def encode(self, frames: Tensor) -> Any:
         """See the seam."""
@@ -39,7 +55,8 @@ class Bisecting:
         made: dict[Fraction, Tensor] = {}
         known = {Fraction(0): left, Fraction(1): right}
         half = torch.full_like(timestep[:1], 0.5)
-        return torch.cat([self._reach(Fraction(t), half, made, known) for t in timestep.tolist()])
+        times = float32_values(timestep, self._times)
+        return torch.cat([self._reach(Fraction(t), half, made, known) for t in times])
 
     def close(self) -> None:
         """See the seam."""

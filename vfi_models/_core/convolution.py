@@ -11,6 +11,7 @@ itself, so they are tried once, and where they are missing or wrong the public o
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .fused import kernel
 from .interruption import ask
 from .surroundings import undisturbed
 
@@ -107,7 +109,7 @@ class Convolution:
             padding, stride, groups = self._window
             y = F.conv2d(x, self._weight, self._bias, stride, padding, groups=groups)
         if plus is not None:
-            y += plus
+            return _added(y, plus, self._slope)
         return y if self._slope is None else F.leaky_relu_(y, self._slope)
 
     def _laid_out(self, shape: torch.Size) -> Tensor:
@@ -162,7 +164,7 @@ class LeakyConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
         """See :class:`Convolution`."""
-        if self.weight.device.type == "cpu" and not torch.is_grad_enabled():
+        if not torch.is_grad_enabled():
             return self._laid_out()(x, plus)
         y = super().forward(x)
         y = y if plus is None else y + plus
@@ -183,6 +185,30 @@ class LeakyConv2d(nn.Conv2d):
     def __getstate__(self) -> dict[str, Any]:
         """Without what is made of the parameters: a copy makes its own."""
         return {**self.__dict__, "_ready": None}
+
+
+def _added(y: Tensor, plus: Tensor, slope: float | None) -> Tensor:
+    """Write ``leaky(y + plus)`` over ``y``: in one pass where there is a kernel."""
+    if slope is not None and y.dtype == plus.dtype and y.stride() == plus.stride() and dense(y):
+        add_leaky_ = kernel("add_leaky_", y, _difference)
+        if add_leaky_ is not None:
+            return add_leaky_(y, plus, slope)
+    y += plus
+    return y if slope is None else F.leaky_relu_(y, slope)
+
+
+def dense(x: Tensor) -> bool:
+    """Return whether (N, C, H, W) fill their memory without gaps, in one order or the other."""
+    return x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
+
+
+def _difference(add_leaky_: Callable[..., Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """See :data:`~.fused.Check`."""
+    # More than a program does, and no multiple of it.
+    values = torch.arange(3001, dtype=torch.float32, device=device)
+    y, plus = values.mul(0.7).sin().to(dtype), values.mul(0.3).cos().to(dtype)
+    expected = F.leaky_relu(y.float() + plus.float(), 0.1)
+    return (add_leaky_(y.clone(), plus, 0.1).float() - expected).abs().amax()
 
 
 _Window = tuple[int, int, int]

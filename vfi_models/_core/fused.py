@@ -9,6 +9,7 @@ Written against Triton's interpreter and compiled for CUDA without one: not meas
 from __future__ import annotations
 
 import logging
+import subprocess
 from collections.abc import Callable
 from functools import cache
 from typing import Protocol
@@ -20,6 +21,8 @@ from .surroundings import undisturbed
 
 _LOG = logging.getLogger(__name__)
 
+_NEVER = {"cpu", "meta"}
+"""Where nobody expects a kernel."""
 _NEAR = 2e-5
 """Largest difference in float32: sums in another order, of values in 0..1."""
 _ROUNDING = {torch.float32: _NEAR, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
@@ -46,36 +49,93 @@ class Warp(Protocol):
 
 
 def fused(image: Tensor, out: Tensor, plain: Callable[..., Tensor]) -> Warp | None:
-    """The kernel for these tensors, or None where ``plain``, a :class:`Warp`, has to do it."""
-    if image.device.type != "cuda" or torch.is_grad_enabled():
-        return None
-    if image.dtype not in _ROUNDING or out.dtype not in _ROUNDING:
+    """Return the kernel for these tensors, or None where ``plain``, a :class:`Warp`, has to do it."""
+    if not _can_run(image) or image.dtype not in _ROUNDING or out.dtype not in _ROUNDING:
         return None
     return _checked(image.device, image.dtype, out.dtype, plain)
+
+
+def kernel(name: str, x: Tensor, difference: Check) -> Callable[..., Tensor] | None:
+    """Return a kernel of :mod:`.kernels` for tensors like this one, or None where torch has to do it.
+
+    Args:
+        name: of the kernel.
+        x: what it would read: says the device and the dtype.
+        difference: see :data:`Check`; a function of a module.
+    """
+    if not _can_run(x) or x.dtype not in _ROUNDING:
+        return None
+    return _compiled(name, x.device, x.dtype, difference)
+
+
+Check = Callable[[Callable[..., Tensor], torch.device, torch.dtype], Tensor]
+"""Returns the largest difference between a kernel and plain operations, on a device and in a dtype, ()."""
+
+
+def _can_run(x: Tensor) -> bool:
+    """Return whether there are kernels for a device; says so once where one might expect them."""
+    if x.device.type in _NEVER or torch.is_grad_enabled():
+        return False
+    if x.device.type != "cuda" or torch.version.hip is not None:
+        _say("ROCm" if x.device.type == "cuda" else x.device.type, "there are kernels for CUDA alone")
+        return False
+    return True
+
+
+@cache
+def _compiled(
+    name: str, device: torch.device, dtype: torch.dtype, difference: Check
+) -> Callable[..., Tensor] | None:
+    """Return a kernel, compiled and compared with plain operations: once for each device and dtype."""
+    try:
+        from . import kernels  # noqa: PLC0415 - Triton takes a second to import, and may be missing
+
+        found: Callable[..., Tensor] = getattr(kernels, name)
+        with undisturbed(device):
+            apart = float(difference(found, device, dtype)) / _ROUNDING[dtype]
+    # An installation half removed, no C compiler, a driver: whatever is wrong, torch does it too.
+    except Exception as error:  # noqa: BLE001
+        _say(str(device), _reason(error))
+        return None
+    if not apart <= 1.0:
+        _LOG.warning("The kernel %s is wrong on %s in %s: separate operations run", name, device, dtype)
+        return None
+    return found
 
 
 @cache
 def _checked(
     device: torch.device, dtype: torch.dtype, out_dtype: torch.dtype, plain: Callable[..., Tensor]
 ) -> Warp | None:
-    """The kernel, compiled and compared with ``plain``: once for each device and pair of dtypes."""
+    """Return the kernel, compiled and compared with ``plain``: once for each device and pair of dtypes."""
     what = f"{dtype} to {out_dtype} on {device}".replace("torch.", "")
     try:
         from .fused_kernel import warp  # noqa: PLC0415 - Triton takes a second to import, and may be missing
-    except ImportError as error:
-        _LOG.info("Warps run as separate operations on %s: %s", device, error)
-        return None
-    try:
+
         with undisturbed(device):
-            apart = disagreement(warp, plain, device, dtype, out_dtype)
-    except Exception as error:  # noqa: BLE001 - a compiler, a driver: whatever is wrong, torch does it too
-        _LOG.warning("Warps of %s run as separate operations; Triton says: %s", what, error)
+            difference = disagreement(warp, plain, device, dtype, out_dtype)
+    # An installation half removed, no C compiler, a driver: whatever is wrong, torch does it too.
+    except Exception as error:  # noqa: BLE001
+        _say(str(device), _reason(error))
         return None
-    if not apart <= 1.0:
+    if not difference <= 1.0:
         _LOG.warning("Warps of %s run as separate operations: the kernel is wrong here", what)
         return None
     _LOG.info("Warps of %s run in one pass", what)
     return warp
+
+
+@cache
+def _say(where: str, reason: str) -> None:
+    """Log why the plain path is taken, once for each reason: every pair of dtypes meets it."""
+    _LOG.warning("Kernels run as separate operations on %s, which is slower: %s", where, reason)
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong with Triton, in a line, the same at each try."""
+    if isinstance(error, subprocess.CalledProcessError):  # names a new temporary file each time
+        return "Triton's C compiler fails"
+    return f"Triton: {str(error).partition(chr(10))[0] or type(error).__name__}"
 
 
 def disagreement(

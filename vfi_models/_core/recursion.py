@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .bisect import float32_values
 from .seam import Session
 
 _EVEN = 1e-4
@@ -84,11 +86,18 @@ class Recursive:
     Args:
         session: of a model whose ``spec.any_timestep`` is True.
         before: called before every forward pass; may raise to cancel.
+        times: what ``timestep`` will be, where that is known: to read it off a device waits for it.
     """
 
-    def __init__(self, session: Session[Any], before: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        session: Session[Any],
+        before: Callable[[], None] = lambda: None,
+        times: Sequence[Fraction] | None = None,
+    ) -> None:
         self._session = session
         self._before = before
+        self._times = times
 
     def encode(self, frames: Tensor) -> Any:
         """See the seam."""
@@ -96,7 +105,7 @@ class Recursive:
 
     def between(self, left: Any, right: Any, timestep: Tensor) -> Tensor:
         """See the seam; left and right are features of one frame. What comes out is clamped to 0..1."""
-        steps = {(step.left, step.right): step for step in schedule(timestep.tolist())}
+        steps = {(step.left, step.right): step for step in schedule(float32_values(timestep, self._times))}
         made: dict[int, Tensor] = {}
 
         def fill(left: Any, right: Any, gap: tuple[int, int]) -> None:

@@ -94,6 +94,26 @@ class PairSession(Session[F], Protocol[F]):
         ...
 
 
+@runtime_checkable
+class RecordingSession(Protocol):
+    """A session that may record its passes, and replay them: recordings keep memory from call to call.
+
+    A session that records nothing need not have these methods.
+    """
+
+    def held_bytes(self) -> int:
+        """Return what its recordings took from the device's driver, in bytes; 0 where there are none."""
+        ...
+
+    def drop_recordings(self) -> bool:
+        """Let go of all recordings, and record no more: passes run as they are from then on.
+
+        Returns:
+            Whether there were any, so that memory was given back to the driver.
+        """
+        ...
+
+
 class Interpolator(Protocol):
     """A network with its weights."""
 

@@ -7,10 +7,14 @@ a thread, and is put in order for as long as a network runs.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import torch
+
+_DIRECTML = "privateuseone"
 
 
 @contextmanager
@@ -24,12 +28,68 @@ def undisturbed(device: torch.device) -> Iterator[None]:
         device: where the network runs. Autocast is switched off there and on the CPU.
     """
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
+        # DirectML fails in inference mode (microsoft/DirectML#602), and has no autocast to switch off.
+        stack.enter_context(torch.no_grad() if device.type == _DIRECTML else torch.inference_mode())
         for kind in {"cpu", device.type}:
-            if torch.amp.is_autocast_available(kind):
+            if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         stack.enter_context(_denormal_numbers())
         yield
+
+
+def exact_convolutions(device: torch.device) -> AbstractContextManager[None]:
+    """Run float32 convolutions in float32 on CUDA, where cuDNN otherwise takes TF32: 10 bits, 1e-3 off.
+
+    The switch belongs to the whole process: meanwhile other threads' convolutions are exact too, and slower.
+    It is put back when the last thread that needs it is done, also after an error.
+    """
+    return _EXACT if device.type == "cuda" else nullcontext()
+
+
+class _Shared:
+    """A context that several threads may be in: opened by the first of them, closed by the last."""
+
+    def __init__(self, opened: Callable[[], AbstractContextManager[None]]) -> None:
+        self._opened = opened
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._context = opened()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._context = self._opened()
+                self._context.__enter__()
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._context.__exit__(None, None, None)
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    cudnn: Any = torch.backends.cudnn
+    try:
+        before: dict[Any, Any] = {(cudnn, "allow_tf32"): cudnn.allow_tf32}
+    except RuntimeError:
+        # From torch 2.9 on there is one for each kind of layer too; where others have set these, torch
+        # refuses whoever reads the one for all.
+        kinds = (cudnn.conv, cudnn.rnn)
+        before = {(kind, "fp32_precision"): kind.fp32_precision for kind in kinds}
+    cudnn.allow_tf32 = False
+    if hasattr(cudnn, "conv") and cudnn.conv.fp32_precision == "tf32":  # by the one for all of torch
+        cudnn.conv.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for (owner, name), value in before.items():
+            setattr(owner, name, value)
+
+
+_EXACT = _Shared(_without_tf32)
 
 
 @contextmanager

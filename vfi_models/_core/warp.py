@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .constants import constant
 from .fused import fused
 
 # Backends whose grid_sample is known to have border padding; elsewhere (MPS lacks it) the grid is clamped,
@@ -19,13 +20,17 @@ _BORDER_BACKENDS = ("cpu", "cuda")
 
 
 def identity_grid(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """The sampling grid of zero flow.
+    """Return the sampling grid of zero flow. Never written to: a session keeps it.
 
     Returns:
         (1, 2, height, width) float32, x then y, -1 at the first pixel centre and 1 at the last.
     """
-    x, y = (_ends_apart(side, device) for side in (width, height))
-    return torch.stack((x.expand(height, width), y.unsqueeze(1).expand(height, width))).unsqueeze(0)
+
+    def make() -> Tensor:
+        x, y = (_ends_apart(side, device) for side in (width, height))
+        return torch.stack((x.expand(height, width), y.unsqueeze(1).expand(height, width))).unsqueeze(0)
+
+    return constant(("grid", height, width, torch.device(device)), make)
 
 
 def _ends_apart(count: int, device: torch.device | str) -> Tensor:
@@ -197,11 +202,17 @@ class Sampler:
         else:
             self._grid = identity_grid(*self._size, flow.device)[..., rows, :]
 
-    def __call__(self, image: Tensor) -> Tensor:
-        """``image`` (N, C, H, W) at the places, (K, C, h, W) in the image's dtype; N is 1 or K.
+    def __call__(self, image: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return ``image`` (N, C, H, W) at the places, (K, C, h, W); N is 1 or K.
 
         Fastest, and without a copy of the image, where it is in ``torch.channels_last``; so is the result.
+
+        Args:
+            image: of any floating dtype, which the result has too.
+            out: memory for the result, of any floating dtype and strides.
         """
+        if out is not None:
+            return self._sample_into(image, out)
         if self._corners is None:
             return sample(image, self._flow, self._grid, self._size)
         pixels, shares = self._corners
@@ -213,6 +224,12 @@ class Sampler:
         table = image.permute(0, 2, 3, 1).reshape(-1, channels).float()
         made = F.embedding_bag(pixels, table, per_sample_weights=shares, mode="sum")
         return made.view(count, height, width, channels).permute(0, 3, 1, 2).to(image.dtype)
+
+    def _sample_into(self, image: Tensor, out: Tensor) -> Tensor:
+        warp = fused(image, out, _plainly) if self._corners is None else None
+        if warp is None:
+            return out.copy_(self(image))
+        return warp(image, self._flow, self._grid, size=self._size, pooled=False, out=out)
 
 
 def _corners(flow: Tensor, first: int, height: int) -> tuple[Tensor, Tensor]:

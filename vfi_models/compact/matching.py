@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -11,36 +11,64 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .._core.constants import constant
+from .._core.fused import kernel
 from .flow import around
+
+_PRODUCT_BYTES = 2**28
+"""Of the products that are summed at once: at 1/4 of 4K all of them would be 3 GB."""
 
 
 def unit(features: Tensor) -> Tensor:
     """Return features (N, C, H, W) centred over the channels and of length 1, float32."""
     features = features.float()
     features = features - features.mean(1, keepdim=True)
-    # Not F.normalize, whose norm over channels takes ten times as long.
+    if features.device.type != "cpu":
+        length: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
+        return features / length.clamp_(min=1e-3)
+    # On a CPU a norm over channels takes ten times as long.
     return features / features.square().sum(1, keepdim=True).clamp(min=1e-6).sqrt()
 
 
-def symmetric_correlation(left: Tensor, right: Tensor, reach: int, *, at_once: bool = False) -> Tensor:
+def symmetric_correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
     """Return the agreement of two feature maps for every displacement of a window.
 
     A displacement d between the frames is tried with the left features taken at about -d/2 and the right
     ones at about +d/2, so that each cost belongs to the place of the new frame.
 
     Args:
-        left, right: (N, C, H, W) float32, seen from the new frame.
+        left, right: (N, C, H, W) of any floating dtype and strides, seen from the new frame.
         reach: largest displacement along an axis.
-        at_once: in few operations and D * D times the memory of a map: for devices where launches count.
 
     Returns:
         (N, D * D, H, W) float32 with D = 2 * reach + 1; displacement (x, y) = (i % D - reach, i // D - reach)
         at index i.
     """
+    correlation = kernel("correlation", left, _difference)
+    if correlation is not None:
+        return correlation(left, right, reach)
+    # Plane by plane: with the channels of a pixel side by side the sums take eight times as long.
+    left, right = _planes(left), _planes(right)
     if torch.is_grad_enabled():
         costs: Tensor = _Correlation.apply(left, right, reach)  # type: ignore[no-untyped-call]
         return costs
-    return (_correlation_at_once if at_once else _correlation)(left, right, reach)
+    return (_correlation if left.device.type == "cpu" else _correlation_at_once)(left, right, reach)
+
+
+def _planes(x: Tensor) -> Tensor:
+    """Return it contiguous, 16 bits as float32."""
+    return (x.float() if x.element_size() == 2 else x).contiguous()  # noqa: PLR2004 - bytes
+
+
+def _difference(correlation: Callable[..., Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """See :data:`~.._core.fused.Check`."""
+    values = torch.arange(2 * 2 * 5 * 9 * 17, dtype=torch.float32, device=device).mul(0.7).sin()
+    left, right = values.view(2, 2, 5, 9, 17).mul(0.4).to(dtype).unbind()
+    worst = torch.zeros((), dtype=torch.float32, device=device)
+    for reach in (1, 2, 3):
+        expected = _correlation_at_once(left.float(), right.float(), reach)
+        worst = torch.maximum(worst, (correlation(left, right, reach) - expected).abs().amax())
+    return worst
 
 
 def _correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
@@ -57,7 +85,7 @@ def _correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
 
 
 def _correlation_at_once(left: Tensor, right: Tensor, reach: int) -> Tensor:
-    """:func:`_correlation` in eight operations, each of them one launch.
+    """:func:`_correlation` in some ten operations, each of them one launch.
 
     All displacements are tried at each place of the left features; then each cost is moved to its own place.
     """
@@ -67,7 +95,7 @@ def _correlation_at_once(left: Tensor, right: Tensor, reach: int) -> Tensor:
     steps = right.stride()
     size = count, channels, window, window, *left.shape[-2:]
     windows = right.as_strided(size, (*steps[:2], *steps[2:], *steps[2:]))
-    at_left = (left[:, :, None, None] * windows).sum(1).contiguous()
+    at_left = _inner_products(left[:, :, None, None], windows)
     costs = at_left.new_empty(count, window, window, height, width)
     each, down, across, row, column = at_left.stride()
     for first_y, first_x in ((0, 0), (0, 1), (1, 0), (1, 1)):
@@ -78,6 +106,21 @@ def _correlation_at_once(left: Tensor, right: Tensor, reach: int) -> Tensor:
         strides = each, 2 * down - row, 2 * across - column, row, column
         part.copy_(at_left.as_strided(part.shape, strides, start))
     return costs.flatten(1, 2)
+
+
+def _inner_products(left: Tensor, windows: Tensor) -> Tensor:
+    """Return the sum over the channels of the product, (N, D, D, H, W), contiguous.
+
+    Args:
+        left: (N, C, 1, 1, H, W).
+        windows: (N, C, D, D, H, W), a view that repeats its memory D * D times.
+    """
+    groups = min(-(-windows.numel() * windows.element_size() // _PRODUCT_BYTES), windows.shape[1])
+    first, *others = zip(left.tensor_split(groups, 1), windows.tensor_split(groups, 1), strict=True)
+    total = torch.mul(*first).sum(1)
+    for part in others:
+        total += torch.mul(*part).sum(1)
+    return total.contiguous()
 
 
 def _margin(reach: int) -> int:
@@ -122,8 +165,8 @@ class _Correlation(torch.autograd.Function):
             weight = gradient[:, i : i + 1]
             to_one.addcmul_(other, weight)
             to_other.addcmul_(one, weight)
-        inside = slice(margin, -margin)
-        return to_left[..., inside, inside], to_right[..., inside, inside], None
+        rows, columns = (slice(margin, side - margin) for side in left.shape[-2:])
+        return to_left[..., rows, columns], to_right[..., rows, columns], None
 
 
 def expected_displacement(cost: Tensor, sharpness: Tensor) -> Tensor:
@@ -139,6 +182,10 @@ def expected_displacement(cost: Tensor, sharpness: Tensor) -> Tensor:
     window = math.isqrt(cost.shape[1])
     reach = window // 2
     weight = torch.softmax(around(cost, 3) * sharpness, 1)
-    steps = torch.arange(-reach, reach + 1, device=cost.device, dtype=cost.dtype)
-    table = torch.stack((steps.repeat(window), steps.repeat_interleave(window)))
+
+    def displacements() -> Tensor:
+        steps = torch.arange(-reach, reach + 1, device=cost.device, dtype=cost.dtype)
+        return torch.stack((steps.repeat(window), steps.repeat_interleave(window)))
+
+    table = constant(("displacements", window, cost.dtype, cost.device), displacements)
     return torch.einsum("dk,nkhw->ndhw", table, weight)

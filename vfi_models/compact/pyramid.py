@@ -12,12 +12,11 @@ the level they belong to. Flow, grids and matching are float32 in every dtype of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._core.constants import constant
 from .._core.convolution import LeakyConv2d, memory_format
 from .._core.warp import Sampler, backward_warp, halved
 from .flow import Motion, doubled, no_motion, warped
@@ -110,29 +109,36 @@ class Decoder(nn.Module):
             timestep: (K, 1, 1, 1) float32.
         """
         keys = self._keys
-        in_place = (left[:, :keys].float() * right[:, :keys].float()).sum(1, keepdim=True)
+        in_place = symmetric_correlation(left[:, :keys], right[:, :keys], 0)
         left, right = _moved(motion.flow[:, :2], left), _moved(motion.flow[:, 2:], right)
-        # Plane by plane: with the channels of a pixel side by side the sums take eight times as long.
-        left_keys, right_keys = (x[:, :keys].float().contiguous() for x in (left, right))
-        at_once = left.device.type != "cpu"
-        cost = symmetric_correlation(left_keys, right_keys, self._reach, at_once=at_once)
+        cost = symmetric_correlation(left[:, :keys], right[:, :keys], self._reach)
         step = expected_displacement(cost, self.sharpness.float().exp())
-        flow = motion.flow + torch.cat((-timestep * step, (1.0 - timestep) * step), 1)
+        flow = _stepped(motion.flow, step, timestep)
         plane = timestep.expand(-1, 1, *flow.shape[-2:])
         matched = (cost, in_place, step, flow / _FLOW_UNIT, motion.mask, motion.hidden, plane)
         known = _joined((left[:, keys:], right[:, keys:], *matched), left.dtype)
         out = self.leave(self.body(self.enter(known)))
         found = out[:, : 4 + 1 + 1].float()
         update, mask, moves, hidden = found[:, :4], found[:, 4:5], found[:, 5:], out[:, 6:]
-        flow = flow * torch.sigmoid(moves + _MOVES) + update
+        flow = torch.addcmul(update, flow, torch.sigmoid(moves + _MOVES))
         return Motion(flow, motion.mask + mask, hidden)
 
 
-def _joined(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+def _stepped(flow: Tensor, step: Tensor, timestep: Tensor) -> Tensor:
+    """Return the flow (K, 4, H, W) after a displacement (K, 2, H, W) between the frames, in one pass."""
+    count, _, *size = flow.shape
+    device = timestep.device
+    ends = constant(("ends", device), lambda: torch.arange(2, dtype=torch.float32, device=device))
+    parts = ends.view(1, 2, 1, 1, 1) - timestep.unsqueeze(1)
+    return torch.addcmul(flow.view(count, 2, 2, *size), step.unsqueeze(1), parts).view_as(flow)
+
+
+def _joined(parts: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
     """Return (N, c, H, W) parts side by side in a dtype, stored as convolutions want it."""
-    parts = [part.to(dtype) for part in parts]
     if torch.is_grad_enabled():
-        return torch.cat(parts, 1)
+        return torch.cat([part.to(dtype) for part in parts], 1)
+    if parts[0].device.type == "cpu":  # there a conversion on the way takes longer than one before
+        parts = tuple(part.to(dtype) for part in parts)
     count, _, *size = parts[0].shape
     channels, device = sum(part.shape[1] for part in parts), parts[0].device
     out = torch.empty(count, channels, *size, dtype=dtype, device=device, memory_format=memory_format(device))

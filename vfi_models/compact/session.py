@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from .._core.constants import Constants, keeping
 from .._core.padding import pad_to, round_up
+from .._core.recording import RecordedSession, Recordings, recorder_for
 from .flow import Motion, blend
 from .net import STRIDE, Encoded
 
@@ -23,6 +26,10 @@ class Network(Protocol):
     @property
     def dtype(self) -> torch.dtype:
         """What the convolutions run in."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Return all of them, on the device where the network runs."""
         ...
 
     def encode(self, picture: Tensor, levels: int) -> Encoded:
@@ -43,6 +50,9 @@ class CompactOptions:
     detail. The picture itself is always warped at full size."""
     ensemble: bool = False
     """Average with what comes out upside down and backwards in time: twice the time, a little better."""
+    graphs: bool = True
+    """On CUDA, launch the passes of a long clip as one recorded graph, which keeps the memory that a pass
+    takes."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +73,20 @@ class CompactFeatures:
         if self.frames.shape[0] == count:
             return self
 
-        def expand(x: Tensor) -> Tensor:
-            return x.expand(count, -1, -1, -1)
+        return self.of(x.expand(count, -1, -1, -1) for x in self.tensors())
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return everything that these features consist of."""
+        turned = self.turned.tensors() if self.turned else ()
+        return (self.frames, *self.pictures, *self.encoded, *turned)
+
+    def of(self, tensors: Iterator[Tensor]) -> CompactFeatures:
+        """Return features that consist of other tensors, taken in the order of :meth:`tensors`."""
         return CompactFeatures(
-            expand(self.frames),
-            tuple(map(expand, self.pictures)),
-            tuple(map(expand, self.encoded)),
-            self.turned.shared_by(count) if self.turned else None,
+            next(tensors),
+            tuple(next(tensors) for _ in self.pictures),
+            tuple(next(tensors) for _ in self.encoded),
+            self.turned.of(tensors) if self.turned else None,
         )
 
 
@@ -93,33 +109,63 @@ class Geometry:
         return cls((height, width), scaled, padded, levels)
 
 
-class CompactSession:
-    """See :class:`~.._core.seam.Session`."""
+class CompactSession(RecordedSession):
+    """See :class:`~.._core.seam.Session`.
 
-    def __init__(self, net: Network, geometry: Geometry, options: CompactOptions) -> None:
+    Args:
+        net: on its device.
+        geometry: of the frames.
+        options: how.
+        recordings: how passes are replayed; CUDA's own where it is left out.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        geometry: Geometry,
+        options: CompactOptions,
+        recordings: Recordings | None = None,
+    ) -> None:
         self._net = net
         self._geometry = geometry
         self._options = options
+        self._constants: Constants = {}
+        device = next(net.parameters()).device
+        self._recordings = recordings or Recordings(recorder_for(device) if options.graphs else None)
 
     def encode(self, frames: Tensor) -> CompactFeatures:
         """See the seam. Motion is looked for in the values clamped to 0..1."""
-        features = self._features(frames)
-        if self._options.ensemble:
-            return replace(features, turned=self._features(_turned(frames)))
-        return features
+        with keeping(self._constants, frames.device):
+            features = self._features(frames)
+            if self._options.ensemble:
+                return replace(features, turned=self._features(_turned(frames)))
+            return features
 
     def between(self, left: CompactFeatures, right: CompactFeatures, timestep: Tensor) -> Tensor:
         """See the seam. Channels past RGB are warped and blended like the picture."""
+        self._recordings.follow(self._net.parameters())
+
+        def work(timestep: Tensor, *sides: Tensor) -> Tensor:
+            tensors = iter(sides)
+            return self._pass(left.of(tensors), right.of(tensors), timestep)
+
+        return self._recordings.run(work, (timestep.float(), *left.tensors(), *right.tensors()))
+
+    def _pass(self, left: CompactFeatures, right: CompactFeatures, timestep: Tensor) -> Tensor:
+        """Make the frames at some timesteps; see :meth:`~.Recordings.run`."""
         count = max(timestep.shape[0], left.frames.shape[0], right.frames.shape[0])
         left, right = left.shared_by(count), right.shared_by(count)
-        times = timestep.float().expand(count).view(-1, 1, 1, 1)
-        made = self._made(left, right, times)
-        if left.turned and right.turned:
-            made = (made + _turned(self._made(right.turned, left.turned, 1.0 - times))) / 2
-        return made
+        times = timestep.expand(count).view(-1, 1, 1, 1)
+        with keeping(self._constants, times.device):
+            made = self._made(left, right, times)
+            if left.turned and right.turned:
+                made = (made + _turned(self._made(right.turned, left.turned, 1.0 - times))) / 2
+            return made
 
     def close(self) -> None:
-        """See the seam; this session holds nothing."""
+        """See the seam."""
+        self._recordings.close()
+        self._constants.clear()
 
     def _features(self, frames: Tensor) -> CompactFeatures:
         picture = _resized(frames[:, :3].clamp(0.0, 1.0), self._geometry.scaled)
@@ -141,7 +187,10 @@ class CompactSession:
         )
         if scaled != size:
             x, y = size[1] / scaled[1], size[0] / scaled[0]
-            flow = _resized(flow, size) * flow.new_tensor((x, y, x, y)).view(1, 4, 1, 1)
+            # By numbers and in place: a tensor made of them would be a copy to the device, which waits.
+            flow = _resized(flow, size)
+            flow[:, ::2].mul_(x)
+            flow[:, 1::2].mul_(y)
             mask, residual = _resized(mask, size), _resized(residual, size)
         return Motion(flow, mask, motion.hidden), residual
 

@@ -57,27 +57,37 @@ class Film:
         Raises:
             BadInputError: an unknown option, or a value that it cannot take.
         """
+        wanted = chosen(options, FilmOptions(), "FILM")
         return FilmSession(
-            self._net, (height, width), _padded(height, width, chosen(options, FilmOptions(), "FILM"))
+            self._net,
+            (height, width),
+            _padded(height, width, wanted),
+            in_strips=wanted.strips or self._device.type == "cpu",
         )
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
         """See the seam: features of both frames, and what the largest level of the fusion holds besides."""
-        rows, columns = _padded(height, width, chosen(options, FilmOptions(), "FILM"))
+        wanted = chosen(options, FilmOptions(), "FILM")
+        rows, columns = _padded(height, width, wanted)
+        in_strips = wanted.strips or self._device.type == "cpu"
         config, item = self._net.config, self._net.fuse.output_conv.weight.element_size()
         kept = 2 * sum((config.features(k) + config.flow_width(k)) * 0.25**k for k in range(LEVELS))
         pictures_and_flows = (2 * (3 + 2) + 2 * (2 + 4)) * 4 / 3
 
         def fused(level: int) -> float:
-            strips_there = len(strips(rows >> level))
+            strips_there = len(strips(rows >> level)) if in_strips else 1
             strip = (config.aligned(level) + 3 * config.fused(level)) / strips_there
             between = config.fused(level) + config.fused(level + 1) / 4
-            converted = 0 if item == _FLOAT32 else 2 * config.features(level)
-            warped = config.features(level) / strips_there
+            converted = 0 if item == _FLOAT32 or self._device.type != "cpu" else 2 * config.features(level)
+            warped = config.features(level) / strips_there if self._device.type == "cpu" else 0
             return (item * (strip + between) + _FLOAT32 * (converted + warped)) * 0.25**level
 
         largest = max(fused(level) for level in range(FUSED_LEVELS - 1))
         return int(rows * columns * (item * kept + _FLOAT32 * pictures_and_flows + largest))
+
+    @property
+    def _device(self) -> torch.device:
+        return self._net.fuse.output_conv.weight.device
 
     def lighter(self, options: Options) -> Options | None:
         """See the seam. There is nothing to take away from this network."""

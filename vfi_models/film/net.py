@@ -8,9 +8,9 @@ google-research/frame-interpolation 69f8708 and dajes/frame-interpolation-pytorc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -168,6 +168,26 @@ class FlowEstimator(nn.Module):
             flows.append(flow)
         return flows[: -FUSED_LEVELS - 1 : -1]
 
+    def both(
+        self,
+        own_left: Sequence[Tensor],
+        own_right: Sequence[Tensor],
+        left: Sequence[Tensor],
+        right: Sequence[Tensor],
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return :meth:`forward` from the left frame to the right one, and from the right one to the left.
+
+        Off a CPU as one batch, which halves the launches.
+        """
+        if own_left[0].device.type == "cpu":
+            return self(own_left, right), self(own_right, left)
+        own, other = (
+            [torch.cat(pair) for pair in zip(*sides, strict=True)]
+            for sides in ((own_left, own_right), (right, left))
+        )
+        halves = [flow.chunk(2) for flow in self(own, other)]
+        return [to_right for to_right, _ in halves], [to_left for _, to_left in halves]
+
 
 @dataclass(frozen=True)
 class Side:
@@ -184,8 +204,11 @@ class Side:
 
     def at(self, level: int) -> Plane:
         """One level, at the moment of the picture."""
-        flow = self.share * self.flows[level]
-        return Plane(self.pictures[level], self.features[level].float(), flow)
+        flow, features = self.share * self.flows[level], self.features[level]
+        # On a CPU what is sampled has to be float32; converted once and not for each strip.
+        return Plane(
+            self.pictures[level], features.float() if features.device.type == "cpu" else features, flow
+        )
 
 
 @dataclass(frozen=True)
@@ -195,7 +218,7 @@ class Plane:
     picture: Tensor
     """(N, 3, h, w) float32."""
     features: Tensor
-    """(N, c, h, w) float32, whatever the dtype of the parameters: converted once and not for each strip."""
+    """(N, c, h, w) as they are sampled: float32 on a CPU, elsewhere in the dtype of the parameters."""
     flow: Tensor
     """(K, 2, h, w) float32 pixels, to where the picture is found at the moment that is made."""
 
@@ -219,8 +242,12 @@ class Fusion(nn.Module):
             [Layer(coarser, width, 2), Layer(config.aligned(level) + width, width, 3), Layer(width, width, 3)]
         )
 
-    def forward(self, left: Side, right: Side) -> Tensor:
+    def forward(self, left: Side, right: Side, *, in_strips: bool = True) -> Tensor:
         """
+        Args:
+            left, right: the two frames.
+            in_strips: makes each level in strips, in less memory.
+
         Returns:
             (K, 3, H, W) float32, not clamped.
         """
@@ -228,10 +255,20 @@ class Fusion(nn.Module):
         planes = left.at(coarsest), right.at(coarsest)
         net = self._aligned(planes, slice(0, planes[0].flow.shape[-2]), self.config.aligned(coarsest))
         for modules, level in zip(self.convs, reversed(range(coarsest)), strict=True):
-            net = self._finer(net, _layers(modules), level, (left.at(level), right.at(level)))
+            planes = left.at(level), right.at(level)
+            height = planes[0].flow.shape[-2]
+            parts = strips(height) if in_strips else [(0, height)]
+            net = self._finer(net, _layers(modules), level, planes, parts)
         return net.float()
 
-    def _finer(self, net: Tensor, layers: Sequence[Layer], level: int, planes: Planes) -> Tensor:
+    def _finer(
+        self,
+        net: Tensor,
+        layers: Sequence[Layer],
+        level: int,
+        planes: Planes,
+        parts: Sequence[tuple[int, int]],
+    ) -> Tensor:
         """What a level makes of the coarser one's ``net``; at level 0 the picture.
 
         In strips, for what goes into a level is several times as large as what comes out. A strip sees the
@@ -240,7 +277,7 @@ class Fusion(nn.Module):
         enlarging, joining, last = layers
         width, height = self.config.fused(level), planes[0].flow.shape[-2]
         made = []
-        for top, bottom in strips(height):
+        for top, bottom in parts:
             rows = slice(max(top - _REACH, 0), min(bottom + _REACH, height))
             x = self._aligned(planes, rows, self.config.aligned(level) + width)
             double(net, enlarging.conv, x[:, -width:], rows, height)
@@ -261,18 +298,15 @@ class Fusion(nn.Module):
             memory_format=memory_format(weight.device),
         )
         first = 0
-        for part in chain(_seen(planes, rows), flows):  # one after the other, not all at once
-            out[:, first : first + part.shape[1]] = part
-            first += part.shape[1]
+        for plane in planes:
+            warp = Sampler(plane.flow[..., rows, :], rows, plane.flow.shape[-2])
+            for image in (plane.picture, plane.features):
+                warp(image, out[:, first : first + image.shape[1]])
+                first += image.shape[1]
+        for flow in flows:
+            out[:, first : first + flow.shape[1]] = flow
+            first += flow.shape[1]
         return out
-
-
-def _seen(planes: Planes, rows: slice) -> Iterator[Tensor]:
-    """Picture and features of both frames, warped."""
-    for plane in planes:
-        warp = Sampler(plane.flow[..., rows, :], rows, plane.flow.shape[-2])
-        yield warp(plane.picture)
-        yield warp(plane.features)
 
 
 def strips(height: int) -> list[tuple[int, int]]:

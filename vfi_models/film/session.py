@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._core.constants import Constants, keeping
 from .._core.padding import pad_frames
 from .._core.warp import Sampler
 from .config import FUSED_LEVELS, LEVELS
@@ -22,6 +23,9 @@ class FilmOptions:
     """Pad both sides to multiples of 64, so that all levels lie over one another exactly, as they did in
     training. Off, a size of 64 x 64 and up runs as it is, as in ComfyUI's node and the older one: an odd
     level is cut, and what it holds lies up to half a pixel beside its place."""
+    strips: bool = False
+    """Make the levels of the picture in strips also on a GPU: less memory, twice the launches. On a CPU they
+    always are."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,14 @@ class FilmMotion:
 class FilmSession:
     """See :class:`~.._core.seam.Session`."""
 
-    def __init__(self, net: FilmNet, size: tuple[int, int], padded: tuple[int, int]) -> None:
+    def __init__(
+        self, net: FilmNet, size: tuple[int, int], padded: tuple[int, int], *, in_strips: bool = True
+    ) -> None:
         self._net = net
         self._size = size
         self._padded = padded
+        self._in_strips = in_strips
+        self._constants: Constants = {}
 
     def encode(self, frames: Tensor) -> FilmFeatures:
         """See the seam. Values outside 0..1 are clamped."""
@@ -69,8 +77,10 @@ class FilmSession:
 
     def motion(self, left: FilmFeatures, right: FilmFeatures) -> FilmMotion:
         """See the seam."""
-        estimate = self._net.predict_flow
-        return FilmMotion(estimate(left.own, right.features), estimate(right.own, left.features))
+        with keeping(self._constants, left.features[0].device):
+            return FilmMotion(
+                *self._net.predict_flow.both(left.own, right.own, left.features, right.features)
+            )
 
     def between(
         self, left: FilmFeatures, right: FilmFeatures, timestep: Tensor, motion: FilmMotion | None = None
@@ -82,7 +92,8 @@ class FilmSession:
             Side(left.pictures, left.features, motion.to_left, t),
             Side(right.pictures, right.features, motion.to_right, 1 - t),
         )
-        made: Tensor = self._net.fuse(*sides)
+        with keeping(self._constants, t.device):
+            made: Tensor = self._net.fuse(*sides, in_strips=self._in_strips)
         if left.extra is not None and right.extra is not None:
             moved = [
                 Sampler(side.share * side.flows[0])(extra)
@@ -92,4 +103,5 @@ class FilmSession:
         return made[..., : self._size[0], : self._size[1]]
 
     def close(self) -> None:
-        """See the seam. The session holds nothing."""
+        """See the seam."""
+        self._constants.clear()

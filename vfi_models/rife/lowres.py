@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from .._core.convolution import channels_last, memory_format
+from .._core.recording import storages
 from .._core.warp import GridSampler, identity_grid
 from .config import Family
 from .net import IFNet, Motion, resize, swap_flows
@@ -61,7 +62,7 @@ class LowResolution:
     ) -> None:
         parameter = next(net.parameters())
         family = self._family = net.family
-        self._made_from = _identity(net)
+        self._made_from = storages(net.parameters())
         self._dtype = parameter.dtype
         self._padded = padded
         self._divisors = tuple(int(d) for d in divisors)
@@ -83,7 +84,7 @@ class LowResolution:
 
     def fits(self, net: IFNet) -> bool:
         """Whether the network still has the parameters that were prepared: a host may have replaced them."""
-        return self._made_from == _identity(net)
+        return self._made_from == storages(net.parameters())
 
     def forget(self) -> None:
         """Lets go of the buffers."""
@@ -170,10 +171,6 @@ def _mirrored(seen: Tensor, side: int, *, later: bool) -> Tensor:
     if later:
         parts += [-seen[:, 2 * side + 1 : -4], swap_flows(seen[:, -4:])]
     return torch.cat(parts, 1)
-
-
-def _identity(net: IFNet) -> tuple[tuple[int, torch.device, torch.dtype], ...]:
-    return tuple((p.data_ptr(), p.device, p.dtype) for p in net.parameters())
 
 
 def _enlarged(levels: list[_Level], divisor: int, detail: int) -> Tensor:

@@ -27,7 +27,7 @@ class PreparedBlock:
         first, second = (part.get_submodule("0") for part in block.conv0.children())
         weight, bias = _parameters(first)
         self._entry = [
-            Convolution(weight[:, list(order)], bias, stride=2, slope=_SLOPE),
+            Convolution(torch.stack([weight[:, i] for i in order], 1), bias, stride=2, slope=_SLOPE),
             Convolution(*_parameters(second), stride=2, slope=_SLOPE),
         ]
         self._inner = [_inner(part) for part in block.convblock.children()]
@@ -89,8 +89,9 @@ def _shuffled(x: Tensor, factor: int, out: Tensor | None = None) -> Tensor:
     outputs = channels // factor**2
     if out is None:
         out = x.new_empty(count, outputs, factor * rows, factor * columns)
-    # To float32 first: strided and converted at once, 16 bits take three times as long.
-    cells = x.to(out.dtype).view(count, factor, outputs, factor, rows, columns).permute(0, 2, 4, 1, 5, 3)
+    # On a CPU to float32 first: strided and converted at once, 16 bits take three times as long there.
+    x = x.to(out.dtype) if x.device.type == "cpu" else x
+    cells = x.view(count, factor, outputs, factor, rows, columns).permute(0, 2, 4, 1, 5, 3)
     out.view(count, outputs, rows, factor, columns, factor).copy_(cells)
     edge = factor // 2
     return out[..., edge:-edge, edge:-edge]

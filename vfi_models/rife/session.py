@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .._core.padding import PaddingMode, pad_frames
-from .._core.recording import CudaRecorder, Recordings
+from .._core.recording import RecordedSession, Recordings, recorder_for
 from .._core.warp import GridSampler, backward_warp, identity_grid
 from .lowres import LowResolution, applies
 from .net import LARGE_UPDATE, IFNet, Motion, swap_flows
@@ -35,7 +35,8 @@ class RifeOptions:
     padded_size: tuple[int, int] | None = None
     """(height, width) to pad to; None is the smallest size that the family takes."""
     graphs: bool = True
-    """On CUDA, launch a pass as one recorded graph, which keeps the memory that a pass takes."""
+    """On CUDA, launch the passes of a long clip as one recorded graph, which keeps the memory that a pass
+    takes."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class RifeFeatures:
     """(N, C - 3, H, W) float32: channels past RGB, the edge repeated."""
 
 
-class RifeSession:
+class RifeSession(RecordedSession):
     """See :class:`~.._core.seam.Session`.
 
     Args:
@@ -82,8 +83,8 @@ class RifeSession:
         skips = net.family.inner == "plain_skip"
         self._plain = options.plain or options.restart or skips or not applies(self._divisors)
         device = next(net.parameters()).device
-        records = options.graphs and not self._plain and device.type == "cuda"
-        self._recordings = recordings or Recordings(CudaRecorder(device) if records else None)
+        records = options.graphs and not self._plain
+        self._recordings = recordings or Recordings(recorder_for(device) if records else None)
 
     def encode(self, frames: Tensor) -> RifeFeatures:
         """See the seam. Values outside 0..1 are clamped, as every 4.x network expects."""

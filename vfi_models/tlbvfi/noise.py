@@ -40,22 +40,45 @@ class SeededNoise:
 
 
 def fingerprint(frame: Tensor) -> int:
-    """A number below 2**31 that tells a frame (C, H, W), values 0..1, from others.
+    """Return :class:`Fingerprint` of a frame, at once: waits for its device."""
+    return int(Fingerprint(frame))
+
+
+class Fingerprint:
+    """A number below 2**31 that tells a frame from others; on its way from the device until it is asked for.
 
     Values are rounded to 16 bits first, so that a device that is off by the last bit of a float gets the
     same number for frames of 8 to 16 bits. All sums are exact, whatever their order.
+
+    Args:
+        frame: (C, H, W), values 0..1; may be written to afterwards.
     """
-    height, width = frame.shape[-2:]
-    rows, columns = (_weights(n, factor, frame.device) for n, factor in ((height, _ROW), (width, _COLUMN)))
-    sums = []
-    for channel in frame:
-        levels = channel.nan_to_num().clamp(0.0, 1.0).mul(_LEVELS).round_().long()
-        of_rows = levels.mul_(columns).sum(-1).remainder_(_PRIME)
-        sums.append(of_rows.mul_(rows).remainder_(_PRIME).sum().remainder_(_PRIME))
-    total = 0
-    for number in torch.stack(sums).tolist():
-        total = (31 * total + int(number)) % _PRIME
-    return total
+
+    def __init__(self, frame: Tensor) -> None:
+        height, width = frame.shape[-2:]
+        rows, columns = (
+            _weights(n, factor, frame.device) for n, factor in ((height, _ROW), (width, _COLUMN))
+        )
+        sums = []
+        for channel in frame:
+            levels = channel.nan_to_num().clamp(0.0, 1.0).mul(_LEVELS).round_().long()
+            of_rows = levels.mul_(columns).sum(-1).remainder_(_PRIME)
+            sums.append(of_rows.mul_(rows).remainder_(_PRIME).sum().remainder_(_PRIME))
+        self._sums = torch.stack(sums)
+        self._arrived: torch.cuda.Event | None = None
+        if frame.device.type == "cuda":
+            # The encoder is queued after it: whoever waits for this alone leaves the device its work.
+            self._sums = self._sums.to("cpu", non_blocking=True)
+            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._arrived.record(torch.cuda.current_stream(frame.device))
+
+    def __int__(self) -> int:
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        total = 0
+        for number in self._sums.tolist():
+            total = (31 * total + int(number)) % _PRIME
+        return total
 
 
 def _weights(count: int, factor: int, device: torch.device) -> Tensor:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import SupportsInt
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .._core.padding import pad_frames, round_up
+from .._core.surroundings import exact_convolutions
 from .bridge import Step, plan, sample
 from .decoder import blended, residual
 from .encoder import LATENT, STRIDE
 from .flow import MULTIPLE, resized, warped
 from .net import TlbvfiNet
-from .noise import Noise, SeededNoise, fingerprint
+from .noise import Fingerprint, Noise, SeededNoise
 from .refine import COARSEST
 
 _UNIT = 512
@@ -87,8 +89,8 @@ def _padded(side: int) -> int:
 class FrameFeatures:
     """One source frame as the network wants it."""
 
-    identity: int
-    """Fingerprint of its content, which the noise of its pairs is seeded with."""
+    identity: Fingerprint
+    """Of its content: what the noise of its pairs is seeded with."""
     picture: Tensor
     """(1, 3, H, W) float32, padded, 0..1."""
     canvas: Tensor
@@ -107,6 +109,8 @@ TlbvfiFeatures = tuple[FrameFeatures, ...]
 
 class TlbvfiSession:
     """See :class:`~.._core.seam.Session`.
+
+    Convolutions are exact: by those of TF32, as by 16 bits, latents move to other entries of the codebook.
 
     Pairs are made one after the other also when several are asked for: the latent becomes entries of a
     codebook, where the last bit of a sum, which depends on the batch, can decide between two entries.
@@ -127,7 +131,8 @@ class TlbvfiSession:
         # Channels last would be passed on from layer to layer, and torch's group norm of that layout loses
         # digits on the CPU: a thousandth in the latent of a flat picture.
         frames = frames.contiguous()
-        return tuple(self._encoded(frames[i : i + 1]) for i in range(len(frames)))
+        with exact_convolutions(frames.device):
+            return tuple(self._encoded(frames[i : i + 1]) for i in range(len(frames)))
 
     def between(self, left: TlbvfiFeatures, right: TlbvfiFeatures, timestep: Tensor) -> Tensor:
         """See the seam; every timestep is taken for 1/2."""
@@ -142,9 +147,11 @@ class TlbvfiSession:
             left, right: of :meth:`encode`.
             noise: instead of what the pair's own would be; see :meth:`draws`.
         """
-        if noise is None:
-            noise = self.draws(left.identity, right.identity, self.geometry.latent)
-        frame = self.decoded(self.sampled(self.latent(left, right), noise), left, right)
+        with exact_convolutions(left.picture.device):
+            latent = self.latent(left, right)
+            if noise is None:  # here, where the device has something to do while it is drawn
+                noise = self.draws(left.identity, right.identity, self.geometry.latent)
+            frame = self.decoded(self.sampled(latent, noise), left, right)
         height, width = self.geometry.size
         return frame[..., :height, :width]
 
@@ -167,7 +174,7 @@ class TlbvfiSession:
         if self._net.denoise_fn is None:
             return latent
         if noise is not None:
-            noise = noise.to(latent.device) * self._options.eta
+            noise = _sent(noise, latent.device) * self._options.eta
         return sample(self._net.denoise_fn, latent, self._steps, noise)
 
     def decoded(self, latent: Tensor, left: FrameFeatures, right: FrameFeatures) -> Tensor:
@@ -184,7 +191,7 @@ class TlbvfiSession:
             return frame
         return torch.cat((frame, blended(share, *warped(left.extra, right.extra, flow))), 1)
 
-    def draws(self, left: int, right: int, size: tuple[int, int]) -> Tensor | None:
+    def draws(self, left: SupportsInt, right: SupportsInt, size: tuple[int, int]) -> Tensor | None:
         """The noise of every step but the last, (steps - 1, 1, 3, 3, *size); None where there is none.
 
         Args:
@@ -193,7 +200,8 @@ class TlbvfiSession:
         """
         if self._options.eta == 0 or self._net.denoise_fn is None:
             return None
-        return self._noise(left, right, (len(self._steps) - 1, 1, LATENT, _FRAMES, *size))
+        shape = (len(self._steps) - 1, 1, LATENT, _FRAMES, *size)
+        return self._noise(int(left), int(right), shape)
 
     def _encoded(self, frame: Tensor) -> FrameFeatures:
         geometry = self.geometry
@@ -206,7 +214,7 @@ class TlbvfiSession:
             small = resized(picture[..., :height, :width], geometry.scale)
             height, width = geometry.canvas
             canvas = F.pad(small, (0, width - small.shape[-1], 0, height - small.shape[-2]), value=_GREY)
-        return self._described(FrameFeatures(fingerprint(frame[0, :3]), picture, canvas, extra))
+        return self._described(FrameFeatures(Fingerprint(frame[0, :3]), picture, canvas, extra))
 
     def _described(
         self, frame: FrameFeatures, *, raw: bool = False, raw_canvas: bool = False
@@ -247,6 +255,13 @@ class TlbvfiSession:
     def _is_raw(self, *pictures: Tensor) -> bool:
         """Whether the published code would take these pictures' -1..1 for 0..1."""
         return self._options.published_range and all(bool((p >= _GREY).all()) for p in pictures)
+
+
+def _sent(noise: Tensor, device: torch.device) -> Tensor:
+    """Return noise on a device."""
+    if device.type == "cuda":  # pinned, or the copy would wait for all that is queued
+        noise = torch.empty(noise.shape, dtype=noise.dtype, device="cpu", pin_memory=True).copy_(noise)
+    return noise.to(device, non_blocking=True)
 
 
 def _ranged(picture: Tensor, raw: bool) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .encoder import STRIDE
-from .noise import fingerprint
+from .noise import Fingerprint
 from .session import TlbvfiSession
 
 
@@ -42,7 +42,7 @@ def ramps(starts: list[int], side: int) -> list[Tensor]:
 class TiledFrame:
     """One source frame. Its tiles are encoded when they are made: all at once they would not fit."""
 
-    identity: int
+    identity: Fingerprint
     picture: Tensor
     """(1, C, height, width)."""
 
@@ -65,7 +65,7 @@ class TiledSession:
 
     def encode(self, frames: Tensor) -> tuple[TiledFrame, ...]:
         """See the seam."""
-        return tuple(TiledFrame(fingerprint(frame[:3]), frame.unsqueeze(0).clone()) for frame in frames)
+        return tuple(TiledFrame(Fingerprint(frame[:3]), frame.unsqueeze(0).clone()) for frame in frames)
 
     def between(
         self, left: tuple[TiledFrame, ...], right: tuple[TiledFrame, ...], timestep: Tensor

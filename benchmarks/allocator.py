@@ -1,0 +1,116 @@
+"""A card whose memory is given out as torch's own allocator does it, without a card.
+
+Segments come from the driver and are cut into blocks; a freed block is kept and given out again, whole or in
+part; a segment goes back to the driver only when all of it is free. So one small block that stays keeps a
+large segment, and pieces that are free together may be of no use one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from ..memory.budget import Room
+
+_LARGE = 10 * 2**20
+"""Bytes from which a segment is made for one allocation; smaller ones share segments of twice that."""
+_ROUND = 2 * 2**20
+"""Segments are multiples of it, and so are blocks here: nothing that matters is smaller."""
+
+
+@dataclass(eq=False)
+class Block:
+    """Some bytes of a segment."""
+
+    size: int
+    segment: list[Block] = field(repr=False)
+    used: bool = False
+
+
+class Card:
+    """A card with torch's allocator on it.
+
+    Args:
+        total: bytes of the card.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.others = 0
+        """Bytes that other programs have."""
+        self.refused = 0
+        """How often the driver had no memory for a new segment: torch then waits for the device, gives back
+        every segment that is free, and asks again."""
+        self.failed = 0
+        """How often that did not help either."""
+        self.peak = 0
+        """The most bytes in use since it was last set."""
+        self._segments: list[list[Block]] = []
+
+    @property
+    def reserved(self) -> int:
+        """Bytes of all segments."""
+        return sum(block.size for segment in self._segments for block in segment)
+
+    @property
+    def allocated(self) -> int:
+        """Bytes of all blocks in use."""
+        return sum(block.size for segment in self._segments for block in segment if block.used)
+
+    @property
+    def driver(self) -> int:
+        """Bytes that nobody has."""
+        return self.total - self.others - self.reserved
+
+    def room(self) -> Room:
+        """Return the same figures as a real card gives."""
+        return Room(self.driver, self.reserved - self.allocated)
+
+    def allocate(self, size: int) -> Block:
+        """Return a block of ``size`` bytes: the smallest free one that holds it, cut to size, or a new one.
+
+        Raises:
+            torch.OutOfMemoryError: there is none, and none to be had.
+        """
+        size = -(-size // _ROUND) * _ROUND
+        block = self._smallest(size) or self._new(size)
+        rest, block.used = block.size - size, True
+        if rest:
+            block.size = size
+            place = block.segment.index(block) + 1
+            block.segment.insert(place, Block(rest, block.segment))
+        self.peak = max(self.peak, self.allocated)
+        return block
+
+    def free(self, block: Block) -> None:
+        """Take a block back; it becomes one with free neighbours."""
+        block.used = False
+        merged: list[Block] = []
+        for one in block.segment:
+            if merged and not one.used and not merged[-1].used:
+                merged[-1].size += one.size
+            else:
+                merged.append(one)
+        block.segment[:] = merged
+
+    def empty_cache(self) -> None:
+        """Give every segment that is free as a whole back to the driver."""
+        self._segments = [segment for segment in self._segments if any(block.used for block in segment)]
+
+    def _smallest(self, size: int) -> Block | None:
+        fits = (b for segment in self._segments for b in segment if not b.used and b.size >= size)
+        return min(fits, key=lambda block: block.size, default=None)
+
+    def _new(self, size: int) -> Block:
+        whole = max(size, 2 * _LARGE) if size < _LARGE else size
+        if whole > self.driver:
+            self.refused += 1
+            self.empty_cache()
+        if whole > self.driver:
+            self.failed += 1
+            raise torch.OutOfMemoryError("CUDA out of memory. (A card that is not one.)")
+        segment: list[Block] = []
+        segment.append(Block(whole, segment))
+        self._segments.append(segment)
+        return segment[0]

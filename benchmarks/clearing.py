@@ -1,0 +1,304 @@
+"""When cached memory is given back, on a card that is not there.
+
+    python -m midframe.benchmarks.clearing --out FOLDER
+
+The loop's own budget, ladder and clearing work against :class:`.allocator.Card`: with ample memory, with so
+little that pieces matter, and beside another program. Adaptive clearing is set beside the fixed interval that
+older packs begin with, and beside none at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ..errors import OutOfMemoryError
+from ..memory.budget import Budget, Clearing
+from ..memory.ladder import Ladder
+from ..vfi_utils import Timeline, by_fps, by_multiplier
+from .allocator import Block, Card
+from .plot import text
+
+_GIB = 2**30
+_TIMESTEP = _GIB
+"""What a timestep takes: RIFE at about 2K in float16."""
+_TENSORS = (0.25, 0.5, 0.125, 0.375, 0.2)
+"""Of a pass, as parts of a timestep; three at once are the most that is alive, and together one."""
+_ALIVE = 2
+_FEATURES, _FRAME = _TIMESTEP // 6, _TIMESTEP // 12
+"""What stays from pair to pair: of the last two source frames, and made frames on their way home."""
+POLICIES: Mapping[str, int] = {"adaptive": 0, "every 10": 10, "never": 2**31}
+"""What :class:`~..memory.budget.Clearing` is made with."""
+_SIZES = (2.0, 2.2, 2.5, 2.8, 3.0, 3.2, 3.5, 3.8, 4.0, 4.2, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0, 10.0, 12.0)
+"""GiB: from hardly a timestep with what stays to ample."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A run on a card."""
+
+    name: str
+    total: int
+    """Bytes of the card that are left for all of it: the weights of other models are not."""
+    pairs: int = 120
+    timeline: Timeline = field(default_factory=lambda: by_fps(Fraction(25), Fraction(60)))
+    other: Callable[[int], int] = lambda pair: 0
+    """Bytes that another program wants at a pair."""
+
+
+@dataclass
+class Course:
+    """What came of it."""
+
+    cleared: list[int] = field(default_factory=list)
+    """Pairs after which the cache was given back."""
+    failed: list[int] = field(default_factory=list)
+    """Pairs in which the allocator failed; the ladder made a smaller batch of it, or the run ended."""
+    refused: int = 0
+    """How often the allocator had to clear by itself, in the middle of a pass."""
+    denied: int = 0
+    """The most bytes that the other program wanted and did not get."""
+    used: list[int] = field(default_factory=list)
+    """The most bytes in use in each pair."""
+    reserved: list[int] = field(default_factory=list)
+    """Bytes that torch held after each pair, before any clearing."""
+    left: list[int] = field(default_factory=list)
+    """Bytes of the card that the other program left, at each pair."""
+
+
+class Totals(NamedTuple):
+    """What came of many runs."""
+
+    runs: int
+    failed: int
+    """Runs in which the allocator failed."""
+    refused: int
+    """See :class:`Course`."""
+    cleared: int
+    pairs: int
+
+
+def scenarios() -> list[Scenario]:
+    """Return the three that are drawn."""
+
+    def comes_and_goes(pair: int) -> int:
+        return min(max(pair - 20, 0), 50) * _GIB // 8 if pair < 95 else 0  # noqa: PLR2004 - of 120 pairs
+
+    return [
+        Scenario("ample memory", 24 * _GIB),
+        Scenario("little memory", int(3.8 * _GIB)),
+        Scenario("another program", 10 * _GIB, other=comes_and_goes),
+    ]
+
+
+def sweep(sizes: Iterable[float], timelines: Iterable[Timeline]) -> dict[str, Totals]:
+    """Return what each policy does on cards of so many GiB, over all sizes and timelines together."""
+    cards = [Scenario("", int(size * _GIB), timeline=line) for line in timelines for size in sizes]
+    found = {}
+    for policy, every in POLICIES.items():
+        courses = [simulate(card, every) for card in cards]
+        found[policy] = Totals(
+            runs=len(courses),
+            failed=sum(bool(course.failed) for course in courses),
+            refused=sum(course.refused for course in courses),
+            cleared=sum(len(course.cleared) for course in courses),
+            pairs=sum(len(course.used) for course in courses),
+        )
+    return found
+
+
+class _Process:
+    """The memory of our process through a run: batches as the budget has them, on a card."""
+
+    def __init__(self, scenario: Scenario, every: int) -> None:
+        self._scenario = scenario
+        self.card = Card(scenario.total)
+        self._budget = Budget(torch.device("cuda"))
+        self._budget.estimate(_TIMESTEP)
+        self._clearing = Clearing(every)
+        self._ladder = Ladder(self._budget.shrink, self._eased, lambda: None)
+        self._features: list[Block] = []
+        self._frames: list[Block] = []
+        self.course = Course()
+
+    def pair(self, index: int) -> None:
+        """One pair: its frames are made, then the clearing decides."""
+        course, card = self.course, self.card
+        wanted = self._scenario.other(index)
+        card.others = min(wanted, card.others + card.driver)
+        card.peak = 0
+        failed = card.failed
+        self._ladder.climb(self._encode)
+        left = sum(t != 0 for t in self._scenario.timeline.shown(index, last=False))
+        while left:
+            left -= self._ladder.climb(partial(self._some, left))
+        course.failed += [index] if card.failed > failed else []
+        course.denied = max(course.denied, wanted - card.others)
+        course.used.append(card.peak)
+        course.reserved.append(card.reserved)
+        course.left.append(card.total - card.others)
+        self._clearing.pair_done(self._budget.bytes_each, card.room, partial(self._clear, index))
+        course.refused = card.refused
+
+    def _encode(self) -> None:
+        self._features.append(self.card.allocate(_FEATURES))
+        while len(self._features) > _ALIVE:
+            self.card.free(self._features.pop(0))
+
+    def _some(self, wanted: int) -> int:
+        count = self._budget.batch(wanted, lambda: self.card.room().free)
+        alive: list[Block] = []
+        try:
+            for part in _TENSORS:
+                alive.append(self.card.allocate(int(part * _TIMESTEP * count)))
+                if len(alive) > _ALIVE:
+                    self.card.free(alive.pop(0))
+            self._frames.append(self.card.allocate(_FRAME * count))
+        finally:
+            for block in alive:
+                self.card.free(block)
+        if len(self._frames) > _ALIVE:
+            self.card.free(self._frames.pop(0))
+        return count
+
+    def _eased(self) -> str:
+        self.card.empty_cache()
+        return "cleared cached memory"
+
+    def _clear(self, index: int) -> None:
+        self.card.empty_cache()
+        self.course.cleared.append(index)
+
+
+def simulate(scenario: Scenario, every: int) -> Course:
+    """Return the course of a run that clears after ``every`` pairs, 0 for adaptive."""
+    process = _Process(scenario, every)
+    try:
+        for index in range(scenario.pairs):
+            process.pair(index)
+    except OutOfMemoryError:
+        process.course.failed.append(index)
+    return process.course
+
+
+_WIDTH, _HEIGHT, _LEFT, _TOP = 1140, 676, 56, 84
+_PANEL, _TALL, _ACROSS, _DOWN = 310, 118, 366, 192
+_USED, _RESERVED, _CARD, _CLEAR, _FAIL, _PALE = (
+    "#0f766e",
+    "#99d5ce",
+    "#6b7280",
+    "#b45309",
+    "#dc2626",
+    "#6b7280",
+)
+
+
+def as_svg(found: Mapping[str, Mapping[str, Course]], totals: Mapping[str, int]) -> str:
+    """Draw memory over pairs, a panel for each scenario and policy.
+
+    Args:
+        found: courses by scenario and policy.
+        totals: bytes of the scenarios' cards.
+    """
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" '
+        f'height="{_HEIGHT}" font-family="system-ui, Segoe UI, Helvetica, Arial, sans-serif">',
+        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>',
+        text(
+            _LEFT, 30, "When cached memory is given back: a simulated card, GiB over pairs", 18, weight="600"
+        ),
+        *_legend(),
+    ]
+    for row, (name, courses) in enumerate(found.items()):
+        for column, (policy, course) in enumerate(courses.items()):
+            x, y = _LEFT + column * _ACROSS, _TOP + 28 + row * _DOWN
+            parts += _panel(course, totals[name], x, y)
+            parts.append(text(x, y - 8, f"{name}, {policy}", 13, weight="600"))
+            parts.append(text(x, y + _TALL + 32, _told(course), 11, _PALE))
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _told(course: Course) -> str:
+    denied = f", other denied {course.denied / _GIB:.1f} GiB" if course.denied else ""
+    failed = f"{len(course.cleared)} cleared, {len(course.failed)} failed"
+    return f"{failed}, {course.refused} by torch in a pass{denied}"
+
+
+def _legend() -> Iterable[str]:
+    x = _LEFT
+    for colour, what in (
+        (_USED, "in use, at most"),
+        (_RESERVED, "held by torch"),
+        (_CARD, "card less the other program"),
+        (_CLEAR, "cleared"),
+        (_FAIL, "allocator failed"),
+    ):
+        yield f'<rect x="{x}" y="47" width="12" height="12" fill="{colour}"/>'
+        yield text(x + 18, 58, what, 12, _PALE)
+        x += 40 + 7 * len(what)
+
+
+def _panel(course: Course, total: int, x: float, y: float) -> Iterable[str]:
+    across = _PANEL / max(len(course.used), 1)
+
+    def height(size: int) -> float:
+        return y + _TALL * (1 - size / total)
+
+    def line(sizes: Sequence[int]) -> str:
+        steps, begin = [], 0
+        for size, equal in groupby(sizes):
+            end = begin + len(list(equal))
+            steps += [f"{x + i * across:.1f},{height(size):.1f}" for i in (begin, end)]
+            begin = end
+        return " ".join(steps)
+
+    for sizes, colour in ((course.reserved, _RESERVED), (course.used, _USED)):
+        area = f"{x:.1f},{y + _TALL} {line(sizes)} {x + _PANEL:.1f},{y + _TALL}"
+        yield f'<polygon points="{area}" fill="{colour}"/>'
+    yield f'<polyline points="{line(course.left)}" fill="none" stroke="{_CARD}" stroke-width="1.5"/>'
+    for pairs, colour, size in ((course.cleared, _CLEAR, 7), (course.failed, _FAIL, 14)):
+        marks = " ".join(f"M{x + (pair + 0.5) * across:.1f} {y + _TALL} v{size}" for pair in pairs)
+        yield f'<path d="{marks}" stroke="{colour}" stroke-width="1.5"/>' if pairs else ""
+    yield text(x - 34, y + 10, f"{total / _GIB:g}", 11, _PALE)
+    yield text(x - 34, y + _TALL, "0", 11, _PALE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="midframe.benchmarks.clearing", description=__doc__)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="for clearing.json and .svg"
+    )
+    args = parser.parse_args(arguments)
+    cases = scenarios()
+    found = {case.name: {name: simulate(case, every) for name, every in POLICIES.items()} for case in cases}
+    rates = [by_fps(Fraction(rate), Fraction(60)) for rate in (24, 25)]
+    totals = sweep(_SIZES, [by_multiplier(2), by_multiplier(4), *rates])
+    args.out.mkdir(parents=True, exist_ok=True)
+    courses = {name: {p: asdict(c) for p, c in courses.items()} for name, courses in found.items()}
+    report = {"scenarios": courses, "sweep": {policy: one._asdict() for policy, one in totals.items()}}
+    (args.out / "clearing.json").write_text(json.dumps(report) + "\n", encoding="utf-8")
+    picture = as_svg(found, {case.name: case.total for case in cases})
+    (args.out / "clearing.svg").write_text(picture, encoding="utf-8")
+    for name, by_policy in found.items():
+        for policy, course in by_policy.items():
+            sys.stdout.write(f"{name}, {policy}: {_told(course)}\n")
+    for policy, one in totals.items():
+        runs = f"{one.runs} runs on cards of {_SIZES[0]:g} to {_SIZES[-1]:g} GiB, {policy}"
+        times = f"cleared {one.cleared} times in {one.pairs} pairs, by torch in a pass {one.refused} times"
+        sys.stdout.write(f"{runs}: {one.failed} with a failure, {times}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,303 @@
+"""A CUDA device that is not there: torch runs on it, computes nothing, and is counted.
+
+Tensors say that they are on ``cuda:0`` and hold no numbers, so a network takes milliseconds a layer on any
+machine, also at sizes that would not fit. Each of torch's own operations on the device is one launch, before
+cuDNN's own (which may transpose around a convolution), a padding two; views, allocations and copies between
+host and device are none. An operation reads each of its tensors once and writes its result once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from .. import vfi_utils, workbench
+from ..errors import MidframeError
+from ..vfi_models._core import fused
+
+DEVICE = torch.device("cuda", 0)
+_ATEN = torch.ops.aten
+
+_FREE = 64 * 2**30
+"""Of the device that is not there: ample."""
+_NO_LAUNCH = {
+    "prim::device",
+    *(f"aten::{name}" for name in ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided")),
+    *(f"aten::{name}" for name in ("lift_fresh", "detach", "set_", "resize_", "_unsafe_view")),
+}
+_WRITES_ONLY = ("aten::copy_", "aten::fill_", "aten::zero_")
+"""What does not read the tensor that it is a method of."""
+_LAUNCHES = {"aten::constant_pad_nd": 2, "aten::pad": 2}
+"""Where it is not one: a fill and a copy."""
+
+
+class DeviceWaitError(MidframeError):
+    """The host would wait for the device."""
+
+
+@dataclass
+class Count:
+    """What was asked of the device."""
+
+    launches: int = 0
+    bytes: int = 0
+    """Read and written by launches."""
+    uploaded: int = 0
+    """Bytes from the host."""
+    downloaded: int = 0
+    """Bytes to the host."""
+    by_name: dict[str, int] = field(default_factory=dict)
+    """Launches of each operation."""
+    bytes_by_name: dict[str, int] = field(default_factory=dict)
+    dtypes: set[torch.dtype] = field(default_factory=set)
+    """Of what launches wrote."""
+
+    before_last: Any = None
+    """What had been asked when the last source frame was read."""
+
+    def note_last_pair(self) -> None:
+        """Remember what has been asked so far."""
+        self.before_last = replace(self)
+
+    def note(self, name: str, moved: int) -> None:
+        """Count a launch, or the few that an operation takes."""
+        launches = _LAUNCHES.get(name, 1)
+        self.launches += launches
+        self.bytes += moved
+        self.bytes_by_name[name] = self.bytes_by_name.get(name, 0) + moved
+        self.by_name[name] = self.by_name.get(name, 0) + launches
+
+
+class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts what torch would launch on the device of :func:`fake_cuda`.
+
+    Raises:
+        DeviceWaitError: the host would wait for the device (from an operation).
+    """
+
+    def __init__(self, count: Count) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._count = count
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation on fake tensors, and count it."""
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        name = func._schema.name
+        written = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
+        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        kinds = {x.device.type for x in (*written, *given) if x.ndim or x.device.type != "cpu"}
+        if kinds == {"cpu", DEVICE.type}:
+            self._transfer(name, args, kwargs, given, written)
+        elif kinds == {DEVICE.type} and not _is_view(func) and name not in _NO_LAUNCH:
+            read = given[1:] if name in _WRITES_ONLY else [x for x in given if x is not kwargs.get("out")]
+            self._count.note(name, sum(map(_moved, (*read, *written))))
+            self._count.dtypes.update(x.dtype for x in written)
+        return result
+
+    def _transfer(
+        self, name: str, args: Any, kwargs: Any, given: list[Tensor], written: list[Tensor]
+    ) -> None:
+        to_host = written[0].device.type == "cpu"
+        waits = not (kwargs.get("non_blocking") or (name == "aten::copy_" and args[2:3] == (True,)))
+        if waits:
+            raise DeviceWaitError(
+                "The host would wait for the device.",
+                f"{name} of {tuple(written[0].shape)} {'from' if to_host else 'to'} the device",
+                "Copy without blocking, or keep it on the host.",
+            )
+        moved = (given[-1] if name == "aten::copy_" else given[0]).nbytes
+        if to_host:
+            self._count.downloaded += moved
+        else:
+            self._count.uploaded += moved
+
+
+class _Direct(TorchFunctionMode):
+    """Has methods dispatched at once that on their own way ask a driver for the current device."""
+
+    _OPERATORS: ClassVar = {
+        Tensor.copy_: _ATEN.copy_.default,
+        Tensor.contiguous: _ATEN.contiguous.default,
+    }
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run a function of torch."""
+        kwargs = kwargs or {}
+        if func in self._OPERATORS:
+            return self._OPERATORS[func](*args, **kwargs)
+        if func is Tensor.__getitem__:
+            return _indexed(*args)
+        if func is Tensor.__setitem__:
+            x, index, value = args
+            if _by_tensors(index):
+                return _ATEN.index_put_.default(x, _as_tensors(x, index), value)
+            part = _indexed(x, index)
+            return _ATEN.copy_.default(part, value) if isinstance(value, Tensor) else part.fill_(value)
+        return func(*args, **kwargs)
+
+
+def _indexed(x: Tensor, index: Any) -> Tensor:
+    """Return ``x[index]`` for numbers, slices, ``...`` and None, or for tensors and numbers."""
+    if _by_tensors(index):
+        picked: Tensor = _ATEN.index.Tensor(x, _as_tensors(x, index))
+        return picked
+    parts = list(index) if isinstance(index, tuple) else [index]
+    if Ellipsis in parts:
+        place = parts.index(Ellipsis)
+        named = sum(part is not None for part in parts) - 1
+        parts[place : place + 1] = [slice(None)] * (x.ndim - named)
+    axis = 0
+    for part in parts:
+        if isinstance(part, int):
+            x = _ATEN.select.int(x, axis, part)
+            continue
+        if part is None:
+            x = x.unsqueeze(axis)
+        elif part != slice(None):
+            x = _ATEN.slice.Tensor(x, axis, part.start, part.stop, part.step or 1)
+        axis += 1
+    return x
+
+
+def _by_tensors(index: Any) -> bool:
+    return any(isinstance(part, Tensor) for part in (index if isinstance(index, tuple) else (index,)))
+
+
+def _as_tensors(x: Tensor, index: Any) -> list[Tensor]:
+    parts = index if isinstance(index, tuple) else (index,)
+    return [
+        part if isinstance(part, Tensor) else torch.full((), part, dtype=torch.int64, device=x.device)
+        for part in parts
+    ]
+
+
+def _is_view(func: Any) -> bool:
+    """Return whether what comes out is the memory that went in, untouched."""
+    aliases = [value.alias_info for value in func._schema.returns]
+    return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
+
+
+def _moved(x: Tensor) -> int:
+    """Return the bytes of a tensor, of what is expanded only those that are there."""
+    sides = (side for side, stride in zip(x.shape, x.stride(), strict=True) if stride)
+    count = 1
+    for side in sides:
+        count *= side
+    return count * x.element_size()
+
+
+class _Stream:
+    """A stream or an event of a device that is not there."""
+
+    def __init__(self, device: Any = None, *, priority: int = 0, enable_timing: bool = False) -> None: ...
+
+    def __enter__(self) -> _Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def wait_stream(self, stream: Any) -> None:
+        """Nothing."""
+
+    def wait_event(self, event: Any) -> None:
+        """Nothing."""
+
+    def record(self, stream: Any = None) -> None:
+        """Nothing."""
+
+    def synchronize(self) -> None:
+        """Nothing: it is how a copy that has arrived is handed over."""
+
+    def query(self) -> bool:
+        """Return whether it is over, as it always is."""
+        return True
+
+
+def _patches(count: Count) -> dict[tuple[Any, str], Any]:
+    """Return what stands for torch's own while there is no device, by owner and name."""
+
+    def warp(image: Tensor, flow: Tensor, grid: Tensor, *, size: Any, pooled: bool, out: Tensor) -> Tensor:
+        seen = image.expand(flow.shape[0], -1, -1, -1)
+        # Four pixels for each place, no more than there are; of the grid a row and a column.
+        taps = 4 * flow.shape[0] * flow.shape[-2:].numel() * image.shape[1] * image.element_size()
+        line = sum(grid.shape[-2:]) * grid.element_size()
+        count.note("midframe::warp", min(_moved(seen), taps) + line + sum(map(_moved, (flow, out))))
+        return out
+
+    def add_leaky_(y: Tensor, plus: Tensor, slope: float) -> Tensor:
+        count.note("midframe::add_leaky_", 2 * _moved(y) + _moved(plus))
+        return y
+
+    def correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
+        out = left.new_empty((len(left), (2 * reach + 1) ** 2, *left.shape[-2:]), dtype=torch.float32)
+        count.note("midframe::correlation", sum(map(_moved, (left, right, out))))
+        return out
+
+    kernels = {"add_leaky_": add_leaky_, "correlation": correlation}
+
+    def nothing(*_: Any) -> None: ...
+
+    cuda = torch.cuda
+    return {
+        (cuda, "Stream"): _Stream,
+        (cuda, "Event"): _Stream,
+        (cuda, "current_stream"): _Stream,
+        (cuda, "stream"): lambda stream: nullcontext(),
+        (cuda, "device"): lambda device: nullcontext(),
+        (cuda, "mem_get_info"): lambda device=None: (_FREE, _FREE),
+        (cuda, "memory_reserved"): lambda device=None: 0,
+        (cuda, "memory_allocated"): lambda device=None: 0,
+        (cuda, "max_memory_allocated"): lambda device=None: 0,
+        (cuda, "get_per_process_memory_fraction"): lambda device=None: 1.0,
+        (cuda, "reset_peak_memory_stats"): nothing,
+        (cuda, "empty_cache"): nothing,
+        (Tensor, "record_stream"): nothing,
+        (fused, "_checked"): lambda *_: warp,
+        (fused, "_compiled"): lambda name, *_: kernels[name],
+        # Read off the device once a run, of its first frame.
+        (workbench, "are_numbers"): lambda frames: True,
+        # Of source frames, on the host; these hold no numbers.
+        (vfi_utils, "same_bits"): lambda left, right: False,
+    }
+
+
+@contextmanager
+def fake_cuda() -> Iterator[Count]:
+    """Give torch a device ``cuda:0`` on which nothing is computed.
+
+    Tensors made inside hold no numbers, wherever they are. Not for several threads.
+
+    Yields:
+        For :class:`Counting`, which notes there what is asked of the device.
+    """
+    count = Count()
+    with ExitStack() as stack:
+        for (owner, name), stand_in in _patches(count).items():
+            stack.callback(_put_back, owner, name, vars(owner).get(name, _ABSENT))
+            setattr(owner, name, stand_in)
+        stack.enter_context(_Direct())
+        stack.enter_context(FakeTensorMode())
+        yield count
+
+
+_ABSENT = object()
+
+
+def _put_back(owner: Any, name: str, value: Any) -> None:
+    if value is _ABSENT:
+        delattr(owner, name)
+    else:
+        setattr(owner, name, value)

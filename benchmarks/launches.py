@@ -1,0 +1,98 @@
+"""What a GPU would be asked to do for a made frame: launches of kernels and bytes moved, counted without one.
+
+See :mod:`.fake_device` for what counts as what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..vfi_models import build, detect
+from ..vfi_utils import Settings, Timeline, by_multiplier, run_timeline
+from .fake_device import DEVICE, Count, Counting, fake_cuda
+from .work import Work
+
+
+@dataclass(frozen=True)
+class Launches:
+    """Of one made frame, the parts that a pair shares divided among its frames."""
+
+    launches: float
+    bytes: float
+    uploaded: float
+    downloaded: float
+
+    def as_row(self) -> dict[str, float]:
+        """Return what ``midframe bench`` tells of it."""
+        return {"launches_per_made_frame": self.launches, "moved_gb_per_made_frame": self.bytes / 1e9}
+
+
+class _Nowhere:
+    """A sink that keeps nothing."""
+
+    def put(self, index: int, frames: Tensor) -> None:
+        """Take frames."""
+
+
+def _place(module: nn.Module, dtype: torch.dtype) -> None:
+    """Put a network on the device; ``Module.to`` cannot do that with fake tensors."""
+
+    def placed(x: Tensor) -> Tensor:
+        return torch.empty(x.shape, dtype=dtype if x.is_floating_point() else x.dtype, device=DEVICE)
+
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            setattr(part, name, nn.Parameter(placed(parameter), requires_grad=False))
+        for name, buffer in part.named_buffers(recurse=False):
+            setattr(part, name, placed(buffer))
+
+
+def run(
+    work: Work, *, channels: int = 3, timeline: Timeline | None = None, settings: Settings | None = None
+) -> Count:
+    """Run the loop over a clip on a device that is not there, and return what was asked of it.
+
+    Args:
+        work: model, size, dtype and number of frames.
+        channels: of the frames.
+        timeline: by the work's multiplier where it is left out.
+        settings: of the loop.
+
+    Raises:
+        DeviceWaitError: the host would wait for the device between upload and hand-over.
+    """
+    shapes = {name: (value.shape, value.dtype) for name, value in work.weights().items()}
+    with fake_cuda() as count:
+        state = {
+            name: torch.empty(shape, dtype=dtype, device="cpu") for name, (shape, dtype) in shapes.items()
+        }
+        model = build(detect(state))
+        _place(model.module, getattr(torch, work.dtype))
+
+        def clip() -> Iterator[Tensor]:
+            for i in range(work.frames):
+                if i == work.frames - 1:
+                    count.note_last_pair()
+                yield torch.empty((*work.size, channels), dtype=torch.float32, device="cpu")
+
+        timeline = timeline or by_multiplier(work.multiplier)
+        with Counting(count):
+            run_timeline(clip(), timeline, model, _Nowhere(), settings=settings)
+    return count
+
+
+def launches(work: Work, options: Mapping[str, Any] | None = None) -> Launches:
+    """Count what the second pair of a clip asks of the device, for each of its made frames."""
+    count = run(replace(work, frames=3), settings=Settings(options=dict(options or {})))
+    first, made = count.before_last, work.multiplier - 1
+    return Launches(
+        (count.launches - first.launches) / made,
+        (count.bytes - first.bytes) / made,
+        (count.uploaded - first.uploaded) / made,
+        (count.downloaded - first.downloaded) / made,
+    )
