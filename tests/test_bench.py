@@ -124,7 +124,7 @@ def test_another_network_is_compared_in_speed_alone(run, copycat):
     assert "copycat:rife-4.6 (another network)" in table
 
 
-@pytest.mark.parametrize(("error", "agree"), [(0.0, True), (0.02, False)])
+@pytest.mark.parametrize(("error", "agree"), [pytest.param(0.0, True, marks=pytest.mark.long), (0.02, False)])
 def test_sixteen_bits_are_held_to_our_own_float32(run, copycat, monkeypatch, error, agree):
     monkeypatch.setattr(Copycat, "error", error)
     monkeypatch.setattr(contest, "_GOOD", 10.0)

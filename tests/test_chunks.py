@@ -22,7 +22,7 @@ NTSC = Fr(24000, 1001)
 @pytest.fixture
 def clip(tmp_path):
     options = {"qp": "8", "g": "7", "bf": "2"}
-    return write_clip(tmp_path / "in.mp4", pictures(33, (32, 48)), rate=NTSC, sound="aac", options=options)
+    return write_clip(tmp_path / "in.mp4", pictures(33, (64, 96)), rate=NTSC, sound="aac", options=options)
 
 
 def job_of(source, name="out.mp4", plan=None, pairs=5, **more):

@@ -145,6 +145,7 @@ class Killer:
                 return
 
 
+@pytest.mark.long  # a cluster of its own; chunks whose worker is killed are made again in test_chunk_kills too
 def test_a_worker_is_killed_in_the_middle(clip, caplog):
     pytest.importorskip("ray", reason="Ray cannot be installed here")
     before = signal.getsignal(signal.SIGTERM)

@@ -199,6 +199,7 @@ train.main()
 
 
 @pytest.mark.usefixtures("small_atlas")
+@pytest.mark.long  # trains twice; its shorter sister is the one that resumes exactly
 def test_a_condensed_state_goes_on_nearly(tmp_path):
     plan = Plan(steps=8, batch=1, size=64, warm_up=1, rate=1e-4, model="compact-v2", cool_down=1)
     exact, made = Trainer(plan), Batches(plan)
