@@ -108,9 +108,7 @@ class Convolution:
         else:
             padding, stride, groups = self._window
             y = F.conv2d(x, self._weight, self._bias, stride, padding, groups=groups)
-        if plus is not None:
-            return _added(y, plus, self._slope)
-        return y if self._slope is None else F.leaky_relu_(y, self._slope)
+        return _activated(y, plus, self._slope)
 
     def _laid_out(self, shape: torch.Size) -> Tensor:
         """Return the weights in the layout for inputs of this shape."""
@@ -164,11 +162,13 @@ class LeakyConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
         """See :class:`Convolution`."""
-        if not torch.is_grad_enabled():
+        if torch.is_grad_enabled():
+            y = super().forward(x)
+            y = y if plus is None else y + plus
+            return y if self._slope is None else F.leaky_relu(y, self._slope)
+        if self.weight.device.type == "cpu":
             return self._laid_out()(x, plus)
-        y = super().forward(x)
-        y = y if plus is None else y + plus
-        return y if self._slope is None else F.leaky_relu(y, self._slope)
+        return _activated(super().forward(x), plus, self._slope)
 
     def _laid_out(self) -> Convolution:
         """Of the parameters as they are now: a host may have replaced them, an optimiser changed them."""
@@ -187,8 +187,10 @@ class LeakyConv2d(nn.Conv2d):
         return {**self.__dict__, "_ready": None}
 
 
-def _added(y: Tensor, plus: Tensor, slope: float | None) -> Tensor:
+def _activated(y: Tensor, plus: Tensor | None, slope: float | None) -> Tensor:
     """Write ``leaky(y + plus)`` over ``y``: in one pass where there is a kernel."""
+    if plus is None:
+        return y if slope is None else F.leaky_relu_(y, slope)
     if slope is not None and y.dtype == plus.dtype and y.stride() == plus.stride() and dense(y):
         add_leaky_ = kernel("add_leaky_", y, _difference)
         if add_leaky_ is not None:
