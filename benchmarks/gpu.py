@@ -1,20 +1,27 @@
-"""Every row that needs a GPU, one after the other.
+"""Everything that needs a GPU, one after the other: tests, parity, the rows of the benchmark.
 
-    python -m midframe.benchmarks.gpu --comfyui FOLDER --older FOLDER --out FOLDER
+    python -m midframe.benchmarks.gpu --comfyui FOLDER --older FOLDER --out FOLDER --minutes 9
 
-Each row is a process of its own and is kept as soon as it is done. One that fails, or takes too long, is
-named, and the others go on. What does not fit into ``--minutes`` is left out, last rows first.
+Each step is a process of its own and is kept as soon as it is done: a page that a person can read and an
+archive of everything are written anew after each. One that fails, or takes too long, is named, and the
+others go on. What does not fit into ``--minutes`` is left out, last steps first. ``--rehearse`` does the same
+at small sizes on a processor, without what needs CUDA, to see that it runs.
+
+Nothing is downloaded. A bare machine needs torch for CUDA with Triton, this project with its tests, and
+pytest; to compare with others, their checkouts and what these import.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,19 +30,54 @@ from .machine import machine
 
 _LONGEST_ROW = 120.0
 """Seconds."""
+_LINES = 12
+"""Of what a step said last, on the page."""
 _SHORTEST_ROW = 20.0
 """Seconds without which a row is not begun: torch is imported, CUDA set up."""
 _PACK = (__package__ or "").partition(".")[0]
+_ROOT = Path(__file__).resolve().parent.parent
+_PAGE, _ARCHIVE = "page.md", "results.zip"
+_LARGEST_ARCHIVE = 16 * 2**20
+"""Bytes, before they are compressed; what is past that stays in the folder and is named on the page."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row, or a few of one kind."""
+    """One step, or one row or a few of the benchmark."""
 
     name: str
-    """Of its file."""
+    """Of its files."""
     arguments: tuple[str, ...]
     """After ``python -m``; ``--json`` and its file follow."""
+    writes: bool = True
+    """Whether it takes ``--json``; what it says is kept in any case."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Besides this process's own."""
+
+
+def checks() -> list[Row]:
+    """Return what has to hold before a figure counts: tests, with both allocators, and parity."""
+    tests = ("pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/test_cuda.py", "tests/test_fused.py")
+    parity = (_PACK, "parity", "--device", "cuda")
+    asynchronous = {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"}
+    return [
+        Row("tests", tests, writes=False),
+        Row("tests_async", tests, writes=False, environment=asynchronous),
+        Row("parity_float32", parity, writes=False),
+        Row("parity_float16", (*parity, "--dtype", "float16"), writes=False),
+    ]
+
+
+def rehearsal() -> list[Row]:
+    """Return steps of each kind at sizes that a processor does in a minute."""
+    golden = str(_ROOT / "tests" / "goldens" / "rife" / "4.25.npz")
+    words = (_PACK, "bench", "--device", "cpu", "--size", "64x96", "--multiplier", "2", "--frames", "3")
+    return [
+        checks()[0],
+        Row("parity_float32", (_PACK, "parity", golden, "--device", "cpu"), writes=False),
+        Row("rife_x2", (*words, "--rounds", "1", "--model", "rife-4.6", "--launches")),
+        Row("film_x2", (*words, "--rounds", "1", "--model", "film-narrow")),
+    ]
 
 
 def rows(comfyui: Path | None, older: Path | None) -> list[Row]:
@@ -104,26 +146,67 @@ def run_all(
         seconds: for all together.
         run: runs a command as :func:`subprocess.run` does.
     """
-    missing, end = [], time.monotonic() + seconds
+    end = time.monotonic() + seconds
+    outcomes: dict[str, str] = {}
     for row in todo:
-        left = min(_LONGEST_ROW, end - time.monotonic())
+        begun = time.monotonic()
+        left = min(_LONGEST_ROW, end - begun)
         if left < _SHORTEST_ROW:
-            say(f"{row.name}: left out, time is over")
-            missing.append(row.name)
-            continue
-        command = [sys.executable, "-m", *row.arguments, "--json", str(out / f"{row.name}.json")]
-        try:
-            done = run(command, check=False, capture_output=True, text=True, timeout=left)
-        except subprocess.TimeoutExpired:
-            reason = f"not done in {left:.0f} s"
-        except OSError as error:
-            reason = str(error)
+            outcomes[row.name] = "left out, time is over"
         else:
-            (out / f"{row.name}.log").write_text(done.stdout + done.stderr, encoding="utf-8")
-            reason = "" if done.returncode == 0 else f"failed: {_last_line(done.stderr or done.stdout)}"
-        say(f"{row.name}: {reason or 'done'}")
-        missing += [row.name] if reason else []
-    return missing
+            outcomes[row.name] = _outcome(row, out, run, left) or f"done, {time.monotonic() - begun:.0f} s"
+        say(f"{row.name}: {outcomes[row.name]}")
+        _keep(out, outcomes)
+    return [name for name, outcome in outcomes.items() if not outcome.startswith("done")]
+
+
+def _outcome(
+    row: Row, out: Path, run: Callable[..., subprocess.CompletedProcess[str]], seconds: float
+) -> str:
+    """Run a step; return why there is no result, or nothing."""
+    command = [sys.executable, "-m", *row.arguments]
+    command += ["--json", str(out / f"{row.name}.json")] if row.writes else []
+    environment = {**os.environ, **row.environment}
+    try:
+        done = run(
+            command, check=False, capture_output=True, text=True, timeout=seconds, cwd=_ROOT, env=environment
+        )
+    except subprocess.TimeoutExpired:
+        return f"not done in {seconds:.0f} s"
+    except OSError as error:
+        return str(error)
+    (out / f"{row.name}.log").write_text(done.stdout + done.stderr, encoding="utf-8")
+    return "" if done.returncode == 0 else f"failed: {_last_line(done.stderr or done.stdout)}"
+
+
+def _keep(out: Path, outcomes: Mapping[str, str]) -> None:
+    """Write the page and the archive of what there is."""
+    about = out / "machine.json"
+    parts = [
+        "# What was run on this machine",
+        f"```\n{about.read_text(encoding='utf-8').strip()}\n```" if about.is_file() else "",
+        "\n".join(["| step | |", "|---|---|", *(f"| {name} | {told} |" for name, told in outcomes.items())]),
+    ]
+    for name in outcomes:
+        table, log = out / f"{name}.md", out / f"{name}.log"
+        if table.is_file():
+            parts += [f"## {name}", table.read_text(encoding="utf-8").strip()]
+        elif log.is_file():
+            ending = log.read_text(encoding="utf-8").strip().splitlines()[-_LINES:]
+            parts += [f"## {name}", "```", *ending, "```"]
+    files = [path for path in sorted(out.iterdir()) if path.name not in (_PAGE, _ARCHIVE)]
+    room, kept = _LARGEST_ARCHIVE, []
+    for path in sorted(files, key=lambda path: path.stat().st_size):
+        room -= path.stat().st_size
+        if room >= 0:
+            kept.append(path)
+    if len(kept) < len(files):
+        left_out = ", ".join(path.name for path in files if path not in kept)
+        parts.append(f"Too large for the archive: {left_out}")
+    (out / _PAGE).write_text("\n\n".join(filter(None, parts)) + "\n", encoding="utf-8")
+    with zipfile.ZipFile(out / _ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in [*kept, out / _PAGE]:
+            archive.write(path, path.name)
 
 
 def _last_line(text: str) -> str:
@@ -137,21 +220,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--comfyui", type=Path, default=None, metavar="FOLDER", help="a checkout of ComfyUI")
     parser.add_argument("--older", type=Path, default=None, metavar="FOLDER", help="of the older pack")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the results")
-    parser.add_argument("--minutes", type=float, default=7.5, help="for everything")
+    parser.add_argument("--minutes", type=float, default=9.0, help="for everything")
+    parser.add_argument("--rehearse", action="store_true", help="small, on a processor, to see that it runs")
     args = parser.parse_args(arguments)
 
     def say(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    if not torch.cuda.is_available():
+    if not args.rehearse and not torch.cuda.is_available():
         say("There is no CUDA device here, so there is nothing to measure. Run it on a machine with one.")
         return 2
-    args.out.mkdir(parents=True, exist_ok=True)
-    about = json.dumps(machine("cuda"), indent=1)
-    (args.out / "machine.json").write_text(about + "\n", encoding="utf-8")
+    out = args.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    about = json.dumps(machine("cpu" if args.rehearse else "cuda"), indent=1)
+    (out / "machine.json").write_text(about + "\n", encoding="utf-8")
     say(about)
-    missing = run_all(rows(args.comfyui, args.older), args.out, say, seconds=60 * args.minutes)
+    todo = rehearsal() if args.rehearse else [*checks(), *rows(args.comfyui, args.older)]
+    missing = run_all(todo, out, say, seconds=60 * args.minutes)
     say(f"Missing: {', '.join(missing)}" if missing else "All rows are there.")
     return 1 if missing else 0
 

@@ -2,6 +2,7 @@
 
 import argparse
 import subprocess
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -57,7 +58,12 @@ def test_a_row_that_fails_ends_none(tmp_path):
     assert gpu.run_all(todo, tmp_path, said.append, seconds=1000, run=run) == names[:3]
     assert ran == names
     assert "the reason" in said[1]
-    assert said[-1] == "fine: done"
+    assert said[-1].startswith("fine: done, ")
+    page = (tmp_path / "page.md").read_text()
+    assert "| broken | failed: the reason |" in page
+    assert "| slow | not done in " in page
+    with zipfile.ZipFile(tmp_path / "results.zip") as archive:
+        assert set(archive.namelist()) == {"broken.log", "fine.log", "page.md"}
     assert (tmp_path / "broken.log").read_text() == "out\ntrace\nthe reason\n"
     assert gpu.run_all(todo, tmp_path, said.append, seconds=5, run=run) == names
     assert "left out" in said[-1]
@@ -68,6 +74,34 @@ def test_rows_are_processes_of_this_pack(root, tmp_path):
     row = gpu.Row("one", ("there_is_no_such_module",))
     assert gpu.run_all([row], tmp_path, lambda line: None, seconds=60) == ["one"]
     assert "there_is_no_such_module" in (tmp_path / "one.log").read_text()
+
+
+def test_steps_before_the_rows_have_what_they_need(root, tmp_path):
+    steps = {row.name: row for row in gpu.checks()}
+    assert steps["tests_async"].environment == {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"}
+    for row in (*steps.values(), *gpu.rehearsal()):
+        for word in row.arguments:
+            assert not word.endswith((".py", ".npz")) or (root / word).is_file(), word
+    seen = {}
+
+    def run(command, *, env, cwd, **_):
+        seen.update(command=command, async_=env.get("PYTORCH_CUDA_ALLOC_CONF"), cwd=cwd)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    assert gpu.run_all([steps["tests_async"]], tmp_path, lambda line: None, seconds=60, run=run) == []
+    assert seen["async_"] == "backend:cudaMallocAsync"
+    assert seen["cwd"] == root
+    assert "--json" not in seen["command"]
+
+
+@pytest.mark.long  # four processes that each import torch
+def test_the_rehearsal_runs(tmp_path, capsys):
+    assert gpu.main(["--rehearse", "--out", str(tmp_path), "--minutes", "9"]) == 0, capsys.readouterr().out
+    page = (tmp_path / "page.md").read_text()
+    assert page.count("| done, ") == 4
+    assert "| rife-4.6 64x96 x2 float32 |" in page
+    assert "cases, 0 failed" in page
+    assert (tmp_path / "results.zip").stat().st_size < 2**20
 
 
 def test_without_a_gpu_it_says_so(monkeypatch, capsys, tmp_path):
