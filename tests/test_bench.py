@@ -137,6 +137,7 @@ def test_sixteen_bits_are_held_to_our_own_float32(run, copycat, monkeypatch, err
     assert (row["speedup"] is not None) == agree
 
 
+@pytest.mark.long  # its shorter sister is the one above
 def test_sixteen_bits_too_far_from_float32_count_for_nothing(run, monkeypatch):
     monkeypatch.setattr(contest, "_GOOD", 200.0)
     code, report, _ = run("--dtype", "bfloat16", "--multiplier", "2")

@@ -25,7 +25,12 @@ def _clear():
     MODELS.clear()
 
 
-@pytest.fixture(params=["generated", "s02_ship_ai", pytest.param("s04_carphone", marks=pytest.mark.long)])
+@pytest.fixture(
+    params=[
+        "generated",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("s02_ship_ai", "s04_carphone")),
+    ]
+)
 def frames(request):
     if request.param == "generated":
         return pictures(8, (96, 160), step=5)
