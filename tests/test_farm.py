@@ -172,7 +172,7 @@ def test_no_cluster_there(clip, address):
         process(job_of(clip), Farm(address=address), host=Host())
 
 
-@pytest.mark.long  # what a worker does with a header is tested without a cluster below
+@pytest.mark.long  # three runs with workers that each import torch
 @pytest.mark.parametrize("estimate", [None, 12, 200])
 def test_a_header_need_not_be_right(clip, cluster, estimate):
     job = job_of(clip, plan=Plan(1, coding=Coding("ffv1")), pairs=4)
