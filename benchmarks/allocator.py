@@ -40,10 +40,10 @@ class Card:
         self.others = 0
         """Bytes that other programs have."""
         self.refused = 0
-        """How often the driver had no memory for a new segment: torch then waits for the device, gives back
-        every segment that is free, and asks again."""
+        """Number of times that the driver had no memory for a new segment: torch then waits for the device,
+        gives back every segment that is free, and asks again."""
         self.failed = 0
-        """How often that did not help either."""
+        """Number of times that that did not help either."""
         self.peak = 0
         """The most bytes in use since it was last set."""
         self._segments: list[list[Block]] = []

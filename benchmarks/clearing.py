@@ -1,4 +1,4 @@
-"""When cached memory is given back, on a card that is not there.
+"""Simulate when cached memory is given back, on a card that is not there.
 
     python -m midframe.benchmarks.clearing --out FOLDER
 
@@ -31,14 +31,14 @@ from .plot import text
 
 _GIB = 2**30
 _TIMESTEP = _GIB
-"""What a timestep takes: RIFE at about 2K in float16."""
+"""Bytes of a timestep: RIFE at about 2K in float16."""
 _TENSORS = (0.25, 0.5, 0.125, 0.375, 0.2)
-"""Of a pass, as parts of a timestep; three at once are the most that is alive, and together one."""
+"""Tensors of a pass, as parts of a timestep; at most three are alive at once, one timestep together."""
 _ALIVE = 2
 _FEATURES, _FRAME = _TIMESTEP // 6, _TIMESTEP // 12
-"""What stays from pair to pair: of the last two source frames, and made frames on their way home."""
+"""Tensors that stay from pair to pair: of the last two source frames, and made frames being downloaded."""
 POLICIES: Mapping[str, int] = {"adaptive": 0, "every 10": 10, "never": 2**31}
-"""What :class:`~..memory.budget.Clearing` is made with."""
+"""Arguments of :class:`~..memory.budget.Clearing`."""
 _SIZES = (2.0, 2.2, 2.5, 2.8, 3.0, 3.2, 3.5, 3.8, 4.0, 4.2, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0, 10.0, 12.0)
 """GiB: from hardly a timestep with what stays to ample."""
 
@@ -58,7 +58,7 @@ class Scenario:
 
 @dataclass
 class Course:
-    """What came of it."""
+    """Counts and figures of one simulated run."""
 
     cleared: list[int] = field(default_factory=list)
     """Pairs after which the cache was given back."""
