@@ -93,7 +93,8 @@ class PairMaker:
             self._queue.append(_Waiting(left, right, times))
             self._hand_on()
         room = partial(self._bench.room, self._host)
-        self._bench.clearing.pair_done(self._bench.budget.bytes_each, room, self._host.clear_cache)
+        cached = partial(self._bench.cached_bytes, self._host)
+        self._bench.clearing.pair_done(self._bench.budget.bytes_each, cached, room, self._host.clear_cache)
 
     def finish(self) -> None:
         """Everything that was started is in the sink; once stopped, what is made already."""

@@ -238,9 +238,12 @@ class Workbench:
 
     def room(self, host: Host) -> Room:
         """Return what an allocation can get from the driver and from the cache, recordings not counted."""
-        held = self.held_bytes()
         free, cached = host.free_bytes(self.device), host.cached_bytes(self.device)
-        return Room(max(0, free - cached), max(0, cached - held))
+        return Room(max(0, free - cached), self.cached_bytes(host))
+
+    def cached_bytes(self, host: Host) -> int:
+        """Return what the allocator keeps though nothing uses it, recordings not counted, in bytes."""
+        return max(0, host.cached_bytes(self.device) - self.held_bytes())
 
     def drop_recordings(self) -> str | None:
         """Let go of recorded passes, and record none from now on; None where there are none."""

@@ -147,7 +147,9 @@ class _Process:
         course.used.append(card.peak)
         course.reserved.append(card.reserved)
         course.left.append(card.total - card.others)
-        self._clearing.pair_done(self._budget.bytes_each, card.room, partial(self._clear, index))
+        self._clearing.pair_done(
+            self._budget.bytes_each, lambda: card.room().cached, card.room, partial(self._clear, index)
+        )
         course.refused = card.refused
 
     def _encode(self) -> None:

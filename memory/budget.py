@@ -160,17 +160,22 @@ class Clearing:
         self._stuck = 0
         """Cached bytes that the last clearing could not give back."""
 
-    def pair_done(self, need: int, room: Callable[[], Room], clear: Callable[[], None]) -> None:
-        """One source pair was interpolated.
+    def pair_done(
+        self, need: int, cached: Callable[[], int], room: Callable[[], Room], clear: Callable[[], None]
+    ) -> None:
+        """Count a source pair that was interpolated, and clear where that is due.
 
         Args:
             need: bytes that a timestep takes.
+            cached: bytes that the allocator keeps now. Asked first, as to ask for all the room takes a
+                millisecond on a CPU, where nothing is ever cached and a small pair takes no longer.
             room: there is now.
             clear: gives cached memory back.
         """
         self._pairs += 1
         self._done += 1
-        cleared = self._clear_when_due(need, room, clear)
+        worth = max(1, int(_WORTHWHILE * need))
+        cleared = (self._every or cached() >= worth) and self._clear_when_due(need, worth, room, clear)
         if self._lines:
             _LOG.info(
                 "pair %d: %.2f GiB free, %.2f of it cached, a frame takes about %.2f GiB%s",
@@ -181,8 +186,10 @@ class Clearing:
                 ", cleared" if cleared else "",
             )
 
-    def _clear_when_due(self, need: int, room: Callable[[], Room], clear: Callable[[], None]) -> bool:
-        before, worth = room(), max(1, int(_WORTHWHILE * need))
+    def _clear_when_due(
+        self, need: int, worth: int, room: Callable[[], Room], clear: Callable[[], None]
+    ) -> bool:
+        before = room()
         if not self._due(before, need, worth):
             return False
         clear()

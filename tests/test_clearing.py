@@ -43,7 +43,7 @@ class Memory:
             self.pairs += 1
             size = min(taken(pair), self.driver)
             self.driver, self.cached = self.driver - size, self.cached + size
-            clearing.pair_done(100, self.room, self.clear)
+            clearing.pair_done(100, lambda: self.room().cached, self.room, self.clear)
         return self.cleared
 
 
