@@ -9,23 +9,29 @@ from torch import Tensor
 from .errors import MidframeError
 from .inputs.frames import require_clip
 from .inputs.numbers import Number
-from .loading import (
+from .memory.sinks import BatchSink, Storage
+from .vfi_models import detect
+from .vfi_utils import (
+    FrameLoop,
+    Host,
+    Settings,
+    Timeline,
+    by_multiplier,
+)
+from .weights.loading import (
     ModelLike,
     as_model,
+    convert_weights,
     default_device,
     load_model,
     locate,
     open_weights,
-    parameter_bytes,
-    require_numbers,
     runnable_dtype,
     usable_device,
 )
-from .memory.sinks import BatchSink, Storage
-from .vfi_models import detect
-from .vfi_utils import FrameLoop, Host, Settings, Timeline, by_multiplier
 
 __all__ = [
+    "convert_weights",
     "default_device",
     "detect",
     "interpolate",
@@ -33,8 +39,6 @@ __all__ = [
     "load_model",
     "locate",
     "open_weights",
-    "parameter_bytes",
-    "require_numbers",
     "runnable_dtype",
     "usable_device",
 ]

@@ -104,7 +104,7 @@ def add_ray() -> None:
 
 def add_real_weights() -> None:
     """Fetch published checkpoints, once, for the tests that need them; without them these are skipped."""
-    run("tests/real_weights.py")
+    run("tests/support/real_weights.py")
 
 
 def fingerprint() -> str:

@@ -1,7 +1,8 @@
-"""The one frame loop: it makes the frames of a timeline.
+"""The one frame loop, and the names that a caller of it needs.
 
-It knows no multiplier, frame rate or skip list: those are timelines (:mod:`.timeline`). How a model makes the
-frames of a pair is in :mod:`.pairs` and :mod:`.workbench`. The names of all that a caller needs are here too.
+A :class:`Timeline` says which frames come out, a model makes those between two source frames, and a sink
+takes each finished one at once. The loop knows no multiplier, frame rate or skip list: these are timelines.
+How the frames of a pair are queued and made is in :mod:`.engine`.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from typing import Any
 
 from torch import Tensor
 
+from .engine.host import Host, QuietHost
+from .engine.runner import ModelRunner
+from .engine.scheduler import FrameScheduler
+from .engine.settings import Schedule, Settings
+from .engine.timeline import EndLaw, States, StatesLike, Timeline, by_fps, by_multiplier
 from .errors import MidframeError, OutOfMemoryError
 from .inputs.frames import checked_pictures
 from .inputs.objects import require_like
-from .memory.host import Host, QuietHost
 from .memory.ladder import is_out_of_memory
 from .memory.sinks import NarrowSink, Sink
 from .memory.staging import same_bits
-from .pairs import PairMaker
-from .timeline import EndLaw, States, StatesLike, Timeline, by_fps, by_multiplier
-from .vfi_models._core.interruption import interruptible
-from .vfi_models._core.seam import Interpolator
-from .vfi_models._core.surroundings import undisturbed
-from .workbench import Schedule, Settings, Workbench
+from .vfi_models.interface import Interpolator, InterruptibleInterpolator
+from .vfi_models.surroundings import undisturbed
 
 __all__ = [
     "EndLaw",
@@ -53,7 +54,7 @@ def require_model(model: Any) -> None:
     """
     require_like(
         model,
-        ("spec", "module", "open"),
+        ("spec", "device", "dtype", "open"),
         wrong="This is not a model.",
         advice="Load one: load_model() gives the built-in one, load_model(name) any other.",
     )
@@ -68,7 +69,7 @@ def run_timeline(
     settings: Settings | None = None,
     host: Host | None = None,
 ) -> int:
-    """Makes every frame of a timeline of a clip and hands it on at once.
+    """Make every frame of a timeline of a clip, and put each into the sink at once.
 
     See :meth:`FrameLoop.feed` for what goes in and comes out, and what is raised.
 
@@ -82,9 +83,9 @@ def run_timeline(
 class FrameLoop:
     """The frame loop over a clip that comes in one part or in several.
 
-    Between two parts it keeps a copy of the last source frame and what the model knows of it, so that the
-    parts together give the frames of one single run, and each source frame is encoded once. Nothing else
-    of a part is kept alive: neither its frames, nor its sink, nor its host.
+    Between two parts it keeps a copy of the last source frame and its features, so that the parts together
+    give the frames of one single run, and each source frame is encoded once. Nothing else of a part is kept
+    alive: neither its frames, nor its sink, nor its host.
 
     Args:
         timeline: which frames come out; its pairs are counted over all parts.
@@ -101,17 +102,17 @@ class FrameLoop:
             )
         self._timeline = timeline
         self._settings = settings or Settings()
-        self._bench: Workbench | None = None
-        self._forget()
+        self._runner: ModelRunner | None = None
+        self._reset()
 
     def count(self, frames: int, *, last: bool = False) -> int:
-        """Number of output frames that :meth:`feed` makes of a part of so many source frames."""
+        """Return the number of output frames that :meth:`feed` makes of a part of so many source frames."""
         waiting = frames + (self._left is not None)
         if not waiting:
             return 0
         end = self._index + waiting - 1
         between = sum(len(self._timeline.shown(i, last=False)) for i in range(self._index, end))
-        return between + _untouched(self._timeline.shown(end, last=last)) - self._shown
+        return between + _untouched(self._timeline.shown(end, last=last)) - self._emitted
 
     def feed(
         self,
@@ -122,7 +123,7 @@ class FrameLoop:
         last: bool = False,
         host: Host | None = None,
     ) -> int:
-        """Makes all output frames that the next part of the clip allows, and hands each on at once.
+        """Make all output frames that the next part of the clip allows, and put each into the sink at once.
 
         Each source frame is read once, in order, and uploaded and encoded at most once; where t is 0 it
         goes to the sink untouched, and so it does at every t where the next frame is the same, bit for bit:
@@ -151,16 +152,15 @@ class FrameLoop:
         """
         require_model(model)
         source = checked_pictures(frames, first=self._index + (self._left is not None), like=self._left)
-        bench = self._bench_of(model)
-        host = host or QuietHost(bench.device)
+        runner = self._runner_for(model)
+        host = host or QuietHost(runner.device)
         total = self.count(len(frames), last=last) if isinstance(frames, (Sequence, Tensor)) else None
         delivery = _Delivery(sink, host, total)
-        making = PairMaker(bench, host, delivery, delivery.narrowed)
+        scheduler = FrameScheduler(runner, host, delivery, delivery.narrowed)
         over = True
-        asked = interruptible(model.module, bench.device, host.check_cancelled)
         try:
-            with undisturbed(bench.device), asked, making as maker:
-                self._make(source, maker, bench, delivery, last=last)
+            with undisturbed(runner.device), _interruptible(model, host), scheduler:
+                self._run(source, scheduler, runner, delivery, last=last)
             over = last
         except BaseException as error:
             if isinstance(error, MidframeError):
@@ -173,16 +173,16 @@ class FrameLoop:
                 self.close()
         return delivery.done
 
-    def let_go(self) -> None:
-        """Lets go of the model and of what it knows; the next part makes that anew from the kept frame."""
-        if self._bench is not None:
-            self._bench.close()
-            self._bench = None
+    def release(self) -> None:
+        """Drop the model and its features; the next part computes them anew from the frame that was kept."""
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
 
     def close(self) -> None:
-        """Lets go of everything; the loop is as new."""
-        self.let_go()
-        self._forget()
+        """Drop everything; the loop is as new."""
+        self.release()
+        self._reset()
 
     def __enter__(self) -> FrameLoop:
         return self
@@ -192,66 +192,79 @@ class FrameLoop:
     ) -> None:
         self.close()
 
-    def _forget(self) -> None:
-        self._index = 0  # of the last source frame, the next left one
+    def _reset(self) -> None:
+        self._index = 0  # of the last source frame, the left one of the next pair
         self._left: Tensor | None = None
-        self._shown = 0  # how often it has been passed on already
+        self._emitted = 0  # how often that frame has been shown already
 
-    def _bench_of(self, model: Interpolator) -> Workbench:
-        if self._bench is None or self._bench.model is not model:
-            self.let_go()
-            self._bench = Workbench(model, self._settings)
-        return self._bench
+    def _runner_for(self, model: Interpolator) -> ModelRunner:
+        if self._runner is None or self._runner.model is not model:
+            self.release()
+            self._runner = ModelRunner(model, self._settings)
+        return self._runner
 
-    def _make(
-        self, frames: Iterator[Tensor], maker: PairMaker, bench: Workbench, delivery: _Delivery, *, last: bool
+    def _run(
+        self,
+        frames: Iterator[Tensor],
+        scheduler: FrameScheduler,
+        runner: ModelRunner,
+        delivery: _Delivery,
+        *,
+        last: bool,
     ) -> None:
         try:
-            self._walk(frames, maker, last=last)
-            maker.finish()
+            self._schedule(frames, scheduler, last=last)
+            scheduler.finish()
             if not last:
-                self._rest(bench)
+                self._keep_last_frame(runner)
         except BaseException as error:
             if not isinstance(error, Exception):  # Ctrl-C: nobody waits for what is half done
-                maker.stop()
-            delivery.end(maker.finish)
+                scheduler.stop()
+            delivery.end(scheduler.finish)
             raise
 
-    def _walk(self, frames: Iterator[Tensor], maker: PairMaker, *, last: bool) -> None:
+    def _schedule(self, frames: Iterator[Tensor], scheduler: FrameScheduler, *, last: bool) -> None:
         for frame in frames:
             held = self._left is not None and same_bits(self._left, frame)
             if self._left is not None:
-                self._pair(self._left, frame, maker, held=held)
-            if not held:  # else what the model knows of the left one goes on to hold
+                self._schedule_pair(self._left, frame, scheduler, held=held)
+            if not held:  # else the features of the left frame go on to hold
                 self._left = frame
         if self._left is not None:
             # Also where more follows: a part should hold whatever is known already, and never be empty
             # only because its end is open.
-            self._pass_on(self._left, _untouched(self._timeline.shown(self._index, last=last)), maker)
+            shown = _untouched(self._timeline.shown(self._index, last=last))
+            self._emit_source(self._left, shown, scheduler)
 
-    def _pair(self, left: Tensor, right: Tensor, maker: PairMaker, *, held: bool) -> None:
+    def _schedule_pair(self, left: Tensor, right: Tensor, scheduler: FrameScheduler, *, held: bool) -> None:
         times = self._timeline.shown(self._index, last=False)
         untouched = len(times) if held else _untouched(times)
-        self._pass_on(left, untouched, maker)
+        self._emit_source(left, untouched, scheduler)
         if untouched < len(times):
-            maker.make(left, right, times[untouched:])
-        self._index, self._shown = self._index + 1, 0
+            scheduler.make(left, right, times[untouched:])
+        self._index, self._emitted = self._index + 1, 0
 
-    def _pass_on(self, frame: Tensor, times: int, maker: PairMaker) -> None:
-        for _ in range(times - self._shown):
-            maker.pass_on(frame)
-        self._shown = times
+    def _emit_source(self, frame: Tensor, times: int, scheduler: FrameScheduler) -> None:
+        for _ in range(times - self._emitted):
+            scheduler.emit_source(frame)
+        self._emitted = times
 
-    def _rest(self, bench: Workbench) -> None:
-        """Keeps the last frame as a copy, so that the part that it came in can go."""
+    def _keep_last_frame(self, runner: ModelRunner) -> None:
+        """Keep the last frame as a copy: a view would keep the whole part that it came in."""
         if self._left is not None:
             copy = self._left.clone()
-            bench.rest(self._left, copy)
+            runner.rebase_last_frame(self._left, copy)
             self._left = copy
 
 
+def _interruptible(model: Interpolator, host: Host) -> contextlib.AbstractContextManager[None]:
+    if isinstance(model, InterruptibleInterpolator):
+        return model.interruptible(host.check_cancelled)
+    return contextlib.nullcontext()
+
+
 def _untouched(times: Sequence[Fraction]) -> int:
-    """How many of the times of a source frame show itself; they come first."""
+    """Return how many of the times of a source frame show itself; they come first."""
     return sum(t == 0 for t in times)
 
 
@@ -266,7 +279,7 @@ def _outside_the_network(error: BaseException, finished: int) -> OutOfMemoryErro
 
 
 class _Delivery:
-    """Hands finished frames to the sink and tells the host."""
+    """Puts finished frames into the sink and tells the host."""
 
     def __init__(self, sink: Sink, host: Host, total: int | None) -> None:
         self._sink = sink
@@ -291,7 +304,7 @@ class _Delivery:
         return self._sink.narrowed(frames) if isinstance(self._sink, NarrowSink) else frames
 
     def end(self, finish: Callable[[], None]) -> None:
-        """After an error: what is finished and on its way goes to the sink, unless that is what failed."""
+        """Put what is finished into the sink after an error, unless the sink is what failed."""
         self._over = True
         with contextlib.suppress(Exception):
             finish()

@@ -9,7 +9,7 @@ import torch
 
 from ..api import interpolate
 from ..errors import BadInputError
-from ..vfi_models._core.seam import Interpolator
+from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Settings
 from .peers import Against, Interpolate, Task
 from .work import BUILT_IN, Work, synthetic

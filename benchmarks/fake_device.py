@@ -8,7 +8,7 @@ host and device are none. An operation reads each of its tensors once and writes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -21,9 +21,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .. import vfi_utils, workbench
+from .. import vfi_utils
+from ..engine import runner
 from ..errors import MidframeError
-from ..vfi_models._core import fused
+from ..vfi_models import replaced_kernels
 
 DEVICE = torch.device("cuda", 0)
 _ATEN = torch.ops.aten
@@ -226,8 +227,8 @@ class _Stream:
         return True
 
 
-def _patches(count: Count) -> dict[tuple[Any, str], Any]:
-    """Return what stands for torch's own while there is no device, by owner and name."""
+def _kernels(count: Count) -> dict[str, Callable[..., Tensor]]:
+    """Return what stands for our own kernels: each is counted, and computes nothing."""
 
     def warp(image: Tensor, flow: Tensor, grid: Tensor, *, size: Any, pooled: bool, out: Tensor) -> Tensor:
         seen = image.expand(flow.shape[0], -1, -1, -1)
@@ -246,7 +247,11 @@ def _patches(count: Count) -> dict[tuple[Any, str], Any]:
         count.note("midframe::correlation", sum(map(_moved, (left, right, out))))
         return out
 
-    kernels = {"add_leaky_": add_leaky_, "correlation": correlation}
+    return {"warp": warp, "add_leaky_": add_leaky_, "correlation": correlation}
+
+
+def _patches() -> dict[tuple[Any, str], Any]:
+    """Return what stands for torch's own while there is no device, by owner and name."""
 
     def nothing(*_: Any) -> None: ...
 
@@ -265,10 +270,8 @@ def _patches(count: Count) -> dict[tuple[Any, str], Any]:
         (cuda, "reset_peak_memory_stats"): nothing,
         (cuda, "empty_cache"): nothing,
         (Tensor, "record_stream"): nothing,
-        (fused, "_checked"): lambda *_: warp,
-        (fused, "_compiled"): lambda name, *_: kernels[name],
         # Read off the device once a run, of its first frame.
-        (workbench, "are_numbers"): lambda frames: True,
+        (runner, "are_finite"): lambda frames: True,
         # Of source frames, on the host; these hold no numbers.
         (vfi_utils, "same_bits"): lambda left, right: False,
     }
@@ -285,9 +288,10 @@ def fake_cuda() -> Iterator[Count]:
     """
     count = Count()
     with ExitStack() as stack:
-        for (owner, name), stand_in in _patches(count).items():
+        for (owner, name), stand_in in _patches().items():
             stack.callback(_put_back, owner, name, vars(owner).get(name, _ABSENT))
             setattr(owner, name, stand_in)
+        stack.enter_context(replaced_kernels(_kernels(count)))
         stack.enter_context(_Direct())
         stack.enter_context(FakeTensorMode())
         yield count

@@ -57,7 +57,15 @@ class Row:
 
 def checks() -> list[Row]:
     """Return what has to hold before a figure counts: tests, with both allocators, and parity."""
-    tests = ("pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/test_cuda.py", "tests/test_fused.py")
+    tests = (
+        "pytest",
+        "-q",
+        "-rs",
+        "-p",
+        "no:cacheprovider",
+        "tests/test_cuda.py",
+        "tests/vfi_models/test_fused.py",
+    )
     parity = (_PACK, "parity", "--device", "cuda")
     asynchronous = {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"}
     return [
@@ -70,7 +78,7 @@ def checks() -> list[Row]:
 
 def rehearsal() -> list[Row]:
     """Return steps of each kind at sizes that a processor does in a minute."""
-    golden = str(_ROOT / "tests" / "goldens" / "rife" / "4.25.npz")
+    golden = str(_ROOT / "parity" / "goldens" / "rife" / "4.25.npz")
     words = (_PACK, "bench", "--device", "cpu", "--size", "64x96", "--multiplier", "2", "--frames", "3")
     return [
         checks()[0],

@@ -13,8 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from ..vfi_models import build, detect
-from ..vfi_utils import Settings, Timeline, by_multiplier, run_timeline
-from .fake_device import DEVICE, Count, Counting, fake_cuda
+from ..vfi_models.torch_interpolator import module_of
+from ..vfi_utils import (
+    Settings,
+    Timeline,
+    by_multiplier,
+    run_timeline,
+)
+from .fake_device import (
+    DEVICE,
+    Count,
+    Counting,
+    fake_cuda,
+)
 from .work import Work
 
 
@@ -72,7 +83,7 @@ def run(
             name: torch.empty(shape, dtype=dtype, device="cpu") for name, (shape, dtype) in shapes.items()
         }
         model = build(detect(state))
-        _place(model.module, getattr(torch, work.dtype))
+        _place(module_of(model), getattr(torch, work.dtype))
 
         def clip() -> Iterator[Tensor]:
             for i in range(work.frames):

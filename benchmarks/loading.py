@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..api import load_model, open_weights
-from ..convert import convert
 from ..memory.cache import MODELS
 from ..vfi_models.film.config import published_names
+from ..weights.convert import convert
 from .machine import synchronise
 from .work import Work
 

@@ -18,11 +18,17 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from ..api import interpolate
+from ..engine.runner import ModelRunner
 from ..vfi_models import build, detect
-from ..vfi_models._core.seam import Interpolator, ModelSpec, Options, Session
-from ..vfi_models._core.surroundings import undisturbed
+from ..vfi_models.interface import (
+    Interpolator,
+    InterruptibleInterpolator,
+    ModelSpec,
+    Options,
+    Session,
+)
+from ..vfi_models.surroundings import undisturbed
 from ..vfi_utils import Settings, by_multiplier
-from ..workbench import Workbench
 from .machine import Rates
 from .work import Work
 
@@ -33,7 +39,7 @@ class Watched:
     """A model whose own work, which is to encode, to find motion and to make frames, runs inside a context
     manager, call by call. Upload, clamping, download and the sink are the frame loop's and outside.
 
-    See :class:`~..vfi_models._core.seam.Interpolator`.
+    See :class:`~..vfi_models.interface.Interpolator`.
     """
 
     def __init__(self, model: Interpolator, around: Around) -> None:
@@ -47,9 +53,30 @@ class Watched:
         return self._model.spec
 
     @property
-    def module(self) -> torch.nn.Module:
-        """The parameters."""
-        return self._model.module
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return self._model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the model runs in."""
+        return self._model.dtype
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the model's weights."""
+        return self._model.weight_bytes
+
+    def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Interpolator:
+        """Move or convert the model."""
+        self._model.to(device, dtype)
+        return self
+
+    def interruptible(self, check: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+        """End passes in the middle, where the model can."""
+        if isinstance(self._model, InterruptibleInterpolator):
+            return self._model.interruptible(check)
+        return contextlib.nullcontext()
 
     def open(self, height: int, width: int, options: Options | None = None) -> Session[Any]:
         """A session of the model, its three calls watched."""
@@ -63,9 +90,9 @@ class Watched:
         """The model's."""
         return self._model.activation_bytes(height, width, options)
 
-    def lighter(self, options: Options) -> Options | None:
+    def low_memory(self, options: Options) -> Options | None:
         """The model's."""
-        return self._model.lighter(options)
+        return self._model.low_memory(options)
 
     def _watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any) -> Any:
@@ -178,7 +205,7 @@ def counts(work: Work, options: Mapping[str, Any]) -> Counts:
     state = {name: value.to("meta") for name, value in work.weights().items()}
     model = build(detect(state))
     plain = {"plain": True} if "plain" in model.spec.options else {}
-    settings = Settings(options={**options, **plain}, lanes=1)
+    settings = Settings(options={**options, **plain}, cpu_workers=1)
     try:
         operations = _operations_by_shape(work, model, settings)
     except (NotImplementedError, RuntimeError):  # there are no numbers
@@ -190,13 +217,13 @@ def counts(work: Work, options: Mapping[str, Any]) -> Counts:
 
 def _operations_by_shape(work: Work, model: Interpolator, settings: Settings) -> tuple[tuple[int, int], ...]:
     frames = [torch.empty((*work.size, 3), dtype=torch.float32, device="meta") for _ in range(3)]
-    runner, counter = Workbench(model, settings), _Counter()
+    runner, counter = ModelRunner(model, settings), _Counter()
     for left, right in pairwise(frames):
         counter.operations.clear()  # of the first pair, for which two frames are encoded
         times = by_multiplier(work.multiplier).shown(0, last=False)[1:]
         with undisturbed(torch.device("meta")), counter:
             while times:
-                times = times[len(runner.some(runner.pair(left, right), times, lambda: None, lambda _: 0)) :]
+                times = times[len(runner.infer(runner.pair(left, right), times, lambda: None, lambda _: 0)) :]
     return tuple(counter.operations)
 
 

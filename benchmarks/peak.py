@@ -25,8 +25,8 @@ from safetensors.torch import save_file
 from ..api import interpolate, load_model
 from ..errors import BadInputError
 from ..vfi_models import architectures
-from ..vfi_models._core.synthetic import synthetic_state_dict
 from ..vfi_utils import Settings
+from ..weights.synthetic import synthetic_state_dict
 
 _GAIN = 0.8
 

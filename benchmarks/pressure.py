@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from ..api import interpolate
+from ..engine.host import QuietHost
 from ..errors import BadInputError
-from ..memory.host import QuietHost
-from ..vfi_models._core.seam import Interpolator
+from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Settings
 from .machine import machine
 from .work import Work
@@ -37,7 +37,7 @@ class CountingHost(QuietHost):
         self.cleared = 0
 
     def clear_cache(self) -> None:
-        """See :class:`~..memory.host.Host`."""
+        """See :class:`~..engine.host.Host`."""
         self.cleared += 1
         super().clear_cache()
 

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from ..api import interpolate, open_weights
 from ..errors import BadInputError
-from ..vfi_models._core.seam import Interpolator
+from ..vfi_models.interface import Interpolator
+from ..vfi_models.torch_interpolator import module_of
 from ..video import open_clip
 from .quality import difference
 
@@ -77,7 +78,7 @@ def compared(weights: Path, pair: Tensor) -> dict[str, float]:
 
 def _converted(weights: Path, kind: str) -> Interpolator:
     model = open_weights(weights)
-    KINDS[kind](model.module)
+    KINDS[kind](module_of(model))
     return model
 
 

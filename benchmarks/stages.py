@@ -24,11 +24,11 @@ from ..chunks.worker import ROOT
 from ..errors import BadInputError
 from ..vfi_utils import QuietHost
 from ..video import Plan, open_clip
-from ..video.clip import ClipInfo
-from ..video.clock import Moment, Span
-from ..video.encode import Shape, VideoWriter
-from ..video.formats import Coding, choose_encoding
-from ..video.span import Part
+from ..video.read.clip import ClipInfo
+from ..video.read.part import Part
+from ..video.stream.clock import Moment, Span
+from ..video.write.encode import Shape, VideoWriter
+from ..video.write.formats import Coding, choose_encoding
 
 _FRAMES = 72
 """Of the clip that is made; encoders look 40 frames ahead."""

@@ -14,11 +14,11 @@ from torch import Tensor
 from ..api import load_model
 from ..errors import BadInputError
 from ..vfi_models import architectures, build, detect
-from ..vfi_models._core.checkpoint import read_checkpoint
-from ..vfi_models._core.precision import suited
-from ..vfi_models._core.seam import Interpolator
-from ..vfi_models._core.store import find
-from ..vfi_models._core.synthetic import synthetic_state_dict
+from ..vfi_models.interface import Interpolator
+from ..vfi_models.precision import suited
+from ..weights.checkpoint import read_checkpoint
+from ..weights.find import find
+from ..weights.synthetic import synthetic_state_dict
 
 BUILT_IN = "default"
 """Our own network, which no peer has, with its own weights."""
@@ -71,8 +71,7 @@ class Work:
         if wanted not in model.spec.dtypes:
             known = ", ".join(str(one).removeprefix("torch.") for one in model.spec.dtypes)
             raise BadInputError(f"{self.model} does not run in this dtype.", str(wanted), f"Use {known}.")
-        model.module.to(device=device or self.device, dtype=wanted)
-        return model
+        return model.to(torch.device(device or self.device), wanted)
 
     def weights(self) -> dict[str, Tensor]:
         """The built-in model's own, those of the file, or synthetic ones: the network's, under its own names.
@@ -92,7 +91,7 @@ class Work:
             return self
         if self.model == BUILT_IN or self.file:
             model = load_model(self.file or BUILT_IN, self.device)
-            dtype = next(model.module.parameters()).dtype
+            dtype = model.dtype
         else:
             suits = suited(torch.device(self.device))
             safe = build(detect(self.weights())).spec.safe_dtypes

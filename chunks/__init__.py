@@ -6,8 +6,8 @@ so chunks can be made in any order, on any machine, and again.
 
 from __future__ import annotations
 
-from .farm import Farm
 from .job import Job, ModelChoice
+from .ray_executor import Farm
 from .run import Executor, Inline, process
 
 __all__ = ["Executor", "Farm", "Inline", "Job", "ModelChoice", "process"]

@@ -10,12 +10,18 @@ from typing import Any
 
 from ..api import load_model, locate
 from ..inputs.numbers import Number, whole
-from ..vfi_models._core.checkpoint import readable, sha256_file
-from ..vfi_models._core.seam import Interpolator
-from ..vfi_models._core.store import CKPTS, find
+from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Settings
-from ..video import ClipInfo, Coding, Plan, holds_alpha, open_clip
-from ..video.clock import Span
+from ..video import (
+    ClipInfo,
+    Coding,
+    Plan,
+    holds_alpha,
+    open_clip,
+)
+from ..video.stream.clock import Span
+from ..weights.checkpoint import readable, sha256_file
+from ..weights.find import CKPTS, find
 from .fingerprint import fingerprint
 
 _FORMAT = 1

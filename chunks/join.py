@@ -14,11 +14,11 @@ import av.error
 
 from ..errors import MidframeError
 from ..video import ClipInfo, Plan
-from ..video.clock import Moment
-from ..video.encode import Shape, VideoWriter
-from ..video.formats import choose_encoding
-from ..video.images import ImageFolder
-from ..video.stream import at_depth
+from ..video.read.images import ImageFolder
+from ..video.stream.clock import Moment
+from ..video.stream.pipeline import at_depth
+from ..video.write.encode import Shape, VideoWriter
+from ..video.write.formats import choose_encoding
 from .segments import Form, headers_digest
 from .store import Record
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..vfi_models._core.seam import Interpolator
+from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Host
 from ..video import open_clip
-from ..video.clock import Span
-from ..video.formats import holds_alpha
-from ..video.span import Part
-from ..video.stream import Counted, Stream
+from ..video.read.part import Part
+from ..video.stream.clock import Span
+from ..video.stream.pipeline import Counted, Stream
+from ..video.write.formats import holds_alpha
 from .job import Job
 from .segments import Form, SegmentWriter
 from .store import Record, Store

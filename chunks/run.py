@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..errors import BadInputError, MidframeError
-from ..vfi_models._core.seam import Interpolator
+from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Host
 from ..video import ClipInfo, Written
-from ..video.streaming import check_paths
-from ..video.target import Target
+from ..video.stream.files import check_paths
+from ..video.write.target import Target
 from .documents import settle
 from .fingerprint import fingerprint
 from .job import Job
@@ -20,7 +20,12 @@ from .join import join
 from .lock import locked
 from .make import make_chunks
 from .segments import Form
-from .store import DONE, LOCK, Record, Store
+from .store import (
+    DONE,
+    LOCK,
+    Record,
+    Store,
+)
 
 Done = Callable[[Record], None]
 

@@ -12,9 +12,15 @@ from torch import Tensor
 
 from ..errors import MidframeError
 from ..video import ClipInfo, Plan
-from ..video.clock import Moment, Span
-from ..video.encode import FolderWriter, Shape, VideoWriter, Writer, usable_tick
-from ..video.formats import Encoding, Images, choose_encoding
+from ..video.stream.clock import Moment, Span
+from ..video.write.encode import (
+    FolderWriter,
+    Shape,
+    VideoWriter,
+    Writer,
+    usable_tick,
+)
+from ..video.write.formats import Encoding, Images, choose_encoding
 from .store import Record, Store
 
 _PACKET_TYPES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")

@@ -76,7 +76,7 @@ def make_chunk(task: Task, chunk: int) -> Failure | None:
         store = Store(job.workdir, task["identity"], shared=True)
         _require_same(job, task["identity"])
         model = job.model.load()
-        host = QuietHost(next(model.module.parameters()).device)
+        host = QuietHost(model.device)
         make_chunks(job, store, (chunk, chunk + 1), model, host=host, done=lambda record: None)
     except MidframeError as error:
         told = {name: value for name, value in vars(error).items() if name != "partial"}

@@ -18,7 +18,20 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from .scene import FAR, Array, Ball, Table, Thing, dot, f32, hashed, scene, smooth, surroundings, unit
+from .scene import (
+    FAR,
+    Array,
+    Ball,
+    Table,
+    Thing,
+    dot,
+    f32,
+    hashed,
+    scene,
+    smooth,
+    surroundings,
+    unit,
+)
 
 WIDTH, HEIGHT = 480, 272
 RATE = 32

@@ -135,7 +135,7 @@ class Uploader:
 
 
 @dataclass
-class _Flight:
+class _Transfer:
     """A frame on its way home, or some that never left."""
 
     first: int
@@ -149,7 +149,7 @@ class _Flight:
     """From then on the buffer may be read."""
 
     @property
-    def home(self) -> bool:
+    def ready(self) -> bool:
         """Tell whether nothing has to be waited for."""
         return self.made is None
 
@@ -175,30 +175,30 @@ class Downloader:
     def __init__(self, deliver: Deliver) -> None:
         self._deliver = deliver
         self._streams: dict[torch.device, torch.cuda.Stream | None] = {}
-        self._queue: deque[_Flight] = deque()
+        self._queue: deque[_Transfer] = deque()
         self._idle: dict[_Kind, list[Tensor]] = {}
         self._batches = 0
 
     def start(self, index: int, frames: Tensor) -> None:
         """Take (K, H, W, C) frames to bring home. Delivers nothing: where it raises, nothing was taken."""
         if self._stream(frames.device) is None:
-            flights = [_Flight(index, frames.cpu(), self._batches)]
+            transfers = [_Transfer(index, frames.cpu(), self._batches)]
         else:
-            flights = self._flights(index, frames.contiguous())
-        self._queue.extend(flights)
+            transfers = self._transfers(index, frames.contiguous())
+        self._queue.extend(transfers)
         self._batches += 1
 
-    def hand_on(self) -> None:
+    def flush_ready(self) -> None:
         """Delivers what is home already, and waits for all but the last batches."""
-        self._take_off()
-        while self._queue and (self._queue[0].home or self._queue[0].batch < self._batches - _UNDER_WAY):
-            self._land()
+        self._start_copies()
+        while self._queue and (self._queue[0].ready or self._queue[0].batch < self._batches - _UNDER_WAY):
+            self._collect()
 
     def finish(self) -> None:
         """Waits for everything that was started and delivers it."""
-        self._take_off()
+        self._start_copies()
         while self._queue:
-            self._land()
+            self._collect()
 
     def _stream(self, device: torch.device) -> torch.cuda.Stream | None:
         """Return a stream for copies from ``device``: torch runs them on the device that is read."""
@@ -206,41 +206,41 @@ class Downloader:
             self._streams[device] = _copy_stream(device)
         return self._streams[device]
 
-    def _flights(self, index: int, frames: Tensor) -> list[_Flight]:
+    def _transfers(self, index: int, frames: Tensor) -> list[_Transfer]:
         made = _event()
         made.record(torch.cuda.current_stream(frames.device))
         one_by_one = (frame.unsqueeze(0) for frame in frames.unbind())
-        flights = [_Flight(index + i, one, self._batches, made) for i, one in enumerate(one_by_one)]
-        if flights and flights[0].kind not in self._idle:
-            frame = flights[0].frames
-            self._idle[flights[0].kind] = [_pinned(frame) for _ in range(_buffers(frame))]
-        return flights
+        transfers = [_Transfer(index + i, one, self._batches, made) for i, one in enumerate(one_by_one)]
+        if transfers and transfers[0].kind not in self._idle:
+            frame = transfers[0].frames
+            self._idle[transfers[0].kind] = [_pinned(frame) for _ in range(_buffers(frame))]
+        return transfers
 
-    def _take_off(self) -> None:
+    def _start_copies(self) -> None:
         """Begin the copies that there are buffers for, the oldest first."""
-        for flight in self._queue:
-            stream = self._stream(flight.frames.device)
-            if flight.made is None or flight.done is not None or stream is None:
+        for transfer in self._queue:
+            stream = self._stream(transfer.frames.device)
+            if transfer.made is None or transfer.done is not None or stream is None:
                 continue
-            if not self._idle[flight.kind]:
+            if not self._idle[transfer.kind]:
                 return
-            frame, buffer = flight.frames, self._idle[flight.kind].pop()
-            stream.wait_event(flight.made)
+            frame, buffer = transfer.frames, self._idle[transfer.kind].pop()
+            stream.wait_event(transfer.made)
             with torch.cuda.stream(stream):
                 buffer.copy_(frame, non_blocking=True)
                 done = _event()
                 done.record(stream)
             frame.record_stream(stream)
-            flight.frames, flight.done = buffer, done
+            transfer.frames, transfer.done = buffer, done
 
-    def _land(self) -> None:
-        flight = self._queue.popleft()
-        if flight.done is None:
-            self._deliver(flight.first, flight.frames)
+    def _collect(self) -> None:
+        transfer = self._queue.popleft()
+        if transfer.done is None:
+            self._deliver(transfer.first, transfer.frames)
             return
-        flight.done.synchronize()
+        transfer.done.synchronize()
         try:
-            self._deliver(flight.first, flight.frames)
+            self._deliver(transfer.first, transfer.frames)
         finally:
-            self._idle[flight.kind].append(flight.frames)
-        self._take_off()
+            self._idle[transfer.kind].append(transfer.frames)
+        self._start_copies()

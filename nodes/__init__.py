@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ._host import register_model_folder
 from .cache import MidframeClearCache
-from .chunks import MidframeChunks
 from .film import MidframeFILM
 from .loader import MidframeModelLoader
+from .long_video import MidframeChunks
 from .rife import MidframeRIFE
 from .states import MidframeStates
 from .tlbvfi import MidframeTLBVFI

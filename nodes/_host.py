@@ -23,8 +23,8 @@ from ..api import usable_device
 from ..inputs.objects import require_one_of
 from ..memory.budget import cached_bytes, empty_cache, free_bytes
 from ..memory.staging import as_unit_float
-from ..vfi_models._core.precision import suited
-from ..vfi_models._core.store import search_folders
+from ..vfi_models.precision import suited
+from ..weights.find import search_folders
 
 _LOG = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ def make_room() -> None:
 
 
 def manage(shell: Any, device: torch.device) -> Any:
-    """Puts ``shell``, a module with ``let_go()``, under ComfyUI's model management; None outside ComfyUI.
+    """Puts ``shell``, a module with ``release()``, under ComfyUI's model management; None outside ComfyUI.
 
     A plain patcher, never the dynamic one: the networks are small, made of plain layers, and some have
     parameters in modules that are no leaves, which only a full load moves.
@@ -201,7 +201,7 @@ def manage(shell: Any, device: torch.device) -> Any:
 def _detached(patcher: Any, everything: bool) -> None:
     """ComfyUI unloaded a model; with ``everything`` false it only moves it about in its own list."""
     if everything:
-        patcher.model.let_go()
+        patcher.model.release()
         trim_heap()
 
 
@@ -259,7 +259,7 @@ class NodeHost:
         self._shown = self._told = float("-inf")
 
     def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
-        """See :class:`~..memory.host.Host`. The picture goes out only a few times a second."""
+        """See :class:`~..engine.host.Host`. The picture goes out only a few times a second."""
         now = self._clock()
         if self._bar is not None:
             self._bar.update_absolute(done, total or done, self._picture(preview, now))
@@ -279,19 +279,19 @@ class NodeHost:
         return "JPEG", small, max(small.size)
 
     def check_cancelled(self) -> None:
-        """See :class:`~..memory.host.Host`."""
+        """See :class:`~..engine.host.Host`."""
         check_cancelled()
 
     def clear_cache(self) -> None:
-        """See :class:`~..memory.host.Host`."""
+        """See :class:`~..engine.host.Host`."""
         clear_cache()
 
     def free_bytes(self, device: torch.device) -> int:
-        """See :class:`~..memory.host.Host`."""
+        """See :class:`~..engine.host.Host`."""
         return free_memory(device)
 
     def cached_bytes(self, device: torch.device) -> int:
-        """See :class:`~..memory.host.Host`. ComfyUI allocates with torch, whose cache all share."""
+        """See :class:`~..engine.host.Host`. ComfyUI allocates with torch, whose cache all share."""
         return cached_bytes(device)
 
 

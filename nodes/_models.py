@@ -14,11 +14,16 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from ..api import open_weights, parameter_bytes, require_numbers, runnable_dtype
+from ..api import (
+    convert_weights,
+    open_weights,
+    runnable_dtype,
+)
 from ..errors import WeightsNotFoundError
 from ..inputs.objects import require_one_of
 from ..memory.cache import MODELS, file_identity
-from ..vfi_models._core.seam import Interpolator, Options
+from ..vfi_models.interface import Interpolator, Options
+from ..vfi_models.torch_interpolator import TorchInterpolator
 from ..vfi_utils import FrameLoop
 from . import _host
 
@@ -64,18 +69,19 @@ class MidframeModel(nn.Module):
     def __init__(self, interpolator: Interpolator) -> None:
         super().__init__()
         self.interpolator: Interpolator | None = interpolator
-        self.network = interpolator.module
+        # What is no torch module moves itself, and ComfyUI counts it as nothing.
+        self.network = interpolator.module if isinstance(interpolator, TorchInterpolator) else nn.Identity()
         self.loops: weakref.WeakSet[FrameLoop] = weakref.WeakSet()
         """Those that may carry features from one batch of frames to the next."""
 
-    def let_go_of_frames(self) -> None:
+    def release_frames(self) -> None:
         """Drops what loops still know of frames; their next batch encodes those again."""
         for loop in tuple(self.loops):
-            loop.let_go()
+            loop.release()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Drops the weights and everything made with them."""
-        self.let_go_of_frames()
+        self.release_frames()
         self.interpolator = None
         self.network = nn.Identity()
 
@@ -96,18 +102,18 @@ class Loaded:
         if interpolator is None:
             raise RuntimeError("a model was used after it had been handed back")
         _host.bring(self.patcher, interpolator.activation_bytes(height, width, options))
-        interpolator.module.to(self.device)  # where ComfyUI streams weights, it moves leaf layers only
+        interpolator.to(self.device)  # where ComfyUI streams weights, it moves leaf layers only
         return interpolator
 
     def done(self, then: AfterRun) -> None:
         """After a run. A model on a device that ComfyUI never unloads is not kept in any case."""
         if then == "unload" or self.device not in _host.managed_devices():
             MODELS.drop(self.key)
-            self.shell.let_go()
+            self.shell.release()
             _host.clear_cache()
             _host.trim_heap()
         elif then == "offload to CPU":
-            self.shell.let_go_of_frames()
+            self.shell.release_frames()
             _host.offload(self.patcher, self.shell)
 
 
@@ -136,7 +142,7 @@ def clear() -> int:
     freed = MODELS.bytes
     for model in MODELS.models():
         if isinstance(model, Loaded):
-            model.shell.let_go()
+            model.shell.release()
     MODELS.clear()
     _host.clear_cache()
     _host.trim_heap()
@@ -148,8 +154,7 @@ def _load(weights: Weights, key: Hashable) -> Loaded:
     interpolator = open_weights(weights.path, averaged=weights.averaged)
     suits = _host.default_dtype(weights.device)
     dtype = runnable_dtype(interpolator, weights.path, weights.dtype, suits)
-    interpolator.module.to(dtype)
-    require_numbers(interpolator, weights.path)
+    convert_weights(interpolator, weights.path, dtype)
     shell = MidframeModel(interpolator)
     what = f"{interpolator.spec.architecture} {interpolator.spec.family}, {dtype}"
     _LOG.info("loaded %s (%s) in %.2f s", weights.path.name, what, time.perf_counter() - began)
@@ -158,4 +163,4 @@ def _load(weights: Weights, key: Hashable) -> Loaded:
 
 def _bytes(loaded: Loaded) -> int:
     interpolator = loaded.shell.interpolator
-    return 0 if interpolator is None else parameter_bytes(interpolator)
+    return 0 if interpolator is None else interpolator.weight_bytes

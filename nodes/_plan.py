@@ -7,11 +7,17 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+from ..engine.timeline import pair_multiplier
 from ..errors import BadInputError
 from ..inputs.numbers import Number, multipliers
 from ..inputs.rates import rate_or_zero
-from ..timeline import pair_multiplier
-from ..vfi_utils import EndLaw, StatesLike, Timeline, by_fps, by_multiplier
+from ..vfi_utils import (
+    EndLaw,
+    StatesLike,
+    Timeline,
+    by_fps,
+    by_multiplier,
+)
 
 _LOG = logging.getLogger(__name__)
 

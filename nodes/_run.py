@@ -17,7 +17,12 @@ from ..memory.sinks import Storage
 from ..memory.staging import as_dtype
 from ..vfi_utils import FrameLoop, Settings, Timeline
 from . import _host
-from ._models import AfterRun, Weights, obtain, require_after_run
+from ._models import (
+    AfterRun,
+    Weights,
+    obtain,
+    require_after_run,
+)
 
 _LOG = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import BadInputError
 from ..video import ClipInfo, Coding
-from ..video.clip import Colour
+from ..video.read.clip import Colour
 
 AUTO = "auto"
 SRGB = "sRGB"

@@ -27,13 +27,20 @@ from ..inputs.objects import path_of, require_like
 from ..inputs.rates import frame_rate
 from ..memory.sinks import TensorSink
 from ..video import open_clip
-from ..video.clip import TimedClip, Waveform
-from ..video.clock import Span
-from ..video.lazy import LazyVideo, OpenSource
-from ..video.tensor import TensorClip
-from ..video.trim import Trimmed
+from ..video.read.clip import TimedClip, Waveform
+from ..video.read.tensor import TensorClip
+from ..video.read.trim import Trimmed
+from ..video.stream.clock import Span
+from ..video.stream.lazy import LazyVideo, OpenSource
 from . import _host
-from ._saving import AUTO, DEEP, bits_of, coding_of, space_of, value_of
+from ._saving import (
+    AUTO,
+    DEEP,
+    bits_of,
+    coding_of,
+    space_of,
+    value_of,
+)
 
 _LOG = logging.getLogger(__name__)
 

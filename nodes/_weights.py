@@ -9,8 +9,16 @@ from typing import Any
 
 from ..errors import BadInputError, MidframeError
 from ..inputs.objects import described, require_like
-from ..vfi_models._core.download import downloads_allowed
-from ..vfi_models._core.store import CKPTS, Choice, Manifest, available, fetch, find, listed
+from ..weights.download import downloads_allowed
+from ..weights.find import (
+    CKPTS,
+    Choice,
+    Manifest,
+    available,
+    fetch,
+    find,
+    listed,
+)
 from . import _host
 from ._models import Weights
 

@@ -7,7 +7,12 @@ from typing import Any, ClassVar, get_args
 from torch import Tensor
 
 from ..inputs.frames import require_clip
-from ..vfi_utils import EndLaw, Schedule, Settings, StatesLike
+from ..vfi_utils import (
+    EndLaw,
+    Schedule,
+    Settings,
+    StatesLike,
+)
 from . import _widgets
 from ._interpolation import InterpolationNode
 from ._meta_batch import Manager, Prompt

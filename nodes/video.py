@@ -10,13 +10,18 @@ from typing import Any, ClassVar
 from ..errors import OutOfMemoryError
 from ..inputs.numbers import one_multiplier
 from ..inputs.rates import rate_or_zero
-from ..vfi_models._core.seam import Interpolator, Options
+from ..vfi_models.interface import Interpolator, Options
 from ..vfi_utils import EndLaw, Settings
 from ..video import Plan
-from ..video.lazy import LazyVideo
+from ..video.stream.lazy import LazyVideo
 from . import _host, _widgets
 from ._interpolation import InterpolationNode
-from ._models import AfterRun, Weights, obtain, require_after_run
+from ._models import (
+    AfterRun,
+    Weights,
+    obtain,
+    require_after_run,
+)
 from ._plan import unlike_default
 from ._video_host import MadeVideo, source_of
 from ._weights import chosen, model_widget
@@ -61,7 +66,7 @@ class _Lender:
 
     @contextmanager
     def __call__(self, height: int, width: int) -> Iterator[Interpolator]:
-        """See :data:`~..video.lazy.Borrow`."""
+        """See :data:`~..video.stream.lazy.Borrow`."""
         loaded = obtain(self.weights)
         try:
             yield loaded.ready(height, width, self.options)

@@ -1,14 +1,13 @@
 """Golden outputs of reference implementations against our networks: the self-test of a machine.
 
-A golden file holds inputs, outputs and the recipe of the weights (see :mod:`..vfi_models._core.synthetic`).
-Each network has a format of its own, described in ``tests/goldens``, and a module here that reads it.
+A golden file holds inputs, outputs and the recipe of the weights (see :mod:`..weights.synthetic`).
+Each network has a format of its own, described in ``parity/goldens``, and a module here that reads it.
 """
 
 from __future__ import annotations
 
-import argparse
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,13 +15,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from ..api import usable_device
 from ..errors import BadInputError, MidframeError
-from ..vfi_models._core.surroundings import exact_convolutions, undisturbed
+from ..vfi_models.surroundings import exact_convolutions, undisturbed
 from . import film, rife, tlbvfi
 from .outcome import Outcome, Place
 
-BUNDLED = Path(__file__).parents[1] / "tests" / "goldens"
+BUNDLED = Path(__file__).parent / "goldens"
 
 
 class _Reader(Protocol):
@@ -39,35 +37,6 @@ class _Reader(Protocol):
 
 _BROKEN = (KeyError, ValueError, TypeError, OSError, zipfile.BadZipFile)
 _READERS: tuple[_Reader, ...] = (rife, film, tlbvfi)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``midframe parity``."""
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        type=Path,
-        metavar="PATH",
-        help="golden folders or files (default: those of the pack)",
-    )
-    parser.add_argument("--device", default=None, help="cpu, cuda, mps ... (default: the best)")
-    parser.add_argument(
-        "--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the convolutions"
-    )
-
-
-def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Runs the cases, says a line for each and a last one; 1 where one failed or none was run."""
-    device = usable_device(args.device)
-    outcomes = []
-    for outcome in compare(args.paths or [BUNDLED], device, getattr(torch, args.dtype)):
-        say(str(outcome))
-        outcomes.append(outcome)
-    failed = sum(o.failed for o in outcomes)
-    skipped = sum(bool(o.skipped) for o in outcomes)
-    worst = max((o.error for o in outcomes if o.error is not None), default=0.0)
-    say(f"{len(outcomes)} cases, {failed} failed, {skipped} skipped, worst {worst:.1e}")
-    return 1 if failed or skipped == len(outcomes) else 0
 
 
 def compare(paths: Iterable[Path], device: torch.device, dtype: torch.dtype) -> Iterator[Outcome]:

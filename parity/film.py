@@ -13,15 +13,14 @@ import torch
 from torch import Tensor
 
 from ..memory.sinks import TensorSink
-from ..vfi_models import build, detect
-from ..vfi_models._core.checkpoint import read_checkpoint
-from ..vfi_models._core.recursion import schedule
-from ..vfi_models._core.seam import Interpolator
-from ..vfi_models._core.synthetic import synthetic_state_dict
+from ..vfi_models import build, detect, schedule
 from ..vfi_models.film import shapes_of
 from ..vfi_models.film.config import FAMILIES, Config, published_names
 from ..vfi_models.film.session import FilmFeatures, FilmMotion
+from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Settings, by_multiplier, run_timeline
+from ..weights.checkpoint import read_checkpoint
+from ..weights.synthetic import synthetic_state_dict
 from .outcome import Outcome, Place
 from .tolerances import bound
 

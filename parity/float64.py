@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ..vfi_models._core.seam import Interpolator, Options
+from ..vfi_models.interface import Interpolator, Options
 
 
 class Float64(TorchFunctionMode):
@@ -57,7 +57,7 @@ def frame_in_float64(
     """
     with torch.inference_mode(), Float64():
         model = make()
-        model.module.to(device="cpu", dtype=torch.float64)
+        model.to(torch.device("cpu"), torch.float64)
         height, width = left.shape[-2:]
         session = model.open(height, width, options)
         a, b = (session.encode(frame.cpu().double()) for frame in (left, right))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..vfi_models._core.seam import Interpolator
+from ..vfi_models.interface import Interpolator
 from .float64 import root_mean_square
 from .tolerances import TIMES_THE_REFERENCE, bound
 
@@ -78,6 +78,6 @@ class Place:
         if self._last is None or self._last[0] != key:
             self._last = None  # before the next one: a large network need not be there twice
             model = make()
-            model.module.to(device=self.device, dtype=self.dtype)
+            model.to(self.device, self.dtype)
             self._last = key, model
         return self._last[1]

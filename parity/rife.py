@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..errors import BadInputError
 from ..vfi_models import build, detect
-from ..vfi_models._core.seam import Interpolator
-from ..vfi_models._core.synthetic import synthetic_state_dict
+from ..vfi_models.interface import Interpolator
+from ..weights.synthetic import synthetic_state_dict
 from .float64 import frame_in_float64
 from .outcome import Outcome, Place, beside_reference
 from .tolerances import AMPLIFYING, bound

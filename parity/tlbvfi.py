@@ -23,17 +23,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..vfi_models import build, detect
-from ..vfi_models._core.seam import Interpolator
-from ..vfi_models._core.synthetic import synthetic_state_dict
-from ..vfi_models._core.warp import backward_warp
+from ..vfi_models import backward_warp, build, detect
+from ..vfi_models.interface import Interpolator
 from ..vfi_models.tlbvfi import shapes
-from ..vfi_models.tlbvfi.bridge import mixing, plan, sample, schedule
+from ..vfi_models.tlbvfi.bridge import (
+    mixing,
+    plan,
+    sample,
+    schedule,
+)
 from ..vfi_models.tlbvfi.flow import halved
 from ..vfi_models.tlbvfi.net import TlbvfiNet
 from ..vfi_models.tlbvfi.session import Geometry, TlbvfiOptions, TlbvfiSession
 from ..vfi_models.tlbvfi.unet import UNet, embed_time
 from ..vfi_models.tlbvfi.wavelet import analyse
+from ..vfi_models.torch_interpolator import module_of
+from ..weights.synthetic import synthetic_state_dict
 from .outcome import Outcome, Place
 
 Compared = tuple[str, float]
@@ -63,7 +68,7 @@ def run(file: Path, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome
     if place.dtype not in model.spec.dtypes:
         yield Outcome(label, skipped=f"TLBVFI does not run in {place.dtype}")
         return
-    net = cast("TlbvfiNet", model.module)
+    net = cast("TlbvfiNet", module_of(model))
     steps = meta["config"].get("BB", {}).get("params", {}).get("sample_step", TlbvfiOptions.sample_steps)
     for name, error in kind.read(Golden(dict(arrays), seed, place.device, steps), net):
         yield Outcome(f"{label} {name}", error, kind.bound)

@@ -76,10 +76,10 @@ def command():
 
 @pytest.fixture(scope="session")
 def comfyui(tmp_path_factory):
-    """A running ComfyUI; see tests/comfyui.py."""
+    """A running ComfyUI; see tests/support/comfyui.py."""
     if not os.environ.get("COMFYUI_PATH"):
         pytest.skip(
-            "not run in a real ComfyUI: COMFYUI_PATH is not set (see the first lines of tests/comfyui.py)"
+            "not run in a real ComfyUI: COMFYUI_PATH is not set (see the first lines of tests/support/comfyui.py)"
         )
     from comfyui import running
 

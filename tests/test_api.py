@@ -5,9 +5,9 @@ from fakes import LerpModel
 from midframe.api import interpolate, load_model, usable_device
 from midframe.errors import BadInputError, OutOfMemoryError, WeightsNotFoundError
 from midframe.memory.cache import MODELS
-from midframe.vfi_models._core.precision import suited
-from midframe.vfi_models._core.synthetic import synthetic_state_dict
+from midframe.vfi_models.precision import suited
 from midframe.vfi_models.rife import shapes
+from midframe.weights.synthetic import synthetic_state_dict
 from safetensors.torch import save_file
 
 

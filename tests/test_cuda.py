@@ -10,11 +10,11 @@ import torch
 from midframe.api import interpolate
 from midframe.parity.tolerances import bound
 from midframe.vfi_models import architectures, build, detect
-from midframe.vfi_models._core.fused import fused
-from midframe.vfi_models._core.synthetic import synthetic_state_dict
-from midframe.vfi_models._core.warp import _plainly, identity_grid
+from midframe.vfi_models._ops.fused import fused
+from midframe.vfi_models._ops.warp import _plainly, identity_grid
 from midframe.vfi_models.rife import shapes
 from midframe.vfi_utils import Settings
+from midframe.weights.synthetic import synthetic_state_dict
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 CUDA = "cuda"
@@ -118,7 +118,7 @@ _INVALID = """
 from packs import load_pack
 load_pack()
 import logging, torch
-from midframe.vfi_models._core.recording import Recordings, recorder_for
+from midframe.vfi_models._ops.cuda_graphs import Recordings, recorder_for
 logging.basicConfig(format="%(message)s")
 device = torch.device("cuda:0")
 
@@ -142,7 +142,7 @@ with torch.inference_mode():
 def test_a_pass_that_waits_ends_recording_for_its_process_and_no_run(tmp_path):
     script = tmp_path / "invalid.py"
     script.write_text(_INVALID)
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(Path(__file__).parent / "support"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, str(script)],
         check=False,

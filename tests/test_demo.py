@@ -1,7 +1,7 @@
 import argparse
 
 from clips import pictures, times_of, write_clip
-from midframe import demo
+from midframe.cli import demo
 
 
 def test_the_demo_names_what_it_made(tmp_path, monkeypatch, root):

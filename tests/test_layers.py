@@ -11,7 +11,7 @@ import pytest
 from laws import ROOMS, error_classes, findings, pack_files, room_of
 from midframe.errors import MidframeError
 from midframe.vfi_models import architectures
-from midframe.vfi_models._core.seam import Architecture, ModelSpec
+from midframe.vfi_models.interface import Architecture, ModelSpec
 
 
 def test_the_laws_hold(root):
@@ -129,8 +129,8 @@ def test_every_architecture_fits_the_seam():
 
 def test_every_model_fits_the_seam():
     from midframe.vfi_models import build, detect
-    from midframe.vfi_models._core.seam import Interpolator, PairSession, Session
-    from midframe.vfi_models._core.synthetic import synthetic_state_dict
+    from midframe.vfi_models.interface import Interpolator, PairSession, Session
+    from midframe.weights.synthetic import synthetic_state_dict
 
     for architecture in architectures():
         shapes = architecture.shapes(architecture.families[-1])

@@ -29,7 +29,7 @@ def test_what_the_package_needs_is_in_it(root, project):
     patterns = project["tool"]["setuptools"]["package-data"]["midframe"]
     needed = ["ckpts/default.safetensors", "ckpts/manifest.json", "demo/clip.mp4"]
     needed += [p.relative_to(root).as_posix() for p in (root / "web/docs").iterdir()]
-    needed += [p.relative_to(root).as_posix() for p in (root / "tests/goldens").rglob("*.npz")]
+    needed += [p.relative_to(root).as_posix() for p in (root / "parity/goldens").rglob("*.npz")]
     for name in needed:
         assert (root / name).is_file(), name
         assert any(_matches(name, pattern) for pattern in patterns), name

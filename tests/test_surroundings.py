@@ -18,12 +18,12 @@ from midframe.memory.cache import MODELS
 from midframe.memory.sinks import Storage
 from midframe.parity.tolerances import bound
 from midframe.vfi_models import architectures, build, detect
-from midframe.vfi_models._core.convolution import _fuses
-from midframe.vfi_models._core.surroundings import exact_convolutions, undisturbed
-from midframe.vfi_models._core.synthetic import synthetic_state_dict
+from midframe.vfi_models._ops.convolution import _fuses
+from midframe.vfi_models.surroundings import exact_convolutions, undisturbed
 from midframe.vfi_models.tlbvfi import session as tlbvfi_session
 from midframe.vfi_utils import Settings
 from midframe.video import Plan, interpolate_video
+from midframe.weights.synthetic import synthetic_state_dict
 from packs import ROOT
 from torch.overrides import TorchFunctionMode
 
@@ -32,10 +32,10 @@ WIDE = {("film", "film"), ("tlbvfi", "vimeo"), ("tlbvfi", "vimeo-autoencoder")}
 ALL = [(a.name, family) for a in architectures() for family in a.families if (a.name, family) not in WIDE]
 ONE_EACH = [("compact", "v1"), ("film", "narrow"), ("rife", "4.25"), ("tlbvfi", "small")]
 VARIANTS = [
-    ("compact", "v1", Settings({"ensemble": True, "flow_scale": 0.5}, lanes=2)),
+    ("compact", "v1", Settings({"ensemble": True, "flow_scale": 0.5}, cpu_workers=2)),
     ("film", "narrow", Settings({"align": True}, schedule="bisect")),
     ("rife", "4.6", Settings({"ensemble": True, "flow_scale": 2.0}, batch=2)),
-    ("rife", "4.25", Settings({"plain": True, "padding": "reflect"}, lanes=2)),
+    ("rife", "4.25", Settings({"plain": True, "padding": "reflect"}, cpu_workers=2)),
     ("rife", "4.0", Settings({"restart": True})),
     ("tlbvfi", "small", Settings({**QUICK["tlbvfi"], "tile": 256, "overlap": 0, "seed": 3})),
 ]
@@ -251,7 +251,7 @@ def test_weights_made_of_names_are_the_same():
         assert all(torch.equal(made[key], value) for key, value in expected.items())
 
 
-FILES = ["default", *sorted(ROOT.glob("tests/goldens/film/tiny_*"))]
+FILES = ["default", *sorted(ROOT.glob("parity/goldens/film/tiny_*"))]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: getattr(file, "name", file))
@@ -312,7 +312,7 @@ def test_what_others_have_switched_on_is_as_it_was_after_a_run_and_after_an_erro
     model, _ = models("compact", "v1")
     with SURROUNDINGS[surrounding]():
         before = switches()
-        midframe.interpolate(FRAMES, model, settings=Settings(lanes=2))
+        midframe.interpolate(FRAMES, model, settings=Settings(cpu_workers=2))
         assert switches() == before
         with pytest.raises(KeyboardInterrupt):
             midframe.interpolate(FRAMES, model, host=RecordingHost(cancel_at=4))

@@ -14,7 +14,12 @@ from .footage import Store, left_out
 from .motion import MotionGenerator, Sample
 from .plan import Plan
 from .teacher import load_teacher
-from .triplets import FootageSampler, Teacher, lit, taught
+from .triplets import (
+    FootageSampler,
+    Teacher,
+    lit,
+    taught,
+)
 
 PARTS = ("left", "right", "middle", "timestep", "flow", "visible")
 _ROUND = 3

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadInputError
-from ..vfi_models._core.warp import backward_warp
+from ..vfi_models import backward_warp
 from ..vfi_models.compact.flow import Motion, blend
 from ..vfi_models.compact.net import STRIDE, CompactNet, Encoded
 from ..vfi_models.compact.pyramid import PyramidNet

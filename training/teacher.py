@@ -10,6 +10,7 @@ from torch import Tensor
 from ..api import open_weights
 from ..errors import BadInputError
 from ..vfi_models.rife.net import IFNet
+from ..vfi_models.torch_interpolator import module_of
 from .pupils import passes
 from .triplets import Teacher
 
@@ -20,7 +21,7 @@ def load_teacher(path: Path) -> Teacher:
     Raises:
         BadInputError: another network.
     """
-    net = open_weights(path).module
+    net = module_of(open_weights(path))
     if not isinstance(net, IFNet):
         raise BadInputError("Only RIFE 4.x can be the teacher.", path.name, "Give a checkpoint of RIFE 4.x.")
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..vfi_models._core.warp import backward_warp
+from ..vfi_models import backward_warp
 from .atlas import chance
 from .footage import Clip, Generator, Store
 from .motion import Sample

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .clip import Clip, ClipInfo, Frame
-from .decode import open_clip
-from .formats import Coding, holds_alpha
-from .streaming import Plan, Written, interpolate_video
+from .read.clip import Clip, ClipInfo, Frame
+from .read.decode import open_clip
+from .stream.files import Plan, Written, interpolate_video
+from .write.formats import Coding, holds_alpha
 
 __all__ = [
     "Clip",

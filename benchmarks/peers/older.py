@@ -14,7 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .peer import Checkout, Interpolate, Task, require_dtype, rife_family
+from .peer import (
+    Checkout,
+    Interpolate,
+    Task,
+    require_dtype,
+    rife_family,
+)
 
 _ARCHITECTURES = {
     "4.5": "4.5",

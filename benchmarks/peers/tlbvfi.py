@@ -18,7 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import BadInputError
-from .peer import Checkout, Interpolate, Task, require_dtype
+from .peer import (
+    Checkout,
+    Interpolate,
+    Task,
+    require_dtype,
+)
 
 _CONFIG = Path("configs", "Template-LBBDM-video.yaml")
 _SMALLEST = 256

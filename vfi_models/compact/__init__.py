@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
-from torch import nn
 
 from ...errors import BadInputError
-from .._core.fit import require_fit
-from .._core.options import chosen
-from .._core.seam import Architecture, Detection, ModelSpec, Options, StateDict
+from ..interface import (
+    Architecture,
+    Detection,
+    ModelSpec,
+    Options,
+    StateDict,
+)
+from ..options import chosen
+from ..torch_interpolator import TorchInterpolator, build_strict, require_fit, shapes_of
 from .net import CompactNet
 from .pyramid import PyramidNet
-from .session import CompactOptions, CompactSession, Geometry, activation_bytes, option_problem
+from .session import (
+    CompactOptions,
+    CompactSession,
+    Geometry,
+    activation_bytes,
+    option_problem,
+)
 
 __all__ = ["ARCHITECTURE", "Compact"]
 
 _LEAST_SCALE = 0.25
+_ADVICE = "Use the file that came with this version, or train one: python -m midframe.training.train."
 _Net = CompactNet | PyramidNet
 _NETS: dict[str, type[CompactNet] | type[PyramidNet]] = {"v1": CompactNet, "v2": PyramidNet}
 _TELLING = {
@@ -27,12 +40,11 @@ _TELLING = {
 """Names that no other network has together."""
 
 
-class Compact:
-    """The built-in network. See :class:`~.._core.seam.Interpolator`."""
+class Compact(TorchInterpolator[_Net]):
+    """The built-in network. See :class:`~..interface.Interpolator`."""
 
     def __init__(self, net: _Net, family: str) -> None:
-        self._net = net
-        self._spec = ModelSpec(
+        spec = ModelSpec(
             architecture="compact",
             family=family,
             any_timestep=True,
@@ -43,16 +55,7 @@ class Compact:
             licence="MIT",
             source="this project; trained by midframe.training",
         )
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the model is and can do."""
-        return self._spec
-
-    @property
-    def module(self) -> nn.Module:
-        """The parameters."""
-        return self._net
+        super().__init__(net, spec)
 
     def open(self, height: int, width: int, options: Options | None = None) -> CompactSession:
         """See the seam.
@@ -61,13 +64,13 @@ class Compact:
             BadInputError: an unknown option, or a value out of range.
         """
         chosen = _checked(options)
-        return CompactSession(self._net, Geometry.of(height, width, chosen.flow_scale), chosen)
+        return CompactSession(self.module, Geometry.of(height, width, chosen.flow_scale), chosen)
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
         """See the seam."""
-        return activation_bytes(Geometry.of(height, width, _checked(options).flow_scale), self._net.dtype)
+        return activation_bytes(Geometry.of(height, width, _checked(options).flow_scale), self.module.dtype)
 
-    def lighter(self, options: Options) -> Options | None:
+    def low_memory(self, options: Options) -> Options | None:
         """See the seam: half the flow scale, down to 0.25."""
         scale = _checked(options).flow_scale / 2
         return {**options, "flow_scale": scale} if scale >= _LEAST_SCALE else None
@@ -96,29 +99,28 @@ def detect(state_dict: StateDict) -> Detection | None:
         shapes(family),
         what="the built-in model",
         family=family,
-        advice="Use the file that came with this version, or train one: python -m midframe.training.train.",
+        advice=_ADVICE,
     )
     return Detection("compact", family, dict(state_dict))
 
 
 def build(detection: Detection) -> Compact:
-    """The network of a detected state dict, loaded strictly."""
-    net = _empty(detection.family)
-    weights = {name: value.float() for name, value in detection.state_dict.items()}
-    net.load_state_dict(weights, assign=True)
-    net.eval().requires_grad_(False)
+    """Build the network of a detected state dict, loaded strictly."""
+    make: Callable[[], _Net] = _NETS[detection.family]
+    net: _Net = build_strict(
+        make,
+        detection.state_dict,
+        convert=torch.Tensor.float,
+        what="the built-in model",
+        family=detection.family,
+        advice=_ADVICE,
+    )
     return Compact(net, detection.family)
 
 
-def _empty(family: str) -> _Net:
-    """The network without storage for its parameters."""
-    with torch.device("meta"):
-        return _NETS[family]()
-
-
 def shapes(family: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the parameters of a family."""
-    return {name: tuple(value.shape) for name, value in _empty(family).state_dict().items()}
+    """Return names and shapes of the parameters of a family."""
+    return shapes_of(_NETS[family])
 
 
 ARCHITECTURE = Architecture(name="compact", families=tuple(_NETS), shapes=shapes, detect=detect, build=build)

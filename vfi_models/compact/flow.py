@@ -1,6 +1,6 @@
 """Motion between two frames as seen from a new one, and what can be done about it without parameters.
 
-Flows follow the convention of ``_core.warp`` and point from the new frame to a source frame, in pixels.
+Flows follow the convention of ``_ops.warp`` and point from the new frame to a source frame, in pixels.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._core.warp import backward_warp, identity_grid
+from .._ops.warp import backward_warp, identity_grid
 
 _WINDOW_SIDE = 7
 """Pixels along a side of what Lucas-Kanade and :func:`rested` look at around a place."""

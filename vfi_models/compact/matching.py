@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .._core.constants import constant
-from .._core.fused import kernel
+from .._ops.constants import constant
+from .._ops.fused import kernel
 from .flow import around
 
 _PRODUCT_BYTES = 2**28
@@ -61,7 +61,7 @@ def _planes(x: Tensor) -> Tensor:
 
 
 def _difference(correlation: Callable[..., Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """See :data:`~.._core.fused.Check`."""
+    """See :data:`~.._ops.fused.Check`."""
     values = torch.arange(2 * 2 * 5 * 9 * 17, dtype=torch.float32, device=device).mul(0.7).sin()
     left, right = values.view(2, 2, 5, 9, 17).mul(0.4).to(dtype).unbind()
     worst = torch.zeros((), dtype=torch.float32, device=device)

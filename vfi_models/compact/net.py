@@ -6,7 +6,7 @@ decoder shared by all levels refines flow and visibility; Lucas-Kanade steps wit
 last fraction of a pixel, and what has not changed is held still; a fine block at half size decides what to
 take from which frame.
 
-Flows follow the convention of ``_core.warp`` and point from the new frame to a source frame, in pixels of
+Flows follow the convention of ``_ops.warp`` and point from the new frame to a source frame, in pixels of
 the level they belong to. Flow, grids and matching are float32 in every dtype of the convolutions.
 """
 
@@ -18,9 +18,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._core.convolution import LeakyConv2d
-from .._core.warp import halved
-from .flow import Motion, doubled, lucas_kanade, no_motion, rested, settled, warped
+from .._ops.convolution import LeakyConv2d
+from .._ops.warp import halved
+from .flow import (
+    Motion,
+    doubled,
+    lucas_kanade,
+    no_motion,
+    rested,
+    settled,
+    warped,
+)
 from .matching import expected_displacement, symmetric_correlation, unit
 
 STRIDE = 4

@@ -6,7 +6,7 @@ flows so far and matched symmetrically where the new frame is; a decoder refines
 hold still what matches as well in place. A last part at half size sees both warped frames and hands out flow,
 mask and a small residual at full size.
 
-Flows follow the convention of ``_core.warp`` and point from the new frame to a source frame, in pixels of
+Flows follow the convention of ``_ops.warp`` and point from the new frame to a source frame, in pixels of
 the level they belong to. Flow, grids and matching are float32 in every dtype of the convolutions.
 """
 
@@ -16,10 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._core.constants import constant
-from .._core.convolution import LeakyConv2d, memory_format
-from .._core.warp import Sampler, backward_warp, halved
-from .flow import Motion, doubled, no_motion, warped
+from .._ops.constants import constant
+from .._ops.convolution import LeakyConv2d, memory_format
+from .._ops.warp import Sampler, backward_warp, halved
+from .flow import (
+    Motion,
+    doubled,
+    no_motion,
+    warped,
+)
 from .matching import expected_displacement, symmetric_correlation, unit
 from .net import Encoded, Residual
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._core.constants import Constants, keeping
-from .._core.padding import pad_to, round_up
-from .._core.recording import RecordedSession, Recordings, recorder_for
+from .._ops.constants import Constants, keeping
+from .._ops.cuda_graphs import RecordedSession, Recordings, recorder_for
+from .._ops.padding import pad_to, round_up
 from .flow import Motion, blend
 from .net import STRIDE, Encoded
 
@@ -110,7 +110,7 @@ class Geometry:
 
 
 class CompactSession(RecordedSession):
-    """See :class:`~.._core.seam.Session`.
+    """See :class:`~..interface.Session`.
 
     Args:
         net: on its device.

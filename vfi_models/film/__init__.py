@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .._core.fit import require_fit
-from .._core.options import chosen
-from .._core.padding import round_up
-from .._core.seam import Architecture, Detection, ModelSpec, Options
-from .config import FAMILIES, FUSED_LEVELS, LEVELS, Config, detect, read_config
+from .._ops.padding import round_up
+from ..interface import (
+    Architecture,
+    Detection,
+    ModelSpec,
+    Options,
+)
+from ..options import chosen
+from ..torch_interpolator import TorchInterpolator, build_strict
+from ..torch_interpolator import shapes_of as shapes_of_network
+from .config import (
+    FAMILIES,
+    FUSED_LEVELS,
+    LEVELS,
+    Config,
+    detect,
+    read_config,
+)
 from .net import FilmNet, strips
 from .session import FilmOptions, FilmSession
 
@@ -23,12 +37,11 @@ _FLOAT32 = 4
 """Bytes."""
 
 
-class Film:
-    """A FILM network. See :class:`~.._core.seam.Interpolator`."""
+class Film(TorchInterpolator[FilmNet]):
+    """A FILM network. See :class:`~..interface.Interpolator`."""
 
     def __init__(self, net: FilmNet, family: str) -> None:
-        self._net = net
-        self._spec = ModelSpec(
+        spec = ModelSpec(
             architecture="film",
             family=family,
             any_timestep=True,
@@ -39,16 +52,7 @@ class Film:
             licence="Apache-2.0",
             source="ECCV 2022, arXiv 2202.04901; google-research/frame-interpolation",
         )
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the model is and can do."""
-        return self._spec
-
-    @property
-    def module(self) -> nn.Module:
-        """The parameters."""
-        return self._net
+        super().__init__(net, spec)
 
     def open(self, height: int, width: int, options: Options | None = None) -> FilmSession:
         """See the seam. Sides below 64, which no published FILM takes, are mirrored up to 64 at the right
@@ -59,18 +63,18 @@ class Film:
         """
         wanted = chosen(options, FilmOptions(), "FILM")
         return FilmSession(
-            self._net,
+            self.module,
             (height, width),
             _padded(height, width, wanted),
-            in_strips=wanted.strips or self._device.type == "cpu",
+            in_strips=wanted.strips or self.device.type == "cpu",
         )
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
         """See the seam: features of both frames, and what the largest level of the fusion holds besides."""
         wanted = chosen(options, FilmOptions(), "FILM")
         rows, columns = _padded(height, width, wanted)
-        in_strips = wanted.strips or self._device.type == "cpu"
-        config, item = self._net.config, self._net.fuse.output_conv.weight.element_size()
+        in_strips = wanted.strips or self.device.type == "cpu"
+        config, item = self.module.config, self.dtype.itemsize
         kept = 2 * sum((config.features(k) + config.flow_width(k)) * 0.25**k for k in range(LEVELS))
         pictures_and_flows = (2 * (3 + 2) + 2 * (2 + 4)) * 4 / 3
 
@@ -78,18 +82,14 @@ class Film:
             strips_there = len(strips(rows >> level)) if in_strips else 1
             strip = (config.aligned(level) + 3 * config.fused(level)) / strips_there
             between = config.fused(level) + config.fused(level + 1) / 4
-            converted = 0 if item == _FLOAT32 or self._device.type != "cpu" else 2 * config.features(level)
-            warped = config.features(level) / strips_there if self._device.type == "cpu" else 0
+            converted = 0 if item == _FLOAT32 or self.device.type != "cpu" else 2 * config.features(level)
+            warped = config.features(level) / strips_there if self.device.type == "cpu" else 0
             return (item * (strip + between) + _FLOAT32 * (converted + warped)) * 0.25**level
 
         largest = max(fused(level) for level in range(FUSED_LEVELS - 1))
         return int(rows * columns * (item * kept + _FLOAT32 * pictures_and_flows + largest))
 
-    @property
-    def _device(self) -> torch.device:
-        return self._net.fuse.output_conv.weight.device
-
-    def lighter(self, options: Options) -> Options | None:
+    def low_memory(self, options: Options) -> Options | None:
         """See the seam. There is nothing to take away from this network."""
         return None
 
@@ -101,44 +101,36 @@ def _padded(height: int, width: int, options: FilmOptions) -> tuple[int, int]:
 
 
 def build(detection: Detection) -> Film:
-    """The network of a detected state dict, loaded strictly.
+    """Build the network of a detected state dict, loaded strictly.
 
     Raises:
         UnsupportedWeightsError: parameters missing, left over, or of another shape.
     """
-    weights = detection.state_dict
-    net = _empty(read_config(weights))
-    require_fit(
-        weights,
-        {name: tuple(value.shape) for name, value in net.state_dict().items()},
+    net = build_strict(
+        partial(FilmNet, read_config(detection.state_dict)),
+        detection.state_dict,
+        convert=_laid_out,
         what="FILM",
         family=detection.family,
         advice="Download the checkpoint again.",
     )
-    net.load_state_dict({name: _laid_out(value) for name, value in weights.items()}, assign=True)
-    return Film(net.eval().requires_grad_(False), detection.family)
+    return Film(net, detection.family)
 
 
 def _laid_out(value: Tensor) -> Tensor:
-    """A parameter in float32, and as convolutions with the channels side by side want it."""
+    """Return a parameter in float32, in the layout that convolutions with adjacent channels want."""
     layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format  # noqa: PLR2004
     return value.to(torch.float32, memory_format=layout)
 
 
-def _empty(config: Config) -> FilmNet:
-    """The network without storage for its parameters."""
-    with torch.device("meta"):
-        return FilmNet(config)
-
-
 def shapes(family: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the parameters of a family."""
+    """Return names and shapes of the parameters of a family."""
     return shapes_of(FAMILIES[family])
 
 
 def shapes_of(config: Config) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the parameters of a network of any size."""
-    return {name: tuple(value.shape) for name, value in _empty(config).state_dict().items()}
+    """Return names and shapes of the parameters of a network of any size."""
+    return shapes_of_network(partial(FilmNet, config))
 
 
 ARCHITECTURE = Architecture(name="film", families=tuple(FAMILIES), shapes=shapes, detect=detect, build=build)

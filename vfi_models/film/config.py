@@ -15,7 +15,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from ...errors import UnsupportedWeightsError
-from .._core.seam import Detection, StateDict
+from ..interface import Detection, StateDict
 
 T = TypeVar("T")
 

@@ -17,9 +17,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._core.padding import round_up
-from .._core.warp import Sampler
-from .config import FUSED_LEVELS, LEVELS, OWN_FLOW_LEVELS, RGB, STAGES, Config
+from .._ops.padding import round_up
+from .._ops.warp import Sampler
+from .config import (
+    FUSED_LEVELS,
+    LEVELS,
+    OWN_FLOW_LEVELS,
+    RGB,
+    STAGES,
+    Config,
+)
 
 _SLOPE = 0.2
 _REACH = 2

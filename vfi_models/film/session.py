@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._core.constants import Constants, keeping
-from .._core.padding import pad_frames
-from .._core.warp import Sampler
+from .._ops.constants import Constants, keeping
+from .._ops.padding import pad_frames
+from .._ops.warp import Sampler
 from .config import FUSED_LEVELS, LEVELS
 from .net import FilmNet, Side, memory_format
 
@@ -52,7 +52,7 @@ class FilmMotion:
 
 
 class FilmSession:
-    """See :class:`~.._core.seam.Session`."""
+    """See :class:`~..interface.Session`."""
 
     def __init__(
         self, net: FilmNet, size: tuple[int, int], padded: tuple[int, int], *, in_strips: bool = True

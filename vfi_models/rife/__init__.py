@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from typing import get_args
 
 import torch
-from torch import nn
 
 from ...errors import BadInputError
-from .._core.fit import require_fit
-from .._core.options import chosen
-from .._core.padding import PaddingMode, round_up
-from .._core.seam import Architecture, Detection, ModelSpec, Options
-from .config import FAMILIES, Family, detect
+from .._ops.padding import PaddingMode, round_up
+from ..interface import (
+    Architecture,
+    Detection,
+    ModelSpec,
+    Options,
+)
+from ..options import chosen
+from ..torch_interpolator import TorchInterpolator, build_strict, shapes_of
+from .config import FAMILIES, detect
 from .net import IFNet
 from .session import RifeOptions, RifeSession
 
@@ -32,12 +37,11 @@ def _safe_dtypes(net: IFNet) -> tuple[torch.dtype, ...]:
     return safe if net.family.inner == "plain_skip" else (*safe, torch.bfloat16)
 
 
-class Rife:
-    """A RIFE 4.x network. See :class:`~.._core.seam.Interpolator`."""
+class Rife(TorchInterpolator[IFNet]):
+    """A RIFE 4.x network. See :class:`~..interface.Interpolator`."""
 
     def __init__(self, net: IFNet) -> None:
-        self._net = net
-        self._spec = ModelSpec(
+        spec = ModelSpec(
             architecture="rife",
             family=net.family.name,
             any_timestep=True,
@@ -48,16 +52,7 @@ class Rife:
             licence="MIT",
             source="ECCV 2022, arXiv 2011.06294; hzwer/Practical-RIFE",
         )
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the model is and can do."""
-        return self._spec
-
-    @property
-    def module(self) -> nn.Module:
-        """The parameters."""
-        return self._net
+        super().__init__(net, spec)
 
     def open(self, height: int, width: int, options: Options | None = None) -> RifeSession:
         """See the seam.
@@ -67,7 +62,7 @@ class Rife:
         """
         wanted = self._checked(options)
         return RifeSession(
-            self._net, (height, width), padded=self._padded(height, width, wanted), options=wanted
+            self.module, (height, width), padded=self._padded(height, width, wanted), options=wanted
         )
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
@@ -76,8 +71,8 @@ class Rife:
         """
         wanted = self._checked(options)
         rows, columns = self._padded(height, width, wanted)
-        family = self._net.family
-        item = next(self._net.parameters()).element_size()
+        family = self.module.family
+        item = self.dtype.itemsize
         full = 2 * 3 * 3 + 4 * family.outputs + 12
         reach = family.divisors[-1] / wanted.flow_scale
         inside = (2 * family.later_inputs + family.widths[-1] / 2 + 4 * family.outputs) / max(
@@ -86,13 +81,13 @@ class Rife:
         features = 4 * (family.picture_channels - 3)
         return int(rows * columns * (4 * (full + features) + item * inside) * (2 if wanted.ensemble else 1))
 
-    def lighter(self, options: Options) -> Options | None:
+    def low_memory(self, options: Options) -> Options | None:
         """See the seam: half the flow scale, down to 0.25."""
         scale = self._checked(options).flow_scale / 2
         return {**options, "flow_scale": scale} if scale >= FLOW_SCALES[0] else None
 
     def _padded(self, height: int, width: int, options: RifeOptions) -> tuple[int, int]:
-        needed = self._net.family.modulo * (2 if options.restart else 1)
+        needed = self.module.family.modulo * (2 if options.restart else 1)
         multiple = max(needed, int(needed / options.flow_scale))
         if options.padded_size is None:
             return round_up(height, multiple), round_up(width, multiple)
@@ -109,14 +104,14 @@ class Rife:
 
     def _checked(self, options: Options | None) -> RifeOptions:
         wanted = _typed(options)
-        family = self._net.family
+        family = self.module.family
         if wanted.ensemble and not family.ensemble:
             raise BadInputError(
                 "Ensemble is not defined for this RIFE family.",
                 f"RIFE {' / '.join(family.versions)} carries features from block to block",
                 "Switch ensemble off, or choose RIFE 4.0 to 4.20 or 4.24.",
             )
-        if wanted.refine and not hasattr(self._net, "contextnet"):
+        if wanted.refine and not hasattr(self.module, "contextnet"):
             raise BadInputError(
                 "This file has no refinement network.",
                 f"RIFE {family.name} without contextnet and unet",
@@ -145,7 +140,7 @@ def _typed(options: Options | None) -> RifeOptions:
 
 
 def build(detection: Detection) -> Rife:
-    """The network of a detected state dict, loaded strictly.
+    """Build the network of a detected state dict, loaded strictly.
 
     Raises:
         UnsupportedWeightsError: parameters missing, left over, or of another shape.
@@ -155,29 +150,19 @@ def build(detection: Detection) -> Rife:
     refine = "contextnet.conv1.conv1.0.weight" in weights and "unet.conv.weight" in weights
     if not refine:
         weights = {k: v for k, v in weights.items() if not k.startswith(("contextnet.", "unet."))}
-    net = _empty(family, refine=refine)
-    require_fit(
+    net = build_strict(
+        partial(IFNet, family, refine=refine),
         weights,
-        {name: tuple(value.shape) for name, value in net.state_dict().items()},
         what=f"RIFE {family.name}",
         family=family.name,
         advice="Download the checkpoint again, or convert it with the code it was trained with.",
     )
-    net.load_state_dict(
-        {name: value.to(torch.float32, copy=True) for name, value in weights.items()}, assign=True
-    )
-    return Rife(net.eval().requires_grad_(False))
-
-
-def _empty(family: Family, *, refine: bool = False) -> IFNet:
-    """The network without storage for its parameters."""
-    with torch.device("meta"):
-        return IFNet(family, refine=refine)
+    return Rife(net)
 
 
 def shapes(family: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the parameters of a family, without the optional refinement."""
-    return {name: tuple(value.shape) for name, value in _empty(FAMILIES[family]).state_dict().items()}
+    """Return names and shapes of the parameters of a family, without the optional refinement."""
+    return shapes_of(partial(IFNet, FAMILIES[family]))
 
 
 ARCHITECTURE = Architecture(name="rife", families=tuple(FAMILIES), shapes=shapes, detect=detect, build=build)

@@ -14,7 +14,7 @@ from typing import Literal
 from torch import Tensor
 
 from ...errors import UnsupportedWeightsError
-from .._core.seam import Detection, StateDict
+from ..interface import Detection, StateDict
 
 Inner = Literal["plain", "plain_skip", "residual"]
 HeadKind = Literal["pair", "sequential", "named"]

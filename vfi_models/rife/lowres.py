@@ -20,11 +20,16 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from .._core.convolution import channels_last, memory_format
-from .._core.recording import storages
-from .._core.warp import GridSampler, identity_grid
+from .._ops.convolution import channels_last, memory_format
+from .._ops.cuda_graphs import storages
+from .._ops.warp import GridSampler, identity_grid
 from .config import Family
-from .net import IFNet, Motion, resize, swap_flows
+from .net import (
+    IFNet,
+    Motion,
+    resize,
+    swap_flows,
+)
 from .prepared import PreparedBlock, PreparedHead
 
 

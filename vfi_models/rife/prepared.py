@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .._core.convolution import Convolution
+from .._ops.convolution import Convolution
 from .net import Block, ResConv
 
 _SLOPE = 0.2

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._core.warp import backward_warp
+from .._ops.warp import backward_warp
 
 Activation = Callable[[int], nn.Module]
 _BASE = 16

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .._core.padding import PaddingMode, pad_frames
-from .._core.recording import RecordedSession, Recordings, recorder_for
-from .._core.warp import GridSampler, backward_warp, identity_grid
+from .._ops.cuda_graphs import RecordedSession, Recordings, recorder_for
+from .._ops.padding import PaddingMode, pad_frames
+from .._ops.warp import GridSampler, backward_warp, identity_grid
 from .lowres import LowResolution, applies
-from .net import LARGE_UPDATE, IFNet, Motion, swap_flows
+from .net import (
+    LARGE_UPDATE,
+    IFNet,
+    Motion,
+    swap_flows,
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class RifeFeatures:
 
 
 class RifeSession(RecordedSession):
-    """See :class:`~.._core.seam.Session`.
+    """See :class:`~..interface.Session`.
 
     Args:
         net: on its device.

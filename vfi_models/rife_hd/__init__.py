@@ -6,31 +6,36 @@ from dataclasses import asdict, replace
 from typing import get_args
 
 import torch
-from torch import nn
 
 from ...errors import BadInputError
-from .._core.fit import require_fit
-from .._core.options import chosen
-from .._core.padding import PaddingMode, round_up
-from .._core.seam import Architecture, Detection, ModelSpec, Options, StateDict
+from .._ops.padding import PaddingMode, round_up
+from ..interface import (
+    Architecture,
+    Detection,
+    ModelSpec,
+    Options,
+    StateDict,
+)
+from ..options import chosen
 from ..rife import FLOW_SCALES
 from ..rife.config import clean
+from ..torch_interpolator import TorchInterpolator, build_strict, require_fit, shapes_of
 from .net import HDNet
 from .session import HDOptions, HDSession
 
 __all__ = ["ARCHITECTURE", "RifeHD"]
 
 _FAMILY = "hdv3"
+_ADVICE = "Choose RIFE HD 3.6, or a checkpoint of RIFE 4.0 to 4.26."
 _MODULO = 32
 """Both padded sides are multiples of this, and of this over the flow scale, as published."""
 
 
-class RifeHD:
-    """A RIFE HD 3.x network. See :class:`~.._core.seam.Interpolator`."""
+class RifeHD(TorchInterpolator[HDNet]):
+    """A RIFE HD 3.x network. See :class:`~..interface.Interpolator`."""
 
     def __init__(self, net: HDNet) -> None:
-        self._net = net
-        self._spec = ModelSpec(
+        spec = ModelSpec(
             architecture="rife_hd",
             family=_FAMILY,
             any_timestep=False,
@@ -42,16 +47,7 @@ class RifeHD:
             licence="MIT",
             source="ECCV 2022, arXiv 2011.06294; hzwer/ECCV2022-RIFE",
         )
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the model is and can do."""
-        return self._spec
-
-    @property
-    def module(self) -> nn.Module:
-        """The parameters."""
-        return self._net
+        super().__init__(net, spec)
 
     def open(self, height: int, width: int, options: Options | None = None) -> HDSession:
         """See the seam.
@@ -61,7 +57,7 @@ class RifeHD:
         """
         checked = _checked(options)
         padded = _padded(height, width, checked.flow_scale)
-        return HDSession(self._net, (height, width), padded=padded, options=checked)
+        return HDSession(self.module, (height, width), padded=padded, options=checked)
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
         """See the seam. Float32 values at full size (pictures, warped ones, flow, mask, coordinates), and
@@ -70,10 +66,10 @@ class RifeHD:
         """
         scale = _checked(options).flow_scale
         rows, columns = _padded(height, width, scale)
-        item = next(self._net.parameters()).element_size()
+        item = self.dtype.itemsize
         return int(rows * columns * (4 * 40 + 2 * (3 * item + 4) * 20 * scale**2))
 
-    def lighter(self, options: Options) -> Options | None:
+    def low_memory(self, options: Options) -> Options | None:
         """See the seam: half the flow scale, down to 0.25."""
         scale = _checked(options).flow_scale / 2
         return {**options, "flow_scale": scale} if scale >= FLOW_SCALES[0] else None
@@ -118,30 +114,24 @@ def detect(state_dict: StateDict) -> Detection | None:
         shapes(_FAMILY),
         what="RIFE HD 3.x",
         family=_FAMILY,
-        advice="Choose RIFE HD 3.6, or a checkpoint of RIFE 4.0 to 4.26.",
+        advice=_ADVICE,
     )
     return Detection("rife_hd", _FAMILY, weights)
 
 
 def build(detection: Detection) -> RifeHD:
     """Build the network of a detected state dict, loaded strictly."""
-    net = _empty()
-    weights = {name: value.to(torch.float32, copy=True) for name, value in detection.state_dict.items()}
-    net.load_state_dict(weights, assign=True)
-    return RifeHD(net.eval().requires_grad_(False))
-
-
-def _empty() -> HDNet:
-    """Build the network without storage for its parameters."""
-    with torch.device("meta"):
-        return HDNet()
+    net = build_strict(
+        HDNet, detection.state_dict, what="RIFE HD 3.x", family=detection.family, advice=_ADVICE
+    )
+    return RifeHD(net)
 
 
 def shapes(family: str) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of the parameters of a family."""
     if family != _FAMILY:
         raise KeyError(family)
-    return {name: tuple(value.shape) for name, value in _empty().state_dict().items()}
+    return shapes_of(HDNet)
 
 
 ARCHITECTURE = Architecture(name="rife_hd", families=(_FAMILY,), shapes=shapes, detect=detect, build=build)

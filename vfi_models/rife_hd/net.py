@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .._core.convolution import LeakyConv2d, memory_format
+from .._ops.convolution import LeakyConv2d, memory_format
 
 DIVISORS = (4, 2, 1)
 """How far each block reduces what it sees, coarse to fine. Not in the shapes of the parameters."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .._core.padding import PaddingMode, pad_frames
-from .._core.warp import backward_warp, identity_grid
+from .._ops.padding import PaddingMode, pad_frames
+from .._ops.warp import backward_warp, identity_grid
 from ..rife.net import resize, swap_flows
 from .net import DIVISORS, HDBlock, HDNet
 
@@ -46,7 +46,7 @@ class _Motion:
 
 
 class HDSession:
-    """See :class:`~.._core.seam.Session`.
+    """See :class:`~..interface.Session`.
 
     Args:
         net: on its device.

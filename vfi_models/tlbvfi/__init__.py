@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 
 import torch
-from torch import nn
 
 from ...errors import BadInputError
-from .._core.fit import require_fit
-from .._core.options import chosen
-from .._core.seam import Architecture, Detection, ModelSpec, Options
+from ..interface import (
+    Architecture,
+    Detection,
+    ModelSpec,
+    Options,
+)
+from ..options import chosen
+from ..torch_interpolator import TorchInterpolator, build_strict, shapes_of
 from .bridge import FEWEST_STEPS, MOST_STEPS
-from .config import FAMILIES, Family, detect
+from .config import FAMILIES, detect
 from .net import TlbvfiNet
-from .session import LEAST_SCALE, Geometry, TlbvfiOptions, TlbvfiSession
+from .session import (
+    LEAST_SCALE,
+    Geometry,
+    TlbvfiOptions,
+    TlbvfiSession,
+)
 from .tiles import TiledSession
 
 __all__ = ["ARCHITECTURE", "Tlbvfi"]
@@ -25,12 +35,11 @@ _LIGHT_SCALE = 0.5
 _LARGEST_SEED = 2**64 - 1
 
 
-class Tlbvfi:
-    """A TLBVFI network. See :class:`~.._core.seam.Interpolator`."""
+class Tlbvfi(TorchInterpolator[TlbvfiNet]):
+    """A TLBVFI network. See :class:`~..interface.Interpolator`."""
 
     def __init__(self, net: TlbvfiNet) -> None:
-        self._net = net
-        self._spec = ModelSpec(
+        spec = ModelSpec(
             architecture="tlbvfi",
             family=net.family.name,
             any_timestep=False,
@@ -42,16 +51,7 @@ class Tlbvfi:
             licence="none stated by its authors",
             source="ICCV 2025, arXiv 2507.04984; ZonglinL/TLBVFI",
         )
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the model is and can do."""
-        return self._spec
-
-    @property
-    def module(self) -> nn.Module:
-        """The parameters."""
-        return self._net
+        super().__init__(net, spec)
 
     def open(self, height: int, width: int, options: Options | None = None) -> TlbvfiSession | TiledSession:
         """See the seam.
@@ -63,7 +63,7 @@ class Tlbvfi:
         size = (height, width)
         if wanted.tile and max(size) > wanted.tile:
             height, width = min(height, wanted.tile), min(width, wanted.tile)
-        session = TlbvfiSession(self._net, Geometry.of(height, width, wanted.flow_scale), wanted)
+        session = TlbvfiSession(self.module, Geometry.of(height, width, wanted.flow_scale), wanted)
         return session if session.geometry.size == size else TiledSession(size, session, wanted.overlap)
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
@@ -77,9 +77,9 @@ class Tlbvfi:
             height, width = min(height, wanted.tile), min(width, wanted.tile)
         rows, columns = Geometry.of(height, width, wanted.flow_scale).padded
         tensors = max(10.5, 3.0 + 15.5 * wanted.flow_scale**2)
-        return int(4 * self._net.family.width * tensors * rows * columns)
+        return int(4 * self.module.family.width * tensors * rows * columns)
 
-    def lighter(self, options: Options) -> Options | None:
+    def low_memory(self, options: Options) -> Options | None:
         """See the seam: motion at half the size, then ever smaller tiles."""
         wanted = _checked(options)
         if wanted.flow_scale > _LIGHT_SCALE:
@@ -127,34 +127,26 @@ def _complaints(options: TlbvfiOptions) -> Iterator[tuple[str, str, str]]:
 
 
 def build(detection: Detection) -> Tlbvfi:
-    """The network of a detected state dict, loaded strictly.
+    """Build the network of a detected state dict, loaded strictly.
 
     Raises:
         UnsupportedWeightsError: parameters missing, left over, or of another shape.
     """
     family = FAMILIES[detection.family]
-    weights = dict(detection.state_dict)
-    net = _empty(family)
-    require_fit(
-        weights,
-        {name: tuple(value.shape) for name, value in net.state_dict().items()},
+    net = build_strict(
+        partial(TlbvfiNet, family),
+        detection.state_dict,
+        convert=torch.Tensor.float,  # no copy: the published weights are 3.6 GB
         what=f"TLBVFI ({family.name})",
         family=family.name,
         advice="Download the checkpoint again, or save it with the authors' code.",
     )
-    net.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
-    return Tlbvfi(net.eval().requires_grad_(False))
-
-
-def _empty(family: Family) -> TlbvfiNet:
-    """The network without storage for its parameters."""
-    with torch.device("meta"):
-        return TlbvfiNet(family)
+    return Tlbvfi(net)
 
 
 def shapes(family: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the parameters of a family."""
-    return {name: tuple(value.shape) for name, value in _empty(FAMILIES[family]).state_dict().items()}
+    """Return names and shapes of the parameters of a family."""
+    return shapes_of(partial(TlbvfiNet, FAMILIES[family]))
 
 
 ARCHITECTURE = Architecture(

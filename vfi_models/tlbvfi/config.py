@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...errors import UnsupportedWeightsError
-from .._core.seam import Detection, StateDict
+from ..interface import Detection, StateDict
 
 
 @dataclass(frozen=True)

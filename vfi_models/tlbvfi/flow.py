@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._core.warp import backward_warp
+from .._ops.warp import backward_warp
 
 _SHRINKS = (4, 2, 1)
 MULTIPLE = 16

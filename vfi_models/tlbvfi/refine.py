@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._core.warp import backward_warp, identity_grid
+from .._ops.warp import backward_warp, identity_grid
 from .encoder import LEVELS
 from .flow import doubled, resized
 

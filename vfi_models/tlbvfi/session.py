@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._core.padding import pad_frames, round_up
-from .._core.surroundings import exact_convolutions
+from .._ops.padding import pad_frames, round_up
+from ..surroundings import exact_convolutions
 from .bridge import Step, plan, sample
 from .decoder import blended, residual
 from .encoder import LATENT, STRIDE
@@ -108,7 +108,7 @@ TlbvfiFeatures = tuple[FrameFeatures, ...]
 
 
 class TlbvfiSession:
-    """See :class:`~.._core.seam.Session`.
+    """See :class:`~..interface.Session`.
 
     Convolutions are exact: by those of TF32, as by 16 bits, latents move to other entries of the codebook.
 

@@ -48,7 +48,7 @@ class TiledFrame:
 
 
 class TiledSession:
-    """See :class:`~.._core.seam.Session`.
+    """See :class:`~..interface.Session`.
 
     Args:
         size: height and width of the picture.

@@ -1,0 +1,157 @@
+"""The command line: ``midframe`` and ``python -m midframe``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import NamedTuple, NoReturn
+
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ..errors import BadInputError, MidframeError
+
+_FAILED, _BAD_INPUT, _CANCELLED, _TERMINATED = 1, 2, 130, 143
+
+_PACK = __package__.rpartition(".")[0]
+"""Whatever its folder is called."""
+
+Say = Callable[[str], None]
+Run = Callable[[argparse.Namespace, Say], int]
+AddArguments = Callable[[argparse.ArgumentParser], None]
+
+
+class _Command(NamedTuple):
+    help: str
+    add_arguments: AddArguments
+    run: Run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: arguments without the program's name; those of the process where it is left out.
+
+    Returns:
+        The exit status: 0; 1 failed; 2 something is wrong with the input; 130 cancelled.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser, commands = _parser(words)
+    arguments = parser.parse_args(words)
+    if arguments.command is None:
+        parser.print_help()
+        return _BAD_INPUT
+    try:
+        with _logging(verbose=arguments.verbose, quiet=arguments.quiet), _terminating():
+            return commands[arguments.command].run(arguments, _say)
+    except KeyboardInterrupt:
+        return _complain(_CANCELLED, "Cancelled.", verbose=False)
+    except BrokenPipeError:  # whoever read what we say has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+    except MidframeError as error:
+        status = _BAD_INPUT if isinstance(error, BadInputError) else _FAILED
+        return _complain(status, f"Error: {error}", verbose=arguments.verbose)
+    except Exception as error:  # noqa: BLE001 -- a person gets three lines; the trace with --verbose
+        text = f"Error: {type(error).__name__}.\nFound: {error}\n"
+        text += "What to do: run it again with --verbose, and report what it says."
+        return _complain(_FAILED, text, verbose=arguments.verbose)
+
+
+def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, dict[str, _Command]]:
+    """The parser, with the options of the one command that ``words`` call: others are not even imported."""
+    parser = argparse.ArgumentParser(
+        prog="midframe", description="More frames between the frames of a video.", allow_abbrev=False
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--quiet", action="store_true", help="no progress, no remarks, only errors")
+    common.add_argument("--verbose", action="store_true", help="more remarks, and the trace of an error")
+    called = next((word for word in words if word in _COMMANDS), None)
+    commands = {}
+    for name, (text, load) in _COMMANDS.items():
+        sub = subparsers.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}.", parents=[common]
+        )
+        if name == called:
+            commands[name] = _Command(text, *load())
+            commands[name].add_arguments(sub)
+    return parser, commands
+
+
+def _say(line: str) -> None:
+    """What a command has to say, on standard output."""
+    print(line, flush=True)
+
+
+def _complain(status: int, text: str, *, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exc()
+    print(text, file=sys.stderr, flush=True)
+    return status
+
+
+@contextlib.contextmanager
+def _logging(*, verbose: bool, quiet: bool) -> Iterator[None]:
+    """Remarks of the pack on standard error, above the progress bar."""
+    logger = logging.getLogger(_PACK)
+    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    handler = logging.StreamHandler()
+    before = logger.level
+    logger.setLevel(level)
+    logger.addHandler(handler)
+    try:
+        with logging_redirect_tqdm([logger]):
+            yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+@contextlib.contextmanager
+def _terminating() -> Iterator[None]:
+    """A request to end (SIGTERM) cancels like Ctrl-C, so that no half file is left."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(_TERMINATED)
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _in(module: str) -> Callable[[], tuple[AddArguments, Run]]:
+    """A command that is a module of its own, with ``add_arguments(parser)`` and ``run(arguments, say)``."""
+
+    def load() -> tuple[AddArguments, Run]:
+        loaded = importlib.import_module(f".{module}", _PACK)
+        return loaded.add_arguments, loaded.run
+
+    return load
+
+
+_COMMANDS: dict[str, tuple[str, Callable[[], tuple[AddArguments, Run]]]] = {
+    "interpolate": ("make more frames of a clip", _in("cli.interpolate")),
+    "chunks": ("make more frames of a long clip; run it again, and it goes on", _in("cli.chunks")),
+    "models": ("list the models that are here or can be downloaded", _in("cli.models")),
+    "parity": ("compare the networks with reference outputs on this machine", _in("cli.parity")),
+    "convert": ("write weights as a clean safetensors file, which loads faster", _in("cli.convert")),
+    "bench": ("measure speed and memory beside other implementations", _in("benchmarks.bench")),
+    "estimate": ("say what a long film costs on how many workers", _in("benchmarks.cost")),
+    "memory": ("measure the memory that long clips need", _in("benchmarks.long_clips")),
+    "demo": ("interpolate the clip that comes with Midframe", _in("cli.demo")),
+}

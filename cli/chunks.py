@@ -1,0 +1,118 @@
+"""``midframe chunks``: a long clip in chunks, on this machine or on many."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ..api import usable_device
+from ..chunks import (
+    Farm,
+    Inline,
+    Job,
+    ModelChoice,
+    process,
+)
+from ..chunks.job import PAIRS
+from ..chunks.watch import Watch
+from ..errors import BadInputError
+from .options import (
+    add_clip_options,
+    plan_of,
+    settings_of,
+    target_of,
+)
+from .progress import ProgressHost
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``midframe chunks``."""
+    add_clip_options(parser)
+    add = parser.add_argument
+    add(
+        "--pairs-per-chunk",
+        type=int,
+        default=PAIRS,
+        metavar="N",
+        help=f"what a power cut can cost: source pairs of a chunk (default: {PAIRS})",
+    )
+    add(
+        "--workdir",
+        type=Path,
+        metavar="DIR",
+        help="where finished chunks are until the output is whole (default: OUT.chunks, beside it)",
+    )
+    add("--keep-chunks", action="store_true", help="do not remove them when the output is whole")
+    add(
+        "--clear-cache-after-n-pairs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="(default: 0, only when memory gets short)",
+    )
+    add(
+        "--executor",
+        choices=("inline", "ray"),
+        default="inline",
+        help="who makes the chunks: this process, or the workers of a Ray cluster (default: inline)",
+    )
+    add("--ray-address", metavar="ADDRESS", help="of the cluster (default: one on this machine)")
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="of Ray, at once (default: one for each GPU, or for two cores)",
+    )
+
+
+def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
+    """Runs a job from wherever it is to its end, and says where the output is."""
+    target: Path = target_of(arguments)
+    farm = _farm(arguments)
+    device = usable_device(arguments.device) if farm is None else torch.device("cpu")
+    job = Job(
+        arguments.source,
+        target,
+        arguments.workdir or target.with_name(f"{target.name}.chunks"),
+        ModelChoice(
+            arguments.model,
+            arguments.device,
+            arguments.dtype,
+            tuple(str(folder) for folder in arguments.models_folder),
+        ),
+        plan=plan_of(arguments),
+        settings=settings_of(arguments, arguments.clear_cache_after_n_pairs),
+        pairs=arguments.pairs_per_chunk,
+    )
+    host = ProgressHost(device, quiet=arguments.quiet)
+    watch = Watch(device, host.say)
+    began = time.monotonic()
+    try:
+        written = process(
+            job, farm or Inline(job.model.load), host=host, report=watch, keep_chunks=arguments.keep_chunks
+        )
+    finally:
+        host.close()
+    if not arguments.quiet:
+        say(f"{written.path}: {written.frames} frames, {time.monotonic() - began:.1f} s in this run")
+    return 0
+
+
+def _farm(arguments: argparse.Namespace) -> Farm | None:
+    """Who makes the chunks, where it is not this process.
+
+    Raises:
+        BadInputError: there are options of workers, and no workers.
+        MidframeError: Ray is not installed.
+    """
+    if arguments.executor == "ray":
+        return Farm(address=arguments.ray_address, workers=arguments.workers)
+    if arguments.ray_address is not None or arguments.workers is not None:
+        raise BadInputError(
+            "There are no workers without Ray.", "the executor is inline", "Add --executor ray."
+        )
+    return None

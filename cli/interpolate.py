@@ -1,0 +1,42 @@
+"""``midframe interpolate``: from one clip to another."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+from ..api import load_model, usable_device
+from ..video import interpolate_video
+from ..video.stream.files import check_paths
+from .options import (
+    add_clip_options,
+    plan_of,
+    settings_of,
+    target_of,
+)
+from .progress import ProgressHost
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``midframe interpolate``."""
+    add_clip_options(parser)
+
+
+def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
+    """Interpolates one clip and says where it is."""
+    target, plan = target_of(arguments), plan_of(arguments)
+    device = usable_device(arguments.device)
+    check_paths(arguments.source, target, plan)  # before a model is loaded or fetched
+    model = load_model(arguments.model, device, arguments.dtype, folders=arguments.models_folder)
+    host = ProgressHost(device, quiet=arguments.quiet)
+    began = time.monotonic()
+    try:
+        settings = settings_of(arguments)
+        written = interpolate_video(arguments.source, target, model, plan, settings=settings, host=host)
+    finally:
+        host.close()
+    if not arguments.quiet:
+        seconds = time.monotonic() - began
+        say(f"{written.path}: {written.frames} frames from {written.source_frames} in {seconds:.1f} s")
+    return 0

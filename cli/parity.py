@@ -1,0 +1,41 @@
+"""``midframe parity``: the networks beside reference outputs, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ..api import usable_device
+from ..parity import BUNDLED, compare
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``midframe parity``."""
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        type=Path,
+        metavar="PATH",
+        help="golden folders or files (default: those of the pack)",
+    )
+    parser.add_argument("--device", default=None, help="cpu, cuda, mps ... (default: the best)")
+    parser.add_argument(
+        "--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the convolutions"
+    )
+
+
+def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
+    """Runs the cases, says a line for each and a last one; 1 where one failed or none was run."""
+    device = usable_device(args.device)
+    outcomes = []
+    for outcome in compare(args.paths or [BUNDLED], device, getattr(torch, args.dtype)):
+        say(str(outcome))
+        outcomes.append(outcome)
+    failed = sum(o.failed for o in outcomes)
+    skipped = sum(bool(o.skipped) for o in outcomes)
+    worst = max((o.error for o in outcomes if o.error is not None), default=0.0)
+    say(f"{len(outcomes)} cases, {failed} failed, {skipped} skipped, worst {worst:.1e}")
+    return 1 if failed or skipped == len(outcomes) else 0

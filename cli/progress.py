@@ -1,0 +1,44 @@
+"""Progress on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..engine.host import QuietHost
+
+
+class ProgressHost(QuietHost):
+    """A host that shows a bar with speed and remaining time on standard error.
+
+    Args:
+        device: where the model runs.
+        quiet: show nothing.
+    """
+
+    def __init__(self, device: torch.device | None = None, *, quiet: bool = False) -> None:
+        super().__init__(device)
+        self._quiet = quiet
+        self._bar: tqdm[NoReturn] | None = None
+
+    def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
+        """See :class:`..engine.host.Host`."""
+        if self._bar is None:
+            self._bar = tqdm(unit="frame", disable=self._quiet, dynamic_ncols=True, smoothing=0.1)
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
+        if not self._quiet:
+            tqdm.write(line, file=sys.stderr)
+
+    def close(self) -> None:
+        """The bar stays where it is; the next line goes below it."""
+        if self._bar is not None:
+            self._bar.close()

@@ -1,1 +1,0 @@
-"""Commands about clips. Each is a module with ``add_arguments(parser)`` and ``run(arguments, say)``."""

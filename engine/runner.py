@@ -1,0 +1,304 @@
+"""Run a model: sessions, batches, memory, and the features of the last two source frames."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import MidframeError
+from ..memory.budget import Budget, Clearing, Room
+from ..memory.staging import Uploader
+from ..vfi_models import sampler_for
+from ..vfi_models.interface import Interpolator, PairSession, RecordingSession, Session
+from .cpu_workers import Once, workers_for
+from .host import Host
+from .settings import Settings
+
+FreeBytes = Callable[[torch.device], int]
+
+_LOG = logging.getLogger(__name__)
+
+_RGB = 3
+_HALVES = (torch.float16, torch.bfloat16)
+
+
+class NotFiniteError(MidframeError):
+    """The first frames of a run in 16 bits are not finite. The scheduler catches it, no caller sees it."""
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """Features of a source frame, and its channels past RGB where the model cannot warp those."""
+
+    features: Any
+    extra: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A source frame (H, W, C), encoded when it is first needed."""
+
+    frame: Tensor
+    encoded: Once[_Encoded] = field(default_factory=Once)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two source frames, and the motion between them, computed once."""
+
+    left: _Source
+    right: _Source
+    motion: Once[Any] = field(default_factory=Once)
+
+
+class ModelRunner:
+    """A model with its sessions, its memory budget and what it computed of the last two source frames.
+
+    It may lie unused between two parts of a clip: it keeps no host, no sink and nothing else of a run.
+
+    Args:
+        model: on the device where it shall run.
+        settings: how.
+    """
+
+    def __init__(self, model: Interpolator, settings: Settings) -> None:
+        self.model = model
+        """The one that was given."""
+        self.device = model.device
+        self.budget = Budget(self.device, settings.batch)
+        self.clearing = Clearing(settings.clear_every, lines=settings.memory_lines)
+        self._running = model
+        self._checked = model.dtype not in _HALVES
+        self._options = dict(settings.options)
+        self._allow_changed = settings.allow_changed_picture
+        self._sampler = sampler_for(model.spec, recursive=settings.schedule == "bisect")
+        self._upload = Uploader(self.device)
+        self._workers = settings.cpu_workers if self.device.type == "cpu" else 1
+        self._sessions: list[Session[Any]] = []
+        self._idle: list[Session[Any]] = []
+        self._pair: Pair | None = None
+        self._known: tuple[_Source, ...] = ()
+
+    def workers(self, frame: Tensor) -> int:
+        """Return how many frames like this one to make at once: 1 but on a CPU."""
+        if not self._workers:
+            pixels = frame.shape[0] * frame.shape[1]
+            self._workers = workers_for(pixels, self._activation_bytes(frame), self.model.weight_bytes)
+        return self._workers
+
+    def split_timesteps(self, times: Sequence[Fraction]) -> list[Sequence[Fraction]]:
+        """Return ``times`` of a pair in the portions that workers make at once."""
+        if self._sampler is not None:  # shares what it makes on the way to each of them
+            return [times]
+        step = self.budget.wish or 1
+        return [times[i : i + step] for i in range(0, len(times), step)]
+
+    def pair(self, left: Tensor, right: Tensor) -> Pair:
+        """Return a pair of source frames, with what the pair before computed of them."""
+        if self._pair is None or self._pair.left.frame is not left or self._pair.right.frame is not right:
+            # Dropped before another frame is encoded: one thread never holds features of more than two.
+            self._pair = None
+            self._known = tuple(
+                source for source in self._known if source.frame is left or source.frame is right
+            )
+            a, b = (
+                next((source for source in self._known if source.frame is frame), _Source(frame))
+                for frame in (left, right)
+            )
+            self._pair, self._known = Pair(a, b), (a, b)
+        return self._pair
+
+    def infer(
+        self, pair: Pair, times: Sequence[Fraction], check: Callable[[], None], free: FreeBytes
+    ) -> Tensor:
+        """Make the frames at the first of ``times``, as many as the budget allows.
+
+        Args:
+            pair: see :meth:`pair`.
+            times: in (0, 1), ascending.
+            check: called before every forward pass; raises to cancel.
+            free: returns the bytes that are free on a device.
+
+        Returns:
+            (K, H, W, C) on the device, in 0..1.
+
+        Raises:
+            NotFiniteError: in 16 bits, the first time; to be repeated after :meth:`widen`.
+        """
+        # Each thread has a session to itself: a session may write to memory of its own.
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = self._open(pair.left.frame)
+        try:
+            frames = self._infer(session, pair, times, check, free)
+        finally:
+            self._idle.append(session)
+        if not self._checked:
+            if not are_finite(frames):
+                dtype = self.model.dtype
+                raise NotFiniteError("A frame is not finite.", f"made in {dtype}", "Use float32.")
+            self._checked = True
+        if pair.left.frame.shape[-1] == 1:
+            frames = frames.mean(1, keepdim=True)
+        if self.device.type == "cpu":
+            return frames.clamp_(0.0, 1.0).permute(0, 2, 3, 1)
+        pixels = frames.permute(0, 2, 3, 1)  # clamped and laid out as they travel, in one launch
+        output = torch.empty(pixels.shape, dtype=pixels.dtype, device=pixels.device)
+        return torch.clamp(pixels, 0.0, 1.0, out=output)
+
+    def rebase_last_frame(self, frame: Tensor, copy: Tensor) -> None:
+        """Keep only the features of ``frame``, and know them as those of ``copy`` from here on."""
+        self._known = tuple(replace(source, frame=copy) for source in self._known if source.frame is frame)
+        self._pair = None
+        self._upload = Uploader(self.device)  # drops the pinned memory of the last one
+
+    def close(self) -> None:
+        """Drop the sessions and everything on the device. May be used again."""
+        self._known, self._pair = (), None
+        for session in self._sessions:
+            session.close()
+        self._sessions, self._idle = [], []
+
+    def widen(self) -> None:
+        """Go on in float32 where the model overflows in 16 bits.
+
+        It is a copy of the model whose weights are those rounded to 16 bits: others may be running the model.
+        """
+        _LOG.warning(
+            "What this model makes in %s on %s is not a number: going on in float32, which is slower. "
+            "To choose float32 spares the attempt.",
+            str(self.model.dtype).removeprefix("torch."),
+            self.device,
+        )
+        self.close()
+        self._running = deepcopy(self.model).to(dtype=torch.float32)
+        self._checked = True
+
+    def shrink(self) -> str | None:
+        """Keep less, then do less at once from now on; return how, or None where nothing is left to do."""
+        if self._workers > 1:
+            self._workers = 1
+            return "one frame at a time"
+        return self.drop_recordings() or self.budget.shrink()
+
+    def held_bytes(self) -> int:
+        """Return the bytes of device memory that recorded passes keep: no allocation gets them."""
+        return sum(
+            session.held_bytes() for session in self._sessions if isinstance(session, RecordingSession)
+        )
+
+    def room(self, host: Host) -> Room:
+        """Return what an allocation can get from the driver and from the cache, recordings not counted."""
+        free, cached = host.free_bytes(self.device), host.cached_bytes(self.device)
+        return Room(max(0, free - cached), self.cached_bytes(host))
+
+    def cached_bytes(self, host: Host) -> int:
+        """Return what the allocator keeps though nothing uses it, recordings not counted, in bytes."""
+        return max(0, host.cached_bytes(self.device) - self.held_bytes())
+
+    def drop_recordings(self) -> str | None:
+        """Drop recorded passes, and record none from now on; return how, or None where there were none."""
+        dropped = [s.drop_recordings() for s in self._sessions if isinstance(s, RecordingSession)]
+        if not any(dropped):
+            return None
+        self._record_no_more()
+        return "no recorded passes"
+
+    def release(self) -> None:
+        """Close, and have sessions opened from here on keep nothing that they can run without."""
+        self.close()
+        self._record_no_more()
+        if "strips" in self.model.spec.options:
+            self._options["strips"] = True
+
+    def degrade_options(self) -> str | None:
+        """Change the options for less memory; return how, or None where user or model does not allow it."""
+        options = self.model.low_memory(self._options) if self._allow_changed else None
+        if options is None:
+            return None
+        self._options = dict(options)
+        return ", ".join(f"{name} {value}" for name, value in options.items())
+
+    def _record_no_more(self) -> None:
+        if "graphs" in self.model.spec.options:
+            self._options["graphs"] = False
+
+    def _infer(
+        self,
+        session: Session[Any],
+        pair: Pair,
+        times: Sequence[Fraction],
+        check: Callable[[], None],
+        free: FreeBytes,
+    ) -> Tensor:
+        """Return (K, C, H, W), not clamped."""
+        a, b = (
+            source.encoded.get(partial(self._encode, session, source.frame, check))
+            for source in (pair.left, pair.right)
+        )
+        if self._sampler is not None:
+            session, count = self._sampler(session, check, times), len(times)
+        else:
+            count = self._batch(len(times), free)
+        # Filled on the device: a tensor made of a list is a copy from the host, which waits.
+        values = [torch.full((1,), float(t), dtype=torch.float32, device=self.device) for t in times[:count]]
+        timestep = torch.cat(values)
+        between = partial(session.between, a.features, b.features, timestep)
+        if isinstance(session, PairSession):
+            between = partial(between, pair.motion.get(partial(_motion, session, a, b, check)))
+        check()
+        with self.budget.watch(count):
+            frames = between()
+        if a.extra is None or b.extra is None:
+            return frames
+        return torch.cat((frames, torch.lerp(a.extra, b.extra, timestep.view(-1, 1, 1, 1))), 1)
+
+    def _batch(self, wanted: int, free: FreeBytes) -> int:
+        """Return how many timesteps to run at once; recordings are dropped where there is no room for all."""
+
+        def left() -> int:
+            return max(0, free(self.device) - self.held_bytes())
+
+        count = self.budget.batch(wanted, left)
+        if count < self.budget.most(wanted) and self.drop_recordings():
+            count = self.budget.batch(wanted, left)
+        return count
+
+    def _encode(self, session: Session[Any], frame: Tensor, check: Callable[[], None]) -> _Encoded:
+        check()
+        picture = self._upload(frame)
+        if picture.shape[1] == 1:
+            picture = picture.expand(-1, _RGB, -1, -1)
+        warped = self.model.spec.follows_extra or picture.shape[1] == _RGB
+        features = session.encode(picture if warped else picture[:, :_RGB])
+        return _Encoded(features, None if warped else picture[:, _RGB:])
+
+    def _activation_bytes(self, frame: Tensor) -> int:
+        height, width = frame.shape[:2]
+        return self._running.activation_bytes(height, width, self._options)
+
+    def _open(self, frame: Tensor) -> Session[Any]:
+        if not self._sessions:
+            self.budget.estimate(self._activation_bytes(frame))
+        height, width = frame.shape[:2]
+        self._sessions.append(self._running.open(height, width, self._options))
+        return self._sessions[-1]
+
+
+def are_finite(frames: Tensor) -> bool:
+    """Return whether frames hold neither NaN nor infinity. Waits for the device."""
+    return bool(frames.isfinite().all())
+
+
+def _motion(session: PairSession[Any], a: _Encoded, b: _Encoded, check: Callable[[], None]) -> Any:
+    check()
+    return session.motion(a.features, b.features)

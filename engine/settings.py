@@ -1,0 +1,56 @@
+"""How the frame loop runs a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from ..errors import BadInputError
+from ..inputs.numbers import whole
+from ..inputs.objects import described
+
+Schedule = Literal["any_t", "bisect"]
+"""``any_t``: each frame is made from the two source frames at its own timestep, where the model takes any.
+``bisect``: from its nearest neighbours, made ones too, as the older FILM nodes do; see
+:class:`~..vfi_models._sampling.recursive.RecursiveSampler`."""
+
+_MOST_WORKERS = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the frame loop runs a model.
+
+    Raises:
+        BadInputError: a number that is not whole or not in range, options of another type, no schedule.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the model, those that differ from ``spec.options``."""
+    batch: int = 0
+    """Timesteps of a pair that run at once; 0 decides from measured free memory."""
+    clear_every: int = 0
+    """Clear cached device memory after this many source pairs; 0 only under pressure."""
+    allow_changed_picture: bool = False
+    """Where memory runs out, go on at a lower flow scale instead of failing."""
+    schedule: Schedule = "any_t"
+    """From which frames a frame is made. A model that knows only the middle is always halved."""
+    cpu_workers: int = 0
+    """Frames made at once on a CPU, up to 64; 0 decides from their size, see :mod:`.cpu_workers`."""
+    memory_lines: bool = False
+    """Log after every source pair how much memory there is."""
+
+    def __post_init__(self) -> None:
+        for name, most in (("batch", None), ("clear_every", None), ("cpu_workers", _MOST_WORKERS)):
+            object.__setattr__(self, name, whole(getattr(self, name), f"the setting {name}", most=most))
+        if not isinstance(self.options, Mapping):
+            raise BadInputError(
+                "The options of a model must be a mapping.",
+                described(self.options),
+                'Give {"flow_scale": 0.5}.',
+            )
+        if self.schedule not in get_args(Schedule):
+            raise BadInputError(
+                "There is no such schedule.", repr(self.schedule), f"Use one of {get_args(Schedule)}."
+            )

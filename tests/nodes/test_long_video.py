@@ -1,0 +1,76 @@
+"""The node for long videos, outside ComfyUI: what it writes, and that it goes on."""
+
+from fractions import Fraction as Fr
+from types import SimpleNamespace
+
+import pytest
+from clips import frames_of, pictures, times_of, write_clip
+from midframe.errors import BadInputError
+from midframe.nodes import _host
+from midframe.nodes.long_video import MidframeChunks
+
+
+@pytest.fixture
+def clip(tmp_path, monkeypatch):
+    monkeypatch.setattr(_host, "output_folder", lambda: tmp_path / "output")
+    return write_clip(tmp_path / "in.mp4", pictures(21, (64, 96)), rate=Fr(25), sound="aac")
+
+
+def video(path, *, window=(0.0, 0.0)):
+    return SimpleNamespace(get_stream_source=lambda: str(path), get_active_trim_window=lambda: window)
+
+
+def run(path, **widgets):
+    return MidframeChunks().interpolate(video(path), "default", **{"pairs_per_chunk": 6, **widgets})
+
+
+def test_it_makes_a_file_and_finds_it_again(clip):
+    got = run(clip)
+    file, path = got["result"]
+    assert str(file) == path
+    assert file.parent == clip.parent / "output" / "midframe"
+    assert times_of(file) == [Fr(k, 50) for k in range(42)]
+    shown = got["ui"]["images"][0]
+    assert (shown["subfolder"], shown["filename"], shown["type"]) == ("midframe", file.name, "output")
+    written = file.stat().st_mtime_ns
+    assert run(clip)["result"][1] == path
+    assert file.stat().st_mtime_ns == written
+    other = run(clip, target_fps=60.0)["result"][1]
+    assert other != path
+    assert len(frames_of(other)) == 51
+
+
+def test_it_goes_on_after_cancel(clip, monkeypatch):
+    class Cancelled(BaseException):
+        pass
+
+    done = []
+
+    def progress(self, count, total, preview):
+        done.append(count)
+        if count > 20:
+            raise Cancelled
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_host.NodeHost, "progress", progress)
+        with pytest.raises(Cancelled):
+            run(clip, format="mkv")
+    assert not list((clip.parent / "output").rglob("*.mkv.tmp"))
+    path = run(clip, format="mkv")["result"][1]
+    assert len(frames_of(path)) == 42
+
+
+@pytest.mark.parametrize(
+    ("given", "widgets", "match"),
+    [
+        (lambda clip: video(clip, window=(1.0, 0.0)), {}, "whole video file"),
+        (lambda clip: SimpleNamespace(get_stream_source=object), {}, "whole video file"),
+        (video, {"filename_prefix": "../outside"}, "output folder"),
+        (video, {"filename_prefix": ""}, "output folder"),
+        (video, {"multiplier": [2, 3]}, "one multiplier"),
+        (video, {"pairs_per_chunk": 0}, "pairs of a chunk must be a whole number, 1 or more"),
+    ],
+)
+def test_refusals(clip, given, widgets, match):
+    with pytest.raises(BadInputError, match=match):
+        MidframeChunks().interpolate(given(clip), "default", **widgets)

@@ -1,0 +1,154 @@
+"""A real ComfyUI that tests drive through its API.
+
+Needs COMFYUI_PATH, the folder of a ComfyUI, and COMFYUI_PYTHON, the Python that it runs with (default: the one
+that runs the tests). It runs on the CPU, with folders of its own; nothing of the user's is touched.
+"""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+
+PACK = "ComfyUI-midframe.pack"
+MIB = 2**20
+START_SECONDS = 300
+"""It takes 6 to 10 on a quiet machine, and has taken more than 120 on two cores with ten other processes."""
+
+
+class Server:
+    """A running ComfyUI and what it said."""
+
+    def __init__(self, base, port):
+        self.base, self.url = base, f"http://127.0.0.1:{port}"
+        self.log_path = base / "server.log"
+        shim = Path(__file__).resolve().parents[3] / "shared" / "tools" / "torchvision_shim"
+        path = [str(shim)] if shim.is_dir() else []  # lets torchvision import beside a CPU build of torch
+        path += [p for p in [os.environ.get("PYTHONPATH")] if p]
+        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": os.pathsep.join(path)}
+        options = f"--cpu --listen 127.0.0.1 --port {port} --disable-auto-launch --base-directory {base}"
+        database = f"--database-url sqlite:///{base / 'comfyui.db'}"
+        python = os.environ.get("COMFYUI_PYTHON", sys.executable)
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [python, "main.py", *options.split(), *database.split()],
+                cwd=os.environ["COMFYUI_PATH"],
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def until(self, ask, seconds):
+        """The first true answer."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert self.process.poll() is None, self.log()
+            with contextlib.suppress(urllib.error.URLError, ConnectionError):
+                if answer := ask():
+                    return answer
+            time.sleep(0.02)
+        raise TimeoutError(self.log())
+
+    def log(self):
+        return re.sub(r"\x1b\[\d+m", "", self.log_path.read_text(errors="replace"))
+
+    def get(self, path):
+        with urllib.request.urlopen(self.url + path, timeout=30) as reply:
+            return reply.read()
+
+    def json(self, path, data=None):
+        body = None if data is None else json.dumps(data).encode()
+        request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            text = reply.read()
+        return json.loads(text) if text.strip() else None
+
+    def post(self, workflow):
+        return self.json("/prompt", {"prompt": workflow})["prompt_id"]
+
+    def result(self, prompt_id, seconds=120):
+        return self.until(lambda: self.json(f"/history/{prompt_id}").get(prompt_id), seconds)
+
+    def run(self, workflow):
+        """The files that a workflow has written."""
+        done = self.result(self.post(workflow))
+        assert done["status"]["status_str"] == "success", done["status"]["messages"]
+        written = [file for out in done["outputs"].values() for file in out.get("images", [])]
+        return [self.base / "output" / file["subfolder"] / file["filename"] for file in written]
+
+    def rss(self):
+        return psutil.Process(self.process.pid).memory_info().rss
+
+    def free(self):
+        """Resident bytes once ComfyUI has let go of models and results, which it says nowhere: when they settle."""
+        self.json("/free", {"unload_models": True, "free_memory": True})
+        lowest, since = self.rss(), time.monotonic()
+        while time.monotonic() - since < 2:
+            time.sleep(0.05)
+            if self.rss() < lowest - MIB:
+                lowest, since = self.rss(), time.monotonic()
+        return self.rss()
+
+    def loads(self):
+        return len(re.findall(r"\bloaded \S+\.safetensors", self.log()))
+
+
+@contextlib.contextmanager
+def running(root, base, *others):
+    """A server whose custom nodes are the pack in ``root`` and ``others``, with its folders in ``base``."""
+    for name in ("custom_nodes", "input", "output", "temp", "user", "models/frame_interpolation"):
+        (base / name).mkdir(parents=True)
+    (base / "custom_nodes" / PACK).symlink_to(root, target_is_directory=True)
+    for other in others:
+        (base / "custom_nodes" / other.name).symlink_to(other)
+    for i in range(3):
+        Image.fromarray(square(i)).save(base / "input" / f"{i}.png")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = Server(base, port)
+    try:
+        server.until(lambda: server.get("/system_stats"), START_SECONDS)
+        yield server
+    finally:
+        server.process.terminate()
+        server.process.wait(30)
+
+
+def square(step, height=96, width=128):
+    """A bright square that moves 8 pixels a step over a soft texture."""
+    y, x = np.mgrid[:height, :width]
+    picture = np.stack([60 + 30 * np.sin(x / 9), 60 + 30 * np.sin(y / 7), 70 + 20 * np.sin((x + y) / 11)], -1)
+    picture[30:62, 20 + 8 * step : 52 + 8 * step] = (230, 200, 40)
+    return picture.astype(np.uint8)
+
+
+def node(kind, **inputs):
+    return {"class_type": kind, "inputs": inputs}
+
+
+def images_workflow(model="default", multiplier=2, **widgets):
+    """Three pictures through the RIFE node."""
+    return {
+        "a": node("LoadImage", image="0.png"),
+        "b": node("LoadImage", image="1.png"),
+        "c": node("LoadImage", image="2.png"),
+        "ab": node("ImageBatch", image1=["a", 0], image2=["b", 0]),
+        "abc": node("ImageBatch", image1=["ab", 0], image2=["c", 0]),
+        "rife": node("MidframeRIFE", frames=["abc", 0], model=model, multiplier=multiplier, **widgets),
+        "save": node("SaveImage", images=["rife", 0], filename_prefix="out"),
+    }
+
+
+def as_arrays(paths):
+    return np.stack([np.asarray(Image.open(path)).astype(int) for path in paths])

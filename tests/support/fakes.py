@@ -1,0 +1,119 @@
+"""Models and hosts for tests of the loop: exact, tiny, and able to fail on demand."""
+
+from collections import Counter
+from types import SimpleNamespace
+
+import torch
+from midframe.errors import BadInputError
+from midframe.vfi_models.interface import ModelSpec
+from midframe.vfi_utils import QuietHost
+
+QUICK = {"tlbvfi": {"sample_steps": 3, "flow_scale": 0.25}}
+"""Options with which a model runs the same code in less time, by architecture."""
+
+
+def spec(**changes):
+    values = {
+        "architecture": "fake",
+        "family": "lerp",
+        "any_timestep": True,
+        "follows_extra": True,
+        "dtypes": (torch.float32,),
+        "safe_dtypes": (torch.float32,),
+        "options": {},
+        "licence": "MIT",
+        "source": "test",
+    }
+    return ModelSpec(**{**values, **changes})
+
+
+class LerpModel:
+    """Makes ``left + t * (right - left)``; ``before(step)`` is called at the start of every step."""
+
+    def __init__(self, before=lambda step: None, **changes):
+        self.spec = spec(**changes)
+        self.device, self.dtype, self.weight_bytes = torch.device("cpu"), torch.float32, 8
+        self.before = before
+        self.calls = Counter()
+        self.batches = []
+        self.opened = []
+        self.live = 0
+
+    def step(self, name):
+        self.calls[name] += 1
+        self.before(name)
+
+    def open(self, height, width, options=None):
+        self.step("open")
+        if set(options or {}) - {"flow_scale"}:
+            raise BadInputError("unknown option", "", "")
+        self.opened.append(dict(options or {}))
+        self.live += 1
+        return SimpleNamespace(encode=self.encode, between=self.between, close=self.close)
+
+    def encode(self, frames):
+        self.step("encode")
+        return frames.clone()
+
+    def between(self, left, right, timestep):
+        self.step("between")
+        if not self.spec.any_timestep:
+            assert timestep.tolist() == [0.5]
+        self.batches.append(len(timestep))
+        return torch.lerp(left, right, timestep.view(-1, 1, 1, 1))
+
+    def close(self):
+        self.live -= 1
+
+    def activation_bytes(self, height, width, options=None):
+        return 1
+
+    def to(self, device=None, dtype=None):
+        self.device, self.dtype = device or self.device, dtype or self.dtype
+        return self
+
+    def low_memory(self, options):
+        scale = options.get("flow_scale", 1.0) / 2
+        return {**options, "flow_scale": scale} if scale >= 0.25 else None
+
+
+class RecordingHost(QuietHost):
+    def __init__(self, cancel_at=None):
+        super().__init__()
+        self.seen = []
+        self.cleared = 0
+        self.checks = 0
+        self.cancel_at = cancel_at
+        self.free = 2**40
+        self.cached = 0
+        """Part of ``free``."""
+
+    def progress(self, done, total, preview):
+        self.seen.append((done, total, preview().clone()))
+
+    def check_cancelled(self):
+        self.checks += 1
+        if self.checks == self.cancel_at:
+            raise KeyboardInterrupt
+
+    def clear_cache(self):
+        self.cleared += 1
+
+    def free_bytes(self, device):
+        return self.free
+
+    def cached_bytes(self, device):
+        return self.cached
+
+
+class ListSink:
+    """Keeps copies; checks that indices come in order."""
+
+    def __init__(self, before=lambda step: None):
+        self.frames = []
+        self.before = before
+
+    def put(self, index, frames):
+        self.before("put")
+        assert index == len(self.frames)
+        self.frames.extend(frame.clone() for frame in frames)

@@ -1,0 +1,242 @@
+"""Tell whether frames changed between two commits, bit for bit, on every model and every path.
+
+    python tests/support/same_frames.py before.json
+    python tests/support/same_frames.py after.json --against before.json
+
+The first is run at the old commit and the second at the new one, on the same machine: another processor
+rounds otherwise. Copy this file to a commit that does not have it. It uses the Python API of the README, the
+command line and the nodes alone, so that it runs whatever lies behind these.
+
+What is compared: the pixels and the times of what comes out, as SHA-256 for each run. Models but the built-in
+one have synthetic weights. A run that takes more than a model's own time is not among them: sizes are small.
+"""
+
+# ruff: noqa: E402 -- the pack is loaded by its path first, whatever its folder is called
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from fractions import Fraction
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stop a shared machine
+
+import torch
+from packs import load_pack
+
+load_pack()
+
+from clips import frames_of, pictures, times_of, write_clip
+from midframe import NODE_CLASS_MAPPINGS, interpolate, load_model
+from midframe.benchmarks.work import synthetic
+from midframe.chunks import (
+    Inline,
+    Job,
+    ModelChoice,
+    process,
+)
+from midframe.cli import main as command
+from midframe.vfi_utils import (
+    FrameLoop,
+    Settings,
+    States,
+    by_fps,
+    by_multiplier,
+)
+from midframe.video import Plan, interpolate_video
+from safetensors.torch import save_file
+
+SIZE = 64, 96
+MODELS = {
+    "default": {},
+    "rife-4.0": {},
+    "rife-4.6": {},
+    "rife-4.25": {},
+    "rife_hd-hdv3": {},
+    "film-narrow": {},
+    "tlbvfi-small": {"sample_steps": 3, "flow_scale": 0.25},
+}
+"""Options of each."""
+
+
+def clip(count, channels=3):
+    """Frames that move, the third the same as the second: (N, H, W, C) float32."""
+    frames = (
+        torch.stack([torch.from_numpy(p) for p in pictures(count, SIZE, channels=channels)]).float() / 255
+    )
+    frames[2] = frames[1]
+    return frames
+
+
+def digest(frames, times=()):
+    sha = hashlib.sha256(repr([str(time) for time in times]).encode())
+    for frame in frames:
+        array = frame.contiguous().numpy() if isinstance(frame, torch.Tensor) else frame
+        sha.update(repr((array.shape, array.dtype.str)).encode())
+        sha.update(array.tobytes())
+    return f"{len(frames)} frames {sha.hexdigest()}"
+
+
+def of_file(path):
+    return digest(frames_of(path), times_of(path))
+
+
+def file_of(model, folder):
+    """The file of a model, or the name of the built-in one."""
+    if model == "default":
+        return model
+    path = folder / f"{model}.safetensors"
+    if not path.is_file():
+        save_file({name: value.clone() for name, value in synthetic(model).items()}, path)
+    return str(path)
+
+
+def made(model, frames, *arguments, **more):
+    return digest(interpolate(frames, model, *arguments, **more))
+
+
+def in_memory(folder):
+    for name, options in MODELS.items():
+        model = load_model(file_of(name, folder), "cpu", "float32")
+        settings = Settings(options=options)
+        yield f"{name} x2", partial(made, model, clip(4), 2, settings=settings)
+        if name.startswith("tlbvfi"):
+            continue
+        yield f"{name} RGBA x3", partial(made, model, clip(3, 4), 3)
+        yield f"{name} grey x2.5", partial(made, model, clip(3)[..., :1], 2.5)
+        if torch.bfloat16 in model.spec.dtypes:
+            half = load_model(file_of(name, folder), "cpu", "bfloat16")
+            yield f"{name} bfloat16 x2", partial(made, half, clip(2), 2)
+    model = load_model("default", "cpu", "float32")
+    timelines = {
+        "list": by_multiplier([3, 2, 0, 4]),
+        "hold_last": by_multiplier(2, end="hold_last"),
+        "skipped": by_multiplier(3, states=States({1})),
+        "24 to 60": by_fps(24, 60),
+        "23.976 to 59.94, skipped": by_fps(23.976, 59.94, states=States({0, 3}), end="hold_last"),
+        "down": by_fps(30, 24),
+    }
+    for name, timeline in timelines.items():
+        yield f"timeline {name}", partial(made, model, clip(5), timeline=timeline)
+    for schedule, batch in product(("any_t", "bisect"), (0, 2)):
+        settings = Settings(schedule=schedule, batch=batch)
+        yield f"schedule {schedule}, batch {batch}", partial(made, model, clip(4), 5, settings=settings)
+    yield "in parts", partial(in_parts, model)
+
+
+class Kept:
+    """A sink that keeps copies."""
+
+    def __init__(self):
+        self.frames = []
+
+    def put(self, index, frames):
+        self.frames.extend(frames.clone().unbind())
+
+
+def in_parts(model):
+    sink = Kept()
+    parts = clip(6).split(2)
+    with FrameLoop(by_multiplier(2)) as loop:
+        for part in parts:
+            loop.feed(part, model, sink, last=part is parts[-1])
+    return digest(sink.frames)
+
+
+PLANS = {
+    "x2": {},
+    "x3 end_on_last": {"multiplier": 3, "end": "end_on_last"},
+    "x2.5": {"multiplier": 2.5},
+    "to 60": {"fps": 60},
+}
+
+
+def from_file_to_file(source, target, plan):
+    interpolate_video(source, target, load_model("default", "cpu", "float32"), Plan(**plan))
+    return of_file(target)
+
+
+def in_chunks(source, target, plan):
+    choice = ModelChoice("default", "cpu", "float32")
+    job = Job(source, target, target.with_suffix(".chunks"), choice, plan=Plan(**plan), pairs=2)
+    process(job, Inline(choice.load))
+    return of_file(target)
+
+
+def by_files(folder):
+    plain = write_clip(folder / "plain.mkv", pictures(6, SIZE), sound="aac")
+    times = [Fraction(n, 100) for n in (0, 4, 5, 12, 15)]
+    uneven = write_clip(folder / "uneven.mkv", pictures(5, SIZE), times=times)
+    for source in (plain, uneven):
+        for name, plan in PLANS.items():
+            for make in (from_file_to_file, in_chunks):
+                target = folder / f"{source.stem}_{name}_{make.__name__}.mkv".replace(" ", "_")
+                yield f"{make.__name__} {source.stem} {name}", partial(make, source, target, plan)
+
+
+def by_words(target, words):
+    quietly = ["--device", "cpu", "--dtype", "float32", "--quiet"]
+    if command([*words[:2], str(target), *words[2:], *quietly]):
+        raise RuntimeError(f"midframe {' '.join(words)} failed")
+    return of_file(target)
+
+
+def by_command(folder):
+    source = write_clip(folder / "words.mkv", pictures(4, SIZE))
+    options = (["--fps", "60"], ["--multiplier", "5/2"], ["-m", "3", "--scale", "0.5", "--ensemble"])
+    for i, (word, more) in enumerate(product(("interpolate", "chunks"), options)):
+        words = [word, str(source), *more]
+        yield f"command {word} {' '.join(more)}", partial(by_words, folder / f"words{i}.mkv", words)
+
+
+def of_node(node, options, file):
+    """The model by a link, as Load Model makes it."""
+    load = NODE_CLASS_MAPPINGS["MidframeModelLoader"]().load
+    (link,) = load(model=file, device="cpu", dtype="float32")
+    frames, fps, count = node.interpolate(
+        clip(3), "default", multiplier=3, source_fps=16.0, model_override=link, **options
+    )
+    return f"{digest(frames)} {fps} {count}"
+
+
+def by_nodes(folder):
+    models = {"MidframeRIFE": "rife-4.25", "MidframeFILM": "film-narrow", "MidframeTLBVFI": "tlbvfi-small"}
+    for name, model in models.items():
+        node = NODE_CLASS_MAPPINGS[name]()
+        yield f"node {name}", partial(of_node, node, MODELS.get(model, {}), file_of(model, folder))
+
+
+def say(*lines):
+    sys.stdout.write("\n  ".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, help="where the digests go")
+    parser.add_argument("--against", type=Path, help="digests of another commit")
+    arguments = parser.parse_args()
+    found = {}
+    with tempfile.TemporaryDirectory() as name:
+        for part in (in_memory, by_files, by_command, by_nodes):
+            for run, make in part(Path(name)):
+                found[run] = make()
+                say(f"{run}: {found[run][:40]}")
+    arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+    if arguments.against is None:
+        return 0
+    before = json.loads(arguments.against.read_text())
+    differ = sorted(run for run in before.keys() | found.keys() if before.get(run) != found.get(run))
+    say(f"{len(found)} runs, {len(differ)} differ", *differ)
+    return 1 if differ else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Custom nodes for tests/servers/test_comfyui_video.py: a network of a fixed small cost in place of a real one."""
+
+import contextlib
+import dataclasses
+import time
+from types import SimpleNamespace
+
+import torch
+
+
+class Blend:
+    """Blends two frames; the rest of the seam, as cheap as can be."""
+
+    def __init__(self, seconds):
+        self.device, self.dtype, self.weight_bytes = torch.device("cpu"), torch.float32, 0
+        self.spec = SimpleNamespace(any_timestep=True, follows_extra=True)
+        self.seconds = seconds
+
+    def open(self, height, width, options=None):
+        return SimpleNamespace(encode=torch.clone, between=self.between, close=lambda: None)
+
+    def between(self, left, right, timestep):
+        time.sleep(self.seconds * len(timestep))
+        return torch.lerp(left, right, timestep.view(-1, 1, 1, 1))
+
+    def activation_bytes(self, height, width, options=None):
+        return height * width * 12
+
+    def low_memory(self, options):
+        return None
+
+
+class StandIn:
+    """The same video, made by that network."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "testing", "swap", ("VIDEO",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"video": ("VIDEO",), "seconds": ("FLOAT", {"default": 0.0})}}
+
+    def swap(self, video, seconds):
+        borrow = video.lazy.borrow
+
+        @contextlib.contextmanager
+        def lend(height, width):
+            with borrow(height, width):  # for what happens around a run
+                yield Blend(seconds)
+
+        return (type(video)(dataclasses.replace(video.lazy, borrow=lend)),)
+
+
+NODE_CLASS_MAPPINGS = {"MidframeTestStandIn": StandIn}

@@ -1,0 +1,206 @@
+"""Every architecture of the registry keeps the promises of the seam. A new model is tested by being there."""
+
+import threading
+
+import pytest
+import torch
+import torch.nn.functional as F
+from fakes import QUICK, RecordingHost
+from midframe import interpolate, load_model
+from midframe.errors import BadInputError
+from midframe.parity.float64 import frame_in_float64, root_mean_square
+from midframe.parity.tolerances import AMPLIFYING, TIMES_THE_REFERENCE, bound
+from midframe.vfi_models import architectures, build, detect
+from midframe.vfi_models.interruption import interruptible
+from midframe.vfi_utils import Settings
+from midframe.weights.synthetic import synthetic_state_dict
+
+ALL = [(a.name, family) for a in architectures() for family in a.families]
+ONE_EACH = [(a.name, a.families[-1]) for a in architectures()]
+SIZES = [(1, 1), (3, 70), (64, 64), (45, 37)]
+
+
+def shapes_of(name, family):
+    return next(a for a in architectures() if a.name == name).shapes(family)
+
+
+def synthetic(name, family):
+    return build(detect(synthetic_state_dict(shapes_of(name, family), 0, 0.7)))
+
+
+def smooth(*shape):
+    """Pictures without the steps of white noise."""
+    *channels, height, width = shape
+    coarse = torch.rand(*channels, height // 4, width // 4)
+    return F.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)
+
+
+@pytest.fixture(scope="module")
+def models():
+    kept = {}
+
+    def get(name, family):
+        if (name, family) not in kept:
+            kept[name, family] = synthetic(name, family)
+        return kept[name, family]
+
+    return get
+
+
+def run(model, left, right, timestep, options=None):
+    with torch.inference_mode():
+        session = model.open(*left.shape[-2:], options or QUICK.get(model.spec.architecture))
+        made = session.between(session.encode(left), session.encode(right), torch.tensor(timestep))
+        session.close()
+        session.close()
+    return made
+
+
+@pytest.mark.parametrize(("name", "family"), ALL)
+def test_state_dict_round_trip(name, family):
+    state = synthetic_state_dict(shapes_of(name, family), 3, 0.7)
+    detection = detect(state)
+    assert (detection.architecture, detection.family) == (name, family)
+    model = build(detection)
+    assert (model.spec.architecture, model.spec.family) == (name, family)
+    kept = model.module.state_dict()
+    assert all(torch.equal(kept[key], value) for key, value in state.items())
+    assert not model.module.training
+    assert not any(p.requires_grad for p in model.module.parameters())
+    assert model.spec.licence
+    assert model.spec.source
+
+
+@pytest.mark.parametrize(("name", "family"), ONE_EACH)
+@pytest.mark.parametrize("size", SIZES)
+def test_any_size_and_any_channels(models, name, family, size):
+    model = models(name, family)
+    left, right = torch.rand(2, 1, 5, *size)
+    kept = left.clone(), right.clone()
+    channels = 5 if model.spec.follows_extra else 3
+    made = run(model, left[:, :channels], right[:, :channels], [0.5])
+    assert made.shape == (1, channels, *size)
+    assert made.dtype == torch.float32
+    assert made.isfinite().all()
+    assert torch.equal(left, kept[0])
+    assert torch.equal(right, kept[1])
+
+
+@pytest.mark.parametrize(("name", "family"), ONE_EACH)
+def test_a_batch_is_what_its_samples_are_alone(models, name, family):
+    model = models(name, family)
+    times = [0.5, 0.25, 0.8] if model.spec.any_timestep else [0.5, 0.5, 0.5]
+    left, right = torch.rand(2, 3, 3, 40, 72)
+    alone = torch.cat([run(model, left[i : i + 1], right[i : i + 1], [t]) for i, t in enumerate(times)])
+    shared = torch.cat([run(model, left[:1], right[:1], [t]) for t in times])
+    for batch, single, pair in (
+        (run(model, left, right, times), alone, (left, right)),
+        (run(model, left[:1], right[:1], times), shared, (left[:1], right[:1])),
+    ):
+        if f"{name} batch" not in AMPLIFYING:
+            torch.testing.assert_close(batch, single, atol=bound("batch"), rtol=0)
+            continue
+        exact = frame_in_float64(lambda: synthetic(name, family), *pair, torch.tensor(times), QUICK.get(name))
+        assert root_mean_square(batch - exact) <= TIMES_THE_REFERENCE * root_mean_square(single - exact)
+        assert root_mean_square(single - exact) < bound("batch")
+
+
+def test_a_batch_of_pictures_with_the_shipped_weights():
+    """What :data:`AMPLIFYING` says of the built-in model holds for noise alone."""
+    model = load_model("default", "cpu", torch.float32)
+    left, right = smooth(2, 3, 40, 72).split(1)
+    times = [0.5, 0.25, 0.8]
+    alone = torch.cat([run(model, left, right, [t]) for t in times])
+    torch.testing.assert_close(run(model, left, right, times), alone, atol=bound("batch"), rtol=0)
+
+
+@pytest.mark.parametrize(("name", "family"), ONE_EACH)
+def test_features_are_values(models, name, family):
+    """Kept features serve any later pair, whatever the session did in between."""
+    model = models(name, family)
+    frames = torch.rand(3, 1, 3, 40, 40)
+    half = torch.tensor([0.5])
+    with torch.inference_mode():
+        session = model.open(40, 40, QUICK.get(name))
+        a, b, c = (session.encode(frame) for frame in frames)
+        session.between(a, b, half)
+        session.between(c, a, half)
+        kept = session.between(b, c, half)
+    assert torch.equal(kept, run(model, frames[1], frames[2], [0.5]))
+
+
+@pytest.mark.parametrize(("name", "family"), ONE_EACH)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sixteen_bits_stay_near(models, name, family, dtype):
+    if dtype not in models(name, family).spec.dtypes:
+        pytest.skip("the model says that it does not run in this dtype")
+    model = build(detect(synthetic_state_dict(shapes_of(name, family), 0, 0.7)))
+    model.module.to(dtype)
+    left, right = torch.rand(2, 1, 3, 64, 64)
+    made, exact = run(model, left, right, [0.5]), run(models(name, family), left, right, [0.5])
+    assert made.dtype == torch.float32
+    assert (made - exact).abs().mean() < bound(f"golden {str(dtype).removeprefix('torch.')}")
+
+
+@pytest.mark.parametrize(("name", "family"), ONE_EACH)
+def test_options(models, name, family):
+    model = models(name, family)
+    with pytest.raises(BadInputError, match="option"):
+        model.open(8, 8, {"no_such_option": 1})
+    for option, default in model.spec.options.items():
+        wrong = {bool: (1, "no", None), int: (1.5, "1", True, None), float: ("0.5", True, None)}
+        for value in wrong.get(type(default), ()):
+            with pytest.raises(BadInputError, match=f"value of {option}"):
+                model.open(8, 8, {option: value})
+        assert model.open(8, 8, {option: default}) is not None
+    assert model.activation_bytes(64, 128) > 64 * 128
+    assert model.activation_bytes(1024, 1024) > model.activation_bytes(64, 64)
+    lighter = model.low_memory({})
+    if lighter is not None:
+        assert model.open(8, 8, lighter) is not None
+
+
+@pytest.mark.parametrize(("name", "family"), ONE_EACH)
+def test_no_global_switch_is_touched(models, name, family):
+    def switches():
+        cudnn = torch.backends.cudnn
+        return (
+            torch.get_default_dtype(),
+            torch.is_grad_enabled(),
+            torch.get_num_threads(),
+            cudnn.benchmark,
+            cudnn.allow_tf32,
+            cudnn.deterministic,
+        )
+
+    before = switches()
+    run(models(name, family), *torch.rand(2, 1, 3, 32, 32), [0.5])
+    assert switches() == before
+
+
+@pytest.mark.parametrize(("name", "family"), ONE_EACH)
+def test_cancel_ends_a_frame_that_is_being_made(models, name, family):
+    model, frames = models(name, family), torch.rand(2, 24, 40, 3)
+    quiet, settings = RecordingHost(), Settings(QUICK.get(name, {}), cpu_workers=1)
+    interpolate(frames, model, host=quiet, settings=settings)
+    assert quiet.checks > 10, "oftener than before each forward pass"
+    for at in (quiet.checks // 2, quiet.checks):
+        host = RecordingHost(at)
+        with pytest.raises(KeyboardInterrupt):
+            interpolate(frames, model, host=host, settings=settings)
+        assert host.checks == at
+    run(model, *torch.rand(2, 1, 3, 24, 40), [0.5])
+    assert host.checks == at, "nobody asks once the run is over"
+
+
+def test_another_threads_run_is_not_ended(models):
+    model, made = models(*ONE_EACH[0]), []
+    frames = torch.rand(2, 1, 3, 24, 40)
+    host = RecordingHost(1)
+    with interruptible(model.module, torch.device("cpu"), host.check_cancelled):
+        other = threading.Thread(target=lambda: made.append(run(model, *frames, [0.5])))
+        other.start()
+        other.join()
+        assert (len(made), host.checks) == (1, 0)
+        with pytest.raises(KeyboardInterrupt):
+            run(model, *frames, [0.5])

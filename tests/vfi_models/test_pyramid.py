@@ -1,0 +1,97 @@
+"""The second family of the built-in model: its parts, and that it runs as it is trained."""
+
+import pytest
+import torch
+from midframe.errors import UnsupportedWeightsError
+from midframe.parity.tolerances import bound
+from midframe.vfi_models import build, detect
+from midframe.vfi_models.compact import ARCHITECTURE
+from midframe.vfi_models.compact.flow import blend
+from midframe.vfi_models.compact.matching import _correlation_at_once, symmetric_correlation
+from midframe.vfi_models.compact.pyramid import PyramidNet
+from midframe.weights.synthetic import synthetic_state_dict
+
+
+@pytest.fixture(scope="module")
+def net():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        net = PyramidNet()
+        net.initialise()
+    return net
+
+
+def test_the_gradient_of_the_correlation():
+    left, right = (torch.randn(2, 3, 5, 6, requires_grad=True, dtype=torch.float64) for _ in range(2))
+    for reach in (2, 3):
+        check = torch.autograd.gradcheck
+        assert check(lambda a, b, r=reach: symmetric_correlation(a, b, r), (left, right), fast_mode=True)
+        with torch.no_grad():
+            alone = symmetric_correlation(left, right, reach)
+        assert torch.equal(symmetric_correlation(left, right, reach), alone)
+        assert alone.shape == (2, (2 * reach + 1) ** 2, 5, 6)
+
+
+def test_the_correlation_at_once_is_the_same():
+    for count, channels, height, width in ((1, 4, 9, 7), (2, 3, 1, 2), (3, 8, 12, 20)):
+        left, right = torch.randn(2, count, channels, height, width)
+        for reach in (1, 2, 3):
+            with torch.no_grad():
+                one_by_one = symmetric_correlation(left, right, reach)
+                at_once = _correlation_at_once(left, right, reach)
+            torch.testing.assert_close(at_once, one_by_one, atol=bound("operation"), rtol=0)
+
+
+def test_it_runs_as_it_is_trained(net):
+    for height, width, levels in ((64, 96, 4), (32, 64, 3)):
+        left, right = torch.rand(2, 1, 3, height, width)
+        timestep = torch.full((1, 1, 1, 1), 0.4)
+
+        def found(left=left, right=right, timestep=timestep, levels=levels):
+            return net.find(net.encode(left, levels), net.encode(right, levels), timestep)
+
+        expected, residual = found()
+        assert expected.flow.requires_grad
+        with torch.no_grad():
+            motion, again = found()
+        torch.testing.assert_close(motion.flow, expected.flow, atol=bound("flow of a fast path"), rtol=1e-3)
+        torch.testing.assert_close(motion.mask, expected.mask, atol=bound("flow of a fast path"), rtol=1e-3)
+        torch.testing.assert_close(again, residual, atol=bound("fast path"), rtol=1e-3)
+
+
+def test_before_training_what_is_added_is_small(net):
+    scales = {name: float(p.detach().std()) for name, p in net.named_parameters() if name.endswith("weight")}
+    for name, scale in scales.items():
+        if name.endswith("first.weight"):
+            assert scales[name.replace("first", "second")] < 0.2 * scale
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in net.parameters() if p.ndim > 1)
+
+
+def test_every_parameter_learns(net):
+    left, right = torch.rand(2, 1, 3, 64, 64)
+    motion, residual = net.find(net.encode(left, 4), net.encode(right, 4), torch.full((1, 1, 1, 1), 0.3))
+    (blend(motion, left, right) + residual).square().sum().backward()
+    gradients = {name: parameter.grad for name, parameter in net.named_parameters()}
+    net.zero_grad()
+    assert not [name for name, gradient in gradients.items() if gradient is None or not gradient.any()]
+
+
+def test_one_stage_serves_all_coarse_levels(net):
+    with torch.no_grad():
+        pictures, features = net.encode(torch.rand(1, 3, 256, 512), 6)
+    assert [x.shape[-2:] for x in pictures] == [(256, 512), (128, 256)]
+    assert [x.shape[-1] for x in features] == [128, 64, 32, 16, 8, 4]
+    assert len({x.shape[1] for x in features[2:]}) == 1
+
+
+def test_other_shapes_under_its_names():
+    state = synthetic_state_dict(ARCHITECTURE.shapes("v2"), 0, 0.7)
+    assert detect(state).family == "v2"
+    assert build(detect(state)).spec.family == "v2"
+    with pytest.raises(UnsupportedWeightsError, match=r"another shape: fine\.leave\.weight"):
+        detect({**state, "fine.leave.weight": torch.zeros(1, 2, 3, 3)})
+
+
+def test_its_weights_are_small():
+    count = sum(torch.Size(shape).numel() for shape in ARCHITECTURE.shapes("v2").values())
+    assert 2 * count < 8_000_000

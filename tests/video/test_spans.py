@@ -1,0 +1,73 @@
+"""Parts of a clip: any cut of the output, each part made by itself, is the whole."""
+
+from fractions import Fraction as Fr
+from itertools import pairwise
+
+import pytest
+import torch
+from clips import KINDS, NTSC, h264, pictures, write_clip
+from fakes import LerpModel, RecordingHost
+from midframe.video import Plan, open_clip
+from midframe.video.read.part import Part
+from midframe.video.stream.clock import Span
+from midframe.video.stream.pipeline import Stream
+
+
+@pytest.fixture(params=KINDS)
+def clip(request, tmp_path):
+    how = KINDS[request.param]
+    count = len(how.get("times", range(30)))
+    return write_clip(tmp_path / request.param, pictures(count, (64, 96)), **how)
+
+
+class Kept:
+    def __init__(self):
+        self.frames, self.ended = [], None
+
+    def write(self, pixels, moment):
+        self.frames.append((moment, pixels.clone()))
+
+    def close(self, *, whole):
+        self.ended = whole
+
+    def drop(self):
+        self.ended = None
+
+
+def made(path, plan, span=None):
+    """What is written of a part, whether the clip ended in it, and how many source frames were read."""
+    kept = Kept()
+    with open_clip(path) as opened:
+        part = Part(opened, span or Span(opened.info.start))
+        clock = plan.clock(opened.info, span)
+        done = Stream(part, clock, kept, bits=8, host=RecordingHost())(LerpModel(), None)
+    assert kept.ended
+    return kept.frames, part.exhausted and not clock.cut, done.source_frames
+
+
+@pytest.mark.parametrize("plan", [Plan(3), Plan(fps=NTSC * 2), Plan(fps=10, end="end_on_last")], ids=str)
+def test_parts_are_the_whole(clip, plan):
+    whole, ended, _ = made(clip, plan)
+    assert ended
+    with open_clip(clip) as opened:
+        start, rate = opened.info.start, opened.info.rate
+    cuts = [start + Fr(k, 1) / rate for k in (0, 1, 7, 8, 13, 29, 30, 31)]
+    parts = [made(clip, plan, Span(a, b)) for a, b in pairwise(cuts)] + [made(clip, plan, Span(cuts[-1]))]
+    joined = [frame for frames, _, _ in parts for frame in frames]
+    assert [moment for moment, _ in joined] == [moment for moment, _ in whole]
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(joined, whole, strict=True))
+    over = [ended for _, ended, _ in parts]
+    assert over == sorted(over)
+    assert over[-1]
+    assert not any(frames for frames, _, _ in parts[over.index(True) + 1 :])
+
+
+def test_a_part_does_not_read_the_whole_clip(tmp_path):
+    path = write_clip(tmp_path / "in.mp4", pictures(90), **h264(10))
+    decoded = []
+    with open_clip(path) as opened:
+        convert = opened._pixels
+        opened._pixels = lambda frame: decoded.append(frame.pts) or convert(frame)
+        part = Part(opened, Span(Fr(70, 24), Fr(72, 24)))
+        assert [f.pts * 24 for f in part] == [70, 71, 72]
+    assert len(decoded) < 45

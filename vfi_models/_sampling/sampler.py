@@ -1,0 +1,50 @@
+"""What samplers share: a session that makes frames through another session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..interface import Session
+
+
+class Sampler:
+    """Base of a session that makes the frames of a pair by several passes of another session.
+
+    A sampler adds ``between``. It needs all timesteps of a pair in one call, to share frames among them.
+
+    Args:
+        session: runs the network.
+        before: called before every forward pass; may raise to cancel.
+        times: what ``timestep`` will be, where that is known: to read it off a device waits for the device.
+    """
+
+    def __init__(
+        self,
+        session: Session[Any],
+        before: Callable[[], None] = lambda: None,
+        times: Sequence[Fraction] | None = None,
+    ) -> None:
+        self._session = session
+        self._before = before
+        self._times = times
+
+    def encode(self, frames: Tensor) -> Any:
+        """Encode source frames; see :class:`~..interface.Session`."""
+        return self._session.encode(frames)
+
+    def close(self) -> None:
+        """Close the session."""
+        self._session.close()
+
+
+def float32_values(timestep: Tensor, times: Sequence[Fraction] | None) -> list[float]:
+    """Return what a float32 timestep holds: ``times``, or read off its device where nobody knows these."""
+    if times is not None:
+        return [float(np.float32(float(t))) for t in times]
+    values: list[float] = timestep.tolist()
+    return values

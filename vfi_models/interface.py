@@ -1,0 +1,212 @@
+"""The seam between a network and everything that runs it.
+
+An *architecture* recognises a state dict and builds an *interpolator* from it. An interpolator
+opens a *session* for one picture size; a session encodes each source frame once and makes the
+frames between two encoded ones. Features, and motion where a network has it, are values that the
+caller holds: a session never remembers a frame, so pairs may come in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor
+
+StateDict = Mapping[str, Tensor]
+Options = Mapping[str, Any]
+
+F = TypeVar("F")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model is and can do."""
+
+    architecture: str
+    """Folder of the network under ``vfi_models``: ``rife``."""
+    family: str
+    """Which member of the architecture: ``4.25``."""
+    any_timestep: bool
+    """True: ``between`` takes any t in (0, 1). False: only 1/2, and the frame loop bisects."""
+    follows_extra: bool
+    """True: channels past RGB are moved by the flow of the picture. False: the loop blends them."""
+    dtypes: tuple[torch.dtype, ...]
+    """dtypes that the convolutions may run in; flow and coordinates are float32 in all of them."""
+    safe_dtypes: tuple[torch.dtype, ...]
+    """Those in which it runs where nobody says: pictures stay within 45 dB (PSNR) of float32's."""
+    options: Options
+    """Every option that ``open`` takes, with its default value."""
+    licence: str
+    """SPDX name of the licence of the network as published."""
+    source: str
+    """Paper and repository of the network."""
+
+
+class Session(Protocol[F]):
+    """One interpolator at one picture size. Owns what depends on the size; holds no frame."""
+
+    def encode(self, frames: Tensor) -> F:
+        """What the network needs of a source frame, computed once for both its pairs.
+
+        Args:
+            frames: (N, C, H, W) float32 on the model's device, C >= 3, RGB first, values 0..1,
+                H x W the size the session was opened for. Never written to.
+
+        Returns:
+            The features of the N frames. They stay valid until the session is closed.
+        """
+        ...
+
+    def between(self, left: F, right: F, timestep: Tensor) -> Tensor:
+        """Frames between two encoded ones.
+
+        Args:
+            left, right: features of N frames each; N is 1 (shared by all K timesteps) or K.
+            timestep: (K,) float32 on the model's device, each in (0, 1); 0 is left.
+
+        Returns:
+            (K, C, H, W) float32 on the model's device, not clamped; the caller's own, which no later
+            call writes over.
+        """
+        ...
+
+    def close(self) -> None:
+        """Lets go of everything the session holds on the device. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class PairSession(Session[F], Protocol[F]):
+    """A session of a network that computes part of its work once a pair, whatever the timestep.
+
+    The frame loop has it done once, however many batches the timesteps of the pair take.
+    """
+
+    def motion(self, left: F, right: F) -> Any:
+        """That part: a value for :meth:`between`, valid for these two."""
+        ...
+
+    def between(self, left: F, right: F, timestep: Tensor, motion: Any = None) -> Tensor:
+        """See :class:`Session`; ``motion`` is computed where it is left out."""
+        ...
+
+
+@runtime_checkable
+class RecordingSession(Protocol):
+    """A session that may record its passes, and replay them: recordings keep memory from call to call.
+
+    A session that records nothing need not have these methods.
+    """
+
+    def held_bytes(self) -> int:
+        """Return what its recordings took from the device's driver, in bytes; 0 where there are none."""
+        ...
+
+    def drop_recordings(self) -> bool:
+        """Let go of all recordings, and record no more: passes run as they are from then on.
+
+        Returns:
+            Whether there were any, so that memory was given back to the driver.
+        """
+        ...
+
+
+class Interpolator(Protocol):
+    """A network with its weights.
+
+    What runs it knows nothing of torch modules: a network compiled by another library fits as well. It can be
+    copied by :func:`copy.deepcopy`.
+    """
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is and can do."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs. Asked at each use: a host may move a model."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What its convolutions run in; one of ``spec.dtypes``."""
+        ...
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes that its weights take on its device."""
+        ...
+
+    def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Interpolator:
+        """Move or convert the weights in place, and return this model.
+
+        Raises:
+            BadInputError: weights that are infinite or not a number in ``dtype``.
+        """
+        ...
+
+    def open(self, height: int, width: int, options: Options | None = None) -> Session[Any]:
+        """A session for frames of ``height`` x ``width`` (1 x 1 and up; the session pads and crops).
+
+        Args:
+            options: some of ``spec.options`` with other values.
+
+        Raises:
+            BadInputError: an option that the model does not have, or a value it cannot take.
+        """
+        ...
+
+    def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
+        """Estimate of the device memory that one timestep of one pair takes while it is made."""
+        ...
+
+    def low_memory(self, options: Options) -> Options | None:
+        """Options for about the same picture in less memory, or None if there are none left.
+
+        Only used where the user allowed a changed picture.
+        """
+        ...
+
+
+@runtime_checkable
+class InterruptibleInterpolator(Protocol):
+    """A model whose passes can be ended in the middle. One that is always quick need not have this."""
+
+    def interruptible(self, check: Callable[[], None]) -> AbstractContextManager[None]:
+        """Call ``check`` often during passes of this thread while the context is open.
+
+        Args:
+            check: raises to end the pass.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What a state dict turned out to be."""
+
+    architecture: str
+    family: str
+    state_dict: StateDict
+    """Cleaned: the parameters under the network's own names, leftovers removed."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a folder under ``vfi_models`` exports as ``ARCHITECTURE``."""
+
+    name: str
+    families: tuple[str, ...]
+    """Every family that ``detect`` can name."""
+    shapes: Callable[[str], Mapping[str, tuple[int, ...]]]
+    """Names and shapes of the parameters of a family: what tests and benchmarks make weights from."""
+    detect: Callable[[StateDict], Detection | None]
+    """None where the names say that it is another network. Raises UnsupportedWeightsError where
+    the names say that it is this one and the shapes do not fit any family."""
+    build: Callable[[Detection], Interpolator]
+    """An interpolator on the CPU in float32, loaded strictly, in eval mode, without gradients."""

@@ -1,0 +1,86 @@
+"""The architectures of the pack: found by themselves, and asked whose weights these are."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from pathlib import Path
+
+from ..errors import UnsupportedWeightsError
+from .interface import (
+    Architecture,
+    Detection,
+    Interpolator,
+    StateDict,
+)
+
+_SHOWN_NAMES = 6
+
+
+@cache
+def architectures() -> tuple[Architecture, ...]:
+    """Every architecture of the pack, sorted by name."""
+    names = sorted(
+        module.name
+        for module in pkgutil.iter_modules([str(Path(__file__).parent)])
+        if module.ispkg and not module.name.startswith("_")
+    )
+    modules = [importlib.import_module(f".{name}", __package__) for name in names]
+    return tuple(module.ARCHITECTURE for module in modules)
+
+
+def detect(state_dict: StateDict) -> Detection:
+    """Which network a state dict belongs to, from names and shapes alone.
+
+    Args:
+        state_dict: parameters as a file has them: any known prefix, any leftover of training.
+
+    Returns:
+        Architecture, family, and the parameters under the network's own names.
+
+    Raises:
+        UnsupportedWeightsError: no architecture knows these names, or the shapes fit no family.
+    """
+    refusals = []
+    for architecture in architectures():
+        try:
+            detection = architecture.detect(state_dict)
+        except UnsupportedWeightsError as error:
+            # A network may hold another's blocks, as TLBVFI does RIFE's: that they do not fit is not the end.
+            refusals.append(error)
+            continue
+        if detection is not None:
+            _require_floats(detection)
+            return detection
+    if refusals:
+        raise next((refusal for refusal in refusals if refusal.nearest), refusals[0])
+    names = sorted(state_dict)
+    shown = ", ".join(names[:_SHOWN_NAMES]) + (", ..." if len(names) > _SHOWN_NAMES else "")
+    raise UnsupportedWeightsError(
+        "These weights belong to no network of this pack.",
+        f"{len(names)} parameters: {shown or 'none'}",
+        "Choose weights of " + ", ".join(a.name for a in architectures()) + ".",
+        unexpected=names,
+    )
+
+
+def _require_floats(detection: Detection) -> None:
+    other = sorted(name for name, value in detection.state_dict.items() if not value.is_floating_point())
+    if other:
+        raise UnsupportedWeightsError(
+            f"Weights of {detection.architecture} {detection.family} that are no floating-point numbers.",
+            f"{', '.join(other[:_SHOWN_NAMES])}",
+            "Get the checkpoint as it was published: quantised ones are not supported.",
+            nearest=detection.family,
+        )
+
+
+def build(detection: Detection) -> Interpolator:
+    """The interpolator of a detected state dict: on the CPU, float32, eval mode, loaded strictly.
+
+    Raises:
+        UnsupportedWeightsError: names or shapes that the detected family does not have.
+    """
+    owner = next(a for a in architectures() if a.name == detection.architecture)
+    return owner.build(detection)

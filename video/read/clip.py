@@ -1,0 +1,159 @@
+"""What a clip is, wherever it is read from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from io import BytesIO
+from math import gcd, lcm
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from ..stream.clock import Span
+
+UNSPECIFIED = 2
+"""Matrix, primaries or transfer that a file does not name (ITU-T H.273, as FFmpeg numbers them)."""
+
+RGB_FORMATS = {(8, 3): "rgb24", (8, 4): "rgba", (16, 3): "rgb48le", (16, 4): "rgba64le"}
+"""FFmpeg's names of pixels in memory, by bits and channels."""
+
+
+@dataclass(frozen=True)
+class Colour:
+    """How a clip's YUV is meant. Numbers are FFmpeg's, which are those of ITU-T H.273."""
+
+    matrix: int = UNSPECIFIED
+    full_range: bool = False
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+
+
+REC709 = Colour(1, False, 1, 1)
+"""What is written where the source is RGB."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture and when it is shown."""
+
+    pixels: Tensor
+    """(H, W, C), upright, C of 3 (RGB) or 4 (RGBA, not premultiplied): uint8 or uint16 over the full scale,
+    or float in 0..1 where the clip was in memory as that."""
+    pts: Fraction
+    """Seconds since the start of the clip."""
+    duration: Fraction | None
+    """Seconds, as the file says; None where it does not."""
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """Sound in memory."""
+
+    samples: Tensor
+    """(channels, samples) float in -1..1, on the host."""
+    rate: int
+    """Samples a second."""
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """What is known of a clip once its first frame is decoded."""
+
+    path: Path
+    height: int
+    width: int
+    """Of the upright picture."""
+    bits: int
+    """Of a channel: 8 (frames are uint8) or more (uint16), where they are no floats."""
+    alpha: bool
+    rate: Fraction
+    """Average frames a second; exact where the frames come at a constant rate."""
+    tick: Fraction
+    """Every timestamp is a multiple of this, seconds."""
+    frames_estimate: int | None
+    """From the header, which may be wrong."""
+    colour: Colour | None = None
+    """None where the source is RGB."""
+    pixel_aspect: Fraction = Fraction(1)
+    start: Fraction = Fraction(0)
+    """When the first frame is shown, seconds, as in ``Frame.pts``."""
+    origin: Fraction = Fraction(0)
+    """Time in the file that is 0 in ``Frame.pts``, seconds; its sound is moved by the same."""
+    sound: bool = False
+    """Whether there are audio or subtitle streams to carry."""
+    sound_from: BytesIO | Waveform | None = None
+    """Where they are, if not in ``path``."""
+    sound_span: Span | None = None
+    """The part of them that belongs to the clip, in its time; all where it is left out."""
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def pixel_format(self) -> str:
+        """FFmpeg's name of what ``Frame.pixels`` hold."""
+        return RGB_FORMATS[8 if self.bits <= 8 else 16, 4 if self.alpha else 3]  # noqa: PLR2004
+
+    def cut(self, span: Span) -> ClipInfo:
+        """The same for what is left where only ``span`` is shown, whose beginning is 0 from there on."""
+        sound = self.sound_span or Span(Fraction(0))
+        ends = [end - span.start for end in (sound.end, span.end) if end is not None]
+        begins = max(sound.start - span.start, Fraction(0))
+        return replace(
+            self,
+            start=max(self.start - span.start, Fraction(0)),
+            origin=self.origin + span.start,
+            sound_span=Span(begins, min(ends, default=None)),
+            frames_estimate=None,
+        )
+
+
+class Clip(Protocol):
+    """An opened clip. Its frames can be read once."""
+
+    @property
+    def info(self) -> ClipInfo:
+        """What is known of it."""
+        ...
+
+    def start_at(self, time: Fraction) -> None:
+        """Frames before the one that is shown at ``time`` (seconds) are not needed, but may come.
+
+        To be called before the first frame is read.
+        """
+        ...
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames in the order in which they are shown; ``pts`` rises from each to the next."""
+        ...
+
+    def __enter__(self) -> Clip: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Shown(NamedTuple):
+    """When a source frame is shown, as in :class:`Frame`."""
+
+    pts: Fraction
+    duration: Fraction | None
+
+
+class TimedClip(Clip, Protocol):
+    """A clip that knows when its frames are shown."""
+
+    def times(self) -> Iterator[Shown]:
+        """Of every frame, in order, without decoding any. May be asked for at any time."""
+        ...
+
+    def __enter__(self) -> TimedClip: ...
+
+
+def common_tick(a: Fraction, b: Fraction) -> Fraction:
+    """The largest time of which both are multiples."""
+    denominator = lcm(a.denominator, b.denominator)
+    return Fraction(gcd(int(a * denominator), int(b * denominator)), denominator)

@@ -1,0 +1,178 @@
+"""Sound as samples: read from a file, encoded into an output."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from io import BytesIO
+from math import ceil
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import av.container
+import numpy as np
+import torch
+
+from ..stream.clock import Span
+from .clip import ClipInfo, Waveform
+from .decode import open_source
+
+_LOG = logging.getLogger(__name__)
+
+_OPUS_RATE = 48000
+_SLICE = 48000
+"""Samples of a waveform that are encoded at once."""
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+
+
+class AudioEncoder:
+    """An audio stream of an output.
+
+    Args:
+        output: it is added to; before anything is muxed.
+        encoder: FFmpeg's name of it.
+        layout: of the channels.
+        rate: samples a second of what comes in.
+    """
+
+    def __init__(self, output: av.container.OutputContainer, encoder: str, layout: str, rate: int) -> None:
+        rates = av.Codec(encoder, "w").audio_rates
+        rate = _OPUS_RATE if encoder == "libopus" or (rates and rate not in rates) else rate
+        self.stream: Any = output.add_stream(encoder, rate=rate)
+        context: Any = self.stream.codec_context
+        context.layout = layout
+        formats = context.codec.audio_formats
+        context.format = formats[0].name if formats else "fltp"
+        context.open()
+        self._resample = av.AudioResampler(
+            format=context.format.name, layout=context.layout.name, rate=rate, frame_size=context.frame_size
+        )
+        self._ended = False
+
+    def __call__(self, frames: Iterable[av.AudioFrame | None]) -> list[Any]:
+        """Packets of some frames."""
+        parts = [part for frame in frames for part in self._resample.resample(frame)]
+        return [packet for part in parts for packet in self.stream.encode(part)]
+
+    def end(self) -> list[Any]:
+        """The last packets; none when it is asked again."""
+        if self._ended:
+            return []
+        self._ended = True
+        return [*self([None]), *self.stream.encode(None)]
+
+
+class WaveformSound:
+    """A waveform, added to an output; see :class:`.Carried`.
+
+    Args:
+        waveform: of more than one channel in FFmpeg's order of them.
+        origin: its time that is 0 in the output, seconds.
+        span: the part of the output that has sound.
+        output: the container written to.
+        encoder: of the sound.
+    """
+
+    def __init__(
+        self,
+        waveform: Waveform,
+        origin: Fraction,
+        span: Span | None,
+        output: av.container.OutputContainer,
+        encoder: str,
+    ) -> None:
+        samples, rate = waveform.samples, waveform.rate
+        if len(samples) not in _LAYOUTS:
+            _LOG.warning("Of %d channels of sound, the first two are kept.", len(samples))
+            samples = samples[:2]
+        span = span or Span(Fraction(0))
+        first = max(round((origin + span.start) * rate), 0)
+        last = None if span.end is None else ceil((origin + span.end) * rate)
+        self._samples = samples[:, first:last]
+        self._offset = first - round(origin * rate)
+        self._rate = rate
+        self._layout = _LAYOUTS[len(samples)]
+        self._output = output
+        self._encode = AudioEncoder(output, encoder, self._layout, rate)
+        self._done = 0
+
+    def mux_until(self, time: Fraction | None) -> None:
+        """See :class:`.Carried`."""
+        total = self._samples.shape[1]
+        wanted = total if time is None else min(total, floor_samples(time, self._rate))
+        while self._done < wanted:
+            piece = self._samples[:, self._done : self._done + _SLICE].float().contiguous().cpu().numpy()
+            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=self._layout)
+            frame.sample_rate, frame.pts = self._rate, self._offset + self._done
+            frame.time_base = Fraction(1, self._rate)
+            self._done += piece.shape[1]
+            self._output.mux(self._encode([frame]))
+        if time is None:
+            self._output.mux(self._encode.end())
+
+    def __enter__(self) -> WaveformSound:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is held open."""
+
+
+def floor_samples(time: Fraction, rate: int) -> int:
+    """Samples that are heard before ``time``."""
+    return int(time * rate)
+
+
+def read_waveform(info: ClipInfo) -> Waveform | None:
+    """The first audio stream of a clip as samples, as much of it as belongs to the clip; None without one.
+
+    Silence fills the time before it begins, so that its first sample is heard at time 0 of the clip.
+    """
+    if not info.sound:
+        return None
+    span = info.sound_span or Span(Fraction(0))
+    if isinstance(info.sound_from, Waveform):
+        whole = info.sound_from
+        begin = round(info.origin * whole.rate)
+    else:
+        read = _decoded(info.sound_from or info.path)
+        if read is None:
+            return None
+        whole, starts = read
+        begin = round((info.origin - starts) * whole.rate)
+    end = None if span.end is None else max(begin + ceil(span.end * whole.rate), 0)
+    samples = whole.samples[:, max(begin, 0) : end]
+    silence = samples.new_zeros(len(samples), max(-begin, 0))
+    return Waveform(torch.cat((silence, samples), 1) if begin < 0 else samples, whole.rate)
+
+
+def _decoded(source: Path | BytesIO) -> tuple[Waveform, Fraction] | None:
+    """All samples of the first audio stream, and when the first of them is heard, seconds of the file."""
+    with open_source(source) as container:
+        if not container.streams.audio:
+            return None
+        stream = container.streams.audio[0]
+        resample = av.AudioResampler(format="fltp")
+        pieces: list[Any] = []
+        starts: Fraction | None = None
+        for frame in (*_frames(container, stream), None):
+            for part in resample.resample(frame):
+                if starts is None:
+                    starts = (part.pts or 0) * (part.time_base or Fraction(0))
+                pieces.append(part.to_ndarray())
+        if not pieces:
+            return None
+        samples = torch.from_numpy(np.concatenate(pieces, axis=1))
+        return Waveform(samples, int(stream.codec_context.sample_rate)), starts or Fraction(0)
+
+
+def _frames(container: av.container.InputContainer, stream: Any) -> Iterator[av.AudioFrame]:
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except av.error.InvalidDataError as error:
+            _LOG.warning("Damaged sound is left out: %s", error)

@@ -1,0 +1,1 @@
+"""From clip to clip in flat memory: decoding, the frame loop and encoding at the same time."""

@@ -1,0 +1,303 @@
+"""From file to file, in flat memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import get_args
+
+from torch import Tensor
+
+from ...errors import BadInputError, MidframeError
+from ...inputs.numbers import Number, one_multiplier
+from ...inputs.objects import path_of, require_like, require_one_of
+from ...inputs.rates import frame_rate, require_ratio
+from ...memory.sinks import Sink
+from ...vfi_models.interface import Interpolator
+from ...vfi_utils import (
+    EndLaw,
+    Host,
+    QuietHost,
+    Settings,
+    require_model,
+    run_timeline,
+)
+from ...weights.loading import ModelLike, as_model
+from ..read.clip import Clip, ClipInfo, common_tick
+from ..read.decode import open_clip
+from ..read.part import Part
+from ..write.encode import (
+    FolderWriter,
+    Shape,
+    VideoWriter,
+    Writer,
+)
+from ..write.formats import Coding, choose_encoding, holds_alpha
+from ..write.target import Target
+from .clock import Clock, Moment, Span
+from .pipeline import (
+    BYTE,
+    Counted,
+    Stream,
+    frames_of,
+)
+
+_LOG = logging.getLogger(__name__)
+
+_GIF_RATE = 50
+"""Frames a second; players show shorter frames of a GIF for a tenth of a second."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is made of a clip.
+
+    Raises:
+        BadInputError: a multiplier, frame rate or end law that cannot be.
+    """
+
+    multiplier: Number = 2
+    """Output frames for each source frame, see :func:`..inputs.numbers.one_multiplier`. A whole one divides
+    each gap between source frames; any other, such as 2.5, is a constant frame rate: so many times the
+    average of the source."""
+    fps: Fraction | int | None = None
+    """Constant frame rate to come out, instead of ``multiplier``; see :func:`..inputs.rates.frame_rate`."""
+    end: EndLaw = "hold_last"
+    """``hold_last`` keeps the duration, so that sound stays in step; see :data:`..vfi_utils.EndLaw`."""
+    source_fps: Fraction | None = None
+    """Frames a second of a folder of images; 24 where it is left out."""
+    coding: Coding = field(default_factory=Coding)
+    """Codec and quality."""
+    overwrite: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Tags of the output, besides those of the source."""
+
+    def __post_init__(self) -> None:
+        require_one_of(self.end, get_args(EndLaw), "end law")
+        exact = {
+            "multiplier": one_multiplier(self.multiplier),
+            "fps": None if self.fps is None else frame_rate(self.fps),
+            "source_fps": None if self.source_fps is None else frame_rate(self.source_fps),
+        }
+        for name, value in exact.items():
+            object.__setattr__(self, name, value)
+
+    def clock(self, info: ClipInfo, span: Span | None = None) -> Clock:
+        """When the output frames of a clip are shown, or those of a part of it.
+
+        Raises:
+            BadInputError: the frame rate is more than 10000 times that of the clip.
+        """
+        fps = self._constant_rate(info)
+        if fps is not None:
+            require_ratio(info.rate, fps)
+        multiplier = self.multiplier if isinstance(self.multiplier, int) else 1
+        return Clock(info.rate, multiplier=multiplier, fps=fps, end=self.end, start=info.start, span=span)
+
+    def rate_and_tick(self, info: ClipInfo) -> tuple[Fraction, Fraction]:
+        """Average output frames a second, and the seconds that every output time is a multiple of."""
+        fps = self._constant_rate(info)
+        if fps is None:
+            return info.rate * self.multiplier, info.tick / self.multiplier
+        return fps, common_tick(info.tick, 1 / fps)
+
+    def _constant_rate(self, info: ClipInfo) -> Fraction | None:
+        """The constant frame rate that comes out; None where gaps between source frames are divided."""
+        if self.fps is not None:
+            return Fraction(self.fps)
+        return None if isinstance(self.multiplier, int) else info.rate * self.multiplier
+
+    def frames_estimate(self, info: ClipInfo, span: Span | None = None) -> int | None:
+        """How many output frames there will be, of a span or of all, as far as the source's header tells."""
+        rate, _ = self.rate_and_tick(info)
+        whole = info.frames_estimate and round(info.frames_estimate * rate / info.rate)
+        if span is None:
+            return whole
+        if whole is None and span.end is None:
+            return None
+        ends = [end for end in (span.end, info.start + whole / rate if whole else None) if end is not None]
+        return max(round((min(ends) - max(span.start, info.start)) * rate), 0)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came out."""
+
+    path: Path
+    frames: int
+    source_frames: int
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Who makes the frames, how, and for whom."""
+
+    model: Interpolator
+    """On the device where it shall run."""
+    settings: Settings | None = None
+    host: Host | None = None
+
+    def watched(self, total: int | None) -> Host:
+        """The host, which is told of ``total`` as an estimate."""
+        return Counted(self.host or QuietHost(self.model.device), total)
+
+
+def interpolate_video(
+    source: str | Path,
+    target: str | Path,
+    model: ModelLike,
+    plan: Plan | None = None,
+    *,
+    settings: Settings | None = None,
+    host: Host | None = None,
+) -> Written:
+    """Interpolates a video file, an animated image or a folder of images into another.
+
+    Sound, subtitles, metadata, colour tags and transparency are carried where the output can hold them;
+    timestamps are exact where its container can. Source frames at t = 0 are handed through. The output
+    has its name only once it is whole: after a cancel nothing is left, after a failure the finished frames
+    are kept as ``<name>.partial.<extension>``.
+
+    Args:
+        source: what to read, see :func:`.open_clip`.
+        target: what to write; the extension says the format, none is a folder of PNG pictures.
+        model: on the device where it shall run, or what :func:`~..weights.loading.load_model` takes.
+        plan: what to make; twice the frames where it is left out.
+        settings: of the frame loop.
+        host: told of progress (the total is an estimate from the header), asked for cancelling.
+
+    Raises:
+        BadInputError: source, target, model or plan cannot be worked with.
+        OutOfMemoryError, MidframeError: the run failed; ``finished`` frames are in the partial file.
+    """
+    plan = Plan() if plan is None else plan
+    require_like(plan, ("clock", "coding"), wrong="This is not a plan.", advice="Give Plan(multiplier=2).")
+    source, target = path_of(source, "source"), path_of(target, "output")
+    check_paths(source, target, plan)
+    model = as_model(model)
+    require_model(model)
+    with open_clip(source, rate=plan.source_fps, alpha=holds_alpha(target)) as clip:
+        # Raises where the model does not take these options, before anything is written.
+        model.activation_bytes(clip.info.height, clip.info.width, settings.options if settings else None)
+        place = Target(target, overwrite=plan.overwrite)
+        return stream_clip(clip, place, Maker(model, settings, host), plan)
+
+
+def stream_clip(clip: Clip, place: Target, maker: Maker, plan: Plan, *, span: Span | None = None) -> Written:
+    """Decodes, interpolates and encodes at the same time.
+
+    Args:
+        clip: not read yet; the caller closes it.
+        place: gets its name when the output is whole; see :func:`interpolate_video` for what else becomes of
+            it.
+        maker: of the frames.
+        plan: what to make.
+        span: the part of the output that is written, its beginning at time 0; all where it is left out.
+
+    Raises:
+        BadInputError, OutOfMemoryError, MidframeError: see :func:`interpolate_video`.
+    """
+    part, clock = _part(clip, plan, span)
+    bits, writer = _open_writer(place, plan, clip.info if span is None else clip.info.cut(span))
+    if span is not None:
+        writer = _Shifted(writer, span.start)
+    host = maker.watched(plan.frames_estimate(clip.info, span))
+    stream = Stream(part, clock, writer, bits=bits, host=host)
+    try:
+        done = stream(maker.model, maker.settings)
+    except BaseException as error:
+        _keep_or_discard(place, stream.salvaged, error)
+        raise
+    if done.source_frames == 1 and span is None:
+        _LOG.warning("%s has one frame: nothing was made, frames are made between two.", clip.info.path.name)
+    return Written(place.commit(), done.frames, done.source_frames)
+
+
+def collect_clip(clip: Clip, sink: Sink, maker: Maker, plan: Plan, *, span: Span | None = None) -> int:
+    """The frames as they are made, for a sink; see :func:`stream_clip`.
+
+    Returns:
+        How many there are.
+    """
+    part, clock = _part(clip, plan, span)
+    host = maker.watched(plan.frames_estimate(clip.info, span))
+    with frames_of(part, clock, host.check_cancelled) as frames:
+        return run_timeline(frames, clock.timeline, maker.model, sink, settings=maker.settings, host=host)
+
+
+def _part(clip: Clip, plan: Plan, span: Span | None) -> tuple[Clip, Clock]:
+    return clip if span is None else Part(clip, span), plan.clock(clip.info, span)
+
+
+def check_paths(source: Path, target: Path, plan: Plan) -> None:
+    """What can be checked before anything is opened.
+
+    Raises:
+        BadInputError: see :func:`interpolate_video`.
+    """
+    if not source.exists():
+        raise BadInputError("There is no such file or folder.", str(source), "Check the name.")
+    if target.exists() and source.samefile(target):
+        raise BadInputError(
+            "Source and output are the same.", str(source), "Choose another name for the output."
+        )
+    Target(target, overwrite=plan.overwrite)
+
+
+def _keep_or_discard(place: Target, kept: int, error: BaseException) -> None:
+    """After a failure: finished frames get a name of their own, which the error tells."""
+    if not kept:
+        place.discard()
+        return
+    path = place.keep_partial()
+    _LOG.warning("The run failed; its first %d frames are in %s.", kept, path)
+    if isinstance(error, MidframeError):
+        error.finished = kept
+        error.advice = f"{error.advice} The first {kept} frames are in {path}."
+
+
+def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Writer]:
+    """The writer of a target, and the bits of the frames that it takes."""
+    try:
+        coding, bits = plan.coding, plan.coding.bits or info.bits
+        if not target.suffix:
+            bits = BYTE if bits <= BYTE else 16
+            return bits, FolderWriter(target.temporary, bits, coding.images)
+        rate, tick = plan.rate_and_tick(info)
+        named = target.path.with_suffix(target.suffix)
+        if target.suffix.lower() == ".gif" and rate > _GIF_RATE:
+            _LOG.warning(
+                "A GIF at %.4g frames a second plays slowly; use at most %d, or .webp.", rate, _GIF_RATE
+            )
+        encoding = choose_encoding(named, coding, (info.height, info.width), bits=bits, alpha=info.alpha)
+        tagged = replace(
+            info, metadata={**info.metadata, **plan.metadata}, colour=coding.colour or info.colour
+        )
+        return encoding.bits, VideoWriter(
+            target.temporary, encoding, tagged, Shape(encoding.bits, rate, tick)
+        )
+    except BaseException:
+        target.discard()
+        raise
+
+
+class _Shifted:
+    """A writer of frames whose times begin elsewhere."""
+
+    def __init__(self, writer: Writer, begin: Fraction) -> None:
+        self._writer = writer
+        self._begin = begin
+        self.close = writer.close
+        self.drop = writer.drop
+
+    @property
+    def headers(self) -> bytes:
+        """See :class:`.Writer`."""
+        return self._writer.headers
+
+    def write(self, pixels: Tensor, moment: Moment) -> None:
+        """See :class:`.Writer`."""
+        self._writer.write(pixels, Moment(moment.time - self._begin, moment.duration))

@@ -1,0 +1,278 @@
+"""An interpolated video that is described, and made when somebody wants it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from ...memory.sinks import TensorSink
+from ...memory.staging import as_unit_float
+from ...vfi_models.interface import Interpolator
+from ...vfi_utils import Host, Settings
+from ..read.clip import (
+    ClipInfo,
+    Frame,
+    Shown,
+    TimedClip,
+    Waveform,
+)
+from ..read.part import Part
+from ..read.trim import SLACK
+from ..read.waveform import read_waveform
+from ..write.formats import EXTENSIONS, Coding, holds_alpha
+from ..write.target import Target
+from .clock import Moment, Span
+from .files import (
+    Maker,
+    Plan,
+    Written,
+    collect_clip,
+    stream_clip,
+)
+from .pipe import PIPE_BYTES, AbandonedError, Pipe
+from .pipeline import BYTE, Stream
+
+OpenSource = Callable[[bool], TimedClip]
+"""Opens the source anew; told whether transparency is wanted."""
+Borrow = Callable[[int, int], AbstractContextManager[Interpolator]]
+"""Lends a model that is ready for pictures of a height and a width."""
+
+
+@dataclass(frozen=True)
+class LazyVideo:
+    """What a model makes of a clip, or a part of that. Nothing runs before something of it is asked for."""
+
+    source: OpenSource
+    plan: Plan
+    borrow: Borrow
+    settings: Settings = field(default_factory=Settings)
+    span: Span | None = None
+    """The part, in the source's time."""
+
+    @cached_property
+    def info(self) -> ClipInfo:
+        """Of the video, its own beginning at time 0. Decodes one frame of the source."""
+        with self.source(True) as clip:
+            return self.made_of(clip.info)
+
+    def made_of(self, info: ClipInfo) -> ClipInfo:
+        """What comes out, where ``info`` goes in."""
+        rate, tick = self.plan.rate_and_tick(info)
+        count = self.plan.frames_estimate(info, self.span)
+        cut = info if self.span is None else info.cut(self.span)
+        return replace(cut, rate=rate, tick=tick, frames_estimate=count)
+
+    @cached_property
+    def moments(self) -> tuple[Moment, ...]:
+        """When every frame is shown. Reads the source through, but decodes only one frame of it."""
+        with self.source(True) as clip:
+            clock = self.plan.clock(clip.info, self.span)
+            timeline, times, moments = clock.timeline, clip.times(), []
+            index, shown = 0, next(times, None)
+            if shown is not None:
+                clock.read(*shown)
+            while shown is not None:
+                shown = next(times, None)
+                if shown is not None:
+                    clock.read(*shown)
+                count = len(timeline.shown(index, last=shown is None))
+                moments += [clock.next_moment() for _ in range(count)]
+                index += 1
+        begin = Fraction(0) if self.span is None else self.span.start
+        return tuple(Moment(time - begin, duration) for time, duration in moments)
+
+    @property
+    def duration(self) -> Fraction:
+        """Seconds from time 0 to the end of the last frame."""
+        return sum(self.moments[-1], Fraction(0)) if self.moments else Fraction(0)
+
+    def part(self, start: Fraction, duration: Fraction | None) -> LazyVideo:
+        """A part of it, both in its own time; None: to the end. It begins with the first frame in there."""
+        whole = self.span or Span(Fraction(0))
+        begin = self._frame_after(start)
+        ends = [] if whole.end is None else [whole.end]
+        if duration is not None:
+            end = start + duration
+            after = self._frame_after(end)
+            ends.append(whole.start + (after if after - end <= SLACK else end))
+        return replace(self, span=Span(whole.start + begin, min(ends, default=None)))
+
+    def _frame_after(self, time: Fraction) -> Fraction:
+        """When the first frame at ``time`` or later is shown; ``time`` itself where there is none."""
+        return next((moment.time for moment in self.moments if moment.time >= time - SLACK), time)
+
+    def write(
+        self,
+        path: Path,
+        coding: Coding,
+        *,
+        suffix: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        host: Host | None = None,
+    ) -> Written:
+        """Makes it and writes it; what is there is replaced once the output is whole.
+
+        Args:
+            path: of the file.
+            coding: codec, quality and depth.
+            suffix: says the format where the name does not, or otherwise; MP4 where neither does.
+            metadata: tags, besides those of the source.
+            host: told of progress, asked for cancelling.
+
+        Raises:
+            MidframeError: see :func:`.interpolate_video`.
+        """
+        suffix = suffix or (path.suffix if path.suffix.lower() in EXTENSIONS else ".mp4")
+        place = Target(path, overwrite=True, suffix=suffix)
+        plan = replace(self.plan, coding=coding, metadata=metadata or {})
+        alpha = holds_alpha(path.with_suffix(suffix))
+        with self.source(alpha) as clip, self.borrow(clip.info.height, clip.info.width) as model:
+            return stream_clip(clip, place, Maker(model, self.settings, host), plan, span=self.span)
+
+    def frames(self, sink: Callable[[int, tuple[int, int, int]], TensorSink], host: Host | None) -> Tensor:
+        """Makes all frames: (N, H, W, C), C of 4 where there is transparency; as ``sink`` keeps them.
+
+        Args:
+            sink: makes one for a number of frames (H, W, C).
+            host: told of progress, asked for cancelling.
+
+        Raises:
+            MidframeError: see :func:`.interpolate_video`.
+        """
+        with self.source(True) as clip, self.borrow(clip.info.height, clip.info.width) as model:
+            channels = 4 if clip.info.alpha else 3
+            kept = _Kept(sink(len(self.moments), (clip.info.height, clip.info.width, channels)))
+            made = collect_clip(clip, kept, Maker(model, self.settings, host), self.plan, span=self.span)
+        return kept.first(made)
+
+    def sound(self) -> Waveform | None:
+        """The sound that goes with it."""
+        return read_waveform(self.info)
+
+    def opened(self, alpha: bool) -> MadeClip:
+        """As a clip; see :data:`OpenSource`."""
+        return MadeClip(self, self.source(alpha))
+
+
+class _Kept:
+    """A sink with room for what the file says that there will be, and for more if that is not true."""
+
+    def __init__(self, sink: TensorSink) -> None:
+        self._sink = sink
+        self._more: list[Tensor] = []
+
+    def narrowed(self, frames: Tensor) -> Tensor:
+        """See :class:`..memory.sinks.NarrowSink`."""
+        return self._sink.narrowed(frames)
+
+    def put(self, index: int, frames: Tensor) -> None:
+        """See :class:`..memory.sinks.Sink`."""
+        room = max(len(self._sink.frames) - index, 0)
+        if room:
+            self._sink.put(index, frames[:room])
+        if len(frames) > room:
+            self._more.append(as_unit_float(frames[room:]).clone())
+
+    def first(self, count: int) -> Tensor:
+        """That many frames."""
+        return (
+            torch.cat((self._sink.frames, *self._more))[:count] if self._more else self._sink.frames[:count]
+        )
+
+
+class MadeClip:
+    """A lazy video as the source of another: made in a thread, frame by frame as they are read.
+
+    Args:
+        video: what to make.
+        clip: its source, opened; closed with this.
+    """
+
+    def __init__(self, video: LazyVideo, clip: TimedClip) -> None:
+        self._video = video
+        self._clip = clip
+        self._span = video.span
+        self._begin = Fraction(0) if video.span is None else video.span.start
+        self._running: Generator[Frame, None, None] | None = None
+        self.info = video.made_of(clip.info)
+
+    def start_at(self, time: Fraction) -> None:
+        """See :class:`.Clip`."""
+        before = [moment.time for moment in self._video.moments if moment.time <= time]
+        if before:
+            self._span = Span(self._begin + before[-1], None if self._span is None else self._span.end)
+
+    def times(self) -> Iterator[Shown]:
+        """See :class:`.TimedClip`."""
+        return (Shown(time, duration) for time, duration in self._video.moments)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """See :class:`.Clip`."""
+        self._running = self._frames()
+        return self._running
+
+    def _frames(self) -> Generator[Frame, None, None]:
+        pipe: Pipe[Frame] = Pipe(PIPE_BYTES)
+        thread = threading.Thread(target=self._make, args=(pipe,), name="midframe-make")
+        thread.start()
+        try:
+            for frame in pipe.get():
+                yield replace(frame, pts=frame.pts - self._begin)
+        finally:
+            pipe.abandon()
+            thread.join()
+
+    def _make(self, pipe: Pipe[Frame]) -> None:
+        """In the thread: the host of the run that reads is the one that is asked and told, not this one's."""
+        clip, video, info = self._clip, self._video, self._clip.info
+        try:
+            part = clip if self._span is None else Part(clip, self._span)
+            clock = video.plan.clock(info, self._span)
+            bits = BYTE if info.bits <= BYTE else 16
+            with video.borrow(info.height, info.width) as model:
+                host = Maker(model).watched(None)
+                Stream(part, clock, _PipeWriter(pipe), bits=bits, host=host)(model, video.settings)
+            pipe.finish()
+        except AbandonedError:
+            pass
+        except BaseException as error:  # noqa: BLE001 -- raised again in the thread that reads
+            pipe.finish(error)
+
+    def __enter__(self) -> MadeClip:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._running is not None:
+                self._running.close()
+        finally:
+            self._clip.__exit__(kind, error, trace)
+
+
+class _PipeWriter:
+    """Frames for whoever reads the other end."""
+
+    def __init__(self, pipe: Pipe[Frame]) -> None:
+        self._pipe = pipe
+        self.headers = b""
+
+    def write(self, pixels: Tensor, moment: Moment) -> None:
+        """See :class:`.Writer`."""
+        self._pipe.put(Frame(pixels, moment.time, moment.duration), pixels.nbytes)
+
+    def close(self, *, whole: bool) -> None:
+        """See :class:`.Writer`."""
+
+    def drop(self) -> None:
+        """See :class:`.Writer`."""

@@ -1,0 +1,200 @@
+"""Decode, interpolate and encode at the same time, in flat memory.
+
+A thread decodes, the caller's thread runs the frame loop, a thread encodes; between them are pipes
+that are bounded in bytes. An error in any of them ends all three and comes out at the caller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...memory.staging import as_dtype, narrowed
+from ...vfi_models.interface import Interpolator
+from ...vfi_utils import Host, Settings, run_timeline
+from ..read.clip import Clip
+from ..write.encode import Writer
+from .clock import Clock
+from .workers import DecodeThread, EncodeThread
+
+BYTE = 8
+"""Bits of a channel of uint8."""
+_DTYPES = {BYTE: torch.uint8, 16: torch.uint16}
+
+
+class Streamed(NamedTuple):
+    """What went through."""
+
+    frames: int
+    """That were written."""
+    source_frames: int
+    """That were read."""
+
+
+class Stream:
+    """One run: the loop's source and sink, with a thread on either side.
+
+    Args:
+        clip: read by a thread of its own from here on; the caller closes it.
+        clock: when its frames are shown.
+        writer: used and closed by a thread of its own.
+        bits: 8 or 16, of what the writer takes.
+        host: told of progress, asked for cancelling.
+    """
+
+    def __init__(self, clip: Clip, clock: Clock, writer: Writer, *, bits: int, host: Host) -> None:
+        self._clock = clock
+        self._bits = bits
+        self._host = _Watched(host)
+        self._read = self._made = 0
+        self._encoder = EncodeThread(writer)
+        self._decoder = DecodeThread(clip)
+        self.salvaged = 0
+        """Frames in the output of a run that failed, which was closed properly."""
+
+    def __call__(self, model: Interpolator, settings: Settings | None) -> Streamed:
+        """Runs to the end of the clip.
+
+        Raises:
+            BaseException: whatever failed. Where frames were made and the user did not cancel, the writer
+                has been closed with those that are ``salvaged``; else it has been dropped.
+        """
+        timeline = self._clock.timeline
+        try:
+            self._encoder.start()
+            self._decoder.start()
+            run_timeline(self._frames(), timeline, model, self, settings=settings, host=self._host)
+            self._encoder.finish(self._host.check_cancelled)
+        except BaseException as error:
+            self._end_early(error)
+            raise
+        finally:
+            self._decoder.stop()
+        return Streamed(self._encoder.written, self._read)
+
+    def narrowed(self, frames: Tensor) -> Tensor:
+        """See :class:`..memory.sinks.NarrowSink`."""
+        self._made += len(frames)
+        return narrowed(frames, _DTYPES[self._bits])
+
+    def put(self, index: int, frames: Tensor) -> None:
+        """See :class:`..memory.sinks.Sink`."""
+        for frame in frames:
+            pixels = at_depth(frame, self._bits)
+            self._encoder.put(pixels, self._clock.next_moment(), self._host.check_cancelled)
+
+    def _frames(self) -> Iterator[Tensor]:
+        for frame in self._decoder.frames(self._host.check_cancelled):
+            self._clock.read(frame.pts, frame.duration)
+            self._read += 1
+            yield frame.pixels
+
+    def _end_early(self, error: BaseException) -> None:
+        """Ends both threads; keeps what is finished unless the user does not want it."""
+        try:
+            self._decoder.stop()
+            # Where nothing was made yet there is nothing to lose.
+            if self._made and isinstance(error, Exception) and not self._host.cancelled:
+                self.salvaged = self._encoder.salvage()
+        finally:
+            self._encoder.drop()
+
+
+@contextlib.contextmanager
+def frames_of(clip: Clip, clock: Clock, poll: Callable[[], None]) -> Iterator[Iterator[Tensor]]:
+    """The pixels of a clip, which a thread reads ahead while this is open; the clock is told of each.
+
+    Args:
+        clip: read by that thread from here on; the caller closes it.
+        clock: when its frames are shown.
+        poll: called while waiting; may raise.
+    """
+    decoder = DecodeThread(clip)
+
+    def pixels() -> Iterator[Tensor]:
+        for frame in decoder.frames(poll):
+            clock.read(frame.pts, frame.duration)
+            yield frame.pixels
+
+    decoder.start()
+    try:
+        yield pixels()
+    finally:
+        decoder.stop()
+
+
+class _Watched:
+    """The caller's host, with a note of whether it cancelled."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.cancelled = False
+
+    def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
+        """See :class:`..engine.host.Host`."""
+        with self._noting():
+            self._host.progress(done, total, preview)
+
+    def check_cancelled(self) -> None:
+        """See :class:`..engine.host.Host`."""
+        with self._noting():
+            self._host.check_cancelled()
+
+    def clear_cache(self) -> None:
+        """See :class:`..engine.host.Host`."""
+        self._host.clear_cache()
+
+    def free_bytes(self, device: torch.device) -> int:
+        """See :class:`..engine.host.Host`."""
+        return self._host.free_bytes(device)
+
+    def cached_bytes(self, device: torch.device) -> int:
+        """See :class:`..engine.host.Host`."""
+        return self._host.cached_bytes(device)
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.cancelled = True
+            raise
+
+
+class Counted:
+    """A host that is told how many frames there will be, as far as the header of the source says.
+
+    Args:
+        host: who wants to know.
+        total: an estimate, or None.
+        before: frames that were finished before this run.
+    """
+
+    def __init__(self, host: Host, total: int | None, before: int = 0) -> None:
+        self._total = total
+        self._before = before
+        self._host = host
+        self.check_cancelled = host.check_cancelled
+        self.clear_cache = host.clear_cache
+        self.free_bytes = host.free_bytes
+        self.cached_bytes = host.cached_bytes
+
+    def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
+        """See :class:`..engine.host.Host`."""
+        done += self._before
+        total = self._total or total
+        self._host.progress(done, None if total is None else max(done, total), preview)
+
+
+def at_depth(frames: Tensor, bits: int) -> Tensor:
+    """Frames of any picture type as uint8 (``bits`` 8) or uint16 (16), rounded, not truncated.
+
+    Args:
+        frames: any shape; float in 0..1, uint8 or uint16.
+        bits: 8 or 16.
+    """
+    return as_dtype(frames, _DTYPES[bits])

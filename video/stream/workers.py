@@ -1,0 +1,115 @@
+"""The decoding and the encoding thread of a streamed run."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+from torch import Tensor
+
+from ...errors import MidframeError
+from ..read.clip import Clip, Frame
+from ..write.encode import Writer
+from .clock import Moment
+from .pipe import PIPE_BYTES, AbandonedError, Pipe
+
+Poll = Callable[[], None]
+
+_LOOK_UP = 0.1
+
+
+class DecodeThread:
+    """Reads a clip ahead."""
+
+    def __init__(self, clip: Clip) -> None:
+        self._clip = clip
+        self._pipe: Pipe[Frame] = Pipe(PIPE_BYTES)
+        self._thread = threading.Thread(target=self._run, name="midframe-decode")
+        self.start = self._thread.start
+
+    def frames(self, poll: Poll) -> Iterator[Frame]:
+        """The frames; after them, raises what reading on raised. ``poll`` is called while waiting."""
+        return self._pipe.get(poll)
+
+    def stop(self) -> None:
+        """Ends the thread. May be called twice."""
+        self._pipe.abandon()
+        _join(self._thread)
+
+    def _run(self) -> None:
+        try:
+            for frame in self._clip:
+                self._pipe.put(frame, frame.pixels.nbytes)
+            self._pipe.finish()
+        except AbandonedError:
+            pass
+        except BaseException as error:  # noqa: BLE001 -- raised again in the thread that gets
+            self._pipe.finish(error)
+
+
+class EncodeThread:
+    """Writes frames while the next ones are made.
+
+    Args:
+        writer: used in this thread alone; closed by it.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._pipe: Pipe[tuple[Tensor, Moment]] = Pipe(PIPE_BYTES)
+        self._whole = False
+        self._closed = False
+        self._error: BaseException | None = None
+        self.written = 0
+        self._thread = threading.Thread(target=self._run, name="midframe-encode")
+        self.start = self._thread.start
+
+    def put(self, pixels: Tensor, moment: Moment, poll: Poll) -> None:
+        """Passes a frame on; raises what writing an earlier one raised. ``poll`` is called while waiting."""
+        self._pipe.put((pixels, moment), pixels.nbytes, poll)
+
+    def finish(self, poll: Poll) -> None:
+        """The output is whole: waits until it is closed, and raises what that raised."""
+        self._whole = True
+        self._pipe.finish()
+        while self._thread.is_alive():
+            self._thread.join(_LOOK_UP)
+            poll()
+        if self._error is not None:
+            raise self._error
+
+    def salvage(self) -> int:
+        """The run has failed: closes the output properly; number of frames in it, 0 where it is of no use."""
+        self._whole = False
+        self._pipe.finish()
+        _join(self._thread)
+        return self.written if self._closed else 0
+
+    def drop(self) -> None:
+        """The output is not wanted: ends the thread at once. May be called after anything."""
+        self._pipe.abandon()
+        _join(self._thread)
+
+    def _run(self) -> None:
+        try:
+            for pixels, moment in self._pipe.get():
+                self._writer.write(pixels, moment)
+                self.written += 1
+            self._writer.close(whole=self._whole)
+            self._closed = True
+        except BaseException as error:  # noqa: BLE001 -- raised again in the thread that puts
+            self._error = error
+            self._pipe.abandon(error)
+            if self.written and not isinstance(error, AbandonedError):
+                with contextlib.suppress(MidframeError):
+                    self._writer.close(whole=False)
+                    self._closed = True
+        finally:
+            if not self._closed:
+                self._writer.drop()
+
+
+def _join(thread: threading.Thread) -> None:
+    if thread.ident is not None:
+        thread.join()

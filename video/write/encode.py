@@ -1,0 +1,271 @@
+"""Writing clips: video files, animated images, folders of pictures."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import av
+import av.container
+import av.error
+import numpy as np
+from torch import Tensor
+
+from ...errors import MidframeError
+from ..read.clip import (
+    REC709,
+    RGB_FORMATS,
+    ClipInfo,
+    Colour,
+)
+from ..read.colour import Converter, Palette, is_rgb
+from ..stream.clock import Moment
+from .formats import Encoding, Images
+from .sound import Carried, carry_sound
+
+_PICTURES: dict[Images, tuple[str, dict[str, str]]] = {
+    "png": ("be", {}),
+    "tiff": ("le", {"compression_algo": "deflate"}),
+}
+"""Order of bytes of 16 bit pictures and options of FFmpeg's encoder."""
+_TAGGED = ("mp4", "mov")
+_MP4_TAGS = {
+    *("album", "album_artist", "artist", "comment", "composer", "copyright", "creation_time", "date"),
+    *("description", "encoder", "episode_id", "genre", "grouping", "location", "lyrics", "make", "model"),
+    *("network", "performer", "show", "synopsis", "title", "track", "year"),
+}
+"""What MP4 has a place of its own for; of any other tag its muxer would write nothing."""
+_FINEST = 2**31 - 1
+"""Largest denominator of a time base that the MP4 muxer and x264 take."""
+
+
+class Writer(Protocol):
+    """Takes finished frames in order."""
+
+    @property
+    def headers(self) -> bytes:
+        """What the encoder says once before its packets. Packets of an encoder with others do not fit."""
+        ...
+
+    def write(self, pixels: Tensor, moment: Moment) -> None:
+        """One frame, (H, W, C) uint8 or uint16 as the writer was made for."""
+        ...
+
+    def close(self, *, whole: bool) -> None:
+        """Ends the output properly.
+
+        Args:
+            whole: all of the picture is in it, so that all of the sound belongs there too.
+        """
+        ...
+
+    def drop(self) -> None:
+        """Lets go of everything; what was written is of no use."""
+        ...
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What frames a writer gets."""
+
+    bits: int
+    """8 (uint8) or 16 (uint16)."""
+    rate: Fraction
+    """Average frames a second."""
+    tick: Fraction
+    """Every time is a multiple of it, seconds."""
+
+
+class VideoWriter:
+    """A video file or animated image.
+
+    Args:
+        path: where to; may be a temporary name.
+        encoding: how.
+        source: its size, colour, transparency, sound and metadata are carried over.
+        shape: of the frames.
+
+    Raises:
+        MidframeError: the file or the encoder cannot be opened, or, later, not be written.
+    """
+
+    def __init__(self, path: Path, encoding: Encoding, source: ClipInfo, shape: Shape) -> None:
+        self._path = path
+        self._tick = usable_tick(shape.tick)
+        self._bits = shape.bits
+        self._durations: dict[int, int] = {}
+        self._pixel_format = encoding.pixel_format
+        rgb = is_rgb(encoding.pixel_format) or encoding.pixel_format == "pal8"
+        self._colour = None if rgb else source.colour or REC709
+        self._convert: Converter | Palette | None = None
+        self._encoded = False
+        self._sound: Carried | None = None
+        with contextlib.ExitStack() as stack, self._naming_the_file():
+            options = _container_options(encoding, source.metadata)
+            self._container = stack.enter_context(
+                av.open(str(path), "w", format=encoding.muxer, container_options=options)
+            )
+            self._stream: Any = self._container.add_stream(
+                encoding.encoder, rate=usable_rate(shape.rate), options=encoding.options
+            )
+            _set_up(self._stream, source, self._pixel_format, self._tick, self._colour)
+            if source.sound and encoding.audio_encoder:
+                sound = carry_sound(source, self._container, encoding.audio_encoder)
+                self._sound = stack.enter_context(sound)
+            self._container.metadata.update(source.metadata)
+            self._container.start_encoding()
+            self._stack = stack.pop_all()
+
+    def write(self, pixels: Tensor, moment: Moment) -> None:
+        """See :class:`Writer`."""
+        frame = self._converted(pixels)
+        frame.pts = round(moment.time / self._tick)
+        frame.time_base = self._tick
+        self._durations[frame.pts] = round(moment.duration / self._tick)
+        self._encoded = True
+        with self._naming_the_file():
+            self._mux(self._stream.encode(frame))
+
+    @property
+    def headers(self) -> bytes:
+        """See :class:`Writer`."""
+        return bytes(self._stream.codec_context.extradata or b"")
+
+    def copy(self, packet: Any) -> None:
+        """Muxes a packet as it came from the encoder of another writer, made like this one.
+
+        Args:
+            packet: its times and duration in ticks; decoding times rise from each to the next.
+        """
+        packet.stream, packet.time_base = self._stream, self._tick
+        self._durations[packet.pts] = packet.duration
+        with self._naming_the_file():
+            self._mux([packet])
+
+    def close(self, *, whole: bool) -> None:
+        """See :class:`Writer`."""
+        with self._naming_the_file(), self._stack:
+            if self._encoded:
+                self._mux(self._stream.encode(None))
+            if whole and self._sound is not None:
+                self._sound.mux_until(None)
+
+    def drop(self) -> None:
+        """See :class:`Writer`."""
+        with contextlib.suppress(av.error.FFmpegError, OSError):
+            self._stack.close()
+
+    def _converted(self, pixels: Tensor) -> av.VideoFrame:
+        source = RGB_FORMATS[self._bits, pixels.shape[-1]]
+        if self._convert is None:
+            size = (pixels.shape[0], pixels.shape[1])
+            palette = self._pixel_format == "pal8"
+            self._convert = (
+                Palette(size, source)
+                if palette
+                else Converter(size, source, self._pixel_format, self._colour)
+            )
+        return self._convert(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.numpy()), format=source))
+
+    def _mux(self, packets: list[Any]) -> None:
+        for packet in packets:
+            # Encoders differ in whether they keep a frame's duration, and the last one decides how long
+            # the file is.
+            packet.duration = self._durations.pop(packet.pts, packet.duration)
+            if self._sound is not None and packet.dts is not None:
+                self._sound.mux_until(packet.dts * packet.time_base)
+            self._container.mux(packet)
+
+    @contextlib.contextmanager
+    def _naming_the_file(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise MidframeError(
+                "The output cannot be written.",
+                f"{self._path}: {error}",
+                "Check that the disk has room and that the folder may be written to; or choose another "
+                "extension or codec.",
+            ) from error
+
+
+class FolderWriter:
+    """A folder of pictures, numbered from 0.
+
+    Args:
+        path: the folder, which must not exist yet.
+        bits: 8 or 16, of a channel.
+        images: what they are.
+    """
+
+    def __init__(self, path: Path, bits: int, images: Images = "png") -> None:
+        self._path = path
+        self._bits = bits
+        self._images = images
+        self._order, self._options = _PICTURES[images]
+        self._count = 0
+        self._convert: Converter | None = None
+        self.headers = b""
+        path.mkdir()
+
+    def write(self, pixels: Tensor, moment: Moment) -> None:
+        """See :class:`Writer`."""
+        height, width, channels = pixels.shape
+        source = RGB_FORMATS[self._bits, channels]
+        target = source.removesuffix("le") + self._order if source.endswith("le") else source
+        if self._convert is None:
+            self._convert = Converter((height, width), source, target, None)
+        frame = self._convert(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.numpy()), format=source))
+        encoder: Any = av.CodecContext.create(self._images, "w")
+        encoder.options = self._options
+        encoder.width, encoder.height, encoder.pix_fmt = width, height, target
+        encoder.time_base = Fraction(1, 1)
+        data = b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None)))
+        file = self._path / f"{self._count:08d}.{self._images}"
+        try:
+            file.write_bytes(data)
+        except OSError as error:
+            raise MidframeError(
+                "A picture cannot be written.", f"{file}: {error}", "Check that the disk has room."
+            ) from error
+        self._count += 1
+
+    def close(self, *, whole: bool) -> None:
+        """See :class:`Writer`."""
+
+    def drop(self) -> None:
+        """See :class:`Writer`."""
+
+
+def _container_options(encoding: Encoding, metadata: Mapping[str, str]) -> dict[str, str]:
+    options = encoding.container_options
+    if encoding.muxer in _TAGGED and any(key.lower() not in _MP4_TAGS for key in metadata):
+        options = {**options, "movflags": options.get("movflags", "") + "+use_metadata_tags"}
+    return options
+
+
+def usable_tick(tick: Fraction) -> Fraction:
+    """``tick`` as one over a whole number that fits the file; finer ones are rounded to what does."""
+    return Fraction(1, min(tick.denominator, _FINEST))
+
+
+def usable_rate(rate: Fraction) -> Fraction:
+    """Return ``rate``, or the ratio next to it of whole numbers that fit the file: it is an average only."""
+    return rate.limit_denominator(int(_FINEST / max(rate, Fraction(1))))
+
+
+def _set_up(stream: Any, source: ClipInfo, pixel_format: str, tick: Fraction, colour: Colour | None) -> None:
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = source.width, source.height, pixel_format
+    context.time_base = tick
+    stream.time_base = tick
+    context.thread_type = "AUTO"
+    if source.pixel_aspect != 1:
+        context.sample_aspect_ratio = source.pixel_aspect
+    if colour is not None:
+        context.colorspace, context.color_range = colour.matrix, 2 if colour.full_range else 1
+        context.color_primaries, context.color_trc = colour.primaries, colour.transfer

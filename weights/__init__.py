@@ -1,0 +1,1 @@
+"""Files of weights: known ones, where they are, how they are fetched, read, checked and loaded."""
