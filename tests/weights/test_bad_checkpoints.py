@@ -28,7 +28,9 @@ def packed(**records):
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, data in records.items():
-            archive.writestr(name.replace("__", "/"), data)
+            # With its own time, the first there is: the bytes are part of a test's name, and the processes of
+            # pytest-xdist, which begin at different times, must find the same tests.
+            archive.writestr(zipfile.ZipInfo(name.replace("__", "/")), data)
     return content.getvalue()
 
 
