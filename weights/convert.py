@@ -21,7 +21,7 @@ from ..vfi_models import build, detect
 from ..vfi_models.interface import Detection
 from ..vfi_models.precision import dtype_named
 from .checkpoint import read_checkpoint
-from .places import checkpoint_at
+from .paths import checkpoint_at
 
 
 def convert(

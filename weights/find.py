@@ -18,7 +18,7 @@ from .manifest import (
     Manifest,
     without_extension,
 )
-from .places import (
+from .paths import (
     as_path,
     as_text,
     checkpoint_at,

@@ -14,7 +14,7 @@ import torch
 from checkpoints import save, tiny
 from fakes import LerpModel
 from midframe import NODE_CLASS_MAPPINGS, interpolate
-from midframe.api import load_model, usable_device
+from midframe.api import load_model
 from midframe.chunks import Job, ModelChoice
 from midframe.cli import main
 from midframe.errors import (
@@ -35,6 +35,7 @@ from midframe.weights.find import (
     find,
     listed,
 )
+from midframe.weights.loading import usable_device
 from midframe.weights.synthetic import synthetic_state_dict
 from safetensors.torch import save_file
 from servers import put
