@@ -29,7 +29,7 @@ from .find import (
     fetch,
     find,
 )
-from .paths import NAMES, as_text
+from .paths import ADVICE, as_text
 
 _LOG = logging.getLogger(__name__)
 
@@ -251,7 +251,7 @@ def locate(name_or_path: str | os.PathLike[str], folders: Iterable[str | os.Path
     if found is not None:
         return found
     if isinstance(name_or_path, os.PathLike) or "/" in text or "\\" in text:
-        raise WeightsNotFoundError("There is no such file of weights.", repr(text), NAMES)
+        raise WeightsNotFoundError("There is no such file of weights.", repr(text), ADVICE)
     return fetch(text, searched[0] if searched else CKPTS)
 
 

@@ -19,7 +19,7 @@ from midframe.errors import (
     UnsupportedWeightsError,
     WeightsNotFoundError,
 )
-from midframe.weights import checkpoint, pickles
+from midframe.weights import checkpoint, danger
 from midframe.weights.checkpoint import read_checkpoint
 
 # --- files that are something else
@@ -208,10 +208,10 @@ def test_a_trainers_own_package_with_the_name_of_one_of_pythons_modules_is_no_da
     assert "other programs either" not in str(caught.value)
 
 
-@pytest.mark.parametrize("module", [name for name in pickles._NAMES_IN if name != "commands"])
+@pytest.mark.parametrize("module", [name for name in danger._NAMES_IN if name != "commands"])
 def test_the_names_in_modules_that_run_programs_are_all_known(module):
     found = {name for name in vars(importlib.import_module(module)) if not name.startswith("__")}
-    assert found <= pickles._NAMES_IN[module] | pickles._ANYWHERE
+    assert found <= danger._NAMES_IN[module] | danger._ANYWHERE
 
 
 def tensor_pickle(count=2**40, offset=0, shape=(2,), stride=(1,), key="0"):
