@@ -38,7 +38,7 @@ class Sink(Protocol):
 
         Args:
             index: of the first one.
-            frames: (K, H, W, C) on the host: made frames float32 in 0..1, source frames as they came; for a
+            frames: (K, H, W, C) on the host: interpolated frames float32 in 0..1, source frames as they came; for a
                 :class:`NarrowSink` either may be in its dtype. Only valid until the call returns.
         """
         ...
@@ -51,7 +51,7 @@ class NarrowSink(Sink, Protocol):
     def narrowed(self, frames: Tensor) -> Tensor:
         """Return frames in the dtype of the sink where that takes fewer bytes, else as they are.
 
-        Called of every made frame, and of source frames that lie on a device, in order, before :meth:`put`.
+        Called with every interpolated frame, and of source frames that lie on a device, in order, before :meth:`put`.
 
         Args:
             frames: (K, H, W, C) on any device, as for :meth:`put`. Not written to.

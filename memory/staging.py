@@ -22,7 +22,7 @@ _PINNED_BYTES = 128 * 2**20
 """For each direction, unless the least buffers take more: pinned memory is main memory that nothing else can
 have."""
 _IN_FLIGHT = 2
-"""Batches that are not waited for: the last source frame and the last made frames, or those of one pair."""
+"""Batches that are not waited for: the last source frame and the last interpolated frames, or those of one pair."""
 
 Deliver = Callable[[int, Tensor], None]
 _Kind = tuple[torch.Size, torch.dtype]
@@ -151,7 +151,7 @@ class _Transfer:
     """(K, H, W, C), K of 1 on a device; once its copy began, the buffer on the host that it is copied to."""
     batch: int
     """Number of the call of :meth:`Downloader.start`."""
-    made: torch.cuda.Event | None = None
+    computed: torch.cuda.Event | None = None
     """After it a frame on a device may be read."""
     done: torch.cuda.Event | None = None
     """After it the buffer may be read."""
@@ -159,7 +159,7 @@ class _Transfer:
     @property
     def ready(self) -> bool:
         """Tell whether nothing has to be waited for."""
-        return self.made is None
+        return self.computed is None
 
     @property
     def kind(self) -> _Kind:
@@ -188,7 +188,7 @@ class Downloader:
         self._batches = 0
 
     def start(self, index: int, frames: Tensor) -> None:
-        """Take (K, H, W, C) frames to copy to the host. Delivers nothing: where it raises, nothing was taken."""
+        """Take (K, H, W, C) frames to copy to the host, and deliver nothing: after an error nothing was taken."""
         if self._stream(frames.device) is None:
             transfers = [_Transfer(index, frames.cpu(), self._batches)]
         else:
@@ -215,10 +215,10 @@ class Downloader:
         return self._streams[device]
 
     def _transfers(self, index: int, frames: Tensor) -> list[_Transfer]:
-        made = _event()
-        made.record(torch.cuda.current_stream(frames.device))
+        computed = _event()
+        computed.record(torch.cuda.current_stream(frames.device))
         one_by_one = (frame.unsqueeze(0) for frame in frames.unbind())
-        transfers = [_Transfer(index + i, one, self._batches, made) for i, one in enumerate(one_by_one)]
+        transfers = [_Transfer(index + i, one, self._batches, computed) for i, one in enumerate(one_by_one)]
         if transfers and transfers[0].kind not in self._idle:
             frame = transfers[0].frames
             self._idle[transfers[0].kind] = [_pinned(frame) for _ in range(_buffers(frame))]
@@ -228,12 +228,12 @@ class Downloader:
         """Begin the copies that there are buffers for, the oldest first."""
         for transfer in self._queue:
             stream = self._stream(transfer.frames.device)
-            if transfer.made is None or transfer.done is not None or stream is None:
+            if transfer.computed is None or transfer.done is not None or stream is None:
                 continue
             if not self._idle[transfer.kind]:
                 return
             frame, buffer = transfer.frames, self._idle[transfer.kind].pop()
-            stream.wait_event(transfer.made)
+            stream.wait_event(transfer.computed)
             with torch.cuda.stream(stream):
                 buffer.copy_(frame, non_blocking=True)
                 done = _event()

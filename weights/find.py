@@ -159,8 +159,8 @@ def available(folders: Iterable[Path] = (), architectures: Collection[str] | Non
 
     Args:
         folders: as for :func:`find`.
-        architectures: only known models of these; files that nobody knows are listed whatever they are,
-            for that they would have to be opened.
+        architectures: only known models of these; unknown files are listed whatever they are, as they
+            would have to be opened for that.
     """
     manifest = Manifest.load()
     searched = SearchPath((*folders, CKPTS))
@@ -234,7 +234,7 @@ def check(path: Path, hashes: Hashes) -> None:
 
 def _names(name: str, manifest: Manifest) -> list[str]:
     """Return the names of files that a name means, the preferred one first."""
-    return [*(known for row in manifest.lookup(name) for known in (row.file, *row.aliases)), name]
+    return [*(file for row in manifest.lookup(name) for file in (row.file, *row.aliases)), name]
 
 
 def _match(files: list[Path], names: list[str]) -> Path | None:
