@@ -97,7 +97,7 @@ def test_what_is_allowed_is_not_found(tmp_path):
 
 def test_every_error_is_of_the_family(root):
     # Caught inside their room, and turned into one of the family there.
-    inside = {"AbandonedError", "StoppedError", "FormatError", "_MirrorError"}
+    inside = {"AbandonedError", "StoppedError", "FormatError", "MirrorError"}
     family = {
         name
         for name, thing in vars(midframe.errors).items()
