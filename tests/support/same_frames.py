@@ -69,7 +69,7 @@ def clip(count, channels=3):
     frames = (
         torch.stack([torch.from_numpy(p) for p in pictures(count, SIZE, channels=channels)]).float() / 255
     )
-    frames[2] = frames[1]
+    frames[2:3] = frames[1:2]
     return frames
 
 
@@ -164,7 +164,7 @@ def from_file_to_file(source, target, plan):
 def in_chunks(source, target, plan):
     choice = ModelChoice("default", "cpu", "float32")
     job = Job(source, target, target.with_suffix(".chunks"), choice, plan=Plan(**plan), pairs=2)
-    process(job, Inline(choice.load))
+    process(job, Inline(choice.load), host=QuietHost())
     return of_file(target)
 
 
