@@ -43,6 +43,7 @@ from midframe.chunks import (
 from midframe.cli import main as command
 from midframe.vfi_utils import (
     FrameLoop,
+    QuietHost,
     Settings,
     States,
     by_fps,

@@ -190,7 +190,7 @@ def _mirrored(seen: Tensor, side: int, *, later: bool) -> Tensor:
 
 
 def _reduced(x: Tensor, divisor: int) -> Tensor:
-    """Return what :func:`resize` by 1 / ``divisor`` does, reading only the 2 x 2 pixels in each cell's centre.
+    """Return what :func:`resize` by 1 / ``divisor`` does, of the 2 x 2 pixels in each cell's centre.
 
     Args:
         x: (K, C, H, W); both sides are multiples of ``divisor``, which is 1 or even.
