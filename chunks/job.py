@@ -8,7 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ..api import load_model, locate
 from ..inputs.numbers import Number, whole
 from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Settings
@@ -22,6 +21,7 @@ from ..video import (
 from ..video.stream.clock import Span
 from ..weights.checkpoint import readable, sha256_file
 from ..weights.find import CKPTS, find
+from ..weights.loading import load_model, locate
 from .fingerprint import fingerprint
 
 _FORMAT = 1

@@ -19,12 +19,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..api import usable_device
 from ..inputs.objects import require_one_of
 from ..memory.budget import cached_bytes, empty_cache, free_bytes
 from ..memory.staging import as_unit_float
 from ..vfi_models.precision import suited
 from ..weights.find import search_folders
+from ..weights.loading import usable_device
 
 _LOG = logging.getLogger(__name__)
 

@@ -279,7 +279,9 @@ def test_finished_frames_are_saved_when_memory_runs_out(monkeypatch, tmp_path):
 
     model = LerpModel(before)
     shell = _models.MidframeModel(model)
-    monkeypatch.setattr(_run, "obtain", lambda _: _models.Loaded("key", torch.device("cpu"), shell, None))
+    monkeypatch.setattr(
+        _run, "obtain", lambda _: _models.Loaded("key", torch.device("cpu"), torch.float32, shell, None)
+    )
     monkeypatch.setattr(_host, "output_folder", lambda: tmp_path)
     frames = clip(5)
     weights = _models.Weights(tmp_path, torch.device("cpu"), torch.float32)
