@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from ..api import load_model, locate
+from ..engine.states import States, StatesLike
 from ..inputs.numbers import Number, whole
 from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Settings
@@ -19,7 +20,7 @@ from ..video import (
     holds_alpha,
     open_clip,
 )
-from ..video.stream.clock import Span
+from ..video.read.span import Span
 from ..weights.checkpoint import readable, sha256_file
 from ..weights.find import CKPTS, find
 from .fingerprint import fingerprint
@@ -77,6 +78,9 @@ class Job:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pairs", whole(self.pairs, "the pairs of a chunk", least=1))
+        if self.plan.states is not None:
+            # Those of an older pack are a class of its own, which no other process may know.
+            object.__setattr__(self, "plan", replace(self.plan, states=States.of(self.plan.states)))
 
     def describe(self) -> ClipInfo:
         """What the source is.
@@ -94,7 +98,8 @@ class Job:
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Job:
         """The job that :meth:`as_data` was of."""
-        plan = Plan(**{**data["plan"], "coding": Coding(**data["plan"]["coding"])})
+        states, coding = data["plan"]["states"], Coding(**data["plan"]["coding"])
+        plan = Plan(**{**data["plan"], "coding": coding, "states": states and States(**states)})
         parts = {
             "model": ModelChoice(**data["model"]),
             "plan": plan,
@@ -142,12 +147,23 @@ class Job:
             "options": _plain(self.settings.options),
             "schedule": self.settings.schedule,
             "pairs per chunk": self.pairs,
+            **_listed(plan.states),
         }
 
 
-def _number(value: Number) -> int | str:
-    """Return ``value`` as JSON can hold it; whole numbers as earlier jobs wrote them."""
+def _number(value: Number | Sequence[int]) -> int | str | list[int]:
+    """Return a multiplier as JSON can hold it; whole numbers as earlier jobs wrote them."""
+    if isinstance(value, Sequence):
+        return list(value)
     return value if isinstance(value, int) else str(value)
+
+
+def _listed(states: StatesLike | None) -> dict[str, list[int]]:
+    """Return the pairs of states; nothing where there are none, as in jobs from before there were states."""
+    if states is None:
+        return {}
+    listed = States.of(states)
+    return {"skipped pairs" if listed.skip else "only pairs": sorted(listed.indices)}
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

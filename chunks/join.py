@@ -12,10 +12,10 @@ from typing import Any
 import av
 import av.error
 
+from ..engine.timeline import Moment
 from ..errors import MidframeError
 from ..video import ClipInfo, Plan
 from ..video.read.images import ImageFolder
-from ..video.stream.clock import Moment
 from ..video.stream.pipeline import at_depth
 from ..video.write.encode import Shape, VideoWriter
 from ..video.write.formats import choose_encoding

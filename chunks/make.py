@@ -8,7 +8,7 @@ from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Host
 from ..video import open_clip
 from ..video.read.part import Part
-from ..video.stream.clock import Span
+from ..video.read.span import Span
 from ..video.stream.pipeline import Counted, Stream
 from ..video.write.formats import holds_alpha
 from .job import Job
@@ -42,7 +42,7 @@ def make_chunks(
     with open_clip(job.source, rate=job.plan.source_fps, alpha=holds_alpha(job.target)) as clip:
         info = clip.info
         span = Span(job.span(info, first).start, None if stop is None else job.span(info, stop).start)
-        part, clock, form = Part(clip, span), job.plan.clock(info, span), Form.of(job.target, job.plan, info)
+        part, clock, form = Part(clip, span), job.plan.clock(clip, span), Form.of(job.target, job.plan, info)
         writer = SegmentWriter(
             store,
             form,

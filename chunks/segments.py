@@ -10,9 +10,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..engine.timeline import Moment
 from ..errors import MidframeError
 from ..video import ClipInfo, Plan
-from ..video.stream.clock import Moment, Span
+from ..video.read.span import Span
 from ..video.write.encode import (
     FolderWriter,
     Shape,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .read.clip import Clip, ClipInfo, Frame
 from .read.decode import open_clip
-from .stream.files import Plan, Written, interpolate_video
+from .stream.files import Written, interpolate_video
+from .stream.plan import Plan
 from .write.formats import Coding, holds_alpha
 
 __all__ = [

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from io import BytesIO
-from math import gcd, lcm
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from ..stream.clock import Span
+from .span import Span
 
 UNSPECIFIED = 2
 """Matrix, primaries or transfer that a file does not name (ITU-T H.273, as FFmpeg numbers them)."""
@@ -136,7 +135,7 @@ class Clip(Protocol):
     ) -> None: ...
 
 
-class Shown(NamedTuple):
+class FrameTime(NamedTuple):
     """When a source frame is shown, as in :class:`Frame`."""
 
     pts: Fraction
@@ -146,14 +145,8 @@ class Shown(NamedTuple):
 class TimedClip(Clip, Protocol):
     """A clip that knows when its frames are shown."""
 
-    def times(self) -> Iterator[Shown]:
+    def times(self) -> Iterator[FrameTime]:
         """Of every frame, in order, without decoding any. May be asked for at any time."""
         ...
 
     def __enter__(self) -> TimedClip: ...
-
-
-def common_tick(a: Fraction, b: Fraction) -> Fraction:
-    """The largest time of which both are multiples."""
-    denominator = lcm(a.denominator, b.denominator)
-    return Fraction(gcd(int(a * denominator), int(b * denominator)), denominator)

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 
 from ...errors import BadInputError
+from ...inputs.rates import common_tick
 from .clip import (
     ClipInfo,
     Frame,
-    Shown,
+    FrameTime,
     TimedClip,
-    common_tick,
 )
 from .colour import Converter, colour_of, has_alpha
 from .images import ImageFolder
@@ -165,7 +165,7 @@ class VideoFile:
     ) -> None:
         self._container.close()
 
-    def times(self) -> Iterator[Shown]:
+    def times(self) -> Iterator[FrameTime]:
         """See :class:`.TimedClip`. Reads the packets of the file, the whole of it.
 
         Where the file does not say when its frames are shown (AVI), they are taken to come at its rate.
@@ -178,11 +178,11 @@ class VideoFile:
                     rows.append((packet.pts, packet.duration or 0))
         if any(pts is None for pts, _ in rows):
             for index in range(len(rows)):
-                yield Shown(info.start + index / info.rate, None)
+                yield FrameTime(info.start + index / info.rate, None)
             return
         for pts, duration in sorted(rows):
             shown = self._straight(pts * self._base - info.origin)
-            yield Shown(shown, self._straight.length(duration * self._base))
+            yield FrameTime(shown, self._straight.length(duration * self._base))
 
     def _opened(self, path: Path) -> av.container.InputContainer:
         """The file, opened once more."""

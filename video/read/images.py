@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...errors import BadInputError
-from .clip import ClipInfo, Frame, Shown
+from .clip import ClipInfo, Frame, FrameTime
 from .colour import Converter, colour_of, has_alpha
 
 _EXTENSIONS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
@@ -67,10 +67,10 @@ class ImageFolder:
         for index in range(self._first, len(self._files)):
             yield Frame(self._read(self._files[index]), index * duration, duration)
 
-    def times(self) -> Iterator[Shown]:
+    def times(self) -> Iterator[FrameTime]:
         """See :class:`.TimedClip`."""
         duration = 1 / self.info.rate
-        return (Shown(index * duration, duration) for index in range(len(self._files)))
+        return (FrameTime(index * duration, duration) for index in range(len(self._files)))
 
     def __enter__(self) -> ImageFolder:
         return self

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from types import TracebackType
 
-from ..stream.clock import Span
 from .clip import Clip, ClipInfo, Frame
+from .span import Span
 
 
 class Part:

@@ -10,13 +10,13 @@ from math import ceil
 from types import TracebackType
 
 from ...errors import BadInputError
-from ..stream.clock import Span
 from .clip import (
     ClipInfo,
     Frame,
-    Shown,
+    FrameTime,
     TimedClip,
 )
+from .span import Span
 
 SLACK = Fraction(1, 10_000)
 """Seconds that are given as floats may be a little more than the frame's time that they mean."""
@@ -71,11 +71,11 @@ class Trimmed:
         self._clip.start_at(time + self._start)
         self._frames = self._kept()
 
-    def times(self) -> Iterator[Shown]:
+    def times(self) -> Iterator[FrameTime]:
         """See :class:`.TimedClip`."""
         for pts, duration in self._clip.times():
             if self._window.holds(pts):
-                yield Shown(pts - self._start, duration)
+                yield FrameTime(pts - self._start, duration)
 
     def __iter__(self) -> Iterator[Frame]:
         """See :class:`.Clip`."""

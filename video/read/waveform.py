@@ -16,9 +16,9 @@ import av.container
 import numpy as np
 import torch
 
-from ..stream.clock import Span
 from .clip import ClipInfo, Waveform
 from .decode import open_source
+from .span import Span
 
 _LOG = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
+from ...engine.timeline import Moment
 from ...memory.sinks import TensorSink
 from ...memory.staging import as_unit_float
 from ...vfi_models.interface import Interpolator
@@ -21,25 +22,25 @@ from ...vfi_utils import Host, Settings
 from ..read.clip import (
     ClipInfo,
     Frame,
-    Shown,
+    FrameTime,
     TimedClip,
     Waveform,
 )
 from ..read.part import Part
+from ..read.span import Span
 from ..read.trim import SLACK
 from ..read.waveform import read_waveform
 from ..write.formats import EXTENSIONS, Coding, holds_alpha
 from ..write.target import Target
-from .clock import Moment, Span
 from .files import (
     Maker,
-    Plan,
     Written,
     collect_clip,
     stream_clip,
 )
 from .pipe import PIPE_BYTES, AbandonedError, Pipe
 from .pipeline import BYTE, Stream
+from .plan import Plan
 
 OpenSource = Callable[[bool], TimedClip]
 """Opens the source anew; told whether transparency is wanted."""
@@ -75,18 +76,7 @@ class LazyVideo:
     def moments(self) -> tuple[Moment, ...]:
         """When every frame is shown. Reads the source through, but decodes only one frame of it."""
         with self.source(True) as clip:
-            clock = self.plan.clock(clip.info, self.span)
-            timeline, times, moments = clock.timeline, clip.times(), []
-            index, shown = 0, next(times, None)
-            if shown is not None:
-                clock.read(*shown)
-            while shown is not None:
-                shown = next(times, None)
-                if shown is not None:
-                    clock.read(*shown)
-                count = len(timeline.shown(index, last=shown is None))
-                moments += [clock.next_moment() for _ in range(count)]
-                index += 1
+            moments = self.plan.clock(clip, self.span).moments(clip.times())
         begin = Fraction(0) if self.span is None else self.span.start
         return tuple(Moment(time - begin, duration) for time, duration in moments)
 
@@ -211,9 +201,9 @@ class MadeClip:
         if before:
             self._span = Span(self._begin + before[-1], None if self._span is None else self._span.end)
 
-    def times(self) -> Iterator[Shown]:
+    def times(self) -> Iterator[FrameTime]:
         """See :class:`.TimedClip`."""
-        return (Shown(time, duration) for time, duration in self._video.moments)
+        return (FrameTime(time, duration) for time, duration in self._video.moments)
 
     def __iter__(self) -> Iterator[Frame]:
         """See :class:`.Clip`."""
@@ -236,7 +226,7 @@ class MadeClip:
         clip, video, info = self._clip, self._video, self._clip.info
         try:
             part = clip if self._span is None else Part(clip, self._span)
-            clock = video.plan.clock(info, self._span)
+            clock = video.plan.clock(clip, self._span)
             bits = BYTE if info.bits <= BYTE else 16
             with video.borrow(info.height, info.width) as model:
                 host = Maker(model).watched(None)

@@ -63,11 +63,10 @@ class Stream:
             BaseException: whatever failed. Where frames were made and the user did not cancel, the writer
                 has been closed with those that are ``salvaged``; else it has been dropped.
         """
-        timeline = self._clock.timeline
         try:
             self._encoder.start()
             self._decoder.start()
-            run_timeline(self._frames(), timeline, model, self, settings=settings, host=self._host)
+            run_timeline(self._frames(), self._clock, model, self, settings=settings, host=self._host)
             self._encoder.finish(self._host.check_cancelled)
         except BaseException as error:
             self._end_early(error)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
+from ...engine.timeline import Moment
 from ...errors import MidframeError
 from ..read.clip import Clip, Frame
 from ..write.encode import Writer
-from .clock import Moment
 from .pipe import PIPE_BYTES, AbandonedError, Pipe
 
 Poll = Callable[[], None]

@@ -15,6 +15,7 @@ import av.error
 import numpy as np
 from torch import Tensor
 
+from ...engine.timeline import Moment
 from ...errors import MidframeError
 from ..read.clip import (
     REC709,
@@ -23,7 +24,6 @@ from ..read.clip import (
     Colour,
 )
 from ..read.colour import Converter, Palette, is_rgb
-from ..stream.clock import Moment
 from .formats import Encoding, Images
 from .sound import Carried, carry_sound
 

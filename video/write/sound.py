@@ -15,8 +15,8 @@ import av.container
 
 from ..read.clip import ClipInfo, Waveform
 from ..read.decode import open_source
+from ..read.span import Span
 from ..read.waveform import AudioEncoder, WaveformSound
-from ..stream.clock import Span
 
 _LOG = logging.getLogger(__name__)
 
