@@ -1,4 +1,4 @@
-"""What a job is."""
+"""Description of a job: a clip, what is made of it, by which model, in which chunks."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from .fingerprint import fingerprint
 _FORMAT = 1
 """Of work folders."""
 PAIRS = 240
-"""Source pairs of a chunk where nobody says: ten seconds of film, minutes of work at most."""
+"""Source pairs of a chunk by default: ten seconds of film, minutes of work at most."""
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which model makes the frames. It is data alone, and means the same in every process."""
+    """The model that makes the frames, as plain data: it means the same in every process."""
 
     name: str = "default"
     """See :func:`..api.load_model`, as the others."""
@@ -43,7 +43,7 @@ class ModelChoice:
     averaged: bool = True
 
     def load(self) -> Interpolator:
-        """The model, ready to run.
+        """Load the model, ready to run.
 
         Raises:
             MidframeError: see :func:`..api.load_model`.
@@ -51,7 +51,7 @@ class ModelChoice:
         return load_model(self.name, self.device, self.dtype, folders=self.folders, averaged=self.averaged)
 
     def identity(self) -> str:
-        """What tells its weights and precision from any other; fetches weights that are not here.
+        """Return a text that no other weights or precision have; fetch weights that are not here.
 
         Raises:
             WeightsNotFoundError: there is no such model.
@@ -64,7 +64,11 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class Job:
-    """A clip to be interpolated in chunks. It is data alone, and means the same in every process."""
+    """A clip to be interpolated in chunks, as plain data: it means the same in every process.
+
+    Raises:
+        BadInputError: the number of pairs is no whole number, or the plan's states do not list their pairs.
+    """
 
     source: Path
     target: Path
@@ -83,7 +87,7 @@ class Job:
             object.__setattr__(self, "plan", replace(self.plan, states=States.of(self.plan.states)))
 
     def describe(self) -> ClipInfo:
-        """What the source is.
+        """Return what is known of the source.
 
         Raises:
             BadInputError: it cannot be read.
@@ -92,12 +96,12 @@ class Job:
             return clip.info
 
     def as_data(self) -> dict[str, Any]:
-        """The same in types of Python alone, for a process that may know this package by another name."""
+        """Return the job in types of Python alone, for a process where this package may have another name."""
         return asdict(self)
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Job:
-        """The job that :meth:`as_data` was of."""
+        """Return the job of which ``data`` is what :meth:`as_data` returned."""
         states, coding = data["plan"]["states"], Coding(**data["plan"]["coding"])
         plan = Plan(**{**data["plan"], "coding": coding, "states": states and States(**states)})
         parts = {
@@ -108,9 +112,9 @@ class Job:
         return cls(**{**data, **parts})
 
     def absolute(self) -> Job:
-        """The same from wherever it is looked at: its paths are absolute."""
+        """Return the job with absolute paths, for a process with another working folder."""
         model, file = self.model, find(self.model.name)
-        own = file is None or CKPTS in file.parents  # which every process has, wherever it is installed
+        own = file is None or CKPTS in file.parents  # in the package, which every process has
         name = model.name if file is None or own else str(file.absolute())
         folders = tuple(str(Path(folder).absolute()) for folder in model.folders)
         return replace(
@@ -122,16 +126,16 @@ class Job:
         )
 
     def span(self, info: ClipInfo, chunk: int) -> Span:
-        """What chunk ``chunk`` holds of the output, seconds."""
+        """Return the part of the output that is in chunk ``chunk``, seconds."""
         length = self.pairs / info.rate
         return Span(info.start + chunk * length, info.start + (chunk + 1) * length)
 
     def chunks_estimate(self, info: ClipInfo) -> int | None:
-        """How many chunks there will be, as far as the source's header tells."""
+        """Return how many chunks there will be, as far as the source's header tells."""
         return None if info.frames_estimate is None else max(1, -(-info.frames_estimate // self.pairs))
 
     def identity(self) -> dict[str, Any]:
-        """Everything that decides what is in the chunks, by the names that users know it by."""
+        """Return everything that decides what is in the chunks, under the names that users know."""
         plan = self.plan
         return {
             "format": _FORMAT,

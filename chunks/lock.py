@@ -1,4 +1,4 @@
-"""One process at a time."""
+"""A lock file, which one process at a time can hold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import BadInputError
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds the lock file ``path`` while entered. The system lets go of it when the process ends, however.
+    """Hold the lock file ``path`` while entered. The system frees it when the process ends in any way.
 
     Raises:
         BadInputError: another process holds it.

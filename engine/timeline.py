@@ -69,7 +69,7 @@ class Policy(ABC):
 
     @property
     def needs_index(self) -> bool:
-        """Whether the output depends on the number of the pair: then a part of a clip must know its own."""
+        """Tell whether the output depends on the number of the pair: a part of a clip must then know it."""
         return True
 
     def count(self, gaps: int, source_fps: Fraction) -> int:
@@ -111,7 +111,7 @@ class Evenly(Policy):
 
     @property
     def needs_index(self) -> bool:
-        """Whether there is a list or there are states."""
+        """Tell whether there is a list or there are states."""
         return self.states is not None or not isinstance(self.multiplier, int)
 
     def count(self, gaps: int, source_fps: Fraction) -> int:
@@ -154,7 +154,7 @@ class AtRate(Policy):
 
     @property
     def needs_index(self) -> bool:
-        """Whether there are states."""
+        """Tell whether there are states."""
         return self.states is not None
 
     def count(self, gaps: int, source_fps: Fraction) -> int:

@@ -1,4 +1,4 @@
-"""Video files in and out: decoding, encoding, and interpolating from file to file in flat memory."""
+"""Decode, encode and interpolate video files, from file to file in flat memory."""
 
 from __future__ import annotations
 

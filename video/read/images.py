@@ -23,7 +23,7 @@ _EXTENSIONS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sorts ``frame2`` before ``frame10``."""
+    """Return a sort key by which ``frame2`` comes before ``frame10``."""
     return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
 
 
@@ -78,7 +78,7 @@ class ImageFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is open."""
 
     def _read(self, file: Path) -> Tensor:
         frame = _decode(file)

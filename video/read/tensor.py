@@ -30,7 +30,7 @@ class TensorClip:
         rate: frames a second.
         bits: of a channel, as which they shall be written.
         sound: begins with the first frame.
-        alpha: whether transparency is wanted.
+        alpha: keep transparency.
 
     Raises:
         BadInputError: not a batch of pictures, or none.
@@ -92,4 +92,4 @@ class TensorClip:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is open."""

@@ -1,4 +1,4 @@
-"""From file to file, in flat memory."""
+"""Interpolate from file to file, in flat memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _GIF_RATE = 50
 
 @dataclass(frozen=True)
 class Written:
-    """What came out."""
+    """An output that was written."""
 
     path: Path
     frames: int
@@ -44,7 +44,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Maker:
-    """Who makes the frames, how, and for whom."""
+    """A model that makes frames, how it runs, and the host that it runs for."""
 
     model: Interpolator
     """On the device where it shall run."""
@@ -52,7 +52,7 @@ class Maker:
     host: Host | None = None
 
     def watched(self, total: int | None) -> Host:
-        """The host, which is told of ``total`` as an estimate."""
+        """Return the host, which gets ``total`` with its progress where the loop does not know it."""
         return Counted(self.host or QuietHost(self.model.device), total)
 
 
@@ -65,10 +65,10 @@ def interpolate_video(
     settings: Settings | None = None,
     host: Host | None = None,
 ) -> Written:
-    """Interpolates a video file, an animated image or a folder of images into another.
+    """Interpolate a video file, an animated image or a folder of images into another.
 
     Sound, subtitles, metadata, colour tags and transparency are carried where the output can hold them;
-    timestamps are exact where its container can. Source frames at t = 0 are handed through. The output
+    timestamps are exact where its container can. Source frames at t = 0 go through untouched. The output
     has its name only once it is whole: after a cancel nothing is left, after a failure the finished frames
     are kept as ``<name>.partial.<extension>``.
 
@@ -78,7 +78,7 @@ def interpolate_video(
         model: on the device where it shall run, or what :func:`~..weights.loading.load_model` takes.
         plan: what to make; twice the frames where it is left out.
         settings: of the frame loop.
-        host: told of progress (the total is an estimate from the header), asked for cancelling.
+        host: gets progress (the total is an estimate from the header), and may cancel.
 
     Raises:
         BadInputError: source, target, model or plan cannot be worked with.
@@ -130,10 +130,10 @@ def stream_clip(
 
 
 def collect_clip(clip: TimedClip, sink: Sink, maker: Maker, plan: Plan, *, span: Span | None = None) -> int:
-    """The frames as they are made, for a sink; see :func:`stream_clip`.
+    """Put the frames into a sink as they are made; see :func:`stream_clip`.
 
     Returns:
-        How many there are.
+        The number of frames.
     """
     part, clock = _part(clip, plan, span)
     host = maker.watched(plan.frames_estimate(clip.info, span))
@@ -146,7 +146,7 @@ def _part(clip: TimedClip, plan: Plan, span: Span | None) -> tuple[Clip, Clock]:
 
 
 def check_paths(source: Path, target: Path, plan: Plan) -> None:
-    """What can be checked before anything is opened.
+    """Check what can be checked before anything is opened.
 
     Raises:
         BadInputError: see :func:`interpolate_video`.
@@ -161,7 +161,7 @@ def check_paths(source: Path, target: Path, plan: Plan) -> None:
 
 
 def _keep_or_discard(place: Target, kept: int, error: BaseException) -> None:
-    """After a failure: finished frames get a name of their own, which the error tells."""
+    """Give finished frames a name of their own after a failure, and put it into the error."""
     if not kept:
         place.discard()
         return
@@ -173,7 +173,7 @@ def _keep_or_discard(place: Target, kept: int, error: BaseException) -> None:
 
 
 def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Writer]:
-    """The writer of a target, and the bits of the frames that it takes."""
+    """Open the writer of a target; return the bits of the frames that it takes, and the writer."""
     try:
         coding, bits = plan.coding, plan.coding.bits or info.bits
         if not target.suffix:
@@ -198,11 +198,11 @@ def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Write
 
 
 class _Shifted:
-    """A writer of frames whose times begin elsewhere."""
+    """A writer of a part of a clip: ``start`` of the clip's time is 0 in the output."""
 
-    def __init__(self, writer: Writer, begin: Fraction) -> None:
+    def __init__(self, writer: Writer, start: Fraction) -> None:
         self._writer = writer
-        self._begin = begin
+        self._start = start
         self.close = writer.close
         self.drop = writer.drop
 
@@ -213,4 +213,4 @@ class _Shifted:
 
     def write(self, pixels: Tensor, moment: Moment) -> None:
         """See :class:`.Writer`."""
-        self._writer.write(pixels, Moment(moment.time - self._begin, moment.duration))
+        self._writer.write(pixels, Moment(moment.time - self._start, moment.duration))
