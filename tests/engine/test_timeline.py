@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from midframe.engine.timeline import Moment, Output, Policy, gap_at
 from midframe.errors import BadInputError
@@ -14,6 +14,7 @@ from midframe.vfi_utils import (
     by_multiplier,
 )
 
+some = settings(max_examples=50, deadline=None)  # a shared machine has pauses
 counts = st.integers(1, 40)
 multipliers = st.integers(1, 12)
 rates = st.fractions(min_value=1, max_value=240, max_denominator=1001)
@@ -41,6 +42,7 @@ def outputs(timeline, frames):
     return [out for gap in gaps for out in timeline.outputs(gap, last=gap.index == frames - 1)]
 
 
+@some
 @given(timelines, counts)
 def test_times_rise_and_the_count_is_exact(timeline, frames):
     times = [output.moment.time for output in outputs(timeline, frames)]
@@ -49,6 +51,7 @@ def test_times_rise_and_the_count_is_exact(timeline, frames):
     assert timeline.count(0) == 0
 
 
+@some
 @given(timelines, counts, st.lists(st.fractions(0, 3, max_denominator=50), min_size=2, max_size=4))
 def test_counts_of_parts_are_exact(timeline, frames, cuts):
     times = [output.moment.time for output in outputs(timeline, frames)]
@@ -57,6 +60,7 @@ def test_counts_of_parts_are_exact(timeline, frames, cuts):
         assert timeline.count_between(start, end, frames) == len(within)
 
 
+@some
 @given(timelines, st.fractions(0, 1, max_denominator=50))
 def test_what_is_not_known_is_counted_as_a_clip_that_goes_on(timeline, end):
     long = outputs(timeline, int(end * timeline.source_fps) + 2)
@@ -64,6 +68,7 @@ def test_what_is_not_known_is_counted_as_a_clip_that_goes_on(timeline, end):
     assert timeline.count_between(Fr(0), None, None) is None
 
 
+@some
 @given(timelines, counts, st.fractions(1, 50))
 def test_times_are_multiples_of_the_tick(timeline, frames, part):
     source = 1 / timeline.source_fps / part.numerator
@@ -71,6 +76,7 @@ def test_times_are_multiples_of_the_tick(timeline, frames, part):
     assert all((output.moment.time / tick).denominator == 1 for output in outputs(timeline, frames))
 
 
+@some
 @given(counts, multipliers | lists, states)
 def test_the_average_rate_is_that_of_all_gaps(frames, multiplier, states):
     timeline = by_multiplier(multiplier, states=states, end="hold_last", source_fps=Fr(24))

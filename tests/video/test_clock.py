@@ -4,13 +4,14 @@ from fractions import Fraction as Fr
 from itertools import accumulate, pairwise
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from midframe.vfi_utils import States, by_fps, by_multiplier
 from midframe.video import ClipInfo, Plan
 from midframe.video.read.clip import FrameTime
 from midframe.video.read.span import Span
 
+some = settings(max_examples=40, deadline=None)  # a shared machine has pauses
 rates = st.fractions(1, 240, max_denominator=1001)
 ends = st.sampled_from(["end_on_last", "hold_last"])
 states = st.none() | st.builds(States, st.frozensets(st.integers(0, 30), max_size=9), st.booleans())
@@ -71,6 +72,7 @@ def made(clip, plan, span=None):
     return [(*step, *clock.next_moment()) for step in made]
 
 
+@some
 @given(constant() | variable(), plans)
 def test_times_rise_and_are_as_many_as_the_frames(clip, plan):
     frames = made(clip, plan)
@@ -81,6 +83,7 @@ def test_times_rise_and_are_as_many_as_the_frames(clip, plan):
     assert [tuple(moment) for moment in moments] == [(time, duration) for _, _, time, duration in frames]
 
 
+@some
 @given(constant() | variable(), plans, st.lists(st.fractions(0, 1, max_denominator=40), max_size=4))
 def test_parts_partition_the_output(clip, plan, cuts):
     start, end = clip.shown[0].pts, clip.shown[-1].pts + 1
@@ -89,6 +92,7 @@ def test_parts_partition_the_output(clip, plan, cuts):
     assert parts == made(clip, plan)
 
 
+@some
 @given(constant(), plans, st.lists(starts, min_size=1, max_size=3))
 def test_the_estimate_of_a_constant_rate_is_exact(clip, plan, cuts):
     assert plan.frames_estimate(clip.info) == len(made(clip, plan))
@@ -97,6 +101,7 @@ def test_the_estimate_of_a_constant_rate_is_exact(clip, plan, cuts):
         assert plan.frames_estimate(clip.info, span) == len(made(clip, plan, span))
 
 
+@some
 @given(constant(), paces, ends, states)
 def test_video_shows_what_frames_without_times_would(clip, pace, end, states):
     plan, rate, count = Plan(**pace, end=end, states=states), clip.info.rate, len(clip.shown)
@@ -110,6 +115,7 @@ def test_video_shows_what_frames_without_times_would(clip, pace, end, states):
     assert plan.frames_estimate(clip.info) == timeline.count(count)
 
 
+@some
 @given(variable(), st.integers(1, 4), ends)
 def test_a_frame_that_cannot_be_decoded_keeps_its_number(clip, gone, end):
     """Whatever is read, a pair's number in the list is that of its left frame in the file."""
