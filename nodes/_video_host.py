@@ -28,9 +28,9 @@ from ..inputs.rates import frame_rate
 from ..memory.sinks import TensorSink
 from ..video import open_clip
 from ..video.read.clip import TimedClip, Waveform
+from ..video.read.span import Span
 from ..video.read.tensor import TensorClip
 from ..video.read.trim import Trimmed
-from ..video.stream.clock import Span
 from ..video.stream.lazy import LazyVideo, OpenSource
 from . import _host
 from ._saving import (
