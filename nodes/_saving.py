@@ -1,4 +1,4 @@
-"""How a VIDEO is saved: what ComfyUI's nodes ask for, in the words of our encoder."""
+"""How a VIDEO is saved: what ComfyUI's nodes ask for, as the :class:`~..video.Coding` of our encoder."""
 
 from __future__ import annotations
 

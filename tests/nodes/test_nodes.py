@@ -16,7 +16,7 @@ from midframe.errors import BadInputError
 from midframe.inputs.rates import rate_or_zero
 from midframe.memory.cache import MODELS
 from midframe.nodes import _host
-from midframe.nodes._plan import plan
+from midframe.nodes._timeline import timeline_and_fps
 from midframe.nodes.states import NodeStates, parse_pairs
 from midframe.vfi_utils import Settings, by_fps
 
@@ -184,7 +184,7 @@ def test_rates_as_people_type_them(typed, exact):
 
 def test_rates_that_are_no_numbers():
     with pytest.raises(BadInputError, match="rate"):
-        plan(2, (float("nan"), 60.0), states=None, end="end_on_last")
+        timeline_and_fps(2, (float("nan"), 60.0), states=None, end="end_on_last", frames=3)
 
 
 def test_options_reach_the_model():
