@@ -209,7 +209,7 @@ def test_cancel_and_failure_leave_no_half_file(source, tmp_path, monkeypatch):
 def test_widgets_of_saved_workflows_keep_their_places():
     inputs = NODE_CLASS_MAPPINGS["MidframeVideo"].INPUT_TYPES()
     rows = {**inputs["required"], **inputs["optional"]}
-    assert [name for name, row in rows.items() if row[0] not in ("VIDEO", "MIDFRAME_MODEL")] == [
+    assert [name for name, row in rows.items() if row[0] not in ("VIDEO", "MIDFRAME_MODEL", "INTERPOLATION_STATES")] == [
         "model",
         "multiplier",
         "target_fps",
