@@ -86,12 +86,14 @@ def run_in_chunks(video: Any, inputs: ChunkInputs) -> Path:
         )
     )
     watch = Watch(lender.weights.device, _LOG.info)
+    # The model is borrowed by the first chunk that is missing: a job that is done already loads none.
     with ExitStack() as borrowed:
 
         def load() -> Interpolator:
             info = job.describe()
             return borrowed.enter_context(lender(info.height, info.width))
 
+        # The total of 1 is a placeholder: the job knows how many frames there are and says so with each step.
         host = _host.watch(1, inputs.node_id)
         return process(job, _executor(inputs, load), host=host, report=watch).path
 
@@ -124,6 +126,7 @@ def _place(prefix: str) -> Path:
         BadInputError: outside ComfyUI's output folder, which a workflow from elsewhere must not write out of.
     """
     output = _host.output_folder().resolve()
+    # No path may hold a zero byte: resolve() would raise a ValueError that is not ours.
     name = prefix.strip() if isinstance(prefix, str) and "\0" not in prefix else ""
     place = (output / name).resolve()
     if not name or output not in place.parents:

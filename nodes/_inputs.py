@@ -55,6 +55,7 @@ class CommonInputs:
     """The node in the workflow, for progress; None outside ComfyUI."""
 
     def __post_init__(self) -> None:
+        # Here, and not after the run that it is about: weights may have to be downloaded for that.
         require_after_run(self.after_run)
 
     def weights(self) -> Weights:
@@ -107,6 +108,7 @@ class FrameInputs(CommonInputs):
             (self.source_fps, self.target_fps),
             states=self.states,
             end=self.last_frame,
+            # Of a clip in batches only this one is here, and all must say the same rate.
             frames=None if self.meta_batch is not None else frames,
         )
 

@@ -10,29 +10,17 @@ from ..errors import OutOfMemoryError
 from ..vfi_models.interface import Interpolator, Options
 from ..vfi_utils import FrameLoop
 from . import _host
-from ._models import (
-    AfterRun,
-    Weights,
-    obtain,
-    require_after_run,
-)
+from ._models import AfterRun, Weights, obtain
 
 
 @dataclass(frozen=True)
 class ModelLender:
-    """Brings a model to its device for the time of a run, and does with it then what the user chose.
-
-    Raises:
-        BadInputError: no way for a model after a run.
-    """
+    """Brings a model to its device for the time of a run, and does with it then what the user chose."""
 
     weights: Weights
     options: Options
     """Of the model, those that differ from ``spec.options``."""
     after_run: AfterRun = "keep loaded"
-
-    def __post_init__(self) -> None:
-        require_after_run(self.after_run)
 
     def check(self, height: int, width: int) -> None:
         """Load the model and ask it about a picture size, so that what it cannot do is found out now.

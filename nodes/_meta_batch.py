@@ -69,6 +69,7 @@ class Batches:
             wrong="This is not a Meta Batch Manager.",
             advice="Connect VideoHelperSuite's Meta Batch Manager, or nothing.",
         )
+        # Taken out, and put back at the end: after an error the clip has to be begun again.
         job = self._jobs.pop(manager, None)
         number = _number(manager, prompt)
         # Where Video Combine came first in this run of the workflow it has ended the job already.

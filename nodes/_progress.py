@@ -20,7 +20,7 @@ def progress_line(done: int, total: int | None, seconds: float) -> str:
         total: output frames that there will be; None where that is not known.
         seconds: since the run began.
     """
-    rate = done / seconds if seconds > 0 else 0.0
+    rate = done / seconds if seconds > 0 else 0.0  # two calls within one tick of the clock
     if done == total:
         return f"{done} frames in {seconds:.1f} s, {rate:.1f} frames/s"
     if total is None or rate == 0:

@@ -12,6 +12,8 @@ from ..inputs.numbers import number
 class AnyType(str):
     """A socket type that every link fits."""
 
+    # "*" alone is understood by newer versions only; all compare by ``!=`` first.
+
     __slots__ = ()
 
     def __ne__(self, other: object) -> bool:
@@ -31,6 +33,9 @@ class NumberType(str):
 
 class NumberMenu(list[str]):
     """A menu of numbers, which a workflow may have saved in another form: 1, 1.0 and "1" are one value."""
+
+    # The alternative, a parameter of VALIDATE_INPUTS, would have ComfyUI report a wrong model twice: it
+    # repeats the answer of that method for each of its parameters.
 
     __slots__ = ()
 

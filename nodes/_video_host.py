@@ -200,6 +200,7 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
         if isinstance(path, (str, os.PathLike)):
             write(Path(path))
             return
+        # By way of a file: containers go back to their beginning, and a half written buffer cannot be undone.
         file = self._temporary()
         try:
             write(file)
@@ -232,9 +233,11 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
 
     def get_stream_source(self) -> str:
         """Return a file of it, made when it is first asked for and removed with this object."""
+        # Asked for by each node that reads the video, such as a preview: it must not be made each time.
         if self._file is None or not self._file.exists():
             file = self._temporary()
             self.save_to(file)
+            # ComfyUI may have emptied its folder of temporary files before.
             weakref.finalize(self, file.unlink, missing_ok=True)
             self._file = file
         return str(self._file)

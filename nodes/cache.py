@@ -29,6 +29,7 @@ class MidframeClearCache:
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
         """Return the input."""
+        # Optional, so that the node also works by itself. Only a link says what it runs after.
         tooltip = "Anything; it comes out unchanged. The cache is cleared when it arrives."
         return {"required": {}, "optional": {"passthrough": (ANY, {"tooltip": tooltip})}}
 

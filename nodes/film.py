@@ -56,6 +56,7 @@ class MidframeFILM(FrameNode):
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
         """Return the inputs. Saved workflows hold widget values by position: new ones go to the end."""
+        # "bisect" is in saved workflows, and is what the older FILM nodes do: both values stay.
         schedule = {"default": "any_t", "tooltip": _SCHEDULE_TOOLTIP}
         align = {"default": FilmOptions.align, "tooltip": _ALIGN_TOOLTIP, "advanced": True}
         return {

@@ -14,6 +14,7 @@ from ._widgets import CATEGORY, SEARCH_WORDS, InputTypes
 
 _RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
 _LONGEST_RANGE = 10_000_000
+"""Pairs, five days of film. A slip such as 0-99999999999 would fill the memory."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 from clips import frames_of, pictures, times_of, write_clip
 from midframe import NODE_CLASS_MAPPINGS
 from midframe.errors import BadInputError
+from midframe.memory.cache import MODELS
 from midframe.nodes import _host
 from midframe.nodes.long_video import MidframeChunks
 
@@ -33,9 +34,9 @@ def test_it_makes_a_file_and_finds_it_again(clip):
     assert times_of(file) == [Fr(k, 50) for k in range(42)]
     shown = got["ui"]["images"][0]
     assert (shown["subfolder"], shown["filename"], shown["type"]) == ("midframe", file.name, "output")
-    written = file.stat().st_mtime_ns
-    assert run(clip)["result"][1] == path
-    assert file.stat().st_mtime_ns == written
+    written, loads = file.stat().st_mtime_ns, MODELS.loads
+    assert run(clip, after_run="unload")["result"][1] == path
+    assert (file.stat().st_mtime_ns, MODELS.loads) == (written, loads)  # a job that is done loads no model
     other = run(clip, target_fps=60.0)["result"][1]
     assert other != path
     assert len(frames_of(other)) == 51

@@ -253,6 +253,20 @@ def test_a_cancelled_download_leaves_nothing(published, monkeypatch):
     assert list(published.iterdir()) == []
 
 
+@pytest.mark.parametrize("then", ["keep loaded", "unload"])
+def test_a_run_without_enough_memory_makes_room_and_gives_the_model_back(monkeypatch, then):
+    emptied = []
+    monkeypatch.setattr(_host, "make_room", lambda: emptied.append(len(MODELS)))
+    lender = ModelLender(choose("default", "cpu", "auto"), {}, then)
+    with pytest.raises(OutOfMemoryError), lender(8, 8) as model:
+        raise OutOfMemoryError("Too little.", str(model), "Use less.")
+    assert emptied == [1]
+    assert len(MODELS) == (then == "keep loaded")
+    with pytest.raises(ValueError, match="another"), lender(8, 8):
+        raise ValueError("another")
+    assert len(emptied) == 1  # only where memory was short
+
+
 # --- memory
 
 

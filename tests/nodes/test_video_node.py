@@ -234,28 +234,6 @@ def test_cancel_and_failure_leave_no_half_file(source, tmp_path, monkeypatch):
             assert sorted(p.name for p in tmp_path.rglob("*")) == ["in.mp4", "temp"]
 
 
-def test_widgets_of_saved_workflows_keep_their_places():
-    inputs = NODE_CLASS_MAPPINGS["MidframeVideo"].INPUT_TYPES()
-    rows = {**inputs["required"], **inputs["optional"]}
-    assert [
-        name
-        for name, row in rows.items()
-        if row[0] not in ("VIDEO", "MIDFRAME_MODEL", "INTERPOLATION_STATES")
-    ] == [
-        "model",
-        "multiplier",
-        "target_fps",
-        "scale",
-        "dtype",
-        "batch",
-        "clear_cache_after_n_frames",
-        "last_frame",
-        "device",
-        "after_run",
-    ]
-    assert rows["last_frame"][1]["default"] == "hold_last"
-
-
 def test_its_methods_take_what_comfyui_gives():
     """Names and order of parameters in ComfyUI 0.33; earlier ones give fewer, later ones more."""
     save = ["path", "format", "codec", "metadata", "bit_depth", "crf", "color_space", "later"]
