@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..vfi_models.compact.flow import Motion, blend
+from ..vfi_models.compact.flow import FlowState, blend
 
 _PYRAMID_LEVELS = 5
 _FLOW_WEIGHT = 0.015
@@ -60,7 +60,7 @@ def mask_loss(mask: Tensor, visible: Tensor) -> Tensor:
     return (only_left * F.softplus(-mask) + only_right * F.softplus(mask)).mean()
 
 
-def _level_loss(motion: Motion, batch: dict[str, Tensor], factor: int) -> Tensor:
+def _level_loss(motion: FlowState, batch: dict[str, Tensor], factor: int) -> Tensor:
     """Loss of a level whose pixels are ``factor`` x ``factor`` pixels of the picture."""
     left, right, middle, flow, visible = (
         F.avg_pool2d(batch[name], factor) for name in ("left", "right", "middle", "flow", "visible")
@@ -78,7 +78,7 @@ def _hidden_share(batch: dict[str, Tensor]) -> float:
     return float(batch.get("hidden_share", _HIDDEN_SHARE))
 
 
-def passes_loss(passes: list[Motion], batch: dict[str, Tensor]) -> Tensor:
+def passes_loss(passes: list[FlowState], batch: dict[str, Tensor]) -> Tensor:
     """:func:`total_loss` for a network that hands out its motion at full size after every pass.
 
     Args:
@@ -95,7 +95,7 @@ def passes_loss(passes: list[Motion], batch: dict[str, Tensor]) -> Tensor:
 
 
 def total_loss(
-    made: Tensor, final: Motion, levels: list[Motion], batch: dict[str, Tensor], *, stride: int
+    made: Tensor, final: FlowState, levels: list[FlowState], batch: dict[str, Tensor], *, stride: int
 ) -> Tensor:
     """The number that training lowers.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import BadInputError
 from ..vfi_models import backward_warp
-from ..vfi_models.compact.flow import Motion, blend
+from ..vfi_models.compact.flow import FlowState, blend
 from ..vfi_models.compact.net import STRIDE, CompactNet, Encoded
 from ..vfi_models.compact.pyramid import PyramidNet
 from ..vfi_models.rife.config import FAMILIES
@@ -84,7 +84,7 @@ def _rife_loss(net: IFNet, batch: Batch) -> Tensor:
     return passes_loss(passes(net, batch), batch)
 
 
-def passes(net: IFNet, batch: Batch) -> list[Motion]:
+def passes(net: IFNet, batch: Batch) -> list[FlowState]:
     """The motion at full size after every block, as the published network finds it."""
     family = net.family
     left, right = batch["left"], batch["right"]
@@ -92,7 +92,7 @@ def passes(net: IFNet, batch: Batch) -> list[Motion]:
     if family.head:
         seen += net.encode(torch.cat((left, right))).chunk(2)
     plane = batch["timestep"].view(-1, 1, 1, 1).expand(-1, 1, *left.shape[-2:])
-    made: list[Motion] = []
+    made: list[FlowState] = []
     for block, divisor in zip(net.blocks(), family.divisors, strict=True):
         if not made:
             out = block([*seen, plane], None, divisor)
@@ -103,5 +103,5 @@ def passes(net: IFNet, batch: Batch) -> list[Motion]:
             out = block([*warped, plane, hidden], flow, divisor)
             flow, update = flow + out[:, :4], out[:, 4 : 5 + family.carry]
             hidden = hidden + update if family.mask_summed else update
-        made.append(Motion(flow, hidden[:, :1], hidden[:, 1:]))
+        made.append(FlowState(flow, hidden[:, :1], hidden[:, 1:]))
     return made

@@ -1,4 +1,4 @@
-"""Padding a picture to the size a network needs, at the right and at the bottom."""
+"""Pads a picture to the size that a network needs, at the right and at the bottom."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _RGB = 3
 
 
 def round_up(size: int, multiple: int) -> int:
-    """The smallest multiple of ``multiple`` that is not below ``size``."""
+    """Return the smallest multiple of ``multiple`` that is not below ``size``."""
     return -(-size // multiple) * multiple
 
 
 def pad_to(image: Tensor, height: int, width: int, mode: PaddingMode = "zeros") -> Tensor:
-    """``image`` (N, C, H, W) enlarged to ``height`` x ``width`` at the right and at the bottom.
+    """Enlarge ``image`` (N, C, H, W) to ``height`` x ``width`` at the right and at the bottom.
 
     ``reflect`` mirrors without repeating the edge pixel, again and again where the side is smaller
-    than its padding, and repeats the only pixel of a side of 1. The same tensor comes back where
-    nothing is to be done.
+    than its padding, and repeats the only pixel of a side of 1. An image of that size already is returned
+    itself.
     """
     rows, columns = image.shape[-2:]
     if (rows, columns) == (height, width):
@@ -51,7 +51,7 @@ def pad_frames(
 
     Returns:
         The picture (N, 3, height, width) and the channels past RGB (N, C - 3, height, width), None where
-        there are none. Where nothing is to be done, both are views of ``frames``.
+        there are none. Where nothing is to be padded, both are views of ``frames``.
     """
     picture = pad_to(frames[:, :_RGB], height, width, mode)
     if frames.shape[1] == _RGB:
@@ -64,7 +64,7 @@ def pad_frames(
 
 
 def _mirror(size: int, padded: int, device: torch.device) -> Tensor:
-    """Source index of each of ``padded`` positions along a side of ``size``."""
+    """Return the source index of each of ``padded`` positions along a side of ``size``."""
     if size == 1:
         return torch.zeros(padded, dtype=torch.int64, device=device)
     position = torch.arange(padded, dtype=torch.int64, device=device) % (2 * size - 2)
