@@ -79,7 +79,8 @@ def test_what_is_allowed_is_not_found(tmp_path):
         "import comfy.utils\nfrom ..api import load_model\nfrom .x import y\n"
     )
     (tmp_path / "nodes/_video_host.py").write_text("def save_to(path, **later):\n    return path\n")
-    (tmp_path / "cli.py").write_text("print('x')\n")
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "cli/__init__.py").write_text("print('x')\n")
     (tmp_path / "api.py").write_text(
         textwrap.dedent("""
         import torch
