@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from .atlas import make_atlas
 from .footage import Store, left_out
 from .motion import MotionGenerator, Sample
-from .plan import Plan
+from .plan import TrainingPlan
 from .teacher import load_teacher
 from .triplets import (
     FootageSampler,
@@ -41,7 +41,7 @@ class Sources:
 class Batches(Dataset[dict[str, Tensor]]):
     """Batch ``step`` of a plan, the same in whichever process it is made."""
 
-    def __init__(self, plan: Plan, sources: Sources | None = None) -> None:
+    def __init__(self, plan: TrainingPlan, sources: Sources | None = None) -> None:
         self._plan = plan
         self._sources = sources
         self._generator: MotionGenerator | None = None
@@ -82,7 +82,7 @@ class Batches(Dataset[dict[str, Tensor]]):
 
 
 def batches(
-    plan: Plan, start: int, workers: int, sources: Sources | None = None
+    plan: TrainingPlan, start: int, workers: int, sources: Sources | None = None
 ) -> DataLoader[dict[str, Tensor]]:
     """Return the batches from step ``start`` to the end of the plan, made ahead by worker processes."""
     return DataLoader(

@@ -9,7 +9,7 @@ from .pupils import DEFAULT
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """Everything that the weights depend on."""
 
     steps: int = 4900

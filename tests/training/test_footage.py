@@ -19,7 +19,7 @@ from midframe.training.footage import (
     is_held_out,
 )
 from midframe.training.motion import Sample
-from midframe.training.plan import Plan
+from midframe.training.plan import TrainingPlan
 from midframe.training.teacher import load_teacher
 from midframe.training.train import Run, Trainer, train
 from midframe.training.triplets import (
@@ -177,7 +177,7 @@ def test_two_batches_in_three_are_of_clips(packages, tmp_path, teacher_file, mon
     atlas = make_atlas(0, textures=4, shapes=3)
     monkeypatch.setattr(batches_module, "make_atlas", lambda seed: atlas)
     decode(packages, tmp_path)
-    plan = Plan(steps=6, batch=1, size=64, clips=2)
+    plan = TrainingPlan(steps=6, batch=1, size=64, clips=2)
     batches = Batches(plan, Sources(tmp_path, teacher_file))
     shares = [float(batches[step]["hidden_share"]) for step in range(4)]
     assert shares == [0.0, 0.0, 0.25, 0.0]
@@ -189,7 +189,7 @@ def test_two_batches_in_three_are_of_clips(packages, tmp_path, teacher_file, mon
 
 def test_clips_are_asked_for(tmp_path):
     with pytest.raises(BadInputError, match="real clips"):
-        train(Trainer(Plan(steps=1, clips=2)), Run(tmp_path / "net.safetensors"))
+        train(Trainer(TrainingPlan(steps=1, clips=2)), Run(tmp_path / "net.safetensors"))
 
 
 def test_only_rife_teaches(root):

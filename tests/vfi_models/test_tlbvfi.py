@@ -360,7 +360,7 @@ def test_tiles_that_agree_make_the_picture_exactly():
     tile = SimpleNamespace(
         geometry=SimpleNamespace(size=(64, 96), latent=(2, 3)),
         encode=lambda frames: (frames,),
-        made=lambda left, right, noise: left,
+        middle=lambda left, right, noise: left,
         draws=lambda left, right, size: torch.zeros(2, 1, 3, 3, *size),
         close=lambda: None,
     )

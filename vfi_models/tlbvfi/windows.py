@@ -14,8 +14,7 @@ _SIDE = 8
 _POSITIONS = _SIDE * _SIDE
 _REACH = 2 * _SIDE - 1
 _MOST_VALUES = 2**23
-"""Values of the widest tensor that is computed at once. Windows are independent, so memory is all it
-costs."""
+"""Values of the widest tensor at a time. Windows are independent of each other: fewer take less memory."""
 
 
 def split(picture: Tensor, *, grid: bool) -> Tensor:
