@@ -43,6 +43,7 @@ from midframe.chunks import (
 from midframe.cli import main as command
 from midframe.vfi_utils import (
     FrameLoop,
+    QuietHost,
     Settings,
     States,
     by_fps,
@@ -69,7 +70,7 @@ def clip(count, channels=3):
     frames = (
         torch.stack([torch.from_numpy(p) for p in pictures(count, SIZE, channels=channels)]).float() / 255
     )
-    frames[2] = frames[1]
+    frames[2:3] = frames[1:2]
     return frames
 
 
@@ -164,7 +165,7 @@ def from_file_to_file(source, target, plan):
 def in_chunks(source, target, plan):
     choice = ModelChoice("default", "cpu", "float32")
     job = Job(source, target, target.with_suffix(".chunks"), choice, plan=Plan(**plan), pairs=2)
-    process(job, Inline(choice.load))
+    process(job, Inline(choice.load), host=QuietHost())
     return of_file(target)
 
 
