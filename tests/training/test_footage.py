@@ -25,9 +25,9 @@ from midframe.training.train import Run, Trainer, train
 from midframe.training.triplets import (
     FootageSampler,
     held_out_triplets,
-    lit,
-    taught,
+    relit,
     triplets_of,
+    with_teacher_flow,
 )
 from midframe.vfi_models import architectures
 from midframe.weights.synthetic import synthetic_state_dict
@@ -144,10 +144,10 @@ def test_flow_is_trusted_where_it_leads_to_the_truth():
         flow = torch.tensor([left, 0.0, right, 0.0]).view(1, 4, 1, 1)
         return lambda a, b, t: flow.expand(len(a), 4, *a.shape[-2:])
 
-    right = taught([sample], teacher_of(float(PAN), -float(PAN)))[0]
+    right = with_teacher_flow([sample], teacher_of(float(PAN), -float(PAN)))[0]
     inside = right.visible[:, 8:-8, 8:-8]
     assert inside.min() > 0.99
-    half = taught([sample], teacher_of(float(PAN), float(PAN)))[0]
+    half = with_teacher_flow([sample], teacher_of(float(PAN), float(PAN)))[0]
     assert half.visible[0, 8:-8, 8:-8].min() > 0.99
     assert half.visible[1].mean() < 0.3
     assert float(right.flow[0].mean()) == PAN
@@ -155,10 +155,10 @@ def test_flow_is_trusted_where_it_leads_to_the_truth():
 
 def test_the_middle_has_the_light_between(store):
     sample = FootageSampler(store, frozenset(), seed=1, size=64).sample(3)
-    assert lit(sample, 0.0, 0, 0) is sample
+    assert relit(sample, 0.0, 0, 0) is sample
     grey = torch.full_like(sample.left, 0.5)
     grey = replace(sample, left=grey, right=grey, middle=grey, timestep=torch.tensor(0.25))
-    changed = [lit(grey, 1.0, 0, index) for index in range(8)]
+    changed = [relit(grey, 1.0, 0, index) for index in range(8)]
     for one in changed:
         left, right, middle = (float(x.mean()) for x in (one.left, one.right, one.middle))
         assert middle == pytest.approx(0.75 * left + 0.25 * right, abs=1e-5)

@@ -12,16 +12,16 @@ import pytest
 import torch
 from midframe.errors import BadInputError
 from midframe.training import batches as batches_module
-from midframe.training import exam as exam_module
+from midframe.training import evaluation as evaluation_module
 from midframe.training.atlas import make_atlas
 from midframe.training.batches import Batches
 from midframe.training.condensed import main as condense
-from midframe.training.exam import Curve, Examination, psnr
+from midframe.training.evaluation import Curve, Evaluation, psnr
 from midframe.training.layers import Layer, Path, Wave
 from midframe.training.losses import flow_loss, laplacian_loss, mask_loss
 from midframe.training.motion import MotionGenerator
+from midframe.training.networks import passes
 from midframe.training.plan import TrainingPlan
-from midframe.training.pupils import passes
 from midframe.training.train import (
     Run,
     Trainer,
@@ -156,10 +156,10 @@ def test_a_gradient_that_is_not_finite_changes_nothing(batch, caplog):
 def test_resumed_is_uninterrupted(tmp_path):
     plan = TrainingPlan(steps=4, batch=1, size=32, warm_up=1)
     whole = Trainer(plan)
-    train(whole, Run(tmp_path / "whole.safetensors", workers=0, examine_every=0))
+    train(whole, Run(tmp_path / "whole.safetensors", workers=0, evaluate_every=0))
 
     halted = Trainer(plan)
-    parts = Run(tmp_path / "parts.safetensors", workers=0, examine_every=0)
+    parts = Run(tmp_path / "parts.safetensors", workers=0, evaluate_every=0)
     train(halted, replace(parts, until=time.time() - 1))
     assert halted.step == 1
     resumed = Trainer.resume(tmp_path / "parts.train")
@@ -239,10 +239,10 @@ def test_a_curve_forgets_what_a_killed_run_wrote_too_much(tmp_path):
 
 
 def test_an_examination_asks_the_same_every_time(monkeypatch, atlas):
-    monkeypatch.setattr(exam_module, "make_atlas", lambda seed, **size: atlas)
-    monkeypatch.setattr(exam_module, "_GENERATED", 2)
+    monkeypatch.setattr(evaluation_module, "make_atlas", lambda seed, **size: atlas)
+    monkeypatch.setattr(evaluation_module, "_GENERATED", 2)
     net = Trainer(TrainingPlan(model="compact-v2")).averaged
-    first, again = Examination(), Examination()
+    first, again = Evaluation(), Evaluation()
     assert first(net)[1] == again(net)[1]
     assert np.isnan(first(net)[0])
     middle = (first.generated[0].middle * 255).round() / 255
