@@ -29,7 +29,7 @@ START_SECONDS = 300
 class Server:
     """A running ComfyUI and what it said."""
 
-    def __init__(self, base, port):
+    def __init__(self, base, port, flags=()):
         self.base, self.url = base, f"http://127.0.0.1:{port}"
         self.log_path = base / "server.log"
         shim = Path(__file__).resolve().parents[3] / "shared" / "tools" / "torchvision_shim"
@@ -41,7 +41,7 @@ class Server:
         python = os.environ.get("COMFYUI_PYTHON", sys.executable)
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [python, "main.py", *options.split(), *database.split()],
+                [python, "main.py", *options.split(), *database.split(), *flags],
                 cwd=os.environ["COMFYUI_PATH"],
                 env=environment,
                 stdout=log,
@@ -104,7 +104,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(root, base, *others):
+def running(root, base, *others, flags=()):
     """A server whose custom nodes are the pack in ``root`` and ``others``, with its folders in ``base``."""
     for name in ("custom_nodes", "input", "output", "temp", "user", "models/frame_interpolation"):
         (base / name).mkdir(parents=True)
@@ -116,7 +116,7 @@ def running(root, base, *others):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = Server(base, port)
+    server = Server(base, port, flags)
     try:
         server.until(lambda: server.get("/system_stats"), START_SECONDS)
         yield server
