@@ -16,7 +16,7 @@ def project(root):
 
 
 def test_every_package_is_listed(root, project):
-    from laws import pack_files
+    from imports import pack_files
 
     folders = {path.parent.relative_to(root).as_posix() for path in pack_files(root)}
     wanted = {"midframe" if f == "." else "midframe." + f.replace("/", ".") for f in folders}
