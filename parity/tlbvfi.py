@@ -26,12 +26,7 @@ from torch import Tensor, nn
 from ..vfi_models import backward_warp, build, detect
 from ..vfi_models.interface import Interpolator
 from ..vfi_models.tlbvfi import shapes
-from ..vfi_models.tlbvfi.bridge import (
-    mixing,
-    plan,
-    sample,
-    schedule,
-)
+from ..vfi_models.tlbvfi.bridge import mixing, plan, sample, schedule
 from ..vfi_models.tlbvfi.flow import halved
 from ..vfi_models.tlbvfi.net import TlbvfiNet
 from ..vfi_models.tlbvfi.session import Geometry, TlbvfiOptions, TlbvfiSession

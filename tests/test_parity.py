@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from midframe import parity
+from midframe.cli import parity as command
 from midframe.errors import BadInputError
 from safetensors.torch import load_file, save_file
 
@@ -14,9 +15,9 @@ HERE = torch.device("cpu"), torch.float32
 
 def run(*arguments):
     parser = argparse.ArgumentParser()
-    parity.add_arguments(parser)
+    command.add_arguments(parser)
     lines = []
-    return parity.run(parser.parse_args([str(a) for a in arguments]), lines.append), lines
+    return command.run(parser.parse_args([str(a) for a in arguments]), lines.append), lines
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_every_bundled_golden(network, cases, skipped, reason):
 
 def test_what_is_bundled_is_taken_without_a_path():
     parser = argparse.ArgumentParser()
-    parity.add_arguments(parser)
+    command.add_arguments(parser)
     first = next(parity.compare(parser.parse_args([]).paths or [parity.BUNDLED], *HERE))
     assert first.name.startswith("film/")
     assert {folder.name for folder in parity.BUNDLED.iterdir()} == {"README.md", "film", "rife", "tlbvfi"}

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from ..errors import BadInputError, WeightsNotFoundError
 
-CKPTS = Path(__file__).resolve().parents[2] / "ckpts"
+CKPTS = Path(__file__).resolve().parents[1] / "ckpts"
 """The pack's own folder of weights."""
 EXTENSIONS = (".safetensors", ".sft", ".pth", ".pkl", ".pt", ".ckpt", ".bin")
 """Ends of names that weights have, the safest first."""

@@ -50,9 +50,9 @@ def test_the_frames_are_the_same_and_in_order():
     model = load_model("default", "cpu", torch.float32)
     alone = interpolate(frames, model, 3, settings=Settings(cpu_workers=1))
     for count in (2, 3):  # not to the last bit: torch enlarges by another kernel in a single thread
-        made = interpolate(frames, model, 3, settings=Settings(lanes=count))
+        made = interpolate(frames, model, 3, settings=Settings(cpu_workers=count))
         assert (made - alone).abs().max() < bound("fast path")
-        assert torch.equal(made, interpolate(frames, model, 3, settings=Settings(lanes=count)))
+        assert torch.equal(made, interpolate(frames, model, 3, settings=Settings(cpu_workers=count)))
 
 
 def test_two_are_made_at_once_and_each_frame_is_encoded_once():
@@ -65,7 +65,7 @@ def test_two_are_made_at_once_and_each_frame_is_encoded_once():
     assert len(model.opened) == 2
 
 
-def test_slow_lanes_do_not_change_the_order():
+def test_slow_workers_do_not_change_the_order():
     turns = iter(range(100))
 
     def uneven(step):
@@ -77,15 +77,15 @@ def test_slow_lanes_do_not_change_the_order():
 
 def test_threads_of_torch_are_put_back():
     before = torch.get_num_threads()
-    lanes = CpuWorkers(2)
-    assert lanes.submit(torch.get_num_threads).result() == max(1, before // 2)
+    workers = CpuWorkers(2)
+    assert workers.submit(torch.get_num_threads).result() == max(1, before // 2)
     assert torch.get_num_threads() == before
     seen = []
     later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
     later.start()
     later.join()
     assert seen == [before]
-    lanes.close()
+    workers.close()
 
 
 def test_cancelling_ends_what_runs():
@@ -269,15 +269,15 @@ def test_once():
 
 
 def test_stopped():
-    lanes = CpuWorkers(1)
-    lanes.stop()
+    workers = CpuWorkers(1)
+    workers.stop()
     with pytest.raises(StoppedError):
-        lanes.submit(lanes.check).result()
-    lanes.close()
+        workers.submit(workers.check).result()
+    workers.close()
 
 
 def test_settings_are_checked():
     with pytest.raises(BadInputError, match="cpu_workers"):
-        Settings(lanes=-1)
+        Settings(cpu_workers=-1)
     with pytest.raises(BadInputError, match="cpu_workers"):
         Settings(cpu_workers=10**6)

@@ -45,6 +45,7 @@ from midframe.chunks import (
 from midframe.cli import main as command
 from midframe.vfi_utils import (
     FrameLoop,
+    QuietHost,
     Settings,
     States,
     by_fps,
@@ -73,7 +74,7 @@ def clip(count: int, channels: int = 3) -> torch.Tensor:
     frames = (
         torch.stack([torch.from_numpy(p) for p in pictures(count, SIZE, channels=channels)]).float() / 255
     )
-    frames[2] = frames[1]
+    frames[2:3] = frames[1:2]
     return frames
 
 
@@ -168,7 +169,7 @@ def from_file_to_file(source: Path, target: Path, plan: dict[str, Any]) -> str:
 def in_chunks(source: Path, target: Path, plan: dict[str, Any]) -> str:
     choice = ModelChoice("default", "cpu", "float32")
     job = Job(source, target, target.with_suffix(".chunks"), choice, plan=Plan(**plan), pairs=2)
-    process(job, Inline(choice.load))
+    process(job, Inline(choice.load), host=QuietHost())
     return of_file(target)
 
 

@@ -405,7 +405,8 @@ def test_the_loop_over_replays_gives_the_frames_of_the_loop_without(schedule):
     fake, model = Fake(), rife()
 
     class Recorded:
-        spec, module, lighter, activation_bytes = model.spec, model.module, None, model.activation_bytes
+        spec, activation_bytes = model.spec, model.activation_bytes
+        device, dtype, weight_bytes = model.device, model.dtype, model.weight_bytes
 
         def open(self, height, width, options=None):
             return session(model, recordings_of(fake))

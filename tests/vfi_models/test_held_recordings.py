@@ -77,8 +77,7 @@ def test_what_they_hold_is_not_free(monkeypatch, held, drops):
     host.free = 1000
     with Cuda(monkeypatch):
         monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: 400)
-        weight = torch.empty((1, 1), device="cuda:0")
-        model.module.weight = torch.nn.Parameter(weight, requires_grad=False)
+        model.device = torch.device("cuda:0")
         run(model, 5, frames=[torch.empty((6, 7, 3)) for _ in range(4)], host=host)
     assert set(model.batches) == {4}
     assert model.calls["drop"] == drops

@@ -100,7 +100,7 @@ def test_a_run_whose_first_frame_is_no_number_goes_on_in_float32(caplog, dtype, 
     assert len(caplog.records) == 1
     assert "float32" in caplog.text
     assert str(dtype).removeprefix("torch.") in caplog.text
-    assert model.module.weight.dtype == dtype  # it is others' too
+    assert model.dtype == dtype  # it is others' too
     assert model.dtypes[-1] == torch.float32
     if "cpu_workers" not in settings:  # where a pair is under way in each lane before the first is looked at
         assert model.dtypes.count(dtype) == (2 if settings == {"schedule": "bisect"} else 1)
@@ -117,7 +117,7 @@ def test_frames_are_looked_at_once_a_run_and_never_in_float32(monkeypatch):
     frames_of(LerpModel())
     assert not looks
     model = LerpModel()
-    model.module.half()
+    model.to(dtype=torch.float16)
     frames_of(model)
     assert len(looks) == 1
 

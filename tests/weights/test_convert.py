@@ -8,6 +8,7 @@ import torch
 from checkpoints import save
 from midframe.api import open_weights
 from midframe.benchmarks.loading import save_archive
+from midframe.cli import convert as command
 from midframe.errors import (
     BadInputError,
     CorruptWeightsError,
@@ -141,10 +142,10 @@ def test_averages_or_what_they_are_averages_of(tmp_path):
     averages = {name: value + 1 for name, value in raw.items() if name.startswith("denoise_fn.")}
     torch.save({"model": raw, "ema": averages}, tmp_path / "in.pth")
     parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
+    command.add_arguments(parser)
     for words, wanted in (([], {**raw, **averages}), (["--raw"], raw)):
         target = tmp_path / f"out{len(words)}.safetensors"
-        module.run(parser.parse_args([str(tmp_path / "in.pth"), str(target), *words]), lambda line: None)
+        command.run(parser.parse_args([str(tmp_path / "in.pth"), str(target), *words]), lambda line: None)
         assert equal(target, wanted)
 
 
@@ -172,10 +173,10 @@ def test_what_reads_back_otherwise_is_no_result(tmp_path, monkeypatch):
 
 def test_the_command(tmp_path):
     parser, lines = argparse.ArgumentParser(), []
-    module.add_arguments(parser)
+    command.add_arguments(parser)
     save(tmp_path / "in.pth", weights(), "zip")
     arguments = [str(tmp_path / "in.pth"), str(tmp_path / "out.safetensors"), "--dtype", "float16"]
-    assert module.run(parser.parse_args(arguments), lines.append) == 0
+    assert command.run(parser.parse_args(arguments), lines.append) == 0
     (line,) = lines
     assert "film narrow, 82 parameters" in line
     size = (tmp_path / "out.safetensors").stat().st_size

@@ -53,14 +53,39 @@ def pad_frames(
         The picture (N, 3, height, width) and the channels past RGB (N, C - 3, height, width), None where
         there are none. Where nothing is to be done, both are views of ``frames``.
     """
-    picture = pad_to(frames[:, :_RGB], height, width, mode)
+    return pad_to(frames[:, :_RGB], height, width, mode), _padded_extra(frames, height, width)
+
+
+def _padded_extra(frames: Tensor, height: int, width: int) -> Tensor | None:
     if frames.shape[1] == _RGB:
-        return picture, None
+        return None
     extra = frames[:, _RGB:]
     rows, columns = extra.shape[-2:]
     if (rows, columns) != (height, width):
         extra = F.pad(extra, (0, width - columns, 0, height - rows), mode="replicate")
-    return picture, extra
+    return extra
+
+
+def clamp_padded(frames: Tensor, out: Tensor, mode: PaddingMode = "zeros") -> tuple[Tensor, Tensor | None]:
+    """Pad source frames as :func:`pad_frames` does, the picture clamped to 0..1 and written where it belongs.
+
+    Args:
+        frames: (N, C, H, W) floating, C >= 3, RGB first.
+        out: (N, 3, height, width), which says the size to pad to.
+        mode: of the picture, see :func:`pad_to`.
+
+    Returns:
+        ``out``, and the channels past RGB as :func:`pad_frames` pads them.
+    """
+    rows, columns = frames.shape[-2:]
+    if mode == "zeros":  # without a padded copy in between, which would be written and read once more
+        torch.clamp(frames[:, :_RGB], 0.0, 1.0, out=out[..., :rows, :columns])
+        for border in (out[..., rows:, :], out[..., :rows, columns:]):
+            if border.numel():
+                border.zero_()
+    else:
+        torch.clamp(pad_to(frames[:, :_RGB], *out.shape[-2:], mode), 0.0, 1.0, out=out)
+    return out, _padded_extra(frames, *out.shape[-2:])
 
 
 def _mirror(size: int, padded: int, device: torch.device) -> Tensor:

@@ -73,6 +73,8 @@ class LowResolution:
         self._divisors = tuple(int(d) for d in divisors)
         self._ensemble = ensemble
         self._format = memory_format(parameter.device)
+        # On a GPU the bytes that are moved are the time; a CPU converts slowly, and reads whole lines anyway.
+        self._fewer_bytes = parameter.device.type != "cpu"
         self._blocks = [
             PreparedBlock(
                 block,
@@ -113,14 +115,14 @@ class LowResolution:
             known[:, :1] = timestep.view(-1, 1, 1, 1)
             if not levels:
                 for own, side in zip(sides.chunk(2, 1), (left, right), strict=True):
-                    own.copy_(resize(side, 1 / s))
+                    own.copy_(_reduced(side, s) if self._fewer_bytes else resize(side, 1 / s))
             else:
                 if s <= 2:  # noqa: PLR2004 - from here on every pixel is read
                     full = _added(full, levels)
                 flow = _spread(_enlarged(levels, s, 2), s) if full is None else full
                 for own, side, half in zip(sides.chunk(2, 1), (left, right), flow.chunk(2, 1), strict=True):
                     self._samplers[i](side, half, out=own)
-                hidden = self._hidden(levels, s)
+                hidden = self._hidden(levels, s, narrow=self._fewer_bytes)
                 mask = hidden[:, :1] if s == 1 else None
                 known[:, 1:-4] = hidden
                 known[:, -4:] = flow if s == 1 else _enlarged(levels, s, 1).div_(s)
@@ -144,10 +146,19 @@ class LowResolution:
             out[:, 4:5] = (out[:, 4:5] - other[:, 4:5]) / 2
         return _Level(out[:, :4], out[:, 4:], self._factor(self._divisors[index]))
 
-    def _hidden(self, levels: list[_Level], divisor: int) -> Tensor:
-        """Mask and carry at 1/divisor: of the last level, or the sum of all masks."""
+    def _hidden(self, levels: list[_Level], divisor: int, *, narrow: bool = False) -> Tensor:
+        """Return mask and carry at 1/divisor: of the last level, or the sum of all masks.
+
+        Args:
+            levels: so far.
+            divisor: of the size.
+            narrow: in the dtype of the convolutions, which read it, where nothing is summed.
+        """
         used = levels if self._family.mask_summed else levels[-1:]
-        total = resize(used[-1].hidden, used[-1].factor / divisor)
+        last = used[-1].hidden
+        if narrow and not self._family.mask_summed:
+            last = last.to(self._dtype)
+        total = resize(last, used[-1].factor / divisor)
         for level in used[:-1]:
             total = total + resize(level.hidden, level.factor / divisor)
         return total
@@ -176,6 +187,20 @@ def _mirrored(seen: Tensor, side: int, *, later: bool) -> Tensor:
     if later:
         parts += [-seen[:, 2 * side + 1 : -4], swap_flows(seen[:, -4:])]
     return torch.cat(parts, 1)
+
+
+def _reduced(x: Tensor, divisor: int) -> Tensor:
+    """Return what :func:`resize` by 1 / ``divisor`` does, of the 2 x 2 pixels in each cell's centre.
+
+    Args:
+        x: (K, C, H, W); both sides are multiples of ``divisor``, which is 1 or even.
+    """
+    if divisor == 1:
+        return x
+    count, channels, height, width = x.shape
+    cells = x.reshape(count, channels, height // divisor, divisor, width // divisor, divisor)
+    middle = slice(divisor // 2 - 1, divisor // 2 + 1)
+    return cells[:, :, :, middle, :, middle].mean((3, 5))
 
 
 def _enlarged(levels: list[_Level], divisor: int, detail: int) -> Tensor:

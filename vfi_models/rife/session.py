@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .._ops.cuda_graphs import RecordedSession, Recordings, recorder_for
-from .._ops.padding import PaddingMode, pad_frames
+from .._ops.padding import PaddingMode, clamp_padded
 from .._ops.warp import GridSampler, backward_warp, identity_grid
 from .lowres import LowResolution, applies
 from .net import (
@@ -93,10 +93,9 @@ class RifeSession(RecordedSession):
 
     def encode(self, frames: Tensor) -> RifeFeatures:
         """See the seam. Values outside 0..1 are clamped, as every 4.x network expects."""
-        padded, extra = pad_frames(frames, *self._padded, self._options.padding)
         head = self._net.family.head
         stacked = frames.new_empty(len(frames), 3 + (head.channels if head else 0), *self._padded)
-        picture = torch.clamp(padded, 0.0, 1.0, out=stacked[:, :3])
+        picture, extra = clamp_padded(frames, stacked[:, :3], self._options.padding)
         if head:
             dtype = next(self._net.parameters()).dtype
             prepared = None if self._plain else self._prepared().head
