@@ -7,7 +7,6 @@ A room stands above every room that it imports. Lines to the same room have its 
 """
 
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
@@ -197,11 +196,17 @@ class Drawing:
         return f'{shape} stroke="{colour}" stroke-width="1.6"/>{text}'
 
 
-def described(edges: Edges, rooms: Iterable[str]) -> str:
+def described(edges: Edges) -> str:
     """Return the arrows as text, for those who cannot see the picture."""
-    return "\n".join(f"{room}: {', '.join(sorted(edges[room])) or 'nothing'}" for room in rooms)
+    return "\n".join(f"{room}: {', '.join(sorted(edges[room])) or 'nothing'}" for room in sorted(edges))
+
+
+def main() -> None:
+    """Draw the picture, and print the arrows."""
+    edges = edges_of(ROOT)
+    PICTURE.write_text(Drawing(edges).svg(), encoding="utf-8")
+    sys.stdout.write(f"{PICTURE.relative_to(ROOT)}\n{described(edges)}\n")
 
 
 if __name__ == "__main__":
-    PICTURE.write_text(Drawing(edges_of(ROOT)).svg(), encoding="utf-8")
-    sys.stdout.write(f"{PICTURE.relative_to(ROOT)}\n{described(edges_of(ROOT), sorted(edges_of(ROOT)))}\n")
+    main()

@@ -25,12 +25,19 @@ class Import:
 
 def pack_files(root: Path) -> Iterator[Path]:
     """Yield every Python file of the pack."""
-    for path in sorted(root.rglob("*.py")):
-        parts = path.relative_to(root).parts
-        if not any(
-            part.startswith(".") or part in NOT_THE_PACK or part.endswith(".egg-info") for part in parts
-        ):
+    for entry in sorted(root.iterdir()):
+        if _is_of_the_pack(entry.name):  # asked first: an environment in here has ten thousand files
+            yield from [entry] if entry.suffix == ".py" else sorted(_files_in(entry))
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*.py"):
+        if all(_is_of_the_pack(part) for part in path.relative_to(folder).parts):
             yield path
+
+
+def _is_of_the_pack(name: str) -> bool:
+    return not (name.startswith(".") or name in NOT_THE_PACK or name.endswith(".egg-info"))
 
 
 @cache
@@ -61,19 +68,23 @@ def file_of(module: tuple[str, ...], root: Path) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def imports_of(path: Path, root: Path) -> Iterator[Import]:
-    """Yield what a file imports from the pack; nothing for an import that leaves the project."""
-    tree, package = tree_of(path), package_of(path, root)
+@cache
+def imports_of(path: Path, root: Path) -> tuple[Import, ...]:
+    """Return what a file imports from the pack; nothing for an import that leaves the project."""
+    package = package_of(path, root)
+    nodes = list(ast.walk(tree_of(path)))
     unrun = {
-        id(inner)
-        for node in ast.walk(tree)
+        inner
+        for node in nodes
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         for inner in ast.walk(node)
     }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and 0 < node.level <= len(package) + 1:
-            for module in reached(node, package, root):
-                yield Import(node.lineno, module, id(node) in unrun)
+    return tuple(
+        Import(node.lineno, module, node in unrun)
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and 0 < node.level <= len(package) + 1
+        for module in sorted(reached(node, package, root))
+    )
 
 
 def reached(node: ast.ImportFrom, package: tuple[str, ...], root: Path) -> set[tuple[str, ...]]:
