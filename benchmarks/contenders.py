@@ -12,6 +12,7 @@ from ..errors import BadInputError
 from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Settings
 from .peers import Against, Interpolate, Task
+from .peers.checkout import OtherCheckout
 from .work import BUILT_IN, Work, synthetic
 
 OURS = "midframe"
@@ -37,7 +38,7 @@ def opened(against: Against, work: Work, folder: Path) -> Interpolate:
     Raises:
         BadInputError: it cannot run this.
     """
-    if against.network is None and work.model == BUILT_IN:
+    if against.network is None and work.model == BUILT_IN and not isinstance(against.peer, OtherCheckout):
         raise BadInputError(
             "No peer has the built-in network.",
             against.argument,

@@ -67,10 +67,15 @@ def checks() -> list[Row]:
         "tests/vfi_models/test_fused.py",
     )
     parity = (_PACK, "parity", "--device", "cuda")
+    contract = ("pytest", "-q", "-rs", "-p", "no:cacheprovider", "-m", "not long", "--device", "cuda")
+    models: tuple[str, ...] = (*contract, "tests/vfi_models/test_models_contract.py")
     asynchronous = {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"}
     return [
         Row("tests", tests, writes=False),
         Row("tests_async", tests, writes=False, environment=asynchronous),
+        Row("transfers", (f"{_PACK}.benchmarks.transfers", "--device", "cuda"), writes=False),
+        Row("contract_float32", models, writes=False),
+        Row("contract_float16", (*models, "--dtype", "float16"), writes=False),
         Row("parity_float32", parity, writes=False),
         Row("parity_float16", (*parity, "--dtype", "float16"), writes=False),
     ]
@@ -82,6 +87,7 @@ def rehearsal() -> list[Row]:
     words = (_PACK, "bench", "--device", "cpu", "--size", "64x96", "--multiplier", "2", "--frames", "3")
     return [
         checks()[0],
+        Row("transfers", (f"{_PACK}.benchmarks.transfers", "--device", "cpu", "--small"), writes=False),
         Row("parity_float32", (_PACK, "parity", golden, "--device", "cpu"), writes=False),
         Row("rife_x2", (*words, "--rounds", "1", "--model", "rife-4.6", "--launches")),
         Row("film_x2", (*words, "--rounds", "1", "--model", "film-narrow")),

@@ -164,8 +164,8 @@ _PARTS: Mapping[str, Callable[[Path, Mapping[str, Any]], dict[str, Any]]] = {
 class Blend:
     """A network of fixed cost: the weighted mean of both frames."""
 
-    def __init__(self) -> None:
-        self.device, self.dtype, self.weight_bytes = torch.device("cpu"), torch.float32, 0
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.device, self.dtype, self.weight_bytes = device or torch.device("cpu"), torch.float32, 0
         self.spec = ModelSpec(
             architecture="blend",
             family="blend",

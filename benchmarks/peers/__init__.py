@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import BadInputError
+from .checkout import OtherCheckout
 from .comfyui import ComfyUI
 from .older import Older
 from .peer import Interpolate, Peer, Task
@@ -17,6 +18,7 @@ __all__ = ["PEERS", "Against", "Interpolate", "Peer", "Task", "parse"]
 
 PEERS: dict[str, Callable[[Path], Peer]] = {
     "comfyui": ComfyUI,
+    "midframe": OtherCheckout,
     "older": Older,
     "tlbvfi": TLBVFI,
     "vsrife": VsRife,

@@ -396,3 +396,13 @@ def test_a_clip_without_pairs_is_refused(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", pictures(3))
     with pytest.raises(BadInputError, match="too short"):
         sixteen_bits.pairs_of(clip, sixteen_bits.Chosen())
+
+
+def test_another_checkout_of_this_project_is_a_peer(run, root, tmp_path):
+    code, report, _ = run("--model", "default", "--multiplier", "2", "--against", f"midframe={root}")
+    row = report["rows"][0]
+    assert code == 0
+    assert row["max_error"] == 0
+    assert row["speedup"] > 0
+    with pytest.raises(BadInputError, match="no checkout of Midframe"):
+        run("--multiplier", "2", "--against", f"midframe={tmp_path}")

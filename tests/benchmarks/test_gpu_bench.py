@@ -13,7 +13,9 @@ from midframe.benchmarks import (
     contest,
     gpu,
     pressure,
+    transfers,
 )
+from midframe.benchmarks.long_clips import Blend
 from midframe.errors import BadInputError
 from midframe.vfi_models._ops.cuda_graphs import _FIRST
 
@@ -138,3 +140,17 @@ def test_pictures_are_compared_without_tf32_and_timed_as_torch_is_set(monkeypatc
     watch = SimpleNamespace(taken=lambda: 0.0)
     contest._interleaved({"midframe": contender}, torch.zeros(1), work, contest.Limits(1), watch)
     assert seen == [False, True]
+
+
+def test_a_frame_that_holds_another_is_found(monkeypatch, capsys):
+    assert transfers.main(["--device", "cpu", "--small", "--frames", "5"]) == 0
+    assert capsys.readouterr().out.count("9 frames, all the same") == 4
+    between, frames = Blend.between, []
+
+    def late(self, left, right, timestep):
+        frames.append(between(self, left, right, timestep))
+        return frames[max(len(frames) - 2, 0)].clone()
+
+    monkeypatch.setattr(Blend, "between", late)
+    assert transfers.main(["--device", "cpu", "--small", "--frames", "5"]) == 1
+    assert "wrong: [3, 5, 7]" in capsys.readouterr().out

@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ START_SECONDS = 300
 class Server:
     """A running ComfyUI and what it said."""
 
-    def __init__(self, base: Path, port: int) -> None:
+    def __init__(self, base: Path, port: int, flags: Sequence[str] = ()) -> None:
         self.base, self.url = base, f"http://127.0.0.1:{port}"
         self.log_path = base / "server.log"
         shim = Path(__file__).resolve().parents[3] / "shared" / "tools" / "torchvision_shim"
@@ -45,7 +45,7 @@ class Server:
         python = os.environ.get("COMFYUI_PYTHON", sys.executable)
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [python, "main.py", *options.split(), *database.split()],
+                [python, "main.py", *options.split(), *database.split(), *flags],
                 cwd=os.environ["COMFYUI_PATH"],
                 env=environment,
                 stdout=log,
@@ -108,7 +108,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(root: Path, base: Path, *others: Path) -> Iterator[Server]:
+def running(root: Path, base: Path, *others: Path, flags: Sequence[str] = ()) -> Iterator[Server]:
     """A server whose custom nodes are the pack in ``root`` and ``others``, with its folders in ``base``."""
     for name in ("custom_nodes", "input", "output", "temp", "user", "models/frame_interpolation"):
         (base / name).mkdir(parents=True)
@@ -120,7 +120,7 @@ def running(root: Path, base: Path, *others: Path) -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = Server(base, port)
+    server = Server(base, port, flags)
     try:
         server.until(lambda: server.get("/system_stats"), START_SECONDS)
         yield server

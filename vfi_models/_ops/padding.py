@@ -78,14 +78,15 @@ def clamp_padded(frames: Tensor, out: Tensor, mode: PaddingMode = "zeros") -> tu
         ``out``, and the channels past RGB as :func:`pad_frames` pads them.
     """
     rows, columns = frames.shape[-2:]
+    height, width = out.shape[-2:]
     if mode == "zeros":  # without a padded copy in between, which would be written and read once more
         torch.clamp(frames[:, :_RGB], 0.0, 1.0, out=out[..., :rows, :columns])
         for border in (out[..., rows:, :], out[..., :rows, columns:]):
             if border.numel():
                 border.zero_()
     else:
-        torch.clamp(pad_to(frames[:, :_RGB], *out.shape[-2:], mode), 0.0, 1.0, out=out)
-    return out, _padded_extra(frames, *out.shape[-2:])
+        torch.clamp(pad_to(frames[:, :_RGB], height, width, mode), 0.0, 1.0, out=out)
+    return out, _padded_extra(frames, height, width)
 
 
 def _mirror(size: int, padded: int, device: torch.device) -> Tensor:

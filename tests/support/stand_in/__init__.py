@@ -52,4 +52,17 @@ class StandIn:
         return (type(video)(dataclasses.replace(video.lazy, borrow=lend)),)
 
 
-NODE_CLASS_MAPPINGS = {"MidframeTestStandIn": StandIn}
+class NumberList:
+    """A list of numbers by one link, as nodes of other packs hand them on."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "testing", "read", ("INT",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"numbers": ("STRING", {"default": ""})}}
+
+    def read(self, numbers):
+        return ([int(number) for number in numbers.split(",")],)
+
+
+NODE_CLASS_MAPPINGS = {"MidframeTestStandIn": StandIn, "MidframeTestList": NumberList}
