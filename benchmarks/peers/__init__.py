@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import BadInputError
+from .checkout import OtherCheckout
 from .comfyui import ComfyUI
 from .older import Older
 from .peer import Interpolate, Peer, Task
@@ -17,6 +18,7 @@ __all__ = ["PEERS", "Against", "Interpolate", "Peer", "Task", "parse"]
 
 PEERS: dict[str, Callable[[Path], Peer]] = {
     "comfyui": ComfyUI,
+    "midframe": OtherCheckout,
     "older": Older,
     "tlbvfi": TLBVFI,
     "vsrife": VsRife,
@@ -37,7 +39,7 @@ class Against:
 
 
 def parse(argument: str) -> Against:
-    """A peer from ``NAME=PATH`` or ``NAME:NETWORK=PATH``.
+    """Parse a peer from ``NAME=PATH`` or ``NAME:NETWORK=PATH``.
 
     Raises:
         BadInputError: no such peer, or no such folder.

@@ -20,7 +20,7 @@ GIB = 1e9
 BUDGET = {
     # Launches and bytes of a made frame at 1080p, float16, x2, with the kernels, nothing recorded. Before:
     # 242 and 3.8 GB, 913 and 47.4, 2,379 and 16.0 (by another count: here a warp reads what it looks at).
-    "rife-4.25": (200, 3.75 * GIB),
+    "rife-4.25": (200, 3.5 * GIB),
     "film": (340, 36.0 * GIB),
     "default": (1035, 7.7 * GIB),
     "compact-v2": (330, 3.6 * GIB),

@@ -10,7 +10,7 @@ from midframe.parity.tolerances import bound
 from midframe.vfi_models import build, detect, precision
 from midframe.vfi_models._ops import convolution
 from midframe.vfi_models._ops.convolution import Convolution, LeakyConv2d, channels_last
-from midframe.vfi_models._ops.padding import _mirror, pad_frames, pad_to
+from midframe.vfi_models._ops.padding import _mirror, clamp_padded, pad_frames, pad_to
 from midframe.vfi_models._ops.warp import (
     GridSampler,
     _sampled,
@@ -18,7 +18,7 @@ from midframe.vfi_models._ops.warp import (
     identity_grid,
     sample,
 )
-from midframe.vfi_models.compact.flow import around
+from midframe.vfi_models.compact.flow import box_mean
 from midframe.vfi_models.compact.net import CompactNet, _shuffled
 from midframe.vfi_models.rife import shapes
 from midframe.vfi_models.rife.config import FAMILIES
@@ -149,7 +149,7 @@ def test_means():
         for side in (1, 3, 5, 7):
             wanted = F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False)
             torch.testing.assert_close(
-                around(x, side), wanted, atol=bound("operation"), rtol=bound("operation")
+                box_mean(x, side), wanted, atol=bound("operation"), rtol=bound("operation")
             )
 
 
@@ -250,3 +250,17 @@ def test_padding_repeats_the_edge_of_masks_and_not_of_the_picture():
     picture, extra = pad_frames(frames, 3, 4)
     assert picture.data_ptr() == frames.data_ptr()  # no copy where nothing is padded
     assert extra.data_ptr() == frames[:, 3:].data_ptr()
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+@pytest.mark.parametrize("size", [(3, 4), (8, 4), (3, 9), (8, 9), (7, 5)])
+def test_clamped_into_its_place_it_is_padded_as_ever(mode, size):
+    frames = 3 * torch.rand(2, 4, 3, 4) - 1
+    stacked = torch.full((2, 5, *size), torch.nan)
+    picture, extra = pad_frames(frames, *size, mode)
+    out, other = clamp_padded(frames, stacked[:, :3], mode)
+    assert out.data_ptr() == stacked.data_ptr()
+    assert torch.equal(out, picture.clamp(0, 1))
+    assert torch.equal(other, extra)
+    assert clamp_padded(frames[:, :3], stacked[:, :3], mode)[1] is None
+    assert stacked[:, 3:].isnan().all()

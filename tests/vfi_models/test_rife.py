@@ -5,8 +5,8 @@ from midframe.parity.tolerances import bound
 from midframe.vfi_models import build, detect
 from midframe.vfi_models.rife import shapes
 from midframe.vfi_models.rife.config import FAMILIES
-from midframe.vfi_models.rife.lowres import applies
-from midframe.vfi_models.rife.net import IFNet
+from midframe.vfi_models.rife.lowres import LowResolution, _reduced, applies
+from midframe.vfi_models.rife.net import IFNet, resize
 from midframe.weights.synthetic import synthetic_state_dict
 
 SMALL = ["4.0", "4.6", "4.7", "4.15.lite", "4.22.lite", "4.25", "4.25.lite"]
@@ -186,6 +186,32 @@ def test_low_resolution_pass_in_sixteen_bits(dtype):
         model.module.to(dtype)
         fast, plain = (middle(model, frames, {"plain": plain}) for plain in (False, True))
         assert (fast - exact).abs().mean() < 2 * (plain - exact).abs().mean() + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("family", "dtype"), [("4.25", torch.float16), ("4.6", torch.bfloat16), ("4.25", torch.float32)]
+)
+def test_where_bytes_count_the_picture_is_the_same(monkeypatch, family, dtype):
+    """What runs off the CPU: reduced by strided means, carried features enlarged in the network's dtype."""
+    frames, model = torch.rand(2, 3, 64, 96), rife(family).to(dtype=dtype)
+    exact, expected = middle(rife(family), frames), middle(model, frames)
+    original = LowResolution.__init__
+
+    def elsewhere(self, *arguments, **more):
+        original(self, *arguments, **more)
+        self._fewer_bytes = True
+
+    monkeypatch.setattr(LowResolution, "__init__", elsewhere)
+    found = middle(model, frames)
+    if dtype == torch.float32:
+        torch.testing.assert_close(found, expected, rtol=0, atol=bound("fast path"))
+    assert (found - exact).abs().mean() < 1.1 * (expected - exact).abs().mean() + 1e-5
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 4, 8, 16])
+def test_reduced_by_the_pixels_in_the_middle_of_each_cell(divisor):
+    picture = torch.rand(2, 5, 48, 64)[:, 1:]
+    torch.testing.assert_close(_reduced(picture, divisor), resize(picture, 1 / divisor), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "generator.net.", "a.b.c."])

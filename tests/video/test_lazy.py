@@ -23,9 +23,9 @@ from midframe.video import (
     open_clip,
 )
 from midframe.video.read.clip import Waveform
+from midframe.video.read.span import Span
 from midframe.video.read.tensor import TensorClip
 from midframe.video.read.trim import Trimmed
-from midframe.video.stream.clock import Span
 from midframe.video.stream.lazy import LazyVideo
 
 
@@ -95,7 +95,6 @@ def test_one_out_of_another(tmp_path, kind):
     first = lazy(write_clip(tmp_path / kind, pictures(len(how.get("times", range(30)))), **how))
     second = lazy(first.opened, Plan(fps=50))
     between = as_dtype(made(first), torch.uint8)
-    clock = Plan(fps=50).clock(first.info)
     moments = [moment.time for moment in first.moments]
     ends = [*moments[1:], moments[-1] + first.moments[-1].duration]
     wanted = []
@@ -104,7 +103,7 @@ def test_one_out_of_another(tmp_path, kind):
         t = (Fr(k, 50) - moments[i]) / (ends[i] - moments[i])
         right = min(i + 1, len(between) - 1)
         wanted.append(torch.lerp(between[i] / 255, between[right] / 255, float(t)))
-    assert clock.timeline.end == "hold_last"
+    assert second.plan.timeline(first.info).end == "hold_last"
     assert abs(made(second) - torch.stack(wanted)).max() < 1e-6
     second.write(tmp_path / "out.mp4", Coding())
     assert times_of(tmp_path / "out.mp4") == [Fr(k, 50) for k in range(len(wanted))]

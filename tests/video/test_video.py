@@ -10,6 +10,7 @@ import pytest
 import torch
 from clips import audio_packets, frames_of, pictures, planes_of, times_of, write_clip
 from fakes import LerpModel, RecordingHost
+from midframe.engine.timeline import Moment, by_multiplier
 from midframe.errors import BadInputError, MidframeError
 from midframe.memory.staging import as_dtype
 from midframe.video import (
@@ -150,7 +151,6 @@ def test_colours_of_source_frames_do_not_shift(tmp_path, pix_fmt, matrix, level,
 
 
 def test_folder_of_sixteen_bit_pictures(tmp_path):
-    from midframe.video.stream.clock import Moment
     from midframe.video.write.encode import FolderWriter
 
     frames = pictures(11, bits=16, channels=4)
@@ -589,11 +589,11 @@ def test_a_pipe_is_bounded_in_bytes():
 
 
 def test_the_clock_asks_for_nothing_beyond_what_is_read():
-    clock = Clock(Fr(10), multiplier=2, fps=None, end="hold_last")
+    clock = Clock(by_multiplier(2, end="hold_last", source_fps=Fr(10)))
     clock.read(Fr(0), None)
     clock.read(Fr(1, 10), None)
-    assert clock.timeline.shown(0, last=False) == (0, Fr(1, 2))
-    assert clock.timeline.shown(1, last=True) == (0, 0)
+    assert clock.shown(0, last=False) == (0, Fr(1, 2))
+    assert clock.shown(1, last=True) == (0, 0)
     assert [clock.next_moment().time for _ in range(4)] == [0, Fr(1, 20), Fr(1, 10), Fr(3, 20)]
 
 
