@@ -188,7 +188,7 @@ class Downloader:
         self._batches = 0
 
     def start(self, index: int, frames: Tensor) -> None:
-        """Take (K, H, W, C) frames to copy to the host. Delivers nothing; after an error nothing was taken."""
+        """Take (K, H, W, C) frames to copy to the host. Delivers nothing; an error leaves nothing taken."""
         if self._stream(frames.device) is None:
             transfers = [_Transfer(index, frames.cpu(), self._batches)]
         else:

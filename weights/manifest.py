@@ -83,7 +83,7 @@ class Manifest:
         spelling (case, separators, a ``v`` before the number, no extension) is found too: ``RIFE 4.25``,
         ``rife_v4.25`` and ``rife-4.25`` are the same.
         """
-        if not re.search(r"\w", name):  # the key of a name without letters would match nothing, or anything
+        if not re.search(r"\w", name):  # its key would be empty
             return ()
         exact = self._exact.get(name.casefold())
         if exact is not None:
