@@ -33,6 +33,7 @@ _POLL = 0.1
 _TIMEOUT = 20.0
 """Seconds without a byte after which a server is given up."""
 _AGENT = "Midframe (https; python-urllib)"
+# A ValueError is a server's too: an address or a length in its answer that means nothing.
 NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

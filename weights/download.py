@@ -1,10 +1,10 @@
 """Download known weights: to a temporary name, checked, then renamed, so that half a file never counts.
 
-Why not ``huggingface_hub.hf_hub_download`` for the files of Hugging Face (measured with 2.4.0): a transfer
-that stalls cannot be cancelled (the call came back after 64 s; here after 0.1 s) and reports progress every
-10 MB only; a file that came damaged is kept, as its hash is not compared; an expired token is an error for
-public files too; ``HF_ENDPOINT`` is read once, at import; and it leaves a ``.cache/huggingface`` in the
-folder of models. The user's endpoint, token and cache of that library are respected all the same.
+Why not ``huggingface_hub.hf_hub_download`` for the files of Hugging Face (2.4.0, measured and read): a
+transfer that stalls cannot be cancelled (the call came back after 64 s; here within 0.1 s) and reports
+progress every 10 MB only; a file that came damaged is kept, as its hash is not compared; an expired token is
+an error for public files too; ``HF_ENDPOINT`` is read once, at import; and it leaves a ``.cache/huggingface``
+in the folder of models. The user's endpoint, token and cache of that library are respected all the same.
 """
 
 from __future__ import annotations
