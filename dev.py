@@ -1,6 +1,8 @@
 """Sets the project up in an environment of its own and runs the demo or the tests there.
 
     python dev.py demo      interpolate the clip that ships with the project
+    python dev.py lint      format and lint
+    python dev.py types     types
     python dev.py test      format, lint, types, tests
     python dev.py test-all  the same with the tests that take minutes
     python dev.py setup     only make the environment
@@ -20,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -41,6 +44,13 @@ CHECKS = {
     "types": ["-m", "mypy"],
     "tests": ["-m", "pytest", f"--numprocesses={PROCESSES}", "--dist=loadgroup"],
 }
+COMMANDS = {
+    "lint": ("format", "lint"),
+    "types": ("types",),
+    "test": tuple(CHECKS),
+    "test-all": tuple(CHECKS),
+}
+"""The checks that a command runs."""
 # Tests that take more than a few seconds, each marked with its reason.
 LONG = "long"
 
@@ -49,7 +59,7 @@ def main() -> int:
     """Run one command, and return its exit status."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("command", choices=("demo", "test", "test-all", "setup", "clean"))
+    parser.add_argument("command", choices=("demo", *COMMANDS, "setup", "clean"))
     arguments, rest = parser.parse_known_args()
     if sys.version_info < (3, 10):  # noqa: UP036 -- this file is what an older Python is told by
         print(f"Midframe needs Python 3.10 or newer, this is {sys.version.split()[0]}.", file=sys.stderr)
@@ -65,9 +75,12 @@ def main() -> int:
         return run("-m", "midframe", "demo", *rest)
     if arguments.command == "setup":
         return 0
-    add_ray()
-    add_real_weights()
-    return test(rest if arguments.command == "test-all" else ["-m", f"not {LONG}", *rest])
+    if "tests" in COMMANDS[arguments.command]:
+        add_ray()
+        add_real_weights()
+    if arguments.command == "test":
+        rest = ["-m", f"not {LONG}", *rest]
+    return check(COMMANDS[arguments.command], rest)
 
 
 def set_up() -> None:
@@ -129,13 +142,13 @@ def link_types() -> None:
     link.symlink_to(ROOT, target_is_directory=True)
 
 
-def test(pytest_arguments: list[str]) -> int:
-    """Run every check, also after one failed; return 1 where one did."""
+def check(names: Sequence[str], pytest_arguments: list[str]) -> int:
+    """Run the checks of these names, also after one failed; return 1 where one did."""
     failed = []
-    for name, command in CHECKS.items():
+    for name in names:
         print(f"--- {name}", flush=True)
         began = time.monotonic()
-        if run(*command, *(pytest_arguments if name == "tests" else ())) != 0:
+        if run(*CHECKS[name], *(pytest_arguments if name == "tests" else ())) != 0:
             failed.append(name)
         outcome = "FAILED" if name in failed else "ok"
         print(f"--- {name}: {outcome}, {time.monotonic() - began:.0f} s", flush=True)

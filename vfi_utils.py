@@ -19,7 +19,8 @@ from .engine.host import Host, QuietHost
 from .engine.runner import ModelRunner
 from .engine.scheduler import FrameScheduler
 from .engine.settings import Schedule, Settings
-from .engine.timeline import EndLaw, States, StatesLike, Timeline, by_fps, by_multiplier
+from .engine.states import States, StatesLike
+from .engine.timeline import EndLaw, Timeline, Timesteps, by_fps, by_multiplier
 from .errors import MidframeError, OutOfMemoryError
 from .inputs.frames import checked_pictures
 from .inputs.objects import require_like
@@ -39,6 +40,7 @@ __all__ = [
     "States",
     "StatesLike",
     "Timeline",
+    "Timesteps",
     "by_fps",
     "by_multiplier",
     "require_model",
@@ -62,7 +64,7 @@ def require_model(model: Any) -> None:
 
 def run_timeline(
     source: Iterable[Tensor],
-    timeline: Timeline,
+    timeline: Timesteps,
     model: Interpolator,
     sink: Sink,
     *,
@@ -92,7 +94,7 @@ class FrameLoop:
         settings: how to run.
     """
 
-    def __init__(self, timeline: Timeline, *, settings: Settings | None = None) -> None:
+    def __init__(self, timeline: Timesteps, *, settings: Settings | None = None) -> None:
         require_like(
             timeline, ("shown",), wrong="This is not a timeline.", advice="Use by_multiplier or by_fps."
         )

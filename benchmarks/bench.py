@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from ..api import default_device
 from ..errors import BadInputError
+from ..weights.loading import default_device
 from . import footprint
 from .contest import Limits, row
 from .launches import launches

@@ -21,9 +21,9 @@ from typing import Any
 import av
 import torch
 
-from ..api import usable_device
 from ..errors import BadInputError
 from ..inputs.rates import frame_rate
+from ..weights.loading import usable_device
 from .stages import Costs, measure
 
 _WORKERS = (1, 2, 4, 8, 16, 32)

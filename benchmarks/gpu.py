@@ -67,11 +67,15 @@ def checks() -> list[Row]:
         "tests/vfi_models/test_fused.py",
     )
     parity = (_PACK, "parity", "--device", "cuda")
+    contract = ("pytest", "-q", "-rs", "-p", "no:cacheprovider", "-m", "not long", "--device", "cuda")
+    models: tuple[str, ...] = (*contract, "tests/vfi_models/test_models_contract.py")
     asynchronous = {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"}
     return [
         Row("tests", tests, writes=False),
         Row("tests_async", tests, writes=False, environment=asynchronous),
         Row("transfers", (f"{_PACK}.benchmarks.transfers", "--device", "cuda"), writes=False),
+        Row("contract_float32", models, writes=False),
+        Row("contract_float16", (*models, "--dtype", "float16"), writes=False),
         Row("parity_float32", parity, writes=False),
         Row("parity_float16", (*parity, "--dtype", "float16"), writes=False),
     ]

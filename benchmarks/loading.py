@@ -17,10 +17,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..api import load_model, open_weights
+from ..api import load_model
 from ..memory.cache import MODELS
 from ..vfi_models.film.config import published_names
 from ..weights.convert import convert
+from ..weights.loading import open_weights
 from .machine import synchronise
 from .work import Work
 

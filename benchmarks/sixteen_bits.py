@@ -18,11 +18,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..api import interpolate, open_weights
+from ..api import interpolate
 from ..errors import BadInputError
 from ..vfi_models.interface import Interpolator
 from ..vfi_models.torch_interpolator import module_of
 from ..video import open_clip
+from ..weights.loading import open_weights
 from .quality import difference
 
 KINDS: dict[str, Callable[[torch.nn.Module], object]] = {

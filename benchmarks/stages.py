@@ -16,19 +16,21 @@ from pathlib import Path
 
 import torch
 
-from ..api import interpolate, load_model, usable_device
+from ..api import interpolate, load_model
 from ..chunks import Inline, Job
 from ..chunks.join import join
 from ..chunks.store import Store
 from ..chunks.worker import ROOT
+from ..engine.timeline import Moment
 from ..errors import BadInputError
 from ..vfi_utils import QuietHost
 from ..video import Plan, open_clip
 from ..video.read.clip import ClipInfo
 from ..video.read.part import Part
-from ..video.stream.clock import Moment, Span
+from ..video.read.span import Span
 from ..video.write.encode import Shape, VideoWriter
 from ..video.write.formats import Coding, choose_encoding
+from ..weights.loading import usable_device
 
 _FRAMES = 72
 """Frames of the generated clip; encoders look 40 frames ahead."""

@@ -18,9 +18,9 @@ from itertools import pairwise, product
 import torch
 from torch import Tensor
 
-from ..api import usable_device
 from ..memory.staging import as_network_input
 from ..vfi_utils import by_multiplier, run_timeline
+from ..weights.loading import usable_device
 from .long_clips import Blend
 
 SIZES = ((1080, 1920), (2160, 3840))

@@ -1,7 +1,7 @@
-"""Long jobs in chunks: each finished one is safe on disk, and a job that ended goes on where it was.
+"""Long jobs in chunks: finished ones are safe on disk, and a job that was stopped continues after them.
 
-A chunk is a span of the output's time. What it holds depends on nothing but the source and the settings,
-so chunks can be made in any order, on any machine, and again.
+A chunk is a span of the output's time. Its frames depend on nothing but the source and the settings, so
+chunks can be made in any order, on any machine, and again.
 """
 
 from __future__ import annotations

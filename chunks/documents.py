@@ -1,4 +1,4 @@
-"""Small JSON documents that are whole or not there."""
+"""Small JSON documents that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _CHECK = "check"
 
 
 def write_document(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes ``content``, so that whoever reads ``path`` finds either all of it or what was there before.
+    """Write ``content``, so that whoever reads ``path`` finds either all of it or what was there before.
 
     After the return it also outlasts a power cut.
 
     Args:
         path: in a folder that is there.
-        content: what JSON can hold.
+        content: of types that JSON has.
 
     Raises:
         OSError: it cannot be written.
@@ -41,7 +41,7 @@ def write_document(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_document(path: Path) -> dict[str, Any] | None:
-    """What :func:`write_document` wrote; None where there is no such document or it was damaged since."""
+    """Return what :func:`write_document` wrote; None where there is nothing or it was damaged since."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -53,12 +53,12 @@ def read_document(path: Path) -> dict[str, Any] | None:
 
 
 def digest_of(content: Mapping[str, Any]) -> str:
-    """A short name for what ``content`` says, whatever the order of its keys."""
+    """Return a short digest of ``content``, whatever the order of its keys."""
     return _digest(content)[:16]
 
 
 def settle(path: Path) -> None:
-    """Returns once a file, or the names in a folder, are on the disk itself.
+    """Wait until a file, or the names in a folder, are on the disk itself.
 
     Raises:
         OSError: they cannot be written.

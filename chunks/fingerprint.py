@@ -1,4 +1,4 @@
-"""What tells a source from any other, in time that does not grow with it."""
+"""A hash that tells a source from any other, in time that does not grow with its size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _BLOCKS = 16
 
 
 def fingerprint(source: Path) -> str:
-    """A hash over the size of a file and 16 blocks of 64 KiB, the first, the last and others evenly between.
+    """Return a hash of the size of a file and 16 blocks of 64 KiB: the first, the last, others between.
 
     Of a folder: over the names of its files and the first and last block of each. It knows nothing of where
     the source is or when it was written: a copy is the same source.

@@ -1,14 +1,14 @@
-"""What a job is."""
+"""Description of a job: a clip, what is made of it, by which model, in which chunks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ..api import load_model, locate
+from ..engine.states import States, StatesLike
 from ..inputs.numbers import Number, whole
 from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Settings
@@ -19,20 +19,21 @@ from ..video import (
     holds_alpha,
     open_clip,
 )
-from ..video.stream.clock import Span
+from ..video.read.span import Span
 from ..weights.checkpoint import readable, sha256_file
 from ..weights.find import CKPTS, find
+from ..weights.loading import load_model, locate
 from .fingerprint import fingerprint
 
 _FORMAT = 1
 """Of work folders."""
 PAIRS = 240
-"""Source pairs of a chunk where nobody says: ten seconds of film, minutes of work at most."""
+"""Source pairs of a chunk by default: ten seconds of film, minutes of work at most."""
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which model makes the frames. It is data alone, and means the same in every process."""
+    """The model that makes the frames, as plain data: it means the same in every process."""
 
     name: str = "default"
     """See :func:`..api.load_model`, as the others."""
@@ -42,7 +43,7 @@ class ModelChoice:
     averaged: bool = True
 
     def load(self) -> Interpolator:
-        """The model, ready to run.
+        """Load the model, ready to run.
 
         Raises:
             MidframeError: see :func:`..api.load_model`.
@@ -50,7 +51,7 @@ class ModelChoice:
         return load_model(self.name, self.device, self.dtype, folders=self.folders, averaged=self.averaged)
 
     def identity(self) -> str:
-        """What tells its weights and precision from any other; fetches weights that are not here.
+        """Return a text that no other weights or precision have; fetch weights that are not here.
 
         Raises:
             WeightsNotFoundError: there is no such model.
@@ -63,7 +64,11 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class Job:
-    """A clip to be interpolated in chunks. It is data alone, and means the same in every process."""
+    """A clip to be interpolated in chunks, as plain data: it means the same in every process.
+
+    Raises:
+        BadInputError: the number of pairs is no whole number, or the plan's states do not list their pairs.
+    """
 
     source: Path
     target: Path
@@ -77,9 +82,12 @@ class Job:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pairs", whole(self.pairs, "the pairs of a chunk", least=1))
+        if self.plan.states is not None:
+            # Those of an older pack are a class of its own, which no other process may know.
+            object.__setattr__(self, "plan", replace(self.plan, states=States.of(self.plan.states)))
 
     def describe(self) -> ClipInfo:
-        """What the source is.
+        """Return what is known of the source.
 
         Raises:
             BadInputError: it cannot be read.
@@ -88,13 +96,14 @@ class Job:
             return clip.info
 
     def as_data(self) -> dict[str, Any]:
-        """The same in types of Python alone, for a process that may know this package by another name."""
+        """Return the job in types of Python alone, for a process where this package may have another name."""
         return asdict(self)
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Job:
-        """The job that :meth:`as_data` was of."""
-        plan = Plan(**{**data["plan"], "coding": Coding(**data["plan"]["coding"])})
+        """Return the job of which ``data`` is what :meth:`as_data` returned."""
+        states, coding = data["plan"]["states"], Coding(**data["plan"]["coding"])
+        plan = Plan(**{**data["plan"], "coding": coding, "states": states and States(**states)})
         parts = {
             "model": ModelChoice(**data["model"]),
             "plan": plan,
@@ -103,9 +112,9 @@ class Job:
         return cls(**{**data, **parts})
 
     def absolute(self) -> Job:
-        """The same from wherever it is looked at: its paths are absolute."""
+        """Return the job with absolute paths, for a process with another working folder."""
         model, file = self.model, find(self.model.name)
-        own = file is None or CKPTS in file.parents  # which every process has, wherever it is installed
+        own = file is None or CKPTS in file.parents  # in the package, which every process has
         name = model.name if file is None or own else str(file.absolute())
         folders = tuple(str(Path(folder).absolute()) for folder in model.folders)
         return replace(
@@ -117,16 +126,16 @@ class Job:
         )
 
     def span(self, info: ClipInfo, chunk: int) -> Span:
-        """What chunk ``chunk`` holds of the output, seconds."""
+        """Return the part of the output that is in chunk ``chunk``, seconds."""
         length = self.pairs / info.rate
         return Span(info.start + chunk * length, info.start + (chunk + 1) * length)
 
     def chunks_estimate(self, info: ClipInfo) -> int | None:
-        """How many chunks there will be, as far as the source's header tells."""
+        """Return how many chunks there will be, as far as the source's header tells."""
         return None if info.frames_estimate is None else max(1, -(-info.frames_estimate // self.pairs))
 
     def identity(self) -> dict[str, Any]:
-        """Everything that decides what is in the chunks, by the names that users know it by."""
+        """Return everything that decides what is in the chunks, under the names that users know."""
         plan = self.plan
         return {
             "format": _FORMAT,
@@ -142,12 +151,23 @@ class Job:
             "options": _plain(self.settings.options),
             "schedule": self.settings.schedule,
             "pairs per chunk": self.pairs,
+            **_listed(plan.states),
         }
 
 
-def _number(value: Number) -> int | str:
-    """Return ``value`` as JSON can hold it; whole numbers as earlier jobs wrote them."""
+def _number(value: Number | Sequence[int]) -> int | str | list[int]:
+    """Return a multiplier as JSON can hold it; whole numbers as earlier jobs wrote them."""
+    if isinstance(value, Sequence):
+        return list(value)
     return value if isinstance(value, int) else str(value)
+
+
+def _listed(states: StatesLike | None) -> dict[str, list[int]]:
+    """Return the pairs of states; nothing where there are none, as in jobs from before there were states."""
+    if states is None:
+        return {}
+    listed = States.of(states)
+    return {"skipped pairs" if listed.skip else "only pairs": sorted(listed.indices)}
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Joins finished segments into the output: packet by packet, or picture by picture where that is the form."""
+"""Join finished segments into the output: packet by packet, or picture by picture where they are folders."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 import av
 import av.error
 
+from ..engine.timeline import Moment
 from ..errors import MidframeError
+from ..memory.staging import as_dtype
 from ..video import ClipInfo, Plan
 from ..video.read.images import ImageFolder
-from ..video.stream.clock import Moment
-from ..video.stream.pipeline import at_depth
+from ..video.stream.pipeline import DEPTHS
 from ..video.write.encode import Shape, VideoWriter
 from ..video.write.formats import choose_encoding
 from .segments import Form, headers_digest
@@ -31,7 +32,7 @@ _AS_ENCODED = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 def join(
     records: list[Record], folder: Path, output: tuple[Path, Path], plan: Plan, info: ClipInfo, poll: Poll
 ) -> None:
-    """Writes the output of finished chunks.
+    """Write the output of finished chunks.
 
     Args:
         records: all of them, in order.
@@ -49,9 +50,9 @@ def join(
     kept = [record for record in records if record.file]
     try:
         if form.encoding is not None:
-            _join_packets(kept, folder, temporary, _Goal(target, plan, info, form), poll)
+            _join_packets(kept, folder, temporary, _Output(target, plan, info, form), poll)
         elif target.suffix:
-            _encode_pictures(kept, folder, temporary, _Goal(target, plan, info, form), poll)
+            _encode_pictures(kept, folder, temporary, _Output(target, plan, info, form), poll)
         else:
             _collect_pictures(kept, folder, temporary, poll)
     except (av.error.FFmpegError, OSError) as error:
@@ -63,8 +64,8 @@ def join(
         ) from error
 
 
-class _Goal:
-    """What is written."""
+class _Output:
+    """The output that is written: its encoding, and the clip whose sound it gets."""
 
     def __init__(self, target: Path, plan: Plan, info: ClipInfo, form: Form) -> None:
         size = (info.height, info.width)
@@ -73,14 +74,14 @@ class _Goal:
         self.form = form
 
     def writer(self, path: Path) -> VideoWriter:
-        """Of the output."""
+        """Open the writer of the output."""
         shape = Shape(self.form.bits, self.form.rate, self.form.tick)
         return VideoWriter(path, self.encoding, self.info, shape)
 
 
-def _join_packets(records: list[Record], folder: Path, path: Path, goal: _Goal, poll: Poll) -> None:
+def _join_packets(records: list[Record], folder: Path, path: Path, output: _Output, poll: Poll) -> None:
     delay = max(_delay(folder / record.file, record) for record in records)
-    writer = goal.writer(path)
+    writer = output.writer(path)
     try:
         for record in records:
             if record.headers != headers_digest(writer):
@@ -100,7 +101,7 @@ def _join_packets(records: list[Record], folder: Path, path: Path, goal: _Goal, 
 
 
 def _packets(segment: Any) -> list[Any]:
-    """The packets as they came from the encoder: MP4 and Matroska store some in another form."""
+    """Return the packets as they came from the encoder: MP4 and Matroska store some in another form."""
     picture = segment.streams.video[0]
     packets = [packet for packet in segment.demux(picture) if packet.size]
     name = _AS_ENCODED.get(picture.codec_context.name)
@@ -111,7 +112,7 @@ def _packets(segment: Any) -> list[Any]:
 
 
 def _ranks(packets: list[Any]) -> list[int]:
-    """The place of each packet in the order in which they are shown."""
+    """Return the place of each packet in the order in which they are shown."""
     order = sorted(range(len(packets)), key=lambda i: packets[i].pts)
     ranks = [0] * len(packets)
     for rank, index in enumerate(order):
@@ -120,8 +121,10 @@ def _ranks(packets: list[Any]) -> list[int]:
 
 
 def _delay(path: Path, record: Record) -> int:
-    """How much earlier than they are shown packets must be decoded, ticks: packets that refer to later ones
-    come after these. The same for all segments, or decoding times would not rise from each to the next.
+    """Return how much earlier than they are shown packets must be decoded, ticks.
+
+    Packets that refer to later ones come after these. The largest delay is taken for all segments, or
+    decoding times would not rise from each to the next.
     """
     with av.open(str(path)) as segment:
         ranks = _ranks(_packets(segment))
@@ -135,7 +138,7 @@ def _delay(path: Path, record: Record) -> int:
 
 
 def _timed(segment: Any, record: Record, delay: int) -> Iterator[Any]:
-    """The packets of a segment with their times in the output, exact whatever its container rounds to."""
+    """Yield the packets of a segment with their times in the output, exact whatever its container rounds."""
     packets = _packets(segment)
     for i, (packet, rank) in enumerate(zip(packets, _ranks(packets), strict=True)):
         packet.pts, packet.dts = record.times[rank], record.times[i] - delay
@@ -159,9 +162,9 @@ def _collect_pictures(records: list[Record], folder: Path, path: Path, poll: Pol
             shutil.copyfile(picture, place)
 
 
-def _encode_pictures(records: list[Record], folder: Path, path: Path, goal: _Goal, poll: Poll) -> None:
-    form = goal.form
-    writer = goal.writer(path)
+def _encode_pictures(records: list[Record], folder: Path, path: Path, output: _Output, poll: Poll) -> None:
+    form = output.form
+    writer = output.writer(path)
     try:
         for record in records:
             shown = zip(record.times, record.durations, strict=True)
@@ -170,7 +173,7 @@ def _encode_pictures(records: list[Record], folder: Path, path: Path, goal: _Goa
             ):
                 poll()
                 writer.write(
-                    at_depth(frame.pixels, form.bits), Moment(time * form.tick, duration * form.tick)
+                    as_dtype(frame.pixels, DEPTHS[form.bits]), Moment(time * form.tick, duration * form.tick)
                 )
         writer.close(whole=True)
     except BaseException:

@@ -1,4 +1,4 @@
-"""Makes chunks of a job: decodes, interpolates and encodes a run of them in one pass."""
+"""Make chunks of a job: decode, interpolate and encode a run of them in one pass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Host
 from ..video import open_clip
 from ..video.read.part import Part
-from ..video.stream.clock import Span
+from ..video.read.span import Span
 from ..video.stream.pipeline import Counted, Stream
 from ..video.write.formats import holds_alpha
 from .job import Job
@@ -25,15 +25,15 @@ def make_chunks(
     host: Host,
     done: Callable[[Record], None],
 ) -> None:
-    """Makes neighbouring chunks in one pass: between them nothing is read, computed or held twice.
+    """Make neighbouring chunks in one pass: between them nothing is read or computed twice.
 
     Args:
-        job: what they are of.
+        job: whose chunks.
         store: gets each as soon as it is finished.
         chunks: the first, and the one before which to stop; None: where the clip ends.
         model: on the device where it shall run.
-        host: told of progress over the whole job, asked for cancelling.
-        done: told of each finished chunk, in another thread.
+        host: gets progress over the whole job, and may cancel.
+        done: called with each finished chunk, in another thread.
 
     Raises:
         MidframeError: it failed; the chunks that are finished are in the store.
@@ -42,7 +42,7 @@ def make_chunks(
     with open_clip(job.source, rate=job.plan.source_fps, alpha=holds_alpha(job.target)) as clip:
         info = clip.info
         span = Span(job.span(info, first).start, None if stop is None else job.span(info, stop).start)
-        part, clock, form = Part(clip, span), job.plan.clock(info, span), Form.of(job.target, job.plan, info)
+        part, clock, form = Part(clip, span), job.plan.clock(clip, span), Form.of(job.target, job.plan, info)
         writer = SegmentWriter(
             store,
             form,

@@ -1,4 +1,4 @@
-"""Makes chunks on the workers of a Ray cluster: the processors and GPUs of this machine, or of many."""
+"""Make chunks on the workers of a Ray cluster: the processors and GPUs of this machine, or of many."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from ..api import default_device
 from ..errors import BadInputError, MidframeError
 from ..vfi_utils import Host
 from ..video import ClipInfo
+from ..weights.loading import default_device
 from .job import Job
 from .run import Done
 from .store import Record, Store
@@ -35,15 +35,15 @@ from .worker import (
 _LOG = logging.getLogger(__name__)
 
 TRIES = 4
-"""Times that a chunk is begun, where it is its workers that are lost."""
-_LOOK_UP = 0.1
-"""Seconds between two looks at whether the user cancelled."""
+"""Times that a chunk is started, where its workers are lost."""
+_POLL_SECONDS = 0.1
+"""Between two checks of whether the user cancelled."""
 _GRACE = 5.0
-"""Seconds that a cancelled worker has to tidy up."""
+"""Seconds that a cancelled worker has to clean up."""
 _ANSWER = 5.0
 """Seconds that a cluster has to answer."""
 _CORES = 2
-"""Of a worker without a GPU."""
+"""Of a worker without a GPU, by default."""
 _OBJECTS = 80 * 2**20
 """Bytes of Ray's own memory for objects. Frames never go through it."""
 
@@ -64,7 +64,7 @@ class Farm:
     def __init__(self, *, address: str | None = None, workers: int | None = None) -> None:
         if workers is not None and workers < 1:
             raise BadInputError("There must be one worker or more.", str(workers), "Leave it out.")
-        self._ray = _installed()
+        self._ray = _import_ray()
         self._address = address
         self._workers = workers
 
@@ -81,17 +81,17 @@ class Farm:
 
 @dataclass(frozen=True)
 class _Share:
-    """What each worker is given."""
+    """The resources of each worker."""
 
     at_once: Callable[[], int]
-    """Tasks to have begun or waiting. Some wait, so that none of the workers does."""
+    """Returns how many tasks to have started: some more than workers, so that no worker waits for one."""
     cores: float
     gpus: float
     threads: int
-    """Of torch, in a worker."""
+    """Threads of torch in a worker."""
 
     def options(self) -> dict[str, Any]:
-        """Of a task. It is begun again here and not by Ray: what is finished is known here."""
+        """Return Ray's options of a task. Ray does not retry it: only the store knows what is finished."""
         environment = {"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "PASSIVE"}
         return {
             "max_retries": 0,
@@ -111,97 +111,99 @@ class _Run:
         self._share = share
         self._make = ray.remote(portable())
         self._task = ray.put(task_of(job, store))
-        self._begun: dict[Any, int] = {}
-        self._lost: Counter[int] = Counter()
+        self._running: dict[Any, int] = {}
+        self._losses: Counter[int] = Counter()
         self._stop: int | None = None
 
     def __call__(self, info: ClipInfo, host: Host, done: Done) -> None:
-        """Until the store is complete."""
+        """Make chunks until the store is complete."""
         total = self._job.plan.frames_estimate(info)
         self._stop = self._job.chunks_estimate(info)
         host.progress(self._store.frames, total, None)
         try:
             while not self._store.complete:
                 host.check_cancelled()
-                self._begin()
-                # Not waited for in there, where a request to end would come out as something else.
-                ended, _ = self._ray.wait(list(self._begun), num_returns=len(self._begun), timeout=0)
+                self._start_tasks()
+                # No timeout: inside ray.wait a signal (SIGTERM) would come out as another error.
+                ended, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
                 if not ended:
-                    time.sleep(_LOOK_UP)
-                for record in filter(None, map(self._ended, ended)):
+                    time.sleep(_POLL_SECONDS)
+                for record in filter(None, map(self._collect, ended)):
                     done(record)
                     frames = self._store.frames
                     host.progress(frames, total and max(frames, total), None)
         finally:
-            self._tidy()
+            self._cancel_rest()
 
-    def _begin(self) -> None:
-        """As many of the missing chunks as there is room for, the first first."""
-        room = self._share.at_once() - len(self._begun)
+    def _start_tasks(self) -> None:
+        """Start tasks for as many of the missing chunks as there is room for, in order."""
+        room = self._share.at_once() - len(self._running)
         for chunk in self._missing(room)[: max(0, room)]:
             make = self._make.options(name=f"midframe chunk {chunk}", **self._share.options())
-            self._begun[make.remote(ROOT, self._task, chunk)] = chunk
+            self._running[make.remote(ROOT, self._task, chunk)] = chunk
 
     def _missing(self, room: int) -> list[int]:
-        """Chunks to be begun. Where the clip is longer than its header says, or it says nothing, the ones
-        after the last that is finished are tried: past the end, a chunk is empty and says so.
+        """Return the chunks to be started.
+
+        Where the clip is longer than its header says, or that says nothing, the ones after the last that is
+        finished are tried: past the end, a chunk is empty and says so.
         """
         stop = self._stop
-        if stop is None or not (self._begun or self._store.missing(stop)):
+        if stop is None or not (self._running or self._store.missing(stop)):
             self._stop = None
             finished = self._store.records
-            stop = (finished[-1].chunk + 1 if finished else 0) + len(self._begun) + room
-        begun = set(self._begun.values())
-        return [chunk for chunk in self._store.missing(stop) if chunk not in begun]
+            stop = (finished[-1].chunk + 1 if finished else 0) + len(self._running) + room
+        running = set(self._running.values())
+        return [chunk for chunk in self._store.missing(stop) if chunk not in running]
 
-    def _ended(self, task: Any) -> Record | None:
-        """The record of a task's chunk; None where it must be made again.
+    def _collect(self, task: Any) -> Record | None:
+        """Return the record of a finished task's chunk; None where it must be made again.
 
         Raises:
             Exception: what was raised in the worker.
         """
-        errors, chunk = self._ray.exceptions, self._begun.pop(task)
-        failure, lost = None, "what is in the work folder is not what it made"
+        errors, chunk = self._ray.exceptions, self._running.pop(task)
+        failure, reason = None, "what is in the work folder is not what it made"
         try:
             failure = self._ray.get(task)
         except errors.RayTaskError as error:
             raise error.cause from error
         except errors.RayError as error:
-            lost = str(error).strip().partition("\n")[0]
+            reason = str(error).strip().partition("\n")[0]
         record = self._store.read(chunk)
         if record is None and failure is not None:
             _LOG.info("Chunk %d failed:\n%s", chunk, failure["trace"])
             raise error_of(failure)
         if record is None:
-            self._count(chunk, lost)
+            self._count_loss(chunk, reason)
         return record
 
-    def _count(self, chunk: int, lost: str) -> None:
-        self._lost[chunk] += 1
-        if self._lost[chunk] == TRIES:
+    def _count_loss(self, chunk: int, reason: str) -> None:
+        self._losses[chunk] += 1
+        if self._losses[chunk] == TRIES:
             raise MidframeError(
                 "A chunk is lost with its worker every time.",
-                f"chunk {chunk}, {TRIES} times, at last: {lost}",
+                f"chunk {chunk}, {TRIES} times, at last: {reason}",
                 "If memory ran out, use fewer workers. Run the same again: finished chunks are kept.",
             )
-        _LOG.warning("Chunk %d is made again, its worker was lost: %s", chunk, lost)
+        _LOG.warning("Chunk %d is made again, its worker was lost: %s", chunk, reason)
 
-    def _tidy(self) -> None:
-        """Ends what still runs. What was finished meanwhile is kept, and nothing half finished."""
-        for task in self._begun:
+    def _cancel_rest(self) -> None:
+        """Cancel what still runs. Chunks that were finished meanwhile are kept, unfinished ones removed."""
+        for task in self._running:
             self._ray.cancel(task)
-        if self._begun:
-            tasks = list(self._begun)
+        if self._running:
+            tasks = list(self._running)
             _, running = self._ray.wait(tasks, num_returns=len(tasks), timeout=_GRACE)
             for task in running:
                 self._ray.cancel(task, force=True)
-        for chunk in self._begun.values():
+        for chunk in self._running.values():
             self._store.read(chunk)
         self._store.clean()
 
 
-def _installed() -> Any:
-    with _handlers_kept():
+def _import_ray() -> Any:
+    with _keep_handlers():
         try:
             return importlib.import_module("ray")
         except ImportError as error:
@@ -212,7 +214,7 @@ def _installed() -> Any:
 
 @contextlib.contextmanager
 def _cluster(ray: Any, address: str | None, workers: int | None, job: Job) -> Iterator[_Share]:
-    """Connected to a cluster."""
+    """Connect to a cluster, and give the resources of its workers."""
     device = torch.device(job.model.device) if job.model.device else None
     if device is not None and device.index is not None:
         raise BadInputError(
@@ -223,7 +225,7 @@ def _cluster(ray: Any, address: str | None, workers: int | None, job: Job) -> It
         return
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        with _handlers_kept():
+        with _keep_handlers():
             if address is None:
                 share, here = _share_here(workers, device or default_device())
                 ray.init("local", include_dashboard=False, object_store_memory=_OBJECTS, **here, **quiet)
@@ -244,7 +246,7 @@ def _cluster(ray: Any, address: str | None, workers: int | None, job: Job) -> It
 
 
 def _require_answer(address: str) -> None:
-    """Ray tries for many minutes to reach a machine that is not there.
+    """Check that somebody answers: Ray tries for many minutes to reach a machine that is not there.
 
     Raises:
         OSError: nobody answers.
@@ -255,7 +257,7 @@ def _require_answer(address: str) -> None:
 
 
 def _share_here(workers: int | None, device: torch.device) -> tuple[_Share, dict[str, int]]:
-    """What workers get of this machine, and what Ray is told that it has: room for that many workers."""
+    """Return the resources of workers on this machine, and those that Ray gets: room for that many."""
     cores = os.cpu_count() or 1
     gpus = 0 if device.type == "cpu" else getattr(torch, device.type).device_count()
     count = workers or gpus or max(1, cores // _CORES)
@@ -269,7 +271,7 @@ def _gpus_each(workers: int, gpus: int) -> float:
 
 
 def _share_there(ray: Any, workers: int | None, device: torch.device | None) -> _Share:
-    """What workers get of a cluster, whose machines may come and go."""
+    """Return the resources of workers on a cluster, whose machines may come and go."""
 
     def has(kind: str) -> int:
         return int(ray.cluster_resources().get(kind, 0))
@@ -286,8 +288,8 @@ def _share_there(ray: Any, workers: int | None, device: torch.device | None) -> 
 
 
 @contextlib.contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """What Ray does about signals is undone: whoever runs this decides how it ends."""
+def _keep_handlers() -> Iterator[None]:
+    """Undo what Ray does about signals: whoever runs this decides how it ends."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Runs a job from wherever it is to its end."""
+"""Run a job to its end, from the chunks that are finished already."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Done = Callable[[Record], None]
 
 @dataclass(frozen=True)
 class Report:
-    """How a job stands when a chunk is finished."""
+    """The state of a job when a chunk is finished."""
 
     chunk: int
     frames: int
@@ -44,26 +44,26 @@ class Report:
 
 
 class Executor(Protocol):
-    """Who makes the chunks. The store's records are the only truth about what is finished."""
+    """Makes the chunks. The store's records are the only truth about what is finished."""
 
     def __call__(self, job: Job, store: Store, info: ClipInfo, *, host: Host, done: Done) -> None:
-        """Makes what the store is missing, until it is complete.
+        """Make the chunks that the store is missing, until it is complete.
 
         Args:
-            job: what to make.
+            job: whose chunks.
             store: of this process, loaded.
             info: of the source.
-            host: told of progress, asked for cancelling.
-            done: told of each chunk that is finished.
+            host: gets progress, and may cancel.
+            done: called with each chunk that is finished.
         """
         ...
 
 
 class Inline:
-    """Makes the chunks here, one after the other.
+    """Makes the chunks in this process, one after the other.
 
     Args:
-        load: the model; called once, and only where something is to be made.
+        load: returns the model; called once, and only where a chunk is missing.
     """
 
     def __init__(self, load: Callable[[], Interpolator]) -> None:
@@ -86,16 +86,16 @@ def process(
     report: Callable[[Report], None] = lambda report: None,
     keep_chunks: bool = False,
 ) -> Written:
-    """Makes what is missing of a job, joins the chunks, and gives the output its name.
+    """Make the missing chunks of a job, join all, and give the output its name.
 
     Whatever ended an earlier run of the same job (a crash, a power cut, a full disk, the user), its finished
     chunks are used as they are.
 
     Args:
-        job: what to make.
+        job: to be done.
         executor: makes the chunks.
-        host: told of progress over the whole job, asked for cancelling.
-        report: told of each chunk that is finished, in whatever thread finishes it.
+        host: gets progress over the whole job, and may cancel.
+        report: called with each chunk that is finished, in whatever thread finishes it.
         keep_chunks: do not remove them when the output is whole.
 
     Returns:
@@ -110,7 +110,7 @@ def process(
     info = job.describe()
     Form.of(job.target, job.plan, info)
     with contextlib.ExitStack() as stack:
-        store = _opened(job, stack)
+        store = _open_store(job, stack)
         frames = store.finished(job.target)
         if frames is not None:
             if not keep_chunks:
@@ -139,13 +139,13 @@ def _check(job: Job) -> None:
             f"{job.workdir}, with source {job.source} and output {job.target}",
             "Give a folder of its own, or leave it out: it is made beside the output then.",
         )
-    # What is there may be this job's own output. If it is not, that is said as soon as the job is known.
+    # What is there may be this job's own output. If it is not, the store finds out once the job is known.
     may_be_ours = (job.workdir / DONE).exists()
     check_paths(job.source, job.target, replace(job.plan, overwrite=job.plan.overwrite or may_be_ours))
 
 
-def _opened(job: Job, stack: contextlib.ExitStack) -> Store:
-    """The work folder, which nobody else has until ``stack`` ends."""
+def _open_store(job: Job, stack: contextlib.ExitStack) -> Store:
+    """Open the work folder, locked until ``stack`` ends."""
     identity = job.identity()
     try:
         job.workdir.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Writes the output of a run into segments, one for each chunk."""
+"""Write the output of a run into segments, one for each chunk."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..engine.timeline import Moment
 from ..errors import MidframeError
 from ..video import ClipInfo, Plan
-from ..video.stream.clock import Moment, Span
+from ..video.read.span import Span
 from ..video.write.encode import (
     FolderWriter,
     Shape,
@@ -29,7 +30,7 @@ _PACKET_TYPES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 
 @dataclass(frozen=True)
 class Form:
-    """What segments are: pieces of the output in its own codec, or folders of pictures that lose nothing."""
+    """The form of segments: pieces of the output in its own codec, or lossless folders of pictures."""
 
     suffix: str
     bits: int
@@ -39,11 +40,11 @@ class Form:
     encoding: Encoding | None
     """None: folders of pictures."""
     images: Images = "png"
-    """What these are."""
+    """The type of these."""
 
     @classmethod
     def of(cls, target: Path, plan: Plan, info: ClipInfo) -> Form:
-        """How the chunks of a job are kept.
+        """Return the form in which the chunks of a job are kept.
 
         Raises:
             BadInputError: an extension, codec or combination that cannot be written.
@@ -60,15 +61,15 @@ class Form:
         return cls("", bits, rate, usable_tick(tick), None, plan.coding.images)
 
     def writer(self, path: Path, info: ClipInfo) -> Writer:
-        """Of one segment."""
+        """Open the writer of one segment."""
         if self.encoding is None:
             return FolderWriter(path, self.bits, self.images)
-        silent = replace(info, sound=False, metadata={})
+        silent = replace(info, sound=False, metadata={})  # the joined output gets both
         return VideoWriter(path, self.encoding, silent, Shape(self.bits, self.rate, self.tick))
 
 
 def headers_digest(writer: Writer) -> str:
-    """Tells the headers of a writer's packets from any other; empty where there are none."""
+    """Return a digest of the headers of a writer's packets; empty where there are none."""
     return hashlib.sha256(writer.headers).hexdigest()[:16] if writer.headers else ""
 
 
@@ -78,7 +79,7 @@ class _Open:
 
     writer: Writer | None = None
     path: Path | None = None
-    begun: Fraction = Fraction(0)
+    start: Fraction = Fraction(0)
     times: list[int] = field(default_factory=list)
     durations: list[int] = field(default_factory=list)
 
@@ -92,8 +93,8 @@ class SegmentWriter:
         info: of the source.
         spans: of each chunk.
         chunks: the first to be written, and the one before which the run ends, None where the clip does.
-        ended: asked when everything is written: whether that was the end of the clip.
-        done: told of each finished chunk, in the thread that writes.
+        ended: called when everything is written; tells whether that was the end of the clip.
+        done: called with each finished chunk, in the thread that writes.
     """
 
     def __init__(  # noqa: PLR0913 - what a run over chunks consists of
@@ -118,24 +119,24 @@ class SegmentWriter:
 
     @property
     def headers(self) -> bytes:
-        """See :class:`..video.encode.Writer`."""
+        """See :class:`..video.write.encode.Writer`."""
         return self._open.writer.headers if self._open.writer is not None else b""
 
     def write(self, pixels: Tensor, moment: Moment) -> None:
-        """See :class:`..video.encode.Writer`."""
+        """See :class:`..video.write.encode.Writer`."""
         while not self._spans(self._chunk).holds(moment.time):
             self._finish(ended=False)
-        part = self._open
-        if part.writer is None:
-            part.path = self._store.temporary(self._chunk, self._form.suffix)
-            part.begun = moment.time
-            part.writer = self._form.writer(part.path, self._info)
-        part.writer.write(pixels, Moment(moment.time - part.begun, moment.duration))
-        part.times.append(round(moment.time / self._form.tick))
-        part.durations.append(round(moment.duration / self._form.tick))
+        segment = self._open
+        if segment.writer is None:
+            segment.path = self._store.temporary(self._chunk, self._form.suffix)
+            segment.start = moment.time
+            segment.writer = self._form.writer(segment.path, self._info)
+        segment.writer.write(pixels, Moment(moment.time - segment.start, moment.duration))
+        segment.times.append(round(moment.time / self._form.tick))
+        segment.durations.append(round(moment.duration / self._form.tick))
 
     def close(self, *, whole: bool) -> None:
-        """See :class:`..video.encode.Writer`. What is not whole is made again some time."""
+        """End the last segment, see :class:`..video.write.encode.Writer`; drop it if it is not whole."""
         if not whole:
             self.drop()
         elif self._stop is None or self._ended():
@@ -145,21 +146,21 @@ class SegmentWriter:
                 self._finish(ended=False)
 
     def drop(self) -> None:
-        """See :class:`..video.encode.Writer`. The chunks that were finished stay."""
+        """Drop the open segment, see :class:`..video.write.encode.Writer`; finished chunks stay."""
         if self._open.writer is not None and self._open.path is not None:
             self._open.writer.drop()
             self._store.discard(self._open.path)
         self._open = _Open()
 
     def _finish(self, *, ended: bool) -> None:
-        part, headers = self._open, ""
-        if part.writer is not None:
-            headers = headers_digest(part.writer)
-            part.writer.close(whole=False)
-        times, durations = tuple(part.times), tuple(part.durations)
+        segment, headers = self._open, ""
+        if segment.writer is not None:
+            headers = headers_digest(segment.writer)
+            segment.writer.close(whole=False)
+        times, durations = tuple(segment.times), tuple(segment.durations)
         record = Record(self._chunk, self._store.job, times, durations, ended, headers)
         try:
-            record = self._store.add(record, part.path)
+            record = self._store.add(record, segment.path)
         except OSError as error:
             raise MidframeError(
                 "A finished chunk cannot be kept.",

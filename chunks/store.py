@@ -49,7 +49,7 @@ class Record:
     times: tuple[int, ...]
     """When each of its frames is shown, in ticks of the output."""
     durations: tuple[int, ...]
-    """How long."""
+    """How long each is shown, in ticks."""
     ended: bool
     """Whether nothing is shown after it."""
     headers: str = ""
@@ -66,7 +66,7 @@ class Store:
     Args:
         folder: is there.
         identity: of the job, see :meth:`.Job.identity`.
-        shared: another process has this folder, and only asks for chunks; nothing but these is touched.
+        shared: another process owns this folder; only chunks are added to it.
 
     Raises:
         BadInputError: the folder holds another job, whose differences are named, or something else.
@@ -95,8 +95,8 @@ class Store:
             self._require_names(_OURS if owners or (self.folder / _JOB).exists() else _BEGUN)
         if owners - {self.job}:
             names = [n for n in {**(before or {}), **identity} if (before or {}).get(n) != identity.get(n)]
-            told = [f"{n} was {before.get(n)}, is now {identity.get(n)}" for n in names] if before else []
-            raise _another_job(self.folder, "; ".join(told) or "made from other settings or a source")
+            changes = [f"{n} was {before.get(n)}, is now {identity.get(n)}" for n in names] if before else []
+            raise _another_job(self.folder, "; ".join(changes) or "made from other settings or a source")
         if before != identity:
             write_document(self.folder / _JOB, identity)
 
@@ -116,10 +116,10 @@ class Store:
         return sorted(path for path in self.folder.glob("*.json") if path.stem.isdigit())
 
     def load(self, *, clean: bool) -> None:
-        """Reads what is finished, and believes only what is on disk as its record says.
+        """Read the records of finished chunks; one whose segment is not as it says does not count.
 
         Args:
-            clean: remove leftovers of whoever was stopped; only while nobody else works here.
+            clean: see :meth:`clean`.
         """
         self._records = {}
         for path in self._record_files():
@@ -128,7 +128,7 @@ class Store:
             self.clean()
 
     def read(self, chunk: int) -> Record | None:
-        """The record of a chunk, which another process may have finished; None where it is not finished."""
+        """Return the record of a chunk, which another process may have finished; None where it is not."""
         path = self._record_file(chunk)
         if not path.exists():
             return None
@@ -143,7 +143,7 @@ class Store:
         return None
 
     def clean(self) -> None:
-        """Removes leftovers of whoever was stopped; only while nobody else works here."""
+        """Remove what runs that were stopped have left; only while no other process works here."""
         kept = {_JOB, DONE, LOCK} | {record.file for record in self._records.values()}
         kept |= {self._record_file(chunk).name for chunk in self._records}
         for path in self.folder.iterdir():
@@ -152,13 +152,13 @@ class Store:
 
     @property
     def records(self) -> list[Record]:
-        """Finished chunks, in order."""
+        """Return the finished chunks, in order."""
         return [self._records[chunk] for chunk in sorted(self._records)]
 
     def missing(self, count: int | None = None) -> list[int]:
-        """Chunks below ``count`` that are not finished; where it is None, the first one alone.
+        """Return the chunks below ``count`` that are not finished; where it is None, the first one alone.
 
-        Empty once every chunk up to the one with which the clip ends is finished.
+        There are none once every chunk up to the one with which the clip ends is finished.
         """
         last = min((record.chunk for record in self.records if record.ended), default=None)
         stop = last + 1 if last is not None else count
@@ -168,24 +168,24 @@ class Store:
 
     @property
     def frames(self) -> int:
-        """In all finished chunks."""
+        """Return the number of frames in all finished chunks."""
         return sum(len(record.times) for record in self._records.values())
 
     @property
     def complete(self) -> bool:
-        """Whether all of the clip is finished."""
+        """Tell whether all of the clip is finished."""
         return any(record.ended for record in self.records) and not self.missing()
 
     def after(self, chunk: int) -> int | None:
-        """The first finished chunk after ``chunk``."""
+        """Return the first finished chunk after ``chunk``; None where there is none."""
         return min((k for k in self._records if k > chunk), default=None)
 
     def temporary(self, chunk: int, suffix: str) -> Path:
-        """A name for a segment that is being written; no two are the same."""
+        """Return a name for a segment that is being written; no two are the same."""
         return self.folder / f".{chunk:06d}.{uuid.uuid4().hex[:8]}.tmp{suffix}"
 
     def add(self, record: Record, segment: Path | None) -> Record:
-        """A chunk is finished: its segment gets its name, then it gets its record.
+        """Add a finished chunk: its segment gets its name, then its record is written.
 
         Args:
             record: without the segment's name, bytes and hash.
@@ -209,16 +209,16 @@ class Store:
         return added
 
     def discard(self, segment: Path) -> None:
-        """Removes a segment that will not be finished."""
+        """Remove a segment that will not be finished."""
         _remove(segment)
 
     def finish(self, target: Path, temporary: Path) -> None:
-        """Says, before the output gets its name, what it must be to be the end of this job."""
-        done = {"job": self.job, "name": target.name, "fingerprint": fingerprint(temporary)}
-        write_document(self.folder / DONE, {**done, "frames": self.frames})
+        """Note, before the output gets its name, what it must be to be the end of this job."""
+        output = {"job": self.job, "name": target.name, "fingerprint": fingerprint(temporary)}
+        write_document(self.folder / DONE, {**output, "frames": self.frames})
 
     def finished(self, target: Path) -> int | None:
-        """Where the job was done before, and its output is there as it was written: its number of frames."""
+        """Return the number of frames of the output if the job is done and it is there as it was written."""
         done = read_document(self.folder / DONE)
         if done is None or not target.exists():
             return None
@@ -226,7 +226,7 @@ class Store:
         return int(done["frames"]) if done == {**written, "frames": done.get("frames")} else None
 
     def drop_segments(self) -> None:
-        """The output holds everything: removes segments and their records."""
+        """Remove segments and their records: the output holds everything."""
         for record in self.records:
             _remove(self._record_file(record.chunk))
             if record.file:
@@ -252,7 +252,7 @@ def _is_as_recorded(path: Path, record: Record) -> bool:
 
 
 def _measured(path: Path) -> tuple[int, str]:
-    """Bytes and SHA-256 of a file, or of the files of a folder in order.
+    """Return the bytes and the SHA-256 of a file, or of the files of a folder in order.
 
     Raises:
         OSError: it is not there or cannot be read.

@@ -1,4 +1,4 @@
-"""Says, each time a chunk is finished, how the job and the memory stand."""
+"""Log the state of a job and of memory each time a chunk is finished."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GIB = 2**30
 
 
 class Watch:
-    """Told of finished chunks, it says a line for each.
+    """A report for :func:`.run.process` that says a line for each finished chunk.
 
     Args:
         device: where the model runs.
@@ -27,26 +27,26 @@ class Watch:
     def __init__(self, device: torch.device, say: Callable[[str], None]) -> None:
         self._device = device
         self._say = say
-        self._begun = time.monotonic()
-        self._made = 0
+        self._start = time.monotonic()
+        self._frames = 0
 
     def __call__(self, report: Report) -> None:
-        """A chunk is finished."""
-        self._made += report.frames
+        """Say how the job stands now that a chunk is finished."""
+        self._frames += report.frames
         of = f" of about {report.total}" if report.total else ""
         line = f"chunk {report.chunk} is safe: {report.finished}{of} frames{self._remaining(report)}"
         self._say(f"{line}; {memory_line(self._device)}")
 
     def _remaining(self, report: Report) -> str:
-        if not report.total or not self._made:
+        if not report.total or not self._frames:
             return ""
         left = max(0, report.total - report.finished)
-        seconds = round(left * (time.monotonic() - self._begun) / self._made)
+        seconds = round(left * (time.monotonic() - self._start) / self._frames)
         return f", {timedelta(seconds=seconds)} to go"
 
 
 def memory_line(device: torch.device) -> str:
-    """Memory of this process, its peak where the system tells, and what is free; the same of a GPU."""
+    """Return the memory of this process, its peak where the system tells, and what is free; also of a GPU."""
     memory = psutil.Process().memory_info()
     peak = getattr(memory, "peak_wset", None) or _peak()
     line = f"memory {memory.rss / _GIB:.2f} GiB used"
@@ -60,7 +60,7 @@ def memory_line(device: torch.device) -> str:
 
 
 def _peak() -> int:
-    """The most resident memory of this process so far, bytes; 0 where the system does not tell."""
+    """Return the peak of this process's resident memory, bytes; 0 where the system does not tell."""
     try:
         resource = importlib.import_module("resource")
     except ImportError:

@@ -1,4 +1,4 @@
-"""One chunk of a job, made in another process, which may know nothing of this package yet."""
+"""Make one chunk of a job in another process, which may not have loaded this package yet."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ Failure = dict[str, Any]
 
 
 def task_of(job: Job, store: Store) -> Task:
-    """All that a worker must know, but which chunk to make, in types of Python alone."""
+    """Return what a worker needs besides the number of its chunk, in types of Python alone."""
     return {"job": job.absolute().as_data(), "identity": store.identity}
 
 
 def portable() -> Callable[[str, Task, int], Failure | None]:
-    """:func:`make_chunk` for a process that does not know this package: (root, task, chunk) -> failure.
+    """Return :func:`make_chunk` for a process that has not loaded this package.
+
+    It takes (root, task, chunk) and returns the failure, if any.
 
     A function is sent to another process by its name, which would have to be the same there; this package's
     folder has any name, and ComfyUI makes a module's name of its path. A function that was made inside
@@ -58,7 +60,7 @@ def portable() -> Callable[[str, Task, int], Failure | None]:
             worker = importlib.import_module(f"{name}.chunks.worker")
             failure: dict[str, Any] | None = worker.make_chunk(task, chunk)
         except KeyboardInterrupt:
-            # Cancelled, and tidied up. What it was importing may be half there: never use this process again.
+            # Cancelled, and cleaned up. What it was importing may be half there: this process is of no use.
             os._exit(1)
         return failure
 
@@ -66,10 +68,10 @@ def portable() -> Callable[[str, Task, int], Failure | None]:
 
 
 def make_chunk(task: Task, chunk: int) -> Failure | None:
-    """Makes one chunk. The model stays in this process, for the next one.
+    """Make one chunk. The model stays in this process, for the next one.
 
     Returns:
-        None: it is in the work folder; else why it is not.
+        None where the chunk is in the work folder; else the error.
     """
     try:
         job = Job.from_data(task["job"])
@@ -79,22 +81,26 @@ def make_chunk(task: Task, chunk: int) -> Failure | None:
         host = QuietHost(model.device)
         make_chunks(job, store, (chunk, chunk + 1), model, host=host, done=lambda record: None)
     except MidframeError as error:
-        told = {name: value for name, value in vars(error).items() if name != "partial"}
-        return {"type": type(error).__name__, "told": told, "trace": traceback.format_exc()}
+        parts = {name: value for name, value in vars(error).items() if name != "partial"}
+        return {"type": type(error).__name__, "parts": parts, "trace": traceback.format_exc()}
     return None
 
 
 def error_of(failure: Failure) -> MidframeError:
-    """The error that ended a task, as it was."""
-    told = failure["told"]
+    """Return the error that ended a task, as it was."""
+    parts = failure["parts"]
     kind: type[MidframeError] = getattr(errors, failure["type"])
-    error = kind(told["wrong"], told["found"], told["advice"])
-    vars(error).update(told)
+    error = kind(parts["wrong"], parts["found"], parts["advice"])
+    vars(error).update(parts)
     return error
 
 
 def _require_same(job: Job, identity: Mapping[str, Any]) -> None:
-    """Refuses to make what would not fit to the other chunks."""
+    """Check that this machine has the source and the model of the other chunks.
+
+    Raises:
+        BadInputError: it has others.
+    """
     machine = platform.node()
     if not job.source.exists():
         raise BadInputError(

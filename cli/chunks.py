@@ -1,4 +1,4 @@
-"""``midframe chunks``: a long clip in chunks, on this machine or on many."""
+"""``midframe chunks``: interpolate a long clip in chunks, on this machine or on many."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from ..api import usable_device
 from ..chunks import (
     Farm,
     Inline,
@@ -20,6 +19,7 @@ from ..chunks import (
 from ..chunks.job import PAIRS
 from ..chunks.watch import Watch
 from ..errors import BadInputError
+from ..weights.loading import usable_device
 from .options import (
     add_clip_options,
     plan_of,
@@ -30,7 +30,7 @@ from .progress import ProgressHost
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``midframe chunks``."""
+    """Add the options of ``midframe chunks``."""
     add_clip_options(parser)
     add = parser.add_argument
     add(
@@ -70,10 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Runs a job from wherever it is to its end, and says where the output is."""
+    """Run a job to its end, from the chunks that are finished already, and say where the output is."""
     target: Path = target_of(arguments)
-    farm = _farm(arguments)
-    device = usable_device(arguments.device) if farm is None else torch.device("cpu")
+    workers = _ray_executor(arguments)
+    device = usable_device(arguments.device) if workers is None else torch.device("cpu")
     job = Job(
         arguments.source,
         target,
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     began = time.monotonic()
     try:
         written = process(
-            job, farm or Inline(job.model.load), host=host, report=watch, keep_chunks=arguments.keep_chunks
+            job, workers or Inline(job.model.load), host=host, report=watch, keep_chunks=arguments.keep_chunks
         )
     finally:
         host.close()
@@ -102,11 +102,11 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     return 0
 
 
-def _farm(arguments: argparse.Namespace) -> Farm | None:
-    """Who makes the chunks, where it is not this process.
+def _ray_executor(arguments: argparse.Namespace) -> Farm | None:
+    """Return the executor with Ray's workers; None where this process makes the chunks.
 
     Raises:
-        BadInputError: there are options of workers, and no workers.
+        BadInputError: there are options of workers without Ray.
         MidframeError: Ray is not installed.
     """
     if arguments.executor == "ray":

@@ -17,8 +17,9 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from ..api import default_device, load_model
+from ..api import load_model
 from ..video import Plan, interpolate_video, open_clip
+from ..weights.loading import default_device
 from .progress import ProgressHost
 
 HERE = Path(__file__).parents[1] / "demo"

@@ -1,4 +1,4 @@
-"""``midframe interpolate``: from one clip to another."""
+"""``midframe interpolate``: interpolate one clip."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import argparse
 import time
 from collections.abc import Callable
 
-from ..api import load_model, usable_device
+from ..api import load_model
 from ..video import interpolate_video
 from ..video.stream.files import check_paths
+from ..weights.loading import usable_device
 from .options import (
     add_clip_options,
     plan_of,
@@ -19,12 +20,12 @@ from .progress import ProgressHost
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``midframe interpolate``."""
+    """Add the options of ``midframe interpolate``."""
     add_clip_options(parser)
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Interpolates one clip and says where it is."""
+    """Interpolate one clip and say where the output is."""
     target, plan = target_of(arguments), plan_of(arguments)
     device = usable_device(arguments.device)
     check_paths(arguments.source, target, plan)  # before a model is loaded or fetched

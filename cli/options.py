@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from ..errors import BadInputError
-from ..inputs.numbers import Number, one_multiplier
+from ..inputs.numbers import Number, multipliers
+from ..inputs.pairs import parse_pairs
 from ..inputs.rates import frame_rate
-from ..vfi_utils import EndLaw, Schedule, Settings
+from ..vfi_utils import EndLaw, Schedule, Settings, States
 from ..video import Coding, Plan
 from ..video.write.formats import CODECS, EXTENSIONS, IMAGES
+
+T = TypeVar("T")
 
 _DTYPES = ("float32", "float16", "bfloat16")
 
 
 def add_models_folder(parser: argparse.ArgumentParser) -> None:
-    """Where else models are looked for."""
+    """Add the option for more folders in which models are looked for."""
     parser.add_argument(
         "--models-folder",
         type=Path,
@@ -31,7 +35,7 @@ def add_models_folder(parser: argparse.ArgumentParser) -> None:
 
 
 def add_clip_options(parser: argparse.ArgumentParser) -> None:
-    """What is made of which clip, and how."""
+    """Add the options that say what is made of which clip, and how."""
     add = parser.add_argument
     add("source", type=Path, metavar="IN", help="video file, animated image, or folder of images")
     add(
@@ -47,26 +51,8 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
         default="default",
         help="a name that `midframe models` lists, or a file (default: the built-in)",
     )
-    pace = parser.add_mutually_exclusive_group()
-    pace.add_argument("--multiplier", "-m", metavar="N", help="frames for each: 2, 3, 2.5, 5/2 (default: 2)")
-    pace.add_argument(
-        "--fps", type=_rate, metavar="RATE", help="60, 59.94, 24000/1001, film, pal, ntsc, ntsc-film"
-    )
-    add("--source-fps", type=_rate, metavar="RATE", help="of a folder of images (default: 24)")
-    add(
-        "--end",
-        choices=get_args(EndLaw),
-        default="hold_last",
-        help="hold_last keeps the duration (default); end_on_last ends with the last source frame",
-    )
-    add("--scale", type=float, metavar="S", help="flow scale; 0.5 for 4K and large motion")
-    add("--ensemble", action="store_true", help="average with the mirrored pass: slower, a little steadier")
-    add(
-        "--schedule",
-        choices=get_args(Schedule),
-        default="any_t",
-        help="bisect makes frames from made frames, as older FILM nodes do (default: any_t)",
-    )
+    _add_timeline_options(parser)
+    _add_model_options(parser)
     add("--codec", choices=CODECS, help="(default: by extension)")
     add(
         "--images",
@@ -75,6 +61,57 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
         help="what a folder is made of, 8 or 16 bit like the source (default: png)",
     )
     add("--crf", type=int, metavar="N", help="quality, 0 is best (default: near lossless to the eye)")
+    add("--overwrite", action="store_true", help="replace OUT if it is there")
+
+
+def _add_timeline_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    pace = parser.add_mutually_exclusive_group()
+    pace.add_argument(
+        "--multiplier",
+        "-m",
+        metavar="N",
+        help="frames for each: 2, 3, 2.5, 5/2; or a list with one for each pair of frames, such as 2,3,4, "
+        "pairs after its end get 2 (default: 2)",
+    )
+    pace.add_argument(
+        "--fps",
+        type=_rate,
+        metavar="RATE",
+        help="60, 59.94, 24000/1001, film, pal, ntsc, ntsc-film",
+    )
+    add(
+        "--source-fps",
+        type=_rate,
+        metavar="RATE",
+        help="of a folder of images (default: 24)",
+    )
+    states = parser.add_mutually_exclusive_group()
+    states.add_argument(
+        "--skip",
+        type=_pairs,
+        metavar="PAIRS",
+        help="make nothing in these pairs of frames, such as cuts: 3,7-9; pair 0 is the first two frames",
+    )
+    states.add_argument("--only", type=_pairs, metavar="PAIRS", help="make frames in these pairs alone: 0-4")
+    add(
+        "--end",
+        choices=get_args(EndLaw),
+        default="hold_last",
+        help="hold_last keeps the duration (default); end_on_last ends with the last source frame",
+    )
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--scale", type=float, metavar="S", help="flow scale; 0.5 for 4K and large motion")
+    add("--ensemble", action="store_true", help="average with the mirrored pass: slower, a little steadier")
+    add(
+        "--schedule",
+        choices=get_args(Schedule),
+        default="any_t",
+        help="bisect makes frames from made frames, as older FILM nodes do (default: any_t)",
+    )
     add("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
     add("--dtype", choices=_DTYPES, help="of the convolutions (default: the fastest that keeps the picture)")
     add("--batch", type=int, default=0, metavar="N", help="frames made at once (default: by free memory)")
@@ -87,17 +124,17 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="any other option of the model, such as seed=7 or sample_steps=20 of TLBVFI",
     )
-    add("--overwrite", action="store_true", help="replace OUT if it is there")
 
 
 def target_of(arguments: argparse.Namespace) -> Path:
-    """Where the output goes."""
+    """Return where the output goes."""
     given: Path | None = arguments.target
     return given or default_target(arguments.source, _multiplier(arguments), arguments.fps)
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
-    """What is made of the clip."""
+    """Return what is made of the clip."""
+    listed, skip = (arguments.skip, True) if arguments.only is None else (arguments.only, False)
     return Plan(
         multiplier=_multiplier(arguments),
         fps=arguments.fps,
@@ -105,11 +142,12 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         source_fps=arguments.source_fps,
         coding=Coding(arguments.codec, arguments.crf, arguments.images),
         overwrite=arguments.overwrite,
+        states=None if listed is None else States(listed, skip),
     )
 
 
 def settings_of(arguments: argparse.Namespace, clear_every: int = 0) -> Settings:
-    """How the loop runs."""
+    """Return how the frame loop runs."""
     options: dict[str, Any] = dict(arguments.option)
     if arguments.scale is not None:
         options["flow_scale"] = arguments.scale
@@ -120,28 +158,52 @@ def settings_of(arguments: argparse.Namespace, clear_every: int = 0) -> Settings
     )
 
 
-def default_target(source: Path, multiplier: Number, fps: Fraction | None) -> Path:
-    """Where output goes when nobody says: beside the source, in its format if that can be written."""
-    mark = f"_x{_short(multiplier)}" if fps is None else f"_{_short(fps)}fps"
+def default_target(source: Path, multiplier: Number | tuple[int, ...], fps: Fraction | None) -> Path:
+    """Return where output goes when nobody says: beside the source, in its format if that can be written.
+
+    Args:
+        source: a file or a folder.
+        multiplier: of all pairs, or of each: the name then has the least and the most.
+        fps: instead of it.
+    """
+    if fps is not None:
+        mark = f"_{_short(fps)}fps"
+    elif isinstance(multiplier, tuple):
+        mark = f"_x{'-'.join(map(str, sorted({min(multiplier), max(multiplier)})))}"
+    else:
+        mark = f"_x{_short(multiplier)}"
     if source.is_dir():  # what follows a point would be taken for the type of a file
         return source.with_name(source.resolve().name + mark.replace(".", "-"))
     extension = source.suffix if source.suffix.lower() in EXTENSIONS else ".mp4"
     return source.with_name(f"{source.stem}{mark}{extension}")
 
 
-def _multiplier(arguments: argparse.Namespace) -> Number:
-    return 2 if arguments.multiplier is None else one_multiplier(arguments.multiplier)
+def _multiplier(arguments: argparse.Namespace) -> Number | tuple[int, ...]:
+    """Return one multiplier, or those of a list such as ``2,3,4``."""
+    text: str = "2" if arguments.multiplier is None else arguments.multiplier
+    items = text.split(",")
+    listed = len(items) > 1 and all(item.strip().isdecimal() for item in items)
+    return multipliers(items if listed else text)
 
 
 def _short(value: Number) -> str:
     return f"{float(value):.2f}".rstrip("0").rstrip(".")
 
 
-def _rate(text: str) -> Fraction:
-    try:
-        return frame_rate(text)
-    except BadInputError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no frame rate. {error.advice}") from error
+def _read_with(read: Callable[[str], T], what: str) -> Callable[[str], T]:
+    """Return ``read`` as argparse calls it, which takes errors of its own type for the user's."""
+
+    def parse(text: str) -> T:
+        try:
+            return read(text)
+        except BadInputError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is no {what}. {error.advice}") from error
+
+    return parse
+
+
+_rate = _read_with(frame_rate, "frame rate")
+_pairs = _read_with(parse_pairs, "list of pairs")
 
 
 def _option(text: str) -> tuple[str, Any]:

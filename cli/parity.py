@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from ..api import usable_device
 from ..parity import BUNDLED, compare
+from ..weights.loading import usable_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

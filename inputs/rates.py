@@ -1,8 +1,9 @@
-"""Frame rates as people write them and as other nodes hand them on, made exact."""
+"""Turn frame rates, as people write them and other nodes pass them on, into exact fractions."""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from math import gcd, lcm
 from numbers import Real
 from typing import Any
 
@@ -76,6 +77,12 @@ def require_ratio(source: Fraction, target: Fraction) -> None:
             f"{float(source):g} to {float(target):g} frames a second",
             f"Give at most {MOST_MULTIPLIER} times the frame rate of the source.",
         )
+
+
+def common_tick(a: Fraction, b: Fraction) -> Fraction:
+    """Return the largest time of which both ``a`` and ``b``, positive, are multiples."""
+    denominator = lcm(a.denominator, b.denominator)
+    return Fraction(gcd(int(a * denominator), int(b * denominator)), denominator)
 
 
 def _rate(value: Any) -> Fraction | None:

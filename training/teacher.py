@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..api import open_weights
 from ..errors import BadInputError
 from ..vfi_models.rife.net import IFNet
 from ..vfi_models.torch_interpolator import module_of
+from ..weights.loading import open_weights
 from .networks import passes
 from .triplets import Teacher
 

@@ -1,10 +1,11 @@
-"""Video files in and out: decoding, encoding, and interpolating from file to file in flat memory."""
+"""Decode, encode and interpolate video files, from file to file in flat memory."""
 
 from __future__ import annotations
 
 from .read.clip import Clip, ClipInfo, Frame
 from .read.decode import open_clip
-from .stream.files import Plan, Written, interpolate_video
+from .stream.files import Written, interpolate_video
+from .stream.plan import Plan
 from .write.formats import Coding, holds_alpha
 
 __all__ = [

@@ -1,4 +1,11 @@
-"""Downloading known weights: to a temporary name, checked, then renamed, so that half a file never counts."""
+"""Download known weights: to a temporary name, checked, then renamed, so that half a file never counts.
+
+Why not ``huggingface_hub.hf_hub_download`` for the files of Hugging Face (measured with 2.4.0): a transfer
+that stalls cannot be cancelled (the call came back after 64 s; here after 0.1 s) and reports progress every
+10 MB only; a file that came damaged is kept, as its hash is not compared; an expired token is an error for
+public files too; ``HF_ENDPOINT`` is read once, at import; and it leaves a ``.cache/huggingface`` in the
+folder of models. The user's endpoint, token and cache of that library are respected all the same.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +39,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[int, "int | None"], None]
-"""Told of bytes so far and of all bytes, None where the server does not say."""
+"""Gets the bytes so far and the bytes in all, None where the server does not say."""
 
 _HUB = "https://huggingface.co"
 _HUB_FILE = re.compile(rf"{_HUB}/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
@@ -53,30 +60,30 @@ class _MirrorError(Exception):
     """Why one address did not give the file, in a few words."""
 
 
-class _Patience:
-    """Makes calls that may hang in a thread of its own, and meanwhile asks whether to go on."""
+class _CancellableCalls:
+    """Runs calls that may hang in a thread of its own, and meanwhile asks whether to go on."""
 
     def __init__(self, check_cancelled: Callable[[], None] | None) -> None:
         self._check = check_cancelled or (lambda: None)
         self._thread = ThreadPoolExecutor(1, "midframe-download")
 
     def call(self, function: Callable[[], T]) -> T:
-        """What ``function`` returns or raises; or what the check raises, leaving the call to itself."""
+        """Return or raise what ``function`` does; raise what the check does, and leave the call alone."""
         self._check()
         future = self._thread.submit(function)
         while not wait((future,), _POLL).done:
             self._check()
         return future.result()
 
-    def leave(self, close: Callable[[], object] = bool) -> None:
-        """Ends the thread, after ``close``, when the last call has come back."""
+    def shut_down(self, close: Callable[[], object] = bool) -> None:
+        """End the thread, after ``close``, once the last call has come back; waits for neither."""
         self._thread.submit(close)
         self._thread.shutdown(wait=False)
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Bytes that are about to come."""
+    """An open address or file: how to read its next bytes, how many there are, and their hash where known."""
 
     read: Callable[[], bytes]
     total: int | None
@@ -91,15 +98,15 @@ def fetch(
     check_cancelled: Callable[[], None] | None = None,
     offline: bool | None = None,
 ) -> Path:
-    """A known checkpoint as a file in ``folder``, downloaded if it is not there.
+    """Return a known checkpoint as a file in ``folder``, downloaded if it is not there.
 
-    Addresses are tried in the order of the manifest. What comes is only kept if it is complete, has the
+    Addresses are tried in the order of the manifest. A file is only kept if it is complete, has the
     hash that is known for it and can be read as weights. Files of Hugging Face come from the endpoint in
     ``HF_ENDPOINT``, with the user's token, or out of the local Hugging Face cache.
 
     Args:
-        name: anything that :meth:`Manifest.lookup` knows, or a row.
-        folder: where to put it; made if it is not there.
+        name: anything that :meth:`Manifest.lookup` finds, or a row.
+        folder: where to put it; created if it is not there.
         progress: called with the bytes so far and the bytes in all (or None).
         check_cancelled: called several times a second; whatever it raises ends the download, and nothing
             is left of it.
@@ -113,7 +120,7 @@ def fetch(
     if not rows:
         raise Manifest.load().unknown(str(name))
     for row in rows:
-        if _there(folder / row.file):
+        if _exists(folder / row.file):
             return folder / row.file
     offline = not downloads_allowed() if offline is None else offline
     failures = []
@@ -131,7 +138,7 @@ def fetch(
 
 
 def _save(source: _Source, row: Entry, folder: Path, progress: Progress | None) -> Path:
-    """Puts what comes in place, if it is the file; removes it otherwise."""
+    """Download to a temporary name and rename it if it is the right file; remove it otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder, row.file)
     free = shutil.disk_usage(folder).free
@@ -140,18 +147,18 @@ def _save(source: _Source, row: Entry, folder: Path, progress: Progress | None) 
     part = folder / f".{row.file}.{uuid.uuid4().hex}.part"
     try:
         with part.open("xb") as out:
-            found = _pump(source, out, progress or (lambda done, total: None))
+            sha256 = _copy(source, out, progress or (lambda done, total: None))
             out.flush()
             os.fsync(out.fileno())
-        _check(part, row, found, source.sha256)
-        _put_in_place(part, folder / row.file)
+        _check(part, row, sha256, source.sha256)
+        _rename(part, folder / row.file)
     finally:
         part.unlink(missing_ok=True)
     return folder / row.file
 
 
-def _pump(source: _Source, out: BinaryIO, progress: Progress) -> str:
-    """Copies everything and returns its SHA-256."""
+def _copy(source: _Source, out: BinaryIO, progress: Progress) -> str:
+    """Copy everything and return its SHA-256."""
     digest = hashlib.sha256()
     done = 0
     progress(done, source.total)
@@ -175,7 +182,17 @@ def _next_block(source: _Source, done: int) -> bytes:
 
 
 def _check(part: Path, row: Entry, found: str, stated: str | None) -> None:
-    """Refuses what is not the file; only reports where what is known of it is hearsay."""
+    """Refuse another file than the row's; only log a difference where the row's hash was not verified.
+
+    Args:
+        part: the downloaded file.
+        row: that it should be.
+        found: its SHA-256.
+        stated: the SHA-256 that the server gave, where it did.
+
+    Raises:
+        _MirrorError: it is damaged, another file, or no checkpoint.
+    """
     if stated is not None and found != stated:
         raise _MirrorError(f"the file came damaged: sha256 {found}, the server says {stated}")
     if row.sha256_verified and found != row.sha256:
@@ -193,48 +210,48 @@ def _check(part: Path, row: Entry, found: str, stated: str | None) -> None:
         )
 
 
-def _put_in_place(part: Path, target: Path) -> None:
+def _rename(part: Path, target: Path) -> None:
     try:
         part.replace(target)
     except PermissionError:
         # Windows does not replace a file that is open: another process was first and reads it already.
-        if not _there(target):
+        if not _exists(target):
             raise
 
 
 @contextmanager
 def _open(url: str, check_cancelled: Callable[[], None] | None, *, offline: bool) -> Iterator[_Source]:
-    """The bytes behind an address, from the cache of Hugging Face or from the network."""
+    """Open an address, from the cache of Hugging Face or over the network, and close it afterwards."""
     hub = _HUB_FILE.fullmatch(url)
     cached = _cached(*hub.groups()) if hub else None
-    patience = _Patience(check_cancelled)
+    calls = _CancellableCalls(check_cancelled)
     close: Callable[[], object] = bool
     try:
         if cached is not None:
             stream = cached.open("rb")
             close = stream.close
-            yield _Source(lambda: patience.call(lambda: stream.read(_BLOCK)), cached.stat().st_size, None)
+            yield _Source(lambda: calls.call(lambda: stream.read(_BLOCK)), cached.stat().st_size, None)
             return
         if offline:
             raise _MirrorError("not tried, downloads are switched off")
-        response, stated = _connect(url, patience, hub=hub is not None)
+        response, stated = _connect(url, calls, hub=hub is not None)
         close = response.close
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isdigit() else None
-        yield _Source(lambda: patience.call(lambda: response.read1(_BLOCK)), total, stated)
+        yield _Source(lambda: calls.call(lambda: response.read1(_BLOCK)), total, stated)
     finally:
-        # In its turn: closing waits for a read that hangs, and who has cancelled does not want to wait.
-        patience.leave(close)
+        # In that thread, after its last read: closing would wait for a read that hangs.
+        calls.shut_down(close)
 
 
-def _connect(url: str, patience: _Patience, *, hub: bool) -> tuple[http.client.HTTPResponse, str | None]:
-    """The response, and the SHA-256 of the file where Hugging Face states it."""
+def _connect(url: str, calls: _CancellableCalls, *, hub: bool) -> tuple[http.client.HTTPResponse, str | None]:
+    """Return the response, and the SHA-256 of the file where Hugging Face states it."""
     headers = {}
     if hub:
         url = os.environ.get("HF_ENDPOINT", _HUB).rstrip("/") + url.removeprefix(_HUB)
         headers = _hub_headers()
     try:
-        response, stated = patience.call(lambda: _request_as(url, headers))
+        response, stated = calls.call(lambda: _request_as(url, headers))
     except urllib.error.HTTPError as error:
         with error:
             reason = " ".join(str(error.reason).split())
@@ -245,7 +262,10 @@ def _connect(url: str, patience: _Patience, *, hub: bool) -> tuple[http.client.H
 
 
 def _request_as(url: str, headers: Mapping[str, str]) -> tuple[http.client.HTTPResponse, str | None]:
-    """A token that has expired is refused for public files too: then once more without it."""
+    """Request an address with the user's token, and once more without it where it is refused.
+
+    Hugging Face refuses a token that has expired for public files too.
+    """
     try:
         return _request(url, headers)
     except urllib.error.HTTPError as error:
@@ -256,7 +276,7 @@ def _request_as(url: str, headers: Mapping[str, str]) -> tuple[http.client.HTTPR
 
 
 def _request(url: str, headers: Mapping[str, str]) -> tuple[http.client.HTTPResponse, str | None]:
-    """The response, and the SHA-256 of the file where the server states it on the way to it."""
+    """Return the response, and the SHA-256 of the file where the server states it on the way there."""
     if not _allowed(url):
         raise ValueError("only https addresses are used")
     redirects = _Redirects()
@@ -278,7 +298,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        """See the base class."""
+        """Return the request to follow, with the user's token only where the host stays the same."""
         if not _allowed(newurl):
             raise urllib.error.URLError("redirected to an address that is not https")
         self.stated = self.stated or _stated_hash(headers)
@@ -296,7 +316,7 @@ def _stated_hash(headers: Message) -> str | None:
 
 
 def _allowed(url: str) -> bool:
-    """HTTPS, this machine, or the mirror that the user named."""
+    """Tell whether an address is HTTPS, this machine, or the mirror that the user named."""
     own = os.environ.get("HF_ENDPOINT", "")
     return allowed_url(url) or (urlsplit(url).scheme == "http" and urlsplit(own)[:2] == urlsplit(url)[:2])
 
@@ -312,17 +332,17 @@ def _certificates() -> ssl.SSLContext:
 
 
 def _cached(repository: str, revision: str, path: str) -> Path | None:
-    """The file in the user's Hugging Face cache, if it is there."""
+    """Return the file in the user's Hugging Face cache, or None."""
     try:
         from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - optional and slow to import
     except ImportError:
         return None
     found = try_to_load_from_cache(repository, path, revision=revision)
-    return Path(found) if isinstance(found, str) and _there(Path(found)) else None
+    return Path(found) if isinstance(found, str) and _exists(Path(found)) else None
 
 
 def _hub_headers() -> dict[str, str]:
-    """Who asks: the user's token, from the environment or from logging in."""
+    """Return the header with the user's token, from the environment or from logging in; none without one."""
     try:
         from huggingface_hub import get_token  # noqa: PLC0415 - optional and slow to import
     except ImportError:
@@ -332,18 +352,19 @@ def _hub_headers() -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def _there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
+    """Tell whether there is a file with something in it; an empty one is a leftover."""
     return path.is_file() and path.stat().st_size > 0
 
 
 def downloads_allowed() -> bool:
-    """Whether neither ``MIDFRAME_OFFLINE`` nor ``HF_HUB_OFFLINE`` is set in the environment."""
+    """Tell whether neither ``MIDFRAME_OFFLINE`` nor ``HF_HUB_OFFLINE`` is set in the environment."""
     values = (os.environ.get(name, "") for name in ("MIDFRAME_OFFLINE", "HF_HUB_OFFLINE"))
     return all(value.strip().lower() in ("", "0", "false", "no", "off") for value in values)
 
 
 def _remove_stale(folder: Path, file: str) -> None:
-    """Removes what a killed process left of this file long ago."""
+    """Remove what a killed process left of this file long ago."""
     for item in folder.iterdir():
         if item.name.startswith(f".{file}.") and item.name.endswith(".part"):
             with suppress(OSError):
@@ -362,18 +383,16 @@ def _cannot_save(row: Entry, folder: Path, error: OSError) -> WeightsNotFoundErr
 def _not_found(
     rows: tuple[Entry, ...], folder: Path, failures: list[str], *, offline: bool
 ) -> WeightsNotFoundError:
-    wanted = rows[0].file
+    file = rows[0].file
     urls = [url for row in rows for url in row.urls]
     page = next((row.page for row in rows if row.page), None)
     if not urls and page:
-        advice = f"Get {wanted} from {page}, where its authors state their terms, and put it into {folder}."
+        advice = f"Get {file} from {page}, where its authors state their terms, and put it into {folder}."
     elif not urls:
         advice = "It comes with Midframe: install the pack again."
     else:
-        advice = f"Download {urls[0]} in a browser and put it into {folder} as {wanted}."
+        advice = f"Download {urls[0]} in a browser and put it into {folder} as {file}."
         if offline:
             advice += " Or allow downloads: unset MIDFRAME_OFFLINE and HF_HUB_OFFLINE."
     tried = "\n  ".join([f"not in {folder}; no address gave it:" if urls else f"not in {folder}", *failures])
-    return WeightsNotFoundError(
-        f"{wanted} is not on this computer and could not be downloaded.", tried, advice
-    )
+    return WeightsNotFoundError(f"{file} is not on this computer and could not be downloaded.", tried, advice)

@@ -24,15 +24,13 @@ from midframe.chunks import (
     Job,
     ModelChoice,
     process,
-)
-from midframe.chunks import (
-    ray_executor as farm,
+    ray_executor,
 )
 from midframe.chunks.documents import write_document
 from midframe.chunks.store import Store
 from midframe.chunks.worker import error_of, make_chunk, task_of
 from midframe.errors import BadInputError, MidframeError
-from midframe.vfi_utils import QuietHost, Settings
+from midframe.vfi_utils import QuietHost, Settings, States
 from midframe.video import Coding, Plan, open_clip
 
 # One process runs them all: each would start a cluster of its own, and there are workers enough.
@@ -90,9 +88,9 @@ def test_all_workers_find_room_on_the_gpus(monkeypatch, workers, gpus, at_once):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     resources = {"GPU": float(gpus), "CPU": 16.0}
     ray = SimpleNamespace(cluster_resources=lambda: resources, nodes=lambda: [{"Resources": resources}])
-    here, told = farm._share_here(workers, torch.device("cuda"))
+    here, told = ray_executor._share_here(workers, torch.device("cuda"))
     assert (told["num_gpus"], told["num_cpus"]) == (gpus, workers)
-    for share in (here, farm._share_there(ray, workers, None)):
+    for share in (here, ray_executor._share_there(ray, workers, None)):
         each = share.options()["num_gpus"]
         assert 0 < each <= 1
         assert gpus * int(1 / each + 1e-6) >= at_once
@@ -100,7 +98,7 @@ def test_all_workers_find_room_on_the_gpus(monkeypatch, workers, gpus, at_once):
 
 
 def test_a_worker_without_a_gpu_asks_for_none():
-    share, told = farm._share_here(3, torch.device("cpu"))
+    share, told = ray_executor._share_here(3, torch.device("cpu"))
     assert (share.options()["num_gpus"], told["num_gpus"]) == (0, 0)
 
 
@@ -208,15 +206,15 @@ def test_an_error_comes_out_as_it_is(clip, cluster):
 
 
 def test_a_fault_comes_out_too(clip, cluster, monkeypatch):
-    monkeypatch.setattr(farm, "portable", lambda: lambda root, task, chunk: 1 / 0)
+    monkeypatch.setattr(ray_executor, "portable", lambda: lambda root, task, chunk: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         process(job_of(clip), Farm(workers=2), host=Host())
 
 
 def test_a_chunk_that_kills_its_worker_ends_the_run(clip, cluster, monkeypatch):
     die = signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM
-    monkeypatch.setattr(farm, "portable", lambda: lambda root, task, chunk: os.kill(os.getpid(), die))
-    monkeypatch.setattr(farm, "TRIES", 2)
+    monkeypatch.setattr(ray_executor, "portable", lambda: lambda root, task, chunk: os.kill(os.getpid(), die))
+    monkeypatch.setattr(ray_executor, "TRIES", 2)
     job = job_of(clip, pairs=40)
     with pytest.raises(MidframeError, match="lost with its worker") as caught:
         process(job, Farm(workers=2), host=Host())
@@ -275,11 +273,13 @@ def test_the_pack_has_any_name(clip, cluster, renamed):
 def test_the_command(clip, cluster, monkeypatch, capsys):
     monkeypatch.chdir(clip.parent)  # which is not the workers' folder
     words = ["chunks", "in.mp4", "out.mkv", "--codec", "ffv1", "--pairs-per-chunk", "20"]
+    words += ["--multiplier", "2,3,1", "--skip", "20-22, 45"]
     assert cli.main([*words, "--workers", "2"]) == 2
     assert "--executor ray" in capsys.readouterr().err
     assert cli.main([*words, "--executor", "ray", "--workers", "2"]) == 0
-    assert "94 frames" in capsys.readouterr().out
-    assert same(Path("out.mkv"), inline(clip, pairs=20))
+    assert "90 frames" in capsys.readouterr().out
+    plan = replace(LOSSLESS, multiplier=[2, 3, 1], states=States({20, 21, 22, 45}))
+    assert same(Path("out.mkv"), inline(clip, plan=plan, pairs=20))
 
 
 def test_without_ray(clip, monkeypatch, capsys):

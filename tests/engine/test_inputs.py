@@ -96,13 +96,13 @@ def test_what_is_no_multiplier_is_refused_in_one_way(value):
     "each", [(3, 1), np.array([3, 1]), torch.tensor([3.0, 1.0]), ["3", 1.0], [Fr(3), np.int8(1)]]
 )
 def test_a_list_of_any_numbers_sets_each_pair(each):
-    assert [len(by_multiplier(each).times(i)) for i in range(3)] == [3, 1, 2]
+    assert [len(by_multiplier(each).shown(i, last=False)) for i in range(3)] == [3, 1, 2]
 
 
 def test_a_rate_holds_the_frame_where_nothing_is_made():
     states = States([1.0, np.int64(3)])
     assert states.indices == {1, 3}
-    assert by_multiplier(2.5, states=states).times(1) == (0, 0)
+    assert by_multiplier(2.5, states=states).shown(1, last=False) == (0, 0)
     assert by_multiplier(2.5, states=states).count(6) == by_multiplier(2.5).count(6)
 
 
@@ -136,7 +136,7 @@ def test_the_frames_of_two_and_a_half_times_are_at_their_moments():
     ids=repr,
 )
 def test_rates_of_any_kind_mean_the_same(value, exact):
-    assert by_fps(value, 60).times(3) == by_fps(exact, 60).times(3)
+    assert by_fps(value, 60).shown(3, last=False) == by_fps(exact, 60).shown(3, last=False)
     assert Plan(fps=value).fps == exact
 
 
@@ -235,7 +235,7 @@ def test_the_command_line_takes_it_too(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"multiplier": [2, 3]}, {"fps": "fast"}, {"source_fps": 0}, {"end": "at once"}],
+    [{"multiplier": [2, 2.5]}, {"states": [1]}, {"fps": "fast"}, {"source_fps": 0}, {"end": "at once"}],
     ids=repr,
 )
 def test_plans_that_cannot_be(wrong):

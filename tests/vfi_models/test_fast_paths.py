@@ -6,7 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fakes import spec
-from midframe.api import runnable_dtype
 from midframe.parity.tolerances import bound
 from midframe.vfi_models import build, detect, precision
 from midframe.vfi_models._ops import convolution
@@ -25,6 +24,7 @@ from midframe.vfi_models.rife import shapes
 from midframe.vfi_models.rife.config import FAMILIES
 from midframe.vfi_models.rife.net import Block
 from midframe.vfi_models.rife.prepared import PreparedBlock
+from midframe.weights.loading import runnable_dtype
 from midframe.weights.synthetic import synthetic_state_dict
 
 DTYPES = {torch.float32: bound("fast path"), torch.bfloat16: bound("golden bfloat16")}

@@ -11,7 +11,6 @@ from midframe.parity.tolerances import bound
 from midframe.vfi_models._sampling.recursive import RecursiveSampler, schedule
 from midframe.vfi_utils import (
     Settings,
-    Timeline,
     by_fps,
     by_multiplier,
     run_timeline,
@@ -211,7 +210,7 @@ def test_at_most_two_frames_are_held_while_a_third_is_encoded():
 
 
 def test_the_last_frame_of_a_timeline_that_holds():
-    timeline = Timeline(by_multiplier(3).times, "hold_last")
+    timeline = by_multiplier(3, end="hold_last")
     sink = ListSink()
     run_timeline(torch.rand(2, 4, 4, 3), timeline, LerpModel(), sink, settings=BISECT)
     assert len(sink.frames) == 6

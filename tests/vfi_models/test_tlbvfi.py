@@ -11,7 +11,7 @@ import pytest
 import torch
 from fakes import QUICK
 from midframe import NODE_CLASS_MAPPINGS, interpolate
-from midframe.api import load_model, open_weights
+from midframe.api import load_model
 from midframe.errors import BadInputError, UnsupportedWeightsError
 from midframe.memory.cache import MODELS
 from midframe.parity.tolerances import bound
@@ -24,6 +24,7 @@ from midframe.vfi_models.tlbvfi.refine import RefineBlock
 from midframe.vfi_models.tlbvfi.session import Geometry
 from midframe.vfi_models.tlbvfi.tiles import TiledSession, places, ramps
 from midframe.vfi_utils import Settings
+from midframe.weights.loading import open_weights
 from midframe.weights.synthetic import synthetic_state_dict
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode

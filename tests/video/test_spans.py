@@ -9,7 +9,7 @@ from clips import KINDS, NTSC, h264, pictures, write_clip
 from fakes import LerpModel, RecordingHost
 from midframe.video import Plan, open_clip
 from midframe.video.read.part import Part
-from midframe.video.stream.clock import Span
+from midframe.video.read.span import Span
 from midframe.video.stream.pipeline import Stream
 
 
@@ -39,7 +39,7 @@ def made(path, plan, span=None):
     kept = Kept()
     with open_clip(path) as opened:
         part = Part(opened, span or Span(opened.info.start))
-        clock = plan.clock(opened.info, span)
+        clock = plan.clock(opened, span)
         done = Stream(part, clock, kept, bits=8, host=RecordingHost())(LerpModel(), None)
     assert kept.ended
     return kept.frames, part.exhausted and not clock.cut, done.source_frames

@@ -1,4 +1,4 @@
-"""What a clip is, wherever it is read from."""
+"""The protocol of an opened clip, and what is known of one, wherever it is read from."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from io import BytesIO
-from math import gcd, lcm
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from ..stream.clock import Span
+from .span import Span
 
 UNSPECIFIED = 2
 """Matrix, primaries or transfer that a file does not name (ITU-T H.273, as FFmpeg numbers them)."""
@@ -24,7 +23,7 @@ RGB_FORMATS = {(8, 3): "rgb24", (8, 4): "rgba", (16, 3): "rgb48le", (16, 4): "rg
 
 @dataclass(frozen=True)
 class Colour:
-    """How a clip's YUV is meant. Numbers are FFmpeg's, which are those of ITU-T H.273."""
+    """The tags of a clip's YUV. Numbers are FFmpeg's, which are those of ITU-T H.273."""
 
     matrix: int = UNSPECIFIED
     full_range: bool = False
@@ -93,40 +92,40 @@ class ClipInfo:
 
     @property
     def pixel_format(self) -> str:
-        """FFmpeg's name of what ``Frame.pixels`` hold."""
+        """Return FFmpeg's name of what ``Frame.pixels`` hold."""
         return RGB_FORMATS[8 if self.bits <= 8 else 16, 4 if self.alpha else 3]  # noqa: PLR2004
 
     def cut(self, span: Span) -> ClipInfo:
-        """The same for what is left where only ``span`` is shown, whose beginning is 0 from there on."""
+        """Return what is known of the part of the clip in ``span``, whose beginning is its time 0."""
         sound = self.sound_span or Span(Fraction(0))
-        ends = [end - span.start for end in (sound.end, span.end) if end is not None]
-        begins = max(sound.start - span.start, Fraction(0))
+        sound_ends = [end - span.start for end in (sound.end, span.end) if end is not None]
+        sound_start = max(sound.start - span.start, Fraction(0))
         return replace(
             self,
             start=max(self.start - span.start, Fraction(0)),
             origin=self.origin + span.start,
-            sound_span=Span(begins, min(ends, default=None)),
+            sound_span=Span(sound_start, min(sound_ends, default=None)),
             frames_estimate=None,
         )
 
 
 class Clip(Protocol):
-    """An opened clip. Its frames can be read once."""
+    """An opened clip, whose frames can be read once."""
 
     @property
     def info(self) -> ClipInfo:
-        """What is known of it."""
+        """Return what is known of the clip."""
         ...
 
     def start_at(self, time: Fraction) -> None:
-        """Frames before the one that is shown at ``time`` (seconds) are not needed, but may come.
+        """Begin at the frame that is shown at ``time`` (seconds), or at any frame before it.
 
         To be called before the first frame is read.
         """
         ...
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames in the order in which they are shown; ``pts`` rises from each to the next."""
+        """Iterate over the frames in the order in which they are shown: ``pts`` rises strictly."""
         ...
 
     def __enter__(self) -> Clip: ...
@@ -136,8 +135,8 @@ class Clip(Protocol):
     ) -> None: ...
 
 
-class Shown(NamedTuple):
-    """When a source frame is shown, as in :class:`Frame`."""
+class FrameTime(NamedTuple):
+    """When a source frame is shown: ``pts`` and ``duration`` of a :class:`Frame`."""
 
     pts: Fraction
     duration: Fraction | None
@@ -146,14 +145,8 @@ class Shown(NamedTuple):
 class TimedClip(Clip, Protocol):
     """A clip that knows when its frames are shown."""
 
-    def times(self) -> Iterator[Shown]:
-        """Of every frame, in order, without decoding any. May be asked for at any time."""
+    def times(self) -> Iterator[FrameTime]:
+        """Yield the times of all frames, in order, without decoding any. May be called at any time."""
         ...
 
     def __enter__(self) -> TimedClip: ...
-
-
-def common_tick(a: Fraction, b: Fraction) -> Fraction:
-    """The largest time of which both are multiples."""
-    denominator = lcm(a.denominator, b.denominator)
-    return Fraction(gcd(int(a * denominator), int(b * denominator)), denominator)

@@ -1,4 +1,4 @@
-"""Between the pixels of a file and RGB."""
+"""Conversion between the pixel formats of files and RGB."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 
 
 def matrix_name(colour: Colour, height: int) -> str:
-    """The matrix of a clip; where it is not named, what players assume from its height."""
+    """Return the matrix of a clip; where it is not named, what players assume from its height."""
     return _NAMES.get(colour.matrix, "bt709" if height >= _HD_LINES else "bt601")
 
 
@@ -49,7 +49,7 @@ class Converter:
         graph.configure()
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """The same picture in the other format. Timestamps are not kept."""
+        """Return the same picture in the other format. Timestamps are not kept."""
         frame.pts = None
         self._graph.push(frame)
         converted = self._graph.pull()
@@ -58,7 +58,7 @@ class Converter:
 
 
 class Palette:
-    """Frames of RGB or RGBA to 256 colours chosen for each frame, for GIF."""
+    """Converts frames of RGB or RGBA to 256 colours, chosen for each frame, for GIF."""
 
     def __init__(self, size: tuple[int, int], source: str) -> None:
         height, width = size
@@ -78,7 +78,7 @@ class Palette:
         self._count = 0
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """The picture with a palette of its own. Timestamps are not kept."""
+        """Return the picture with a palette of its own. Timestamps are not kept."""
         frame.pts, self._count = self._count, self._count + 1  # the filter pairs its two inputs by time
         self._graph.push(frame)
         converted = self._graph.pull()
@@ -87,7 +87,7 @@ class Palette:
 
 
 def is_rgb(pixel_format: str) -> bool:
-    """Whether a pixel format is RGB, with or without alpha."""
+    """Tell whether a pixel format is RGB, with or without alpha."""
     return av.VideoFormat(pixel_format).is_rgb
 
 
@@ -101,7 +101,7 @@ def _scale_arguments(colour: Colour | None, height: int, *, to_rgb: bool) -> str
 
 
 def colour_of(frame: av.VideoFrame, context: Any = None) -> Colour | None:
-    """How the YUV of a decoded frame is meant; None for RGB and palettes. Grey counts as YUV."""
+    """Return the tags of a decoded frame's YUV; None for RGB and palettes. Grey counts as YUV."""
     if frame.format.is_rgb or frame.format.has_palette:
         return None
     matrix = int(frame.colorspace)
@@ -114,5 +114,5 @@ def colour_of(frame: av.VideoFrame, context: Any = None) -> Colour | None:
 
 
 def has_alpha(pixel_format: av.VideoFormat) -> bool:
-    """Whether a pixel format can be transparent; a palette can."""
+    """Tell whether a pixel format can be transparent; a palette can."""
     return any(c.is_alpha for c in pixel_format.components) or pixel_format.name == "pal8"

@@ -1,4 +1,4 @@
-"""Reading clips: video files, animated images, folders of images."""
+"""Open and decode clips: video files, animated images, folders of images."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ import numpy as np
 import torch
 
 from ...errors import BadInputError
+from ...inputs.rates import common_tick
 from .clip import (
     ClipInfo,
     Frame,
-    Shown,
+    FrameTime,
     TimedClip,
-    common_tick,
 )
 from .colour import Converter, colour_of, has_alpha
 from .images import ImageFolder
@@ -43,13 +43,13 @@ _DROPPED_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands",
 
 
 def open_clip(source: str | Path | BytesIO, *, rate: Fraction | None = None, alpha: bool = True) -> TimedClip:
-    """Opens a clip and decodes its first frame.
+    """Open a clip and decode its first frame.
 
     Args:
         source: a video file, which may be in memory, an animated image, or a folder of images, which are
             taken in natural order of their names.
         rate: frames a second of a folder of images; 24 where it is left out. Files know their own.
-        alpha: whether transparency is wanted where the clip has it.
+        alpha: keep transparency where the clip has it.
 
     Raises:
         BadInputError: nothing is there, or it cannot be read as a picture.
@@ -98,7 +98,10 @@ class VideoFile:
         self._converts_from: tuple[int, int, str] | None = None
 
     def __iter__(self) -> Iterator[Frame]:
-        """See :class:`.Clip`. Damaged packets are left out with a warning; the gap is part of the timing."""
+        """Iterate over the frames, see :class:`.Clip`.
+
+        Damaged packets are left out with a warning; the gap is part of the timing.
+        """
         info = self.info
         previous: Fraction | None = None
         for frame in self._decoded:
@@ -113,20 +116,20 @@ class VideoFile:
             _LOG.warning("%s: %d damaged packets were left out.", info.path.name, self._damaged)
 
     def start_at(self, time: Fraction) -> None:
-        """See :class:`.Clip`. Jumps to a key frame at or before ``time``, where the file can tell of one.
+        """Seek to a key frame at or before ``time``, see :class:`.Clip`.
 
-        Containers seek by decoding time, by an index that may be coarse, or not at all: what a jump gives is
-        looked at, and if it is past ``time``, a jump further back is tried, at last to the beginning.
+        Containers seek by decoding time, by an index that may be coarse, or not at all: what a seek gives is
+        checked, and if it is past ``time``, a seek further back is tried, at last to the beginning.
         """
         back = Fraction(1)
         while (goal := time - back) > self.info.start:
-            if self._jumped(goal, time):
+            if self._seek(goal, time):
                 return
             back *= 4
-        self._rewound()
+        self._rewind()
 
-    def _jumped(self, goal: Fraction, time: Fraction) -> bool:
-        """Whether decoding goes on at a key frame before ``time``; looks for it from ``goal`` on."""
+    def _seek(self, goal: Fraction, time: Fraction) -> bool:
+        """Seek to ``goal``, and tell whether decoding goes on at a key frame that is not past ``time``."""
         try:
             self._container.seek(floor((goal + self.info.origin) / self._base), stream=self._stream)
         except (av.error.FFmpegError, OSError):
@@ -134,8 +137,8 @@ class VideoFile:
         self._decoder.flush_buffers()
         self._decoded = self._decode(self.info.path)
         for frame in self._decoded:
-            shown = self._time(frame)
-            if shown is None or shown > time:
+            pts = self._time(frame)
+            if pts is None or pts > time:
                 return False
             # What comes before a key frame may refer to pictures that were not decoded.
             if frame.key_frame:
@@ -143,8 +146,8 @@ class VideoFile:
                 return True
         return False
 
-    def _rewound(self) -> None:
-        """Opens the file again: not every container can seek to its beginning."""
+    def _rewind(self) -> None:
+        """Open the file again: not every container can seek to its beginning."""
         path = self.info.path
         self._container.close()
         self._container = self._opened(path)
@@ -152,7 +155,7 @@ class VideoFile:
         self._decoded = self._decode(path)
 
     def _time(self, frame: av.VideoFrame) -> Fraction | None:
-        """When a frame is shown, seconds since the start of the clip; None where the file does not say."""
+        """Return when a frame is shown, seconds since the start of the clip; None where it has no time."""
         if frame.pts is None:
             return None
         return self._straight(frame.pts * (frame.time_base or self._base) - self.info.origin)
@@ -165,27 +168,27 @@ class VideoFile:
     ) -> None:
         self._container.close()
 
-    def times(self) -> Iterator[Shown]:
-        """See :class:`.TimedClip`. Reads the packets of the file, the whole of it.
+    def times(self) -> Iterator[FrameTime]:
+        """Yield the times of all frames, see :class:`.TimedClip`; reads all packets of the file first.
 
         Where the file does not say when its frames are shown (AVI), they are taken to come at its rate.
         """
-        info, rows = self.info, []
+        info, stamps = self.info, []
         with self._opened(info.path) as container:
             stream, _ = _picture_stream(container, info.path)
             for packet in container.demux(stream):
                 if packet.size and not packet.is_discard:
-                    rows.append((packet.pts, packet.duration or 0))
-        if any(pts is None for pts, _ in rows):
-            for index in range(len(rows)):
-                yield Shown(info.start + index / info.rate, None)
+                    stamps.append((packet.pts, packet.duration or 0))
+        if any(pts is None for pts, _ in stamps):
+            for index in range(len(stamps)):
+                yield FrameTime(info.start + index / info.rate, None)
             return
-        for pts, duration in sorted(rows):
-            shown = self._straight(pts * self._base - info.origin)
-            yield Shown(shown, self._straight.length(duration * self._base))
+        for pts, duration in sorted(stamps):
+            straight = self._straight(pts * self._base - info.origin)
+            yield FrameTime(straight, self._straight.length(duration * self._base))
 
     def _opened(self, path: Path) -> av.container.InputContainer:
-        """The file, opened once more."""
+        """Open the file, once more where it is open already."""
         try:
             return open_source(self._source)
         except (av.error.FFmpegError, OSError) as error:
@@ -211,7 +214,7 @@ class VideoFile:
 
 
 def open_source(source: Path | BytesIO) -> av.container.InputContainer:
-    """A file for reading; one in memory with a position of its own."""
+    """Open a file for reading; one in memory gets a position of its own."""
     return av.open(BytesIO(source.getvalue()) if isinstance(source, BytesIO) else str(source), "r")
 
 
@@ -235,24 +238,24 @@ class Straightener:
         self._start = start
 
     def __call__(self, pts: Fraction) -> Fraction:
-        """``pts`` as it was meant."""
+        """Return ``pts`` as it was meant."""
         grid = self._start + round((pts - self._start) * self._rate) / self._rate
         return grid if self._on and abs(grid - pts) <= self._base else pts
 
     def length(self, duration: Fraction) -> Fraction | None:
-        """A duration as it was meant; None where there is none."""
+        """Return a duration as it was meant; None where there is none."""
         if duration <= 0:
             return None
         return 1 / self._rate if self._on and abs(1 / self._rate - duration) <= self._base else duration
 
 
 def can_straighten(rate: Fraction, base: Fraction) -> bool:
-    """Whether frame times at ``rate`` are multiples of a tick that a file can have."""
+    """Tell whether frame times at ``rate`` are multiples of a tick that a file can have."""
     return common_tick(base, 1 / rate).denominator <= _FINEST and base < 1 / rate
 
 
 def usual_rate(rate: Fraction) -> Fraction:
-    """The whole number, or the thousand-and-first part of one, that a header's rate comes within 1e-5 of.
+    """Return the whole or NTSC rate (a whole number times 1000/1001) within 1e-5 of a header's, or that.
 
     Matroska stores whole nanoseconds a frame, which makes 48000/1001 into 7001/146.
     """
@@ -263,7 +266,7 @@ def usual_rate(rate: Fraction) -> Fraction:
 
 
 def _picture_stream(container: av.container.InputContainer, path: Path) -> tuple[Any, Any]:
-    """The video stream and its decoder."""
+    """Return the video stream of a file, which is no cover picture, and its decoder."""
     covers = getattr(av.stream, "Disposition", None)
     streams = [
         s for s in container.streams.video if covers is None or not (s.disposition & covers.attached_pic)
@@ -327,7 +330,7 @@ def _estimate(container: av.container.InputContainer, stream: Any, rate: Fractio
 
 
 def _quarter_turns(frame: av.VideoFrame, path: Path) -> int:
-    """Quarter turns, counter-clockwise, that bring the picture upright."""
+    """Return the quarter turns, counter-clockwise, that bring the picture upright."""
     degrees = 0
     with contextlib.suppress(AttributeError):
         degrees = int(frame.rotation)

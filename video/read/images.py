@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from ...errors import BadInputError
-from .clip import ClipInfo, Frame, Shown
+from .clip import ClipInfo, Frame, FrameTime
 from .colour import Converter, colour_of, has_alpha
 
 _EXTENSIONS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sorts ``frame2`` before ``frame10``."""
+    """Return a sort key by which ``frame2`` comes before ``frame10``."""
     return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
 
 
@@ -67,10 +67,10 @@ class ImageFolder:
         for index in range(self._first, len(self._files)):
             yield Frame(self._read(self._files[index]), index * duration, duration)
 
-    def times(self) -> Iterator[Shown]:
+    def times(self) -> Iterator[FrameTime]:
         """See :class:`.TimedClip`."""
         duration = 1 / self.info.rate
-        return (Shown(index * duration, duration) for index in range(len(self._files)))
+        return (FrameTime(index * duration, duration) for index in range(len(self._files)))
 
     def __enter__(self) -> ImageFolder:
         return self
@@ -78,7 +78,7 @@ class ImageFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is open."""
 
     def _read(self, file: Path) -> Tensor:
         frame = _decode(file)

@@ -1,4 +1,4 @@
-"""A part of a clip."""
+"""The source frames from which a part of the output is made."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from types import TracebackType
 
-from ..stream.clock import Span
 from .clip import Clip, ClipInfo, Frame
+from .span import Span
 
 
 class Part:
@@ -39,14 +39,15 @@ class Part:
     def __iter__(self) -> Iterator[Frame]:
         """See :class:`.Clip`."""
         frames = iter(self._clip)
-        frame, after = next(frames, None), next(frames, None)
-        while after is not None and after.pts <= self._span.start:
-            frame, after = after, next(frames, None)
+        frame, following = next(frames, None), next(frames, None)
+        # A seek lands on a key frame: what comes before the span is decoded for the others, not shown.
+        while following is not None and following.pts <= self._span.start:
+            frame, following = following, next(frames, None)
         while frame is not None:
             yield frame
             if self._span.end is not None and frame.pts >= self._span.end:
                 return
-            frame, after = after, None if after is None else next(frames, None)
+            frame, following = following, None if following is None else next(frames, None)
         self.exhausted = True
 
     def __enter__(self) -> Part:

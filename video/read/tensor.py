@@ -11,13 +11,13 @@ from types import TracebackType
 from torch import Tensor
 
 from ...errors import BadInputError
-from ..stream.clock import Span
 from .clip import (
     ClipInfo,
     Frame,
-    Shown,
+    FrameTime,
     Waveform,
 )
+from .span import Span
 
 _BATCH_DIMENSIONS, _RGB, _RGBA = 4, 3, 4
 
@@ -30,7 +30,7 @@ class TensorClip:
         rate: frames a second.
         bits: of a channel, as which they shall be written.
         sound: begins with the first frame.
-        alpha: whether transparency is wanted.
+        alpha: keep transparency.
 
     Raises:
         BadInputError: not a batch of pictures, or none.
@@ -75,10 +75,10 @@ class TensorClip:
         """See :class:`.Clip`."""
         self._first = max(0, min(floor(time * self.info.rate), len(self._frames) - 1))
 
-    def times(self) -> Iterator[Shown]:
+    def times(self) -> Iterator[FrameTime]:
         """See :class:`.TimedClip`."""
         duration = 1 / self.info.rate
-        return (Shown(index * duration, duration) for index in range(len(self._frames)))
+        return (FrameTime(index * duration, duration) for index in range(len(self._frames)))
 
     def __iter__(self) -> Iterator[Frame]:
         """See :class:`.Clip`."""
@@ -92,4 +92,4 @@ class TensorClip:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is open."""

@@ -10,13 +10,13 @@ from math import ceil
 from types import TracebackType
 
 from ...errors import BadInputError
-from ..stream.clock import Span
 from .clip import (
     ClipInfo,
     Frame,
-    Shown,
+    FrameTime,
     TimedClip,
 )
+from .span import Span
 
 SLACK = Fraction(1, 10_000)
 """Seconds that are given as floats may be a little more than the frame's time that they mean."""
@@ -41,11 +41,11 @@ class Trimmed:
         self._clip = open_clip()
         try:
             whole = self._clip.info
-            begin = window.start - whole.origin
+            start = window.start - whole.origin
             end = None if window.end is None else window.end - whole.origin
-            self._window = Span(begin - SLACK, None if end is None else end - SLACK)
-            if begin > whole.start:
-                self._clip.start_at(begin)
+            self._window = Span(start - SLACK, None if end is None else end - SLACK)
+            if start > whole.start:
+                self._clip.start_at(start)
             frames = self._kept()
             first = next(frames, None)
             if first is None:
@@ -55,8 +55,8 @@ class Trimmed:
                     + ("" if window.end is None else f" to {float(window.end):g} s"),
                     "Trim less of it.",
                 )
-            cut_off = begin > SLACK
-            self._start = (first.pts if begin > whole.start else begin) if cut_off else Fraction(0)
+            cut_off = start > SLACK
+            self._start = (first.pts if start > whole.start else start) if cut_off else Fraction(0)
             self._frames: Iterator[Frame] = chain((first,), frames)
             info = whole.cut(Span(self._start, end))
             self.info: ClipInfo = replace(info, frames_estimate=_estimate(whole, first.pts, end))
@@ -71,11 +71,11 @@ class Trimmed:
         self._clip.start_at(time + self._start)
         self._frames = self._kept()
 
-    def times(self) -> Iterator[Shown]:
+    def times(self) -> Iterator[FrameTime]:
         """See :class:`.TimedClip`."""
         for pts, duration in self._clip.times():
             if self._window.holds(pts):
-                yield Shown(pts - self._start, duration)
+                yield FrameTime(pts - self._start, duration)
 
     def __iter__(self) -> Iterator[Frame]:
         """See :class:`.Clip`."""
@@ -99,7 +99,7 @@ class Trimmed:
 
 
 def _estimate(info: ClipInfo, first: Fraction, end: Fraction | None) -> int | None:
-    known = [] if end is None else [end]
+    ends = [] if end is None else [end]
     if info.frames_estimate is not None:
-        known.append(info.start + info.frames_estimate / info.rate)
-    return max(1, ceil((min(known) - first) * info.rate)) if known else None
+        ends.append(info.start + info.frames_estimate / info.rate)
+    return max(1, ceil((min(ends) - first) * info.rate)) if ends else None

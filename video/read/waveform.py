@@ -1,4 +1,4 @@
-"""Sound as samples: read from a file, encoded into an output."""
+"""Sound as samples: reading it from a file, encoding it into an output."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import av.container
 import numpy as np
 import torch
 
-from ..stream.clock import Span
 from .clip import ClipInfo, Waveform
 from .decode import open_source
+from .span import Span
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,12 +53,12 @@ class AudioEncoder:
         self._ended = False
 
     def __call__(self, frames: Iterable[av.AudioFrame | None]) -> list[Any]:
-        """Packets of some frames."""
+        """Return the packets of some frames."""
         parts = [part for frame in frames for part in self._resample.resample(frame)]
         return [packet for part in parts for packet in self.stream.encode(part)]
 
     def end(self) -> list[Any]:
-        """The last packets; none when it is asked again."""
+        """Return the last packets; none when it is called again."""
         if self._ended:
             return []
         self._ended = True
@@ -102,8 +102,8 @@ class WaveformSound:
     def mux_until(self, time: Fraction | None) -> None:
         """See :class:`.Carried`."""
         total = self._samples.shape[1]
-        wanted = total if time is None else min(total, floor_samples(time, self._rate))
-        while self._done < wanted:
+        end = total if time is None else min(total, floor_samples(time, self._rate))
+        while self._done < end:
             piece = self._samples[:, self._done : self._done + _SLICE].float().contiguous().cpu().numpy()
             frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=self._layout)
             frame.sample_rate, frame.pts = self._rate, self._offset + self._done
@@ -119,16 +119,16 @@ class WaveformSound:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is open."""
 
 
 def floor_samples(time: Fraction, rate: int) -> int:
-    """Samples that are heard before ``time``."""
+    """Return the number of samples that are heard before ``time``."""
     return int(time * rate)
 
 
 def read_waveform(info: ClipInfo) -> Waveform | None:
-    """The first audio stream of a clip as samples, as much of it as belongs to the clip; None without one.
+    """Return the first audio stream of a clip, as much of it as belongs to the clip; None without one.
 
     Silence fills the time before it begins, so that its first sample is heard at time 0 of the clip.
     """
@@ -151,7 +151,7 @@ def read_waveform(info: ClipInfo) -> Waveform | None:
 
 
 def _decoded(source: Path | BytesIO) -> tuple[Waveform, Fraction] | None:
-    """All samples of the first audio stream, and when the first of them is heard, seconds of the file."""
+    """Return all samples of the first audio stream, and when the first is heard, seconds of the file."""
     with open_source(source) as container:
         if not container.streams.audio:
             return None

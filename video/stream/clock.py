@@ -3,109 +3,112 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from math import ceil
 from typing import NamedTuple
 
-from ...vfi_utils import EndLaw, Timeline, by_multiplier
+from ...engine.timeline import Gap, Moment, Timeline
+from ..read.clip import FrameTime
+from ..read.span import Span
 
 
-class Moment(NamedTuple):
-    """When an output frame is shown and for how long, in seconds."""
-
-    time: Fraction
-    duration: Fraction
-
-
-class Span(NamedTuple):
-    """A part of the output: what is shown at ``start`` or later and before ``end``, in seconds."""
-
-    start: Fraction
-    end: Fraction | None = None
-    """None: to the end of the clip."""
-
-    def holds(self, time: Fraction) -> bool:
-        """Whether ``time`` is in this part."""
-        return time >= self.start and (self.end is None or time < self.end)
+class _SourceFrame(NamedTuple):
+    number: int
+    """In the whole clip."""
+    time: FrameTime
 
 
 class Clock:
-    """Follows the loop: told of each source frame as it is read, it says what is shown after it.
+    """The timeline of a clip whose frames have times; it keeps those of the output frames.
 
-    Source frames need not come at a constant rate. With a multiplier, output frames divide each gap
-    evenly; with a frame rate, they come at that rate whatever the gaps are.
+    It is what the frame loop is given for its timeline (:class:`...engine.timeline.Timesteps`). The loop
+    counts the source frames that it gets, which may be a part of the clip; the timeline's pairs are those of
+    the whole clip.
 
     Args:
-        rate: average of the source; the length of the last frame where the file does not say it.
-        multiplier: output frames for each source frame, whole; ignored where ``fps`` is given.
-        fps: frames a second to come out.
-        end: what follows the last source frame.
-        start: when the clip's first frame is shown, from which ``fps`` counts, seconds; the first frame
-            that is read where it is left out.
-        span: what is wanted of the output; all where it is left out.
+        timeline: of the whole clip; its ``source_fps`` says how long a last frame without duration is shown.
+        start: when the clip's first frame is shown, seconds; the timeline counts from there.
+        span: the part of the output that is made; all where it is left out.
+        times: of all frames of the clip, by which those that are read get their numbers. Where it is left
+            out, the first that is read is number 0.
     """
 
     def __init__(
         self,
-        rate: Fraction,
+        timeline: Timeline,
         *,
-        multiplier: int,
-        fps: Fraction | None,
-        end: EndLaw,
-        start: Fraction | None = None,
+        start: Fraction = Fraction(0),
         span: Span | None = None,
+        times: Iterator[FrameTime] | None = None,
     ) -> None:
-        self._pairs = by_multiplier(multiplier)
-        self._fps = fps
-        self._end: EndLaw = end
-        self._rate = rate
-        self._read: deque[tuple[Fraction, Fraction | None]] = deque()
-        self._first = 0
+        self.timeline = timeline
         self._start = start
-        self._span = span
-        self._shown: deque[Moment] = deque()
+        self._span = Span(start) if span is None else span
+        self._numbers = _Numbers(iter(()) if times is None else times)
+        self._frames: deque[_SourceFrame] = deque()
+        self._dropped = 0
+        self._moments: deque[Moment] = deque()
         self.cut = False
         """Whether something would be shown after the span."""
 
-    @property
-    def timeline(self) -> Timeline:
-        """For the loop. Its times must be asked for once for each source frame, in order."""
-        return Timeline(self._times, self._end)
-
     def read(self, pts: Fraction, duration: Fraction | None) -> None:
-        """The next source frame is shown at ``pts``."""
-        if self._start is None:
-            self._start = pts
-        self._read.append((pts, duration))
+        """Take note of the next source frame before the loop gets it."""
+        self._frames.append(_SourceFrame(self._numbers.next(pts), FrameTime(pts, duration)))
+
+    def shown(self, index: int, *, last: bool) -> tuple[Fraction, ...]:
+        """Return the timesteps of the output frames in the span; see :class:`...engine.timeline.Timesteps`.
+
+        To be asked once for each source frame, in order, when the next one has been read.
+        """
+        while self._dropped < index:
+            self._frames.popleft()
+            self._dropped += 1
+        outputs = self.timeline.outputs(self._gap(last=last), last=last)
+        moments = [Moment(time + self._start, duration) for _, (time, duration) in outputs]
+        end = self._span.end
+        self.cut = self.cut or (end is not None and bool(moments) and moments[-1].time >= end)
+        kept = [self._span.holds(moment.time) for moment in moments]
+        self._moments.extend(moment for moment, keep in zip(moments, kept, strict=True) if keep)
+        return tuple(output.timestep for output, keep in zip(outputs, kept, strict=True) if keep)
 
     def next_moment(self) -> Moment:
-        """When the next output frame is shown."""
-        return self._shown.popleft()
+        """Return when the next output frame is shown."""
+        return self._moments.popleft()
 
-    def _times(self, index: int) -> tuple[Fraction, ...]:
-        while self._first < index:
-            self._read.popleft()
-            self._first += 1
-        pts, duration = self._read[0]
-        last = len(self._read) == 1
-        after = pts + (duration or 1 / self._rate) if last else self._read[1][0]
-        moments = self._at_rate(pts, after) if self._fps else self._divided(index, pts, after)
-        if last and self._end == "end_on_last":
-            moments = [moment for moment in moments if moment.time == pts]
-        wanted = [moment for moment in moments if self._span is None or self._span.holds(moment.time)]
-        self.cut = self.cut or self._ends_before(moments)
-        self._shown.extend(wanted)
-        return tuple((moment.time - pts) / (after - pts) for moment in wanted)
+    def moments(self, times: Iterable[FrameTime]) -> tuple[Moment, ...]:
+        """Return when all output frames are shown, without a loop: from the ``times`` of source frames."""
+        index = -1
+        for time in times:
+            self.read(*time)
+            if index >= 0:
+                self.shown(index, last=False)
+            index += 1
+        if index >= 0:
+            self.shown(index, last=True)
+        return tuple(self._moments)
 
-    def _ends_before(self, moments: list[Moment]) -> bool:
-        end = None if self._span is None else self._span.end
-        return end is not None and bool(moments) and moments[-1].time >= end
+    def _gap(self, *, last: bool) -> Gap:
+        number, (pts, duration) = self._frames[0]
+        end = pts + (duration or 1 / self.timeline.source_fps) if last else self._frames[1].time.pts
+        return Gap(number, pts - self._start, end - self._start)
 
-    def _divided(self, index: int, pts: Fraction, after: Fraction) -> list[Moment]:
-        times = self._pairs.times(index)
-        return [Moment(pts + t * (after - pts), (after - pts) / len(times)) for t in times]
 
-    def _at_rate(self, pts: Fraction, after: Fraction) -> list[Moment]:
-        start, fps = self._start or Fraction(0), self._fps or self._rate
-        first, end = ceil((pts - start) * fps), ceil((after - start) * fps)
-        return [Moment(start + k / fps, 1 / fps) for k in range(first, end)]
+class _Numbers:
+    """Numbers source frames as the whole clip does, of which only a part may be read.
+
+    A frame that could not be decoded keeps its number: the others must not depend on where reading began.
+    """
+
+    def __init__(self, times: Iterator[FrameTime]) -> None:
+        self._times = times
+        self._ahead = next(times, None)
+        self._passed = 0
+        self._number = -1
+
+    def next(self, pts: Fraction) -> int:
+        """Return the number of the next frame that is read, which is shown at ``pts``."""
+        while self._ahead is not None and self._ahead.pts <= pts:
+            self._passed += 1
+            self._ahead = next(self._times, None)
+        self._number = max(self._number + 1, self._passed - 1)
+        return self._number

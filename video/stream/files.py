@@ -1,49 +1,31 @@
-"""From file to file, in flat memory."""
+"""Interpolate from file to file, in flat memory."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import get_args
 
 from torch import Tensor
 
+from ...engine.timeline import Moment
 from ...errors import BadInputError, MidframeError
-from ...inputs.numbers import Number, one_multiplier
-from ...inputs.objects import path_of, require_like, require_one_of
-from ...inputs.rates import frame_rate, require_ratio
+from ...inputs.objects import path_of, require_like
 from ...memory.sinks import Sink
 from ...vfi_models.interface import Interpolator
-from ...vfi_utils import (
-    EndLaw,
-    Host,
-    QuietHost,
-    Settings,
-    require_model,
-    run_timeline,
-)
+from ...vfi_utils import Host, QuietHost, Settings, require_model, run_timeline
 from ...weights.loading import ModelLike, as_model
-from ..read.clip import Clip, ClipInfo, common_tick
+from ..read.clip import Clip, ClipInfo, TimedClip
 from ..read.decode import open_clip
 from ..read.part import Part
-from ..write.encode import (
-    FolderWriter,
-    Shape,
-    VideoWriter,
-    Writer,
-)
-from ..write.formats import Coding, choose_encoding, holds_alpha
+from ..read.span import Span
+from ..write.encode import FolderWriter, Shape, VideoWriter, Writer
+from ..write.formats import choose_encoding, holds_alpha
 from ..write.target import Target
-from .clock import Clock, Moment, Span
-from .pipeline import (
-    BYTE,
-    Counted,
-    Stream,
-    frames_of,
-)
+from .clock import Clock
+from .pipeline import BYTE, Counted, Stream, frames_of
+from .plan import Plan
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,79 +34,8 @@ _GIF_RATE = 50
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is made of a clip.
-
-    Raises:
-        BadInputError: a multiplier, frame rate or end law that cannot be.
-    """
-
-    multiplier: Number = 2
-    """Output frames for each source frame, see :func:`..inputs.numbers.one_multiplier`. A whole one divides
-    each gap between source frames; any other, such as 2.5, is a constant frame rate: so many times the
-    average of the source."""
-    fps: Fraction | int | None = None
-    """Constant frame rate to come out, instead of ``multiplier``; see :func:`..inputs.rates.frame_rate`."""
-    end: EndLaw = "hold_last"
-    """``hold_last`` keeps the duration, so that sound stays in step; see :data:`..vfi_utils.EndLaw`."""
-    source_fps: Fraction | None = None
-    """Frames a second of a folder of images; 24 where it is left out."""
-    coding: Coding = field(default_factory=Coding)
-    """Codec and quality."""
-    overwrite: bool = False
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    """Tags of the output, besides those of the source."""
-
-    def __post_init__(self) -> None:
-        require_one_of(self.end, get_args(EndLaw), "end law")
-        exact = {
-            "multiplier": one_multiplier(self.multiplier),
-            "fps": None if self.fps is None else frame_rate(self.fps),
-            "source_fps": None if self.source_fps is None else frame_rate(self.source_fps),
-        }
-        for name, value in exact.items():
-            object.__setattr__(self, name, value)
-
-    def clock(self, info: ClipInfo, span: Span | None = None) -> Clock:
-        """When the output frames of a clip are shown, or those of a part of it.
-
-        Raises:
-            BadInputError: the frame rate is more than 10000 times that of the clip.
-        """
-        fps = self._constant_rate(info)
-        if fps is not None:
-            require_ratio(info.rate, fps)
-        multiplier = self.multiplier if isinstance(self.multiplier, int) else 1
-        return Clock(info.rate, multiplier=multiplier, fps=fps, end=self.end, start=info.start, span=span)
-
-    def rate_and_tick(self, info: ClipInfo) -> tuple[Fraction, Fraction]:
-        """Average output frames a second, and the seconds that every output time is a multiple of."""
-        fps = self._constant_rate(info)
-        if fps is None:
-            return info.rate * self.multiplier, info.tick / self.multiplier
-        return fps, common_tick(info.tick, 1 / fps)
-
-    def _constant_rate(self, info: ClipInfo) -> Fraction | None:
-        """The constant frame rate that comes out; None where gaps between source frames are divided."""
-        if self.fps is not None:
-            return Fraction(self.fps)
-        return None if isinstance(self.multiplier, int) else info.rate * self.multiplier
-
-    def frames_estimate(self, info: ClipInfo, span: Span | None = None) -> int | None:
-        """How many output frames there will be, of a span or of all, as far as the source's header tells."""
-        rate, _ = self.rate_and_tick(info)
-        whole = info.frames_estimate and round(info.frames_estimate * rate / info.rate)
-        if span is None:
-            return whole
-        if whole is None and span.end is None:
-            return None
-        ends = [end for end in (span.end, info.start + whole / rate if whole else None) if end is not None]
-        return max(round((min(ends) - max(span.start, info.start)) * rate), 0)
-
-
-@dataclass(frozen=True)
 class Written:
-    """What came out."""
+    """An output that was written."""
 
     path: Path
     frames: int
@@ -133,7 +44,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Maker:
-    """Who makes the frames, how, and for whom."""
+    """A model that makes frames, how it runs, and the host that it runs for."""
 
     model: Interpolator
     """On the device where it shall run."""
@@ -141,7 +52,7 @@ class Maker:
     host: Host | None = None
 
     def watched(self, total: int | None) -> Host:
-        """The host, which is told of ``total`` as an estimate."""
+        """Return the host, which gets ``total`` with its progress where the loop does not know it."""
         return Counted(self.host or QuietHost(self.model.device), total)
 
 
@@ -154,10 +65,10 @@ def interpolate_video(
     settings: Settings | None = None,
     host: Host | None = None,
 ) -> Written:
-    """Interpolates a video file, an animated image or a folder of images into another.
+    """Interpolate a video file, an animated image or a folder of images into another.
 
     Sound, subtitles, metadata, colour tags and transparency are carried where the output can hold them;
-    timestamps are exact where its container can. Source frames at t = 0 are handed through. The output
+    timestamps are exact where its container can. Source frames at t = 0 go through untouched. The output
     has its name only once it is whole: after a cancel nothing is left, after a failure the finished frames
     are kept as ``<name>.partial.<extension>``.
 
@@ -167,7 +78,7 @@ def interpolate_video(
         model: on the device where it shall run, or what :func:`~..weights.loading.load_model` takes.
         plan: what to make; twice the frames where it is left out.
         settings: of the frame loop.
-        host: told of progress (the total is an estimate from the header), asked for cancelling.
+        host: gets progress (the total is an estimate from the header), and may cancel.
 
     Raises:
         BadInputError: source, target, model or plan cannot be worked with.
@@ -186,8 +97,10 @@ def interpolate_video(
         return stream_clip(clip, place, Maker(model, settings, host), plan)
 
 
-def stream_clip(clip: Clip, place: Target, maker: Maker, plan: Plan, *, span: Span | None = None) -> Written:
-    """Decodes, interpolates and encodes at the same time.
+def stream_clip(
+    clip: TimedClip, place: Target, maker: Maker, plan: Plan, *, span: Span | None = None
+) -> Written:
+    """Decode, interpolate and encode at the same time.
 
     Args:
         clip: not read yet; the caller closes it.
@@ -216,24 +129,24 @@ def stream_clip(clip: Clip, place: Target, maker: Maker, plan: Plan, *, span: Sp
     return Written(place.commit(), done.frames, done.source_frames)
 
 
-def collect_clip(clip: Clip, sink: Sink, maker: Maker, plan: Plan, *, span: Span | None = None) -> int:
-    """The frames as they are made, for a sink; see :func:`stream_clip`.
+def collect_clip(clip: TimedClip, sink: Sink, maker: Maker, plan: Plan, *, span: Span | None = None) -> int:
+    """Put the frames into a sink as they are made; see :func:`stream_clip`.
 
     Returns:
-        How many there are.
+        The number of frames.
     """
     part, clock = _part(clip, plan, span)
     host = maker.watched(plan.frames_estimate(clip.info, span))
     with frames_of(part, clock, host.check_cancelled) as frames:
-        return run_timeline(frames, clock.timeline, maker.model, sink, settings=maker.settings, host=host)
+        return run_timeline(frames, clock, maker.model, sink, settings=maker.settings, host=host)
 
 
-def _part(clip: Clip, plan: Plan, span: Span | None) -> tuple[Clip, Clock]:
-    return clip if span is None else Part(clip, span), plan.clock(clip.info, span)
+def _part(clip: TimedClip, plan: Plan, span: Span | None) -> tuple[Clip, Clock]:
+    return clip if span is None else Part(clip, span), plan.clock(clip, span)
 
 
 def check_paths(source: Path, target: Path, plan: Plan) -> None:
-    """What can be checked before anything is opened.
+    """Check what can be checked before anything is opened.
 
     Raises:
         BadInputError: see :func:`interpolate_video`.
@@ -248,7 +161,7 @@ def check_paths(source: Path, target: Path, plan: Plan) -> None:
 
 
 def _keep_or_discard(place: Target, kept: int, error: BaseException) -> None:
-    """After a failure: finished frames get a name of their own, which the error tells."""
+    """Give finished frames a name of their own after a failure, and put it into the error."""
     if not kept:
         place.discard()
         return
@@ -260,7 +173,7 @@ def _keep_or_discard(place: Target, kept: int, error: BaseException) -> None:
 
 
 def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Writer]:
-    """The writer of a target, and the bits of the frames that it takes."""
+    """Open the writer of a target; return the bits of the frames that it takes, and the writer."""
     try:
         coding, bits = plan.coding, plan.coding.bits or info.bits
         if not target.suffix:
@@ -285,11 +198,11 @@ def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Write
 
 
 class _Shifted:
-    """A writer of frames whose times begin elsewhere."""
+    """A writer of a part of a clip: ``start`` of the clip's time is 0 in the output."""
 
-    def __init__(self, writer: Writer, begin: Fraction) -> None:
+    def __init__(self, writer: Writer, start: Fraction) -> None:
         self._writer = writer
-        self._begin = begin
+        self._start = start
         self.close = writer.close
         self.drop = writer.drop
 
@@ -300,4 +213,4 @@ class _Shifted:
 
     def write(self, pixels: Tensor, moment: Moment) -> None:
         """See :class:`.Writer`."""
-        self._writer.write(pixels, Moment(moment.time - self._begin, moment.duration))
+        self._writer.write(pixels, Moment(moment.time - self._start, moment.duration))

@@ -1,4 +1,4 @@
-"""An interpolated video that is described, and made when somebody wants it."""
+"""An interpolated video that is described first, and made when somebody reads or writes it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
+from ...engine.timeline import Moment
 from ...memory.sinks import TensorSink
 from ...memory.staging import as_unit_float
 from ...vfi_models.interface import Interpolator
@@ -21,35 +22,35 @@ from ...vfi_utils import Host, Settings
 from ..read.clip import (
     ClipInfo,
     Frame,
-    Shown,
+    FrameTime,
     TimedClip,
     Waveform,
 )
 from ..read.part import Part
+from ..read.span import Span
 from ..read.trim import SLACK
 from ..read.waveform import read_waveform
 from ..write.formats import EXTENSIONS, Coding, holds_alpha
 from ..write.target import Target
-from .clock import Moment, Span
 from .files import (
     Maker,
-    Plan,
     Written,
     collect_clip,
     stream_clip,
 )
 from .pipe import PIPE_BYTES, AbandonedError, Pipe
 from .pipeline import BYTE, Stream
+from .plan import Plan
 
 OpenSource = Callable[[bool], TimedClip]
-"""Opens the source anew; told whether transparency is wanted."""
+"""Opens the source anew, with its transparency where the argument is true."""
 Borrow = Callable[[int, int], AbstractContextManager[Interpolator]]
 """Lends a model that is ready for pictures of a height and a width."""
 
 
 @dataclass(frozen=True)
 class LazyVideo:
-    """What a model makes of a clip, or a part of that. Nothing runs before something of it is asked for."""
+    """An interpolated clip, or a part of one. Nothing runs before its frames are read or written."""
 
     source: OpenSource
     plan: Plan
@@ -60,12 +61,12 @@ class LazyVideo:
 
     @cached_property
     def info(self) -> ClipInfo:
-        """Of the video, its own beginning at time 0. Decodes one frame of the source."""
+        """Return what is known of the video, whose beginning is time 0. Decodes one frame of the source."""
         with self.source(True) as clip:
-            return self.made_of(clip.info)
+            return self.info_from(clip.info)
 
-    def made_of(self, info: ClipInfo) -> ClipInfo:
-        """What comes out, where ``info`` goes in."""
+    def info_from(self, info: ClipInfo) -> ClipInfo:
+        """Return what is known of the video where ``info`` is known of its source."""
         rate, tick = self.plan.rate_and_tick(info)
         count = self.plan.frames_estimate(info, self.span)
         cut = info if self.span is None else info.cut(self.span)
@@ -73,41 +74,35 @@ class LazyVideo:
 
     @cached_property
     def moments(self) -> tuple[Moment, ...]:
-        """When every frame is shown. Reads the source through, but decodes only one frame of it."""
+        """Return when every frame is shown. Reads the source through, but decodes only one frame of it."""
         with self.source(True) as clip:
-            clock = self.plan.clock(clip.info, self.span)
-            timeline, times, moments = clock.timeline, clip.times(), []
-            index, shown = 0, next(times, None)
-            if shown is not None:
-                clock.read(*shown)
-            while shown is not None:
-                shown = next(times, None)
-                if shown is not None:
-                    clock.read(*shown)
-                count = len(timeline.shown(index, last=shown is None))
-                moments += [clock.next_moment() for _ in range(count)]
-                index += 1
-        begin = Fraction(0) if self.span is None else self.span.start
-        return tuple(Moment(time - begin, duration) for time, duration in moments)
+            moments = self.plan.clock(clip, self.span).moments(clip.times())
+        start = Fraction(0) if self.span is None else self.span.start
+        return tuple(Moment(time - start, duration) for time, duration in moments)
 
     @property
     def duration(self) -> Fraction:
-        """Seconds from time 0 to the end of the last frame."""
+        """Return the seconds from time 0 to the end of the last frame."""
         return sum(self.moments[-1], Fraction(0)) if self.moments else Fraction(0)
 
     def part(self, start: Fraction, duration: Fraction | None) -> LazyVideo:
-        """A part of it, both in its own time; None: to the end. It begins with the first frame in there."""
+        """Return a part of the video, which begins with the first frame in there.
+
+        Args:
+            start: seconds of this video's own time.
+            duration: seconds; None: to the end.
+        """
         whole = self.span or Span(Fraction(0))
-        begin = self._frame_after(start)
+        first = self._frame_after(start)
         ends = [] if whole.end is None else [whole.end]
         if duration is not None:
             end = start + duration
             after = self._frame_after(end)
             ends.append(whole.start + (after if after - end <= SLACK else end))
-        return replace(self, span=Span(whole.start + begin, min(ends, default=None)))
+        return replace(self, span=Span(whole.start + first, min(ends, default=None)))
 
     def _frame_after(self, time: Fraction) -> Fraction:
-        """When the first frame at ``time`` or later is shown; ``time`` itself where there is none."""
+        """Return when the first frame at ``time`` or later is shown; ``time`` itself where there is none."""
         return next((moment.time for moment in self.moments if moment.time >= time - SLACK), time)
 
     def write(
@@ -119,14 +114,14 @@ class LazyVideo:
         metadata: Mapping[str, str] | None = None,
         host: Host | None = None,
     ) -> Written:
-        """Makes it and writes it; what is there is replaced once the output is whole.
+        """Make the video and write it; a file that is there is replaced once the output is whole.
 
         Args:
             path: of the file.
             coding: codec, quality and depth.
             suffix: says the format where the name does not, or otherwise; MP4 where neither does.
             metadata: tags, besides those of the source.
-            host: told of progress, asked for cancelling.
+            host: gets progress, and may cancel.
 
         Raises:
             MidframeError: see :func:`.interpolate_video`.
@@ -139,32 +134,32 @@ class LazyVideo:
             return stream_clip(clip, place, Maker(model, self.settings, host), plan, span=self.span)
 
     def frames(self, sink: Callable[[int, tuple[int, int, int]], TensorSink], host: Host | None) -> Tensor:
-        """Makes all frames: (N, H, W, C), C of 4 where there is transparency; as ``sink`` keeps them.
+        """Make all frames: (N, H, W, C), C of 4 where there is transparency; as the sink keeps them.
 
         Args:
-            sink: makes one for a number of frames (H, W, C).
-            host: told of progress, asked for cancelling.
+            sink: makes a sink for a number of frames (H, W, C).
+            host: gets progress, and may cancel.
 
         Raises:
             MidframeError: see :func:`.interpolate_video`.
         """
         with self.source(True) as clip, self.borrow(clip.info.height, clip.info.width) as model:
             channels = 4 if clip.info.alpha else 3
-            kept = _Kept(sink(len(self.moments), (clip.info.height, clip.info.width, channels)))
-            made = collect_clip(clip, kept, Maker(model, self.settings, host), self.plan, span=self.span)
-        return kept.first(made)
+            kept = _GrowingSink(sink(len(self.moments), (clip.info.height, clip.info.width, channels)))
+            count = collect_clip(clip, kept, Maker(model, self.settings, host), self.plan, span=self.span)
+        return kept.first(count)
 
     def sound(self) -> Waveform | None:
-        """The sound that goes with it."""
+        """Return the sound that goes with the video; None without one."""
         return read_waveform(self.info)
 
     def opened(self, alpha: bool) -> MadeClip:
-        """As a clip; see :data:`OpenSource`."""
+        """Open the video as a clip; see :data:`OpenSource`."""
         return MadeClip(self, self.source(alpha))
 
 
-class _Kept:
-    """A sink with room for what the file says that there will be, and for more if that is not true."""
+class _GrowingSink:
+    """A sink with room for the frames that the file announces, and for more if there are more."""
 
     def __init__(self, sink: TensorSink) -> None:
         self._sink = sink
@@ -183,14 +178,14 @@ class _Kept:
             self._more.append(as_unit_float(frames[room:]).clone())
 
     def first(self, count: int) -> Tensor:
-        """That many frames."""
+        """Return the first ``count`` frames."""
         return (
             torch.cat((self._sink.frames, *self._more))[:count] if self._more else self._sink.frames[:count]
         )
 
 
 class MadeClip:
-    """A lazy video as the source of another: made in a thread, frame by frame as they are read.
+    """A lazy video as the source of another: a thread makes its frames as they are read.
 
     Args:
         video: what to make.
@@ -201,19 +196,19 @@ class MadeClip:
         self._video = video
         self._clip = clip
         self._span = video.span
-        self._begin = Fraction(0) if video.span is None else video.span.start
+        self._start = Fraction(0) if video.span is None else video.span.start
         self._running: Generator[Frame, None, None] | None = None
-        self.info = video.made_of(clip.info)
+        self.info = video.info_from(clip.info)
 
     def start_at(self, time: Fraction) -> None:
         """See :class:`.Clip`."""
-        before = [moment.time for moment in self._video.moments if moment.time <= time]
-        if before:
-            self._span = Span(self._begin + before[-1], None if self._span is None else self._span.end)
+        earlier = [moment.time for moment in self._video.moments if moment.time <= time]
+        if earlier:
+            self._span = Span(self._start + earlier[-1], None if self._span is None else self._span.end)
 
-    def times(self) -> Iterator[Shown]:
+    def times(self) -> Iterator[FrameTime]:
         """See :class:`.TimedClip`."""
-        return (Shown(time, duration) for time, duration in self._video.moments)
+        return (FrameTime(time, duration) for time, duration in self._video.moments)
 
     def __iter__(self) -> Iterator[Frame]:
         """See :class:`.Clip`."""
@@ -226,17 +221,20 @@ class MadeClip:
         thread.start()
         try:
             for frame in pipe.get():
-                yield replace(frame, pts=frame.pts - self._begin)
+                yield replace(frame, pts=frame.pts - self._start)
         finally:
             pipe.abandon()
             thread.join()
 
     def _make(self, pipe: Pipe[Frame]) -> None:
-        """In the thread: the host of the run that reads is the one that is asked and told, not this one's."""
+        """Make the frames, in a thread of their own.
+
+        The run that reads them reports progress and cancels, not this one.
+        """
         clip, video, info = self._clip, self._video, self._clip.info
         try:
             part = clip if self._span is None else Part(clip, self._span)
-            clock = video.plan.clock(info, self._span)
+            clock = video.plan.clock(clip, self._span)
             bits = BYTE if info.bits <= BYTE else 16
             with video.borrow(info.height, info.width) as model:
                 host = Maker(model).watched(None)
@@ -261,7 +259,7 @@ class MadeClip:
 
 
 class _PipeWriter:
-    """Frames for whoever reads the other end."""
+    """A writer that hands frames to whoever reads the other end of a pipe."""
 
     def __init__(self, pipe: Pipe[Frame]) -> None:
         self._pipe = pipe

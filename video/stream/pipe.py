@@ -10,24 +10,24 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 PIPE_BYTES = 16 * 2**20
-"""What waits between two threads: two frames of 1080p, six of 720p. More is not faster, and costs several
+"""Bytes between two threads: two frames of 1080p, six of 720p. More is not faster, and costs several
 times as much memory as it holds: freed frames of a few megabytes leave gaps in the heap of every thread.
 """
 
-_LOOK_UP = 0.1
-"""Seconds between two looks at whether the user has cancelled. A wait without end could not be
+_POLL_SECONDS = 0.1
+"""Between two checks of whether the user has cancelled. A wait without end could not be
 interrupted by Ctrl-C on Windows."""
 
 
 class AbandonedError(Exception):
-    """The other side has gone; raised in whoever still wants to put."""
+    """The side that gets has gone; raised in the one that still puts."""
 
 
 class Pipe(Generic[T]):
-    """One thread puts, another gets.
+    """A queue of items of any size: one thread puts, another gets.
 
     Args:
-        limit_bytes: what may wait in the pipe; one item is let in whatever it takes.
+        limit_bytes: that may be in the pipe; a single item may be larger.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -40,7 +40,7 @@ class Pipe(Generic[T]):
         self._error: BaseException | None = None
 
     def put(self, item: T, size: int, poll: Callable[[], None] | None = None) -> None:
-        """Waits for room; ``poll`` is called while it waits and may raise.
+        """Wait for room and put an item in; ``poll`` is called while waiting and may raise.
 
         Raises:
             AbandonedError: nobody will ever get the item.
@@ -53,7 +53,7 @@ class Pipe(Generic[T]):
             self._changed.notify_all()
 
     def get(self, poll: Callable[[], None] | None = None) -> Iterator[T]:
-        """The items until the putting side has finished; raises the error that it failed with."""
+        """Yield the items until the putting side has finished; raise the error that it failed with."""
         while True:
             self._wait(lambda: bool(self._items) or self._finished, poll, getting=True)
             with self._changed:
@@ -68,13 +68,13 @@ class Pipe(Generic[T]):
             del item  # not held while the next one is waited for
 
     def finish(self, error: BaseException | None = None) -> None:
-        """The putting side is done, or failed with ``error``; what is in the pipe is still got."""
+        """End the putting side, which may have failed with ``error``; what is in the pipe is still got."""
         with self._changed:
             self._finished, self._error = True, error
             self._changed.notify_all()
 
     def abandon(self, error: BaseException | None = None) -> None:
-        """The getting side is gone; what is in the pipe is dropped."""
+        """End the getting side; what is in the pipe is dropped, and putting raises ``error``."""
         with self._changed:
             self._abandoned, self._error = True, error or self._error
             self._items.clear()
@@ -90,7 +90,7 @@ class Pipe(Generic[T]):
                     raise self._error or AbandonedError
                 if ready():
                     return
-                self._changed.wait(_LOOK_UP)
+                self._changed.wait(_POLL_SECONDS)
                 if ready() or (getting and self._finished):
                     continue
             if poll is not None:

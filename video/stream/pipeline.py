@@ -1,7 +1,7 @@
 """Decode, interpolate and encode at the same time, in flat memory.
 
 A thread decodes, the caller's thread runs the frame loop, a thread encodes; between them are pipes
-that are bounded in bytes. An error in any of them ends all three and comes out at the caller.
+that are bounded in bytes. An error in any of them ends all three and is raised in the caller's.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from .workers import DecodeThread, EncodeThread
 
 BYTE = 8
 """Bits of a channel of uint8."""
-_DTYPES = {BYTE: torch.uint8, 16: torch.uint16}
+DEPTHS = {BYTE: torch.uint8, 16: torch.uint16}
+"""dtypes of pixels by the bits of a channel."""
 
 
 class Streamed(NamedTuple):
-    """What went through."""
+    """Numbers of frames of a run."""
 
     frames: int
-    """That were written."""
+    """Written."""
     source_frames: int
-    """That were read."""
+    """Read."""
 
 
 class Stream:
@@ -40,65 +41,64 @@ class Stream:
 
     Args:
         clip: read by a thread of its own from here on; the caller closes it.
-        clock: when its frames are shown.
+        clock: the loop's timeline; it is given the time of each frame.
         writer: used and closed by a thread of its own.
-        bits: 8 or 16, of what the writer takes.
-        host: told of progress, asked for cancelling.
+        bits: 8 or 16, of the frames that the writer takes.
+        host: gets progress, and may cancel.
     """
 
     def __init__(self, clip: Clip, clock: Clock, writer: Writer, *, bits: int, host: Host) -> None:
         self._clock = clock
         self._bits = bits
         self._host = _Watched(host)
-        self._read = self._made = 0
+        self._source_frames = self._output_frames = 0
         self._encoder = EncodeThread(writer)
         self._decoder = DecodeThread(clip)
         self.salvaged = 0
         """Frames in the output of a run that failed, which was closed properly."""
 
     def __call__(self, model: Interpolator, settings: Settings | None) -> Streamed:
-        """Runs to the end of the clip.
+        """Run to the end of the clip.
 
         Raises:
             BaseException: whatever failed. Where frames were made and the user did not cancel, the writer
                 has been closed with those that are ``salvaged``; else it has been dropped.
         """
-        timeline = self._clock.timeline
         try:
             self._encoder.start()
             self._decoder.start()
-            run_timeline(self._frames(), timeline, model, self, settings=settings, host=self._host)
+            run_timeline(self._frames(), self._clock, model, self, settings=settings, host=self._host)
             self._encoder.finish(self._host.check_cancelled)
         except BaseException as error:
             self._end_early(error)
             raise
         finally:
             self._decoder.stop()
-        return Streamed(self._encoder.written, self._read)
+        return Streamed(self._encoder.written, self._source_frames)
 
     def narrowed(self, frames: Tensor) -> Tensor:
         """See :class:`..memory.sinks.NarrowSink`."""
-        self._made += len(frames)
-        return narrowed(frames, _DTYPES[self._bits])
+        self._output_frames += len(frames)
+        return narrowed(frames, DEPTHS[self._bits])
 
     def put(self, index: int, frames: Tensor) -> None:
         """See :class:`..memory.sinks.Sink`."""
         for frame in frames:
-            pixels = at_depth(frame, self._bits)
+            pixels = as_dtype(frame, DEPTHS[self._bits])
             self._encoder.put(pixels, self._clock.next_moment(), self._host.check_cancelled)
 
     def _frames(self) -> Iterator[Tensor]:
         for frame in self._decoder.frames(self._host.check_cancelled):
             self._clock.read(frame.pts, frame.duration)
-            self._read += 1
+            self._source_frames += 1
             yield frame.pixels
 
     def _end_early(self, error: BaseException) -> None:
-        """Ends both threads; keeps what is finished unless the user does not want it."""
+        """End both threads; close the output with what is finished, unless the user cancelled."""
         try:
             self._decoder.stop()
-            # Where nothing was made yet there is nothing to lose.
-            if self._made and isinstance(error, Exception) and not self._host.cancelled:
+            # Without an output frame there is nothing to save.
+            if self._output_frames and isinstance(error, Exception) and not self._host.cancelled:
                 self.salvaged = self._encoder.salvage()
         finally:
             self._encoder.drop()
@@ -106,11 +106,11 @@ class Stream:
 
 @contextlib.contextmanager
 def frames_of(clip: Clip, clock: Clock, poll: Callable[[], None]) -> Iterator[Iterator[Tensor]]:
-    """The pixels of a clip, which a thread reads ahead while this is open; the clock is told of each.
+    """Give an iterator over the pixels of a clip, which a thread reads ahead while this is open.
 
     Args:
         clip: read by that thread from here on; the caller closes it.
-        clock: when its frames are shown.
+        clock: given the time of each frame.
         poll: called while waiting; may raise.
     """
     decoder = DecodeThread(clip)
@@ -128,7 +128,7 @@ def frames_of(clip: Clip, clock: Clock, poll: Callable[[], None]) -> Iterator[It
 
 
 class _Watched:
-    """The caller's host, with a note of whether it cancelled."""
+    """The caller's host; ``cancelled`` says whether it has raised."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -166,10 +166,10 @@ class _Watched:
 
 
 class Counted:
-    """A host that is told how many frames there will be, as far as the header of the source says.
+    """A host with the number of frames that there will be, as far as the header of the source says.
 
     Args:
-        host: who wants to know.
+        host: gets it.
         total: an estimate, or None.
         before: frames that were finished before this run.
     """
@@ -188,13 +188,3 @@ class Counted:
         done += self._before
         total = self._total or total
         self._host.progress(done, None if total is None else max(done, total), preview)
-
-
-def at_depth(frames: Tensor, bits: int) -> Tensor:
-    """Frames of any picture type as uint8 (``bits`` 8) or uint16 (16), rounded, not truncated.
-
-    Args:
-        frames: any shape; float in 0..1, uint8 or uint16.
-        bits: 8 or 16.
-    """
-    return as_dtype(frames, _DTYPES[bits])

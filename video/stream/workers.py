@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
+from ...engine.timeline import Moment
 from ...errors import MidframeError
 from ..read.clip import Clip, Frame
 from ..write.encode import Writer
-from .clock import Moment
 from .pipe import PIPE_BYTES, AbandonedError, Pipe
 
 Poll = Callable[[], None]
 
-_LOOK_UP = 0.1
+_POLL_SECONDS = 0.1
 
 
 class DecodeThread:
@@ -29,11 +29,11 @@ class DecodeThread:
         self.start = self._thread.start
 
     def frames(self, poll: Poll) -> Iterator[Frame]:
-        """The frames; after them, raises what reading on raised. ``poll`` is called while waiting."""
+        """Return the frames; iterating raises what reading raised, and calls ``poll`` while waiting."""
         return self._pipe.get(poll)
 
     def stop(self) -> None:
-        """Ends the thread. May be called twice."""
+        """End the thread. May be called twice."""
         self._pipe.abandon()
         _join(self._thread)
 
@@ -66,28 +66,28 @@ class EncodeThread:
         self.start = self._thread.start
 
     def put(self, pixels: Tensor, moment: Moment, poll: Poll) -> None:
-        """Passes a frame on; raises what writing an earlier one raised. ``poll`` is called while waiting."""
+        """Pass a frame on; raise what writing an earlier one raised. ``poll`` is called while waiting."""
         self._pipe.put((pixels, moment), pixels.nbytes, poll)
 
     def finish(self, poll: Poll) -> None:
-        """The output is whole: waits until it is closed, and raises what that raised."""
+        """Close the output, which is whole: wait until that is done, and raise what it raised."""
         self._whole = True
         self._pipe.finish()
         while self._thread.is_alive():
-            self._thread.join(_LOOK_UP)
+            self._thread.join(_POLL_SECONDS)
             poll()
         if self._error is not None:
             raise self._error
 
     def salvage(self) -> int:
-        """The run has failed: closes the output properly; number of frames in it, 0 where it is of no use."""
+        """Close the output of a run that failed; return its number of frames, 0 where it is unusable."""
         self._whole = False
         self._pipe.finish()
         _join(self._thread)
         return self.written if self._closed else 0
 
     def drop(self) -> None:
-        """The output is not wanted: ends the thread at once. May be called after anything."""
+        """End the thread at once: the output is not wanted. May be called after anything."""
         self._pipe.abandon()
         _join(self._thread)
 

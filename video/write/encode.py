@@ -1,4 +1,4 @@
-"""Writing clips: video files, animated images, folders of pictures."""
+"""Encode clips: video files, animated images, folders of pictures."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import av.error
 import numpy as np
 from torch import Tensor
 
+from ...engine.timeline import Moment
 from ...errors import MidframeError
 from ..read.clip import (
     REC709,
@@ -23,7 +24,6 @@ from ..read.clip import (
     Colour,
 )
 from ..read.colour import Converter, Palette, is_rgb
-from ..stream.clock import Moment
 from .formats import Encoding, Images
 from .sound import Carried, carry_sound
 
@@ -48,15 +48,15 @@ class Writer(Protocol):
 
     @property
     def headers(self) -> bytes:
-        """What the encoder says once before its packets. Packets of an encoder with others do not fit."""
+        """Return what the encoder says once, before its packets: those of others do not fit to it."""
         ...
 
     def write(self, pixels: Tensor, moment: Moment) -> None:
-        """One frame, (H, W, C) uint8 or uint16 as the writer was made for."""
+        """Write one frame, (H, W, C) uint8 or uint16 as the writer was made for."""
         ...
 
     def close(self, *, whole: bool) -> None:
-        """Ends the output properly.
+        """End the output properly.
 
         Args:
             whole: all of the picture is in it, so that all of the sound belongs there too.
@@ -64,13 +64,13 @@ class Writer(Protocol):
         ...
 
     def drop(self) -> None:
-        """Lets go of everything; what was written is of no use."""
+        """Close everything as it is; what was written is of no use."""
         ...
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What frames a writer gets."""
+    """Depth and timing of the frames that a writer gets."""
 
     bits: int
     """8 (uint8) or 16 (uint16)."""
@@ -136,7 +136,7 @@ class VideoWriter:
         return bytes(self._stream.codec_context.extradata or b"")
 
     def copy(self, packet: Any) -> None:
-        """Muxes a packet as it came from the encoder of another writer, made like this one.
+        """Mux a packet as it came from the encoder of another writer, made like this one.
 
         Args:
             packet: its times and duration in ticks; decoding times rise from each to the next.
@@ -249,7 +249,7 @@ def _container_options(encoding: Encoding, metadata: Mapping[str, str]) -> dict[
 
 
 def usable_tick(tick: Fraction) -> Fraction:
-    """``tick`` as one over a whole number that fits the file; finer ones are rounded to what does."""
+    """Return ``tick`` as one over a whole number that fits the file; finer ones are rounded to that."""
     return Fraction(1, min(tick.denominator, _FINEST))
 
 

@@ -1,4 +1,4 @@
-"""Which codec goes into which kind of file."""
+"""Tables of codecs and containers, and the choice of both for an output."""
 
 from __future__ import annotations
 
@@ -135,19 +135,19 @@ class Encoding:
 
     @property
     def bits(self) -> int:
-        """8, or 16 where the frames should come as uint16."""
+        """Return 8, or 16 where the frames should come as uint16."""
         deepest = max(component.bits for component in av.VideoFormat(self.pixel_format).components)
         return 16 if deepest > 8 else 8  # noqa: PLR2004
 
 
 def holds_alpha(path: Path) -> bool:
-    """Whether output of this name can be transparent."""
+    """Tell whether output of this name can be transparent."""
     container = _CONTAINERS.get(path.suffix.lower())
     return container.alpha_codec is not None if container else not path.suffix
 
 
 def choose_encoding(path: Path, coding: Coding, size: tuple[int, int], *, bits: int, alpha: bool) -> Encoding:
-    """How a clip is written to ``path``.
+    """Return how a clip is written to ``path``.
 
     Args:
         path: its extension is one of ``EXTENSIONS``.

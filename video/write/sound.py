@@ -1,4 +1,4 @@
-"""Carries sound and subtitles of the source into the output, packet by packet where that can be."""
+"""Carry sound and subtitles of the source into the output, packet by packet where that can be."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import av.container
 
 from ..read.clip import ClipInfo, Waveform
 from ..read.decode import open_source
+from ..read.span import Span
 from ..read.waveform import AudioEncoder, WaveformSound
-from ..stream.clock import Span
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Carried(Protocol):
     """Sound that is on its way into an output."""
 
     def mux_until(self, time: Fraction | None) -> None:
-        """Muxes everything that begins at ``time`` (seconds of the output) or before; None: all."""
+        """Mux everything that begins at ``time`` (seconds of the output) or before; None: all."""
         ...
 
     def __enter__(self) -> Carried: ...
@@ -39,7 +39,7 @@ class Carried(Protocol):
 
 
 def carry_sound(info: ClipInfo, output: av.container.OutputContainer, encoder: str) -> Carried:
-    """The sound of a clip, added to an output before anything is muxed.
+    """Add the sound of a clip to an output, before anything is muxed.
 
     Args:
         info: of the clip, which has sound.
@@ -126,7 +126,7 @@ class Sound:
         if not self._streams:
             return
         if self._span is not None and self._origin > 0:
-            self._sought()
+            self._seek_to_span()
         for packet in self._source.demux(*self._streams):
             track = self._tracks[packet.stream.index]
             try:
@@ -138,8 +138,8 @@ class Sound:
                     yield from other.end()
                 return
 
-    def _sought(self) -> None:
-        """Goes to where the span begins; a second earlier, since not every container's index is exact."""
+    def _seek_to_span(self) -> None:
+        """Seek to a second before the span begins, since not every container's index is exact."""
         begin = max(self._origin - 1, Fraction(0))
         try:
             self._source.seek(int(begin * av.time_base))
@@ -148,7 +148,7 @@ class Sound:
 
 
 class _Track(Protocol):
-    """A stream on its way."""
+    """A stream on its way into the output."""
 
     over: bool
     """Nothing more is wanted of it."""
@@ -156,12 +156,12 @@ class _Track(Protocol):
     def __call__(self, packet: Any) -> list[Any]: ...
 
     def end(self) -> list[Any]:
-        """What is still held back."""
+        """Return the packets that are still held back."""
         ...
 
 
 class _Window:
-    """What of a stream falls into a span of the output.
+    """The part of a stream that falls into a span of the output.
 
     Args:
         stream: whose times are meant.
@@ -178,14 +178,14 @@ class _Window:
         self.edited = edited
 
     def before(self, time: Fraction | int, duration: Fraction | int) -> bool:
-        """Whether something comes too early to be in the output."""
+        """Tell whether something comes too early to be in the output."""
         if self.begin is None:
             return False
         whole = self.edited or self.text
         return time + duration <= self.begin if whole else time < self.begin
 
     def after(self, time: Fraction | int) -> bool:
-        """Whether something comes too late."""
+        """Tell whether something comes too late."""
         return self.end is not None and time >= self.end
 
 
@@ -225,6 +225,7 @@ class _Copy:
         return [*early, packet]
 
     def end(self) -> list[Any]:
+        """See :class:`_Track`."""
         return []
 
 
@@ -259,9 +260,9 @@ class _Encode:
                 if self.over or self._window.before(time, length):
                     continue
             frames.append(frame)
-        made = self._encode(frames)
+        packets = self._encode(frames)
         flush = packet.dts is None and packet.pts is None
-        return [*made, *self.end()] if flush else made
+        return [*packets, *self.end()] if flush else packets
 
     def end(self) -> list[Any]:
         """See :class:`_Track`."""

@@ -1,4 +1,4 @@
-"""Where output goes: under a temporary name beside its place until it is whole."""
+"""The output's place: it has a temporary name beside its own until it is whole."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Target:
             )
 
     def commit(self) -> Path:
-        """The output is whole: gives it its name."""
+        """Give the output, which is whole, its name; return that."""
         if not self._overwrite and self.path.exists():
             kept = self.keep_partial()
             raise BadInputError(
@@ -68,11 +68,11 @@ class Target:
         return self._rename(self.path)
 
     def keep_partial(self) -> Path:
-        """The output is closed properly but not whole: keeps it as ``<name>.partial.<extension>``."""
+        """Keep output that is closed but not whole as ``<name>.partial.<extension>``; return that name."""
         return self._rename(self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}"))
 
     def discard(self) -> None:
-        """Removes what was written."""
+        """Remove what was written."""
         try:
             if self.temporary.is_dir():
                 shutil.rmtree(self.temporary)

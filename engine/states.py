@@ -1,0 +1,86 @@
+"""Interpolation states: in which pairs of source frames nothing is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Protocol
+
+from ..errors import BadInputError
+from ..inputs.numbers import whole
+from ..inputs.objects import described, require_like
+
+_ADVICE = "Connect Interpolation States, or give States({1, 2}), which leaves pairs 1 and 2 alone."
+
+
+class StatesLike(Protocol):
+    """Interpolation states of this pack or of an older one."""
+
+    def is_frame_skipped(self, frame_index: int, /) -> bool:
+        """Tell whether nothing is made between source frames ``frame_index`` and ``frame_index + 1``."""
+        ...
+
+
+@dataclass(frozen=True)
+class States:
+    """Which pairs are interpolated. Pair i is source frames i and i + 1.
+
+    Raises:
+        BadInputError: ``indices`` are no whole numbers of 0 or more.
+    """
+
+    indices: frozenset[int]
+    skip: bool = True
+    """True: the listed pairs are left alone. False: only the listed pairs are interpolated."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.indices, (str, bytes)) or not isinstance(self.indices, Iterable):
+            raise BadInputError(
+                "The pairs must be a set of whole numbers.",
+                described(self.indices),
+                "Give {1, 2}, for example.",
+            )
+        indices = frozenset(whole(index, "the number of a pair") for index in self.indices)
+        object.__setattr__(self, "indices", indices)
+
+    def is_frame_skipped(self, frame_index: int) -> bool:
+        """Tell whether nothing is made in pair ``frame_index``."""
+        return (frame_index in self.indices) == self.skip
+
+    @classmethod
+    def of(cls, states: StatesLike) -> States:
+        """Return ``states`` as plain data, which another process can be given.
+
+        Args:
+            states: of this pack, or of an older one that lists its pairs in ``frame_indices``.
+
+        Raises:
+            BadInputError: they do not list their pairs.
+        """
+        if isinstance(states, States):
+            return States(states.indices, states.skip)
+        try:
+            indices, skip = attrgetter("frame_indices", "is_skip_list")(states)
+        except AttributeError:
+            raise BadInputError(
+                "These interpolation states do not list their pairs.",
+                described(states),
+                _ADVICE,
+            ) from None
+        return States(indices, bool(skip))
+
+
+def require_states(states: Any) -> None:
+    """Check that ``states`` are interpolation states, or None.
+
+    Raises:
+        BadInputError: they are something else.
+    """
+    if states is not None:
+        require_like(
+            states,
+            ("is_frame_skipped",),
+            wrong="These are not interpolation states.",
+            advice=_ADVICE,
+        )

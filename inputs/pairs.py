@@ -1,0 +1,44 @@
+"""Pairs of source frames as people list them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..errors import BadInputError
+from .numbers import number, whole
+from .objects import described
+
+_RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
+_LONGEST_RANGE = 10_000_000
+
+
+def parse_pairs(listing: Any) -> frozenset[int]:
+    """Return the pairs of a text such as ``"1, 2, 5-9"``; separators are commas, semicolons and white space.
+
+    Pair i is frames i and i + 1, counted from 0. An empty text lists none. A number and a collection of
+    numbers, as other nodes hand them on, are taken too.
+
+    Raises:
+        BadInputError: a piece that is neither a number nor a range, or a range that runs backwards.
+    """
+    if isinstance(listing, str):
+        ranges = map(_range, re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", listing.strip())))
+        return frozenset(index for indices in ranges for index in indices)
+    single = number(listing)
+    indices = listing if single is None else [single]
+    return frozenset(whole(index, "the number of a pair") for index in indices)
+
+
+def _range(text: str) -> range:
+    if not text:
+        return range(0)
+    found = _RANGE.fullmatch(text)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    if not 0 <= last - first <= _LONGEST_RANGE:
+        raise BadInputError(
+            "The list of pairs cannot be read.",
+            described(text),
+            "Write numbers and ranges from low to high, such as 1, 2, 5-9. The first pair is 0.",
+        )
+    return range(first, last + 1)

@@ -1,0 +1,110 @@
+"""What is made of a clip: its timeline, and how the output is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import get_args
+
+from ...engine.states import StatesLike, require_states
+from ...engine.timeline import AtRate, EndLaw, Timeline, by_multiplier
+from ...inputs.numbers import Number, multipliers
+from ...inputs.objects import require_one_of
+from ...inputs.rates import frame_rate, require_ratio
+from ..read.clip import ClipInfo, TimedClip
+from ..read.span import Span
+from ..write.formats import Coding
+from .clock import Clock
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is made of a clip.
+
+    Raises:
+        BadInputError: a multiplier, frame rate, end law or states that cannot be.
+    """
+
+    multiplier: Number | Sequence[int] = 2
+    """Output frames for each source frame, or a list of whole numbers with one for each pair of these, see
+    :func:`...engine.timeline.by_multiplier`. A whole number divides each gap between source frames; any
+    other, such as 2.5, is a constant frame rate: so many times the average of the source. A list of numbers
+    that are all the same is that number, for every pair."""
+    fps: Fraction | int | None = None
+    """Constant frame rate to come out, instead of ``multiplier``; see :func:`...inputs.rates.frame_rate`."""
+    end: EndLaw = "hold_last"
+    """``hold_last`` keeps the duration, so that sound stays in step; see :data:`...vfi_utils.EndLaw`."""
+    source_fps: Fraction | None = None
+    """Frames a second of a folder of images; 24 where it is left out."""
+    coding: Coding = field(default_factory=Coding)
+    """Codec and quality."""
+    overwrite: bool = False
+    """Whether a file that is there is replaced."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Tags of the output, besides those of the source."""
+    states: StatesLike | None = None
+    """Pairs of source frames in which nothing is made, see :class:`...engine.states.States`. At a constant
+    frame rate their left frame is held, so that the rate stays."""
+
+    def __post_init__(self) -> None:
+        require_one_of(self.end, get_args(EndLaw), "end law")
+        require_states(self.states)
+        exact = {
+            "multiplier": _multiplier(self.multiplier),
+            "fps": None if self.fps is None else frame_rate(self.fps),
+            "source_fps": None if self.source_fps is None else frame_rate(self.source_fps),
+        }
+        for name, value in exact.items():
+            object.__setattr__(self, name, value)
+
+    def timeline(self, info: ClipInfo) -> Timeline:
+        """Return the timeline of the output of a clip, whose time 0 is when the clip's first frame is shown.
+
+        Raises:
+            BadInputError: the frame rate is more than 10000 times that of the clip.
+        """
+        if self.fps is None:
+            return by_multiplier(self.multiplier, states=self.states, end=self.end, source_fps=info.rate)
+        fps = Fraction(self.fps)
+        require_ratio(info.rate, fps)
+        return Timeline(AtRate(fps, self.states), self.end, info.rate)
+
+    def clock(self, clip: TimedClip, span: Span | None = None) -> Clock:
+        """Return a clock that says when the output frames of a clip, or of a part of it, are shown.
+
+        Where a list or states tell pairs apart, the packets of the clip are read through, to know where in it
+        the part begins.
+
+        Args:
+            clip: its frames are not read; that remains for the caller.
+            span: the part of the output, in the clip's time; all where it is left out.
+
+        Raises:
+            BadInputError: see :meth:`timeline`.
+        """
+        timeline = self.timeline(clip.info)
+        times = clip.times() if timeline.policy.needs_index else None
+        return Clock(timeline, start=clip.info.start, span=span, times=times)
+
+    def rate_and_tick(self, info: ClipInfo) -> tuple[Fraction, Fraction]:
+        """Return the average output frames a second, and the seconds of which output times are multiples."""
+        timeline = self.timeline(info)
+        return timeline.average_fps(info.frames_estimate), timeline.policy.tick(info.tick)
+
+    def frames_estimate(self, info: ClipInfo, span: Span | None = None) -> int | None:
+        """Return how many output frames there will be, of a span or of all, as far as the header tells.
+
+        At a constant rate it is exact where the header is right; None where nothing is known.
+        """
+        span = Span(info.start) if span is None else span
+        start, end = (None if time is None else max(time - info.start, Fraction(0)) for time in span)
+        return self.timeline(info).count_between(start or Fraction(0), end, info.frames_estimate)
+
+
+def _multiplier(value: Number | Sequence[int]) -> Number | tuple[int, ...]:
+    """Return one multiplier where all pairs have the same, else those of each pair."""
+    given = multipliers(value)
+    if isinstance(given, tuple) and len(set(given)) == 1:
+        return given[0] or given
+    return given
