@@ -101,11 +101,11 @@ def chunk_stages(film: Film, frames: int, costs: Costs, worker: Worker, workers:
         worker: that makes it.
         workers: number of them that run at once.
     """
-    made = frames * film.fps / film.rate * film.made_share
+    made_frames = frames * film.fps / film.rate * film.made_share
     out, seconds = float(frames * film.fps / film.rate), float(frames / film.rate)
     moved = seconds * (costs.source_bytes + costs.output_bytes * _COPIES)
     return {
-        "model": float(made) * costs.make / (worker.cores if worker.model_on_cores else 1),
+        "model": float(made_frames) * costs.make / (worker.cores if worker.model_on_cores else 1),
         "coding": (frames * costs.decode + out * costs.encode) / worker.cores,
         "storage": moved * workers / worker.storage,
     }
@@ -137,12 +137,12 @@ def simulate(film: Film, costs: Costs, worker: Worker, workers: int) -> Outcome:
         seconds, binds = chunk_seconds(chunk_stages(film, frames, costs, worker, active), worker)
         waits[binds] = waits.get(binds, 0.0) + seconds / active
         heapq.heapreplace(free, free[0] + costs.seek + seconds)
-    made = max(free)
+    last_done = max(free)
     waits |= {"start": costs.load, "seek": costs.seek * len(sizes) / active}
-    waits["last chunks"] = max(0.0, made - sum(waits.values()))
+    waits["last chunks"] = max(0.0, last_done - sum(waits.values()))
     join, binds = join_seconds(film, costs, worker)
     waits[binds] = waits.get(binds, 0.0) + join
-    return Outcome(workers, made + join, waits, join)
+    return Outcome(workers, last_done + join, waits, join)
 
 
 def join_seconds(film: Film, costs: Costs, worker: Worker) -> tuple[float, str]:

@@ -2,7 +2,7 @@
 
 Convention, everywhere in the pack: images are (N, C, H, W), flow is (N, 2, H, W) in pixels, channel 0
 is x (to the right), channel 1 is y (down); pixel centres of the first and last pixel are the ends of
-the sampling grid (``align_corners=True``); what lies outside takes the nearest border pixel.
+the sampling grid (``align_corners=True``); positions outside take the nearest border pixel.
 """
 
 from __future__ import annotations

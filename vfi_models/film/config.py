@@ -60,8 +60,8 @@ FAMILIES: dict[str, Config] = {
     "film": Config(64, (32, 64, 128, 256)),
     "narrow": Config(4, (4, 4, 8, 8)),
 }
-"""``film`` is the published network. ``narrow`` stands for the same network in any other width: nobody
-publishes one, but the goldens and the tests of the loop do with less."""
+"""``film`` is the published network. ``narrow`` stands for the same network in any other width: none is
+published, but a small one does for the goldens and for tests of the loop."""
 
 _PREFIX = re.compile(r"^(?:module\.|model\.)+")
 _LAYER = re.compile(

@@ -81,7 +81,7 @@ class LowResolution:
             PreparedBlock(
                 block,
                 _input_order(family, later=i > 0),
-                # The carry of the last block is read by nobody.
+                # Nothing reads the carry of the last block.
                 outputs=5 + (family.carry if i < len(self._divisors) - 1 else 0),
                 pixels=self._factor(self._divisors[i]),
             )
