@@ -1,11 +1,11 @@
-"""Check that no frame is read or written over too early on its way to the device and back.
+"""Checks that no frame is read or written over too early on its way to the device and back.
 
     python -m midframe.benchmarks.transfers --device cuda
 
 The same clip goes through the frame loop, whose copies run on a stream of their own through a few pinned
 buffers, and then frame by frame through copies that wait. Every frame has to be the same, bit for bit. A race
-shows as a frame that holds part of another, so frames differ everywhere and the network does next to nothing:
-copies are what takes the time.
+shows as a frame that holds part of another, so no two frames are alike at any pixel, and the network does
+next to nothing: the time goes into copies.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def clip(count: int, size: tuple[int, int], dtype: torch.dtype) -> Iterator[Tens
 
 
 class _Compare:
-    """A sink that compares each frame with the one that copies that wait bring.
+    """A sink that compares each frame with one that came through copies that wait.
 
     Args:
         expected: frames (H, W, 3) float32, in order.
@@ -60,7 +60,9 @@ class _Compare:
 def waited_for(
     count: int, size: tuple[int, int], dtype: torch.dtype, device: torch.device
 ) -> Iterator[Tensor]:
-    """Yield what the loop is to make at twice the frames: source frames as they are, and their means."""
+    """Yield the frames that the loop should make at twice the frames: source frames unchanged, and their
+    means.
+    """
     half = torch.full((1, 1, 1, 1), 0.5, dtype=torch.float32, device=device)
     right = None
     for left, right in pairwise(clip(count, size, dtype)):
@@ -72,7 +74,7 @@ def waited_for(
 
 
 def check(count: int, size: tuple[int, int], dtype: torch.dtype, device: torch.device) -> _Compare:
-    """Run a clip both ways and return what was compared."""
+    """Run a clip both ways, and return the sink that compared them."""
     sink = _Compare(waited_for(count, size, dtype, device))
     with torch.inference_mode():
         run_timeline(clip(count, size, dtype), by_multiplier(2), Blend(device), sink)

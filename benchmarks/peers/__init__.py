@@ -39,7 +39,7 @@ class Against:
 
 
 def parse(argument: str) -> Against:
-    """A peer from ``NAME=PATH`` or ``NAME:NETWORK=PATH``.
+    """Parse a peer from ``NAME=PATH`` or ``NAME:NETWORK=PATH``.
 
     Raises:
         BadInputError: no such peer, or no such folder.

@@ -1,4 +1,4 @@
-"""Another checkout of this project: what a change costs or brings, beside the commit before it."""
+"""Another checkout of this project as a peer: to measure a change beside the commit before it."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class TLBVFI:
         self._checkout = checkout
 
     def open(self, task: Task) -> Interpolate:
-        """See :class:`~.peer.Peer`."""
+        """Load the weights into the authors' model; see :class:`~.peer.Peer`."""
         require_dtype(task, "tlbvfi", torch.float32)
         yaml = importlib.import_module("yaml")
         with (self._checkout / _CONFIG).open(encoding="utf-8") as file:
@@ -71,7 +71,9 @@ class TLBVFI:
         return lambda frames, multiplier: _bisected(middle, frames, multiplier, task.device)
 
     def options(self, network: str, height: int, width: int) -> dict[str, Any]:
-        """See :class:`~.peer.Peer`."""
+        """Return the options with which ours samples without noise and reads the range of values as they
+        do.
+        """
         return {"eta": 0.0, "published_range": True}
 
 
@@ -97,7 +99,7 @@ def _bisected(
 
 
 def _namespace(value: Any) -> Any:
-    """Dictionaries, also inside one another, as what the authors' modules take."""
+    """Convert nested dictionaries to the namespaces that the authors' modules take."""
     if not isinstance(value, dict):
         return value
     return argparse.Namespace(**{name: _namespace(inner) for name, inner in value.items()})
@@ -105,7 +107,7 @@ def _namespace(value: Any) -> Any:
 
 @contextlib.contextmanager
 def _stand_ins() -> Iterator[None]:
-    """Modules that are imported at the top of the authors' files and do nothing for an inference.
+    """Provide modules that the authors' files import at the top and do not need for an inference.
 
     CuPy's kernel is never called. Of Lightning only the base class is used, which is a module; timm serves
     a transformer that is built and then dropped. Nothing stands in for what is installed, except for the

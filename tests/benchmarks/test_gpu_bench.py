@@ -41,7 +41,7 @@ def test_rows_are_what_bench_takes():
     assert asked["older_1080p_float32"].dtype == ["float32"]
     switched = bench._works(asked["rife_1080p_graphs"], "cuda")
     assert [work.options for work in switched] == [{"graphs": True}, {"graphs": False}]
-    assert all(work.made >= 2 * _FIRST for work in switched)  # as many replays as passes before
+    assert all(work.made_frames >= 2 * _FIRST for work in switched)  # as many replays as passes before
     assert {"film_1080p_x2", "rife_720p_x2", "rife_1440p_x2", "rife_4k_x2"} <= asked.keys()
     alone = gpu.rows(None, None)
     assert not any("--against" in row.arguments for row in alone)

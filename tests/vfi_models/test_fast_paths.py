@@ -18,7 +18,7 @@ from midframe.vfi_models._ops.warp import (
     identity_grid,
     sample,
 )
-from midframe.vfi_models.compact.flow import around
+from midframe.vfi_models.compact.flow import box_mean
 from midframe.vfi_models.compact.net import CompactNet, _shuffled
 from midframe.vfi_models.rife import shapes
 from midframe.vfi_models.rife.config import FAMILIES
@@ -149,7 +149,7 @@ def test_means():
         for side in (1, 3, 5, 7):
             wanted = F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False)
             torch.testing.assert_close(
-                around(x, side), wanted, atol=bound("operation"), rtol=bound("operation")
+                box_mean(x, side), wanted, atol=bound("operation"), rtol=bound("operation")
             )
 
 

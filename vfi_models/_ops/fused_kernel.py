@@ -1,4 +1,4 @@
-"""The Triton kernel of :mod:`.fused`. Importing this imports Triton: nothing else may."""
+"""The Triton kernel of a backward warp. Importing this imports Triton: only :mod:`.fused` may."""
 
 # What Triton compiles is no Python: it looks up annotations on the device, and takes constants as capitals,
 # and sizes and strides as arguments, however many these are.
@@ -22,10 +22,10 @@ UNROLL = tl.constexpr(4)
 
 @triton.jit
 def _along(line, flow, half, last, INDEX: tl.constexpr):
-    """The two pixels about a place on one axis, and the share of the second.
+    """Return the two pixels about a position on one axis, and the share of the second.
 
-    Each step as torch takes it, so that the last bits agree: divided before it is added, and then from
-    -1..1 to pixels. The comparison makes 0 of what is not a number.
+    Each step is taken as torch takes it, so that the last bits agree: divided before it is added, and then
+    from -1..1 to pixels. The comparison makes 0 of NaN.
     """
     # A half is exact, and by a constant too the compiler divides in full, which takes eight instructions.
     place = ((line + tl.div_rn(flow, half)) + 1.0) * 0.5 * last
@@ -49,7 +49,9 @@ def _corners(
     lasts,
     INDEX: tl.constexpr,
 ):
-    """Where the four pixels about a place lie in a channel, and the shares of the right and the lower two."""
+    """Return where the four pixels about a position lie in a channel, and the shares of the right and the
+    lower two.
+    """
     here = flow + row.to(INDEX) * flow_strides[2] + column.to(INDEX) * flow_strides[3]
     flow_x = tl.load(here, mask=inside, other=0.0).to(tl.float32)
     flow_y = tl.load(here + flow_strides[1], mask=inside, other=0.0).to(tl.float32)
@@ -64,7 +66,7 @@ def _corners(
 
 @triton.jit
 def _mixed(image, corners):
-    """One channel at these places, float32."""
+    """Return one channel at these positions, float32."""
     top_left, top_right, bottom_left, bottom_right, to_right, to_bottom = corners
     from_right, from_bottom = 1.0 - to_right, 1.0 - to_bottom
     value = tl.load(image + top_left).to(tl.float32) * (from_right * from_bottom)
@@ -91,7 +93,7 @@ def _warp(
     INDEX: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """A block of pixels of one sample, all channels. Places are worked out once for all of these."""
+    """Warp a block of pixels of one sample, all channels. Positions are computed once for all of these."""
     sample = tl.program_id(1).to(tl.int64)
     rows, columns = shape[0], shape[1]
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -124,7 +126,7 @@ def _warp(
 def warp(
     image: Tensor, flow: Tensor, grid: Tensor, *, size: tuple[int, int], pooled: bool, out: Tensor
 ) -> Tensor:
-    """See :class:`~.fused.Warp`. Nothing is waited for, nothing allocated."""
+    """Run the kernel; see :class:`~.fused.Warp`. Nothing is waited for, nothing allocated."""
     count, channels, rows, columns = out.shape
     image = image.expand(count, -1, -1, -1)
     furthest = max(_reach(image), _reach(flow), _reach(out))
@@ -152,5 +154,5 @@ def warp(
 
 
 def _reach(x: Tensor) -> int:
-    """How far from its first pixel the last one of a channel lies, in elements."""
+    """Return how far from its first pixel the last one of a channel lies, in elements."""
     return (x.shape[-2] - 1) * abs(x.stride(-2)) + (x.shape[-1] - 1) * abs(x.stride(-1))

@@ -1,4 +1,4 @@
-"""Any timestep out of a model that only knows the middle."""
+"""Reaches any timestep with a model that only predicts the middle of a pair."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ _DEPTH = 6
 
 
 class MidpointSampler(Sampler):
-    """Reach a timestep by halving: the middle, then the middle of the half that it lies in.
+    """Reaches a timestep by bisection: the middle, then the middle of the half that it lies in.
 
-    Multiples of 1/64 are met exactly, any other t by the nearest of them. Frames
-    in between are made once for all timesteps of a call. The deeper a frame, the more made frames it
-    stands on.
+    Multiples of 1/64 are reached exactly, any other t by the nearest of them. Intermediate frames are made
+    once for all timesteps of a call. Each level of bisection adds the error of one more made frame.
 
     Args:
         session: of a model whose ``spec.any_timestep`` is False.

@@ -1,4 +1,4 @@
-"""The networks of TLBVFI, and how a state dict tells which one it is."""
+"""The networks of TLBVFI, and how a state dict is recognised as one of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Family:
     codes: int
     """Entries of the codebook."""
     samples: bool = True
-    """Whether the sampler's network is there; without it the decoder gets the latent of the empty middle."""
+    """Whether it has the sampler's network; without one the decoder gets the latent of the empty middle."""
 
 
 FAMILIES: dict[str, Family] = {
@@ -53,7 +53,7 @@ _SHORTCUT = ".block.0.nin_shortcut."
 
 
 def clean(state_dict: StateDict) -> dict[str, Tensor]:
-    """The parameters under the network's own names, without what the network does not use.
+    """Return the parameters under the network's own names, without those that the network does not use.
 
     A file of the autoencoder alone has its names without ``vqgan.``.
     """
@@ -68,13 +68,15 @@ def clean(state_dict: StateDict) -> dict[str, Tensor]:
 
 
 def _keeps_width(weights: Mapping[str, Tensor], name: str) -> bool:
-    """Whether a shortcut stands where the width does not change: there the published code adds the input."""
+    """Tell whether a shortcut stands where the width does not change: there the published code adds the
+    input.
+    """
     weight = weights.get(name.rpartition(".")[0] + ".weight")
     return weight is not None and weight.ndim > 1 and weight.shape[0] == weight.shape[1]
 
 
 def detect(state_dict: StateDict) -> Detection | None:
-    """The family of a TLBVFI state dict, or None where the names are another network's.
+    """Recognise the family of a TLBVFI state dict; return None where the names are another network's.
 
     Raises:
         UnsupportedWeightsError: TLBVFI by its names, but of no known family.
