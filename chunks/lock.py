@@ -19,6 +19,7 @@ def locked(path: Path) -> Iterator[None]:
         BadInputError: another process holds it.
         OSError: there can be no such file, or no lock on it.
     """
+    # Appending creates it, and leaves it alone where another process has it.
     with path.open("a+b") as file:
         try:
             _take(file.fileno())
