@@ -1,9 +1,15 @@
 PYTHON ?= python3
 
-.PHONY: demo test test-all clean
+.PHONY: demo lint types test test-all clean
 
 demo:
 	$(PYTHON) dev.py demo
+
+lint:
+	$(PYTHON) dev.py lint
+
+types:
+	$(PYTHON) dev.py types
 
 test:
 	$(PYTHON) dev.py test

@@ -18,30 +18,9 @@ from .vfi_utils import (
     Timeline,
     by_multiplier,
 )
-from .weights.loading import (
-    ModelLike,
-    as_model,
-    convert_weights,
-    default_device,
-    load_model,
-    locate,
-    open_weights,
-    runnable_dtype,
-    usable_device,
-)
+from .weights.loading import ModelLike, as_model, load_model
 
-__all__ = [
-    "convert_weights",
-    "default_device",
-    "detect",
-    "interpolate",
-    "interpolate_part",
-    "load_model",
-    "locate",
-    "open_weights",
-    "runnable_dtype",
-    "usable_device",
-]
+__all__ = ["detect", "interpolate", "interpolate_part", "load_model"]
 
 
 def interpolate(  # noqa: PLR0913 - all but two have a default that most callers keep
@@ -54,7 +33,7 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
     storage: Storage | None = None,
     host: Host | None = None,
 ) -> Tensor:
-    """More frames out of a clip that is in memory.
+    """Return a clip that is in memory with more frames.
 
     Args:
         frames: (N, H, W, C) on the host, float in 0..1 (or uint8, uint16), C of 1, or 3 to 16; any
@@ -66,7 +45,7 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
         timeline: which frames come out, instead of ``multiplier``; see :func:`by_fps`.
         settings: options of the model, batch, clearing.
         storage: where the output lies, and as what; in main memory as float32 where it is left out.
-        host: told of progress, asked for cancelling.
+        host: gets the progress, and may cancel.
 
     Returns:
         (M, H, W, C) on the host, as ``storage`` says; M = (N - 1) * multiplier + 1, rounded down (law
@@ -94,15 +73,15 @@ def interpolate_part(
     sink: BatchSink,
     host: Host | None = None,
 ) -> Tensor:
-    """The frames that a part of a clip adds.
+    """Interpolate a part of a clip and return the frames that it adds.
 
     Args:
         frames: as for :func:`interpolate`; the parts of a clip in order.
         loop: the same for all parts.
-        model: to make them with, as for :func:`interpolate`.
+        model: as for :func:`interpolate`.
         last: nothing follows this part.
         sink: with room for ``loop.count(len(frames), last=last)`` frames.
-        host: told of progress, asked for cancelling.
+        host: gets the progress, and may cancel.
 
     Returns:
         The frames of the sink.

@@ -1,6 +1,8 @@
 """Sets the project up in an environment of its own and runs the demo or the tests there.
 
     python dev.py demo      interpolate the clip that ships with the project
+    python dev.py lint      format and lint
+    python dev.py types     types
     python dev.py test      format, lint, types, tests
     python dev.py test-all  the same with the tests that take minutes
     python dev.py setup     only make the environment
@@ -20,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -41,15 +44,22 @@ CHECKS = {
     "types": ["-m", "mypy"],
     "tests": ["-m", "pytest", f"--numprocesses={PROCESSES}", "--dist=loadgroup"],
 }
+COMMANDS = {
+    "lint": ("format", "lint"),
+    "types": ("types",),
+    "test": tuple(CHECKS),
+    "test-all": tuple(CHECKS),
+}
+"""The checks that a command runs."""
 # Tests that take more than a few seconds, each marked with its reason.
 LONG = "long"
 
 
 def main() -> int:
-    """Runs one command; its exit status."""
+    """Run one command, and return its exit status."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("command", choices=("demo", "test", "test-all", "setup", "clean"))
+    parser.add_argument("command", choices=("demo", *COMMANDS, "setup", "clean"))
     arguments, rest = parser.parse_known_args()
     if sys.version_info < (3, 10):  # noqa: UP036 -- this file is what an older Python is told by
         print(f"Midframe needs Python 3.10 or newer, this is {sys.version.split()[0]}.", file=sys.stderr)
@@ -65,15 +75,18 @@ def main() -> int:
         return run("-m", "midframe", "demo", *rest)
     if arguments.command == "setup":
         return 0
-    add_ray()
-    add_real_weights()
-    return test(rest if arguments.command == "test-all" else ["-m", f"not {LONG}", *rest])
+    if "tests" in COMMANDS[arguments.command]:
+        add_ray()
+        add_real_weights()
+    if arguments.command == "test":
+        rest = ["-m", f"not {LONG}", *rest]
+    return check(COMMANDS[arguments.command], rest)
 
 
 def set_up() -> None:
-    """Makes ``.venv`` with torch's CPU build, the project and its tools; nothing where that is done."""
-    wanted = fingerprint()
-    if STAMP.is_file() and STAMP.read_text() == wanted:
+    """Make ``.venv`` with torch's CPU build, the project and its tools; do nothing where that is done."""
+    expected = fingerprint()
+    if STAMP.is_file() and STAMP.read_text() == expected:
         return
     print(f"Setting up {VENV} ...", flush=True)
     if not PYTHON.is_file():
@@ -88,11 +101,13 @@ def set_up() -> None:
         run(*pip, "--upgrade", TORCH, check=True)
     run(*pip, "--editable", f"{ROOT}[test]", check=True)
     link_types()
-    STAMP.write_text(wanted)
+    STAMP.write_text(expected)
 
 
 def add_ray() -> None:
-    """Ray, for the tests that start workers. It is large, and not made for every system and Python."""
+    """Install Ray, for the tests that start workers. It is large, and not made for every system and
+    Python.
+    """
     there = "import importlib.util, sys; sys.exit(importlib.util.find_spec('ray') is None)"
     if run("-c", there) == 0:
         return
@@ -108,13 +123,13 @@ def add_real_weights() -> None:
 
 
 def fingerprint() -> str:
-    """What the environment depends on."""
+    """Return a hash of what the environment depends on."""
     parts = [sys.version, str(ROOT), TORCH, (ROOT / "pyproject.toml").read_text(encoding="utf-8")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def link_types() -> None:
-    """The project under its package name, for mypy: the folder's own name need not be an identifier."""
+    """Link the project under its package name, for mypy: the folder's own name need not be an identifier."""
     TYPES.mkdir(exist_ok=True)
     link = TYPES / "midframe"
     if WINDOWS:
@@ -127,13 +142,13 @@ def link_types() -> None:
     link.symlink_to(ROOT, target_is_directory=True)
 
 
-def test(pytest_arguments: list[str]) -> int:
-    """Every check, also after one failed; 1 where one did."""
+def check(names: Sequence[str], pytest_arguments: list[str]) -> int:
+    """Run the checks of these names, also after one failed; return 1 where one did."""
     failed = []
-    for name, command in CHECKS.items():
+    for name in names:
         print(f"--- {name}", flush=True)
         began = time.monotonic()
-        if run(*command, *(pytest_arguments if name == "tests" else ())) != 0:
+        if run(*CHECKS[name], *(pytest_arguments if name == "tests" else ())) != 0:
             failed.append(name)
         outcome = "FAILED" if name in failed else "ok"
         print(f"--- {name}: {outcome}, {time.monotonic() - began:.0f} s", flush=True)
@@ -143,7 +158,7 @@ def test(pytest_arguments: list[str]) -> int:
 
 
 def run(*command: str, check: bool = False, quiet: bool = False) -> int:
-    """The environment's Python with ``command``, in the project's folder."""
+    """Run the environment's Python with ``command``, in the project's folder."""
     # Threads that spin while they wait take the machine from every other process.
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     sink = subprocess.DEVNULL if quiet else None
@@ -153,7 +168,7 @@ def run(*command: str, check: bool = False, quiet: bool = False) -> int:
 
 
 def clean() -> int:
-    """Removes the environment, caches and the demo's output."""
+    """Remove the environment, caches and the demo's output."""
     link = TYPES / "midframe"
     if link.exists():
         os.rmdir(link) if WINDOWS else link.unlink()  # the link first, or removing .venv might follow it

@@ -1,1 +1,1 @@
-"""Side by side with other implementations, in one process and one run."""
+"""Measures speed, memory and quality beside other implementations, in one process and one run."""

@@ -1,8 +1,8 @@
-"""A card whose memory is given out as torch's own allocator does it, without a card.
+"""Simulates the memory of a CUDA device under torch's own allocator, without a device.
 
-Segments come from the driver and are cut into blocks; a freed block is kept and given out again, whole or in
-part; a segment goes back to the driver only when all of it is free. So one small block that stays keeps a
-large segment, and pieces that are free together may be of no use one by one.
+Segments come from the driver and are cut into blocks; a freed block is cached and given out again, whole or
+in part; a segment goes back to the driver only when all of it is free. So one small block in use keeps a
+large segment, and free pieces that would fit together may be of no use one by one.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 from ..memory.budget import Room
 
 _LARGE = 10 * 2**20
-"""Bytes from which a segment is made for one allocation; smaller ones share segments of twice that."""
+"""Bytes from which an allocation gets a segment of its own; smaller ones share segments of twice that."""
 _ROUND = 2 * 2**20
-"""Segments are multiples of it, and so are blocks here: nothing that matters is smaller."""
+"""Segments are multiples of this, and so are blocks here: nothing that matters is smaller."""
 
 
 @dataclass(eq=False)
@@ -29,49 +29,49 @@ class Block:
 
 
 class Card:
-    """A card with torch's allocator on it.
+    """A simulated device with torch's allocator.
 
     Args:
-        total: bytes of the card.
+        total: bytes of the device.
     """
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.others = 0
-        """Bytes that other programs have."""
+        """Bytes that other programs hold."""
         self.refused = 0
         """Number of times that the driver had no memory for a new segment: torch then waits for the device,
         gives back every segment that is free, and asks again."""
         self.failed = 0
-        """Number of times that that did not help either."""
+        """Number of times that the second request failed too."""
         self.peak = 0
         """The most bytes in use since it was last set."""
         self._segments: list[list[Block]] = []
 
     @property
     def reserved(self) -> int:
-        """Bytes of all segments."""
+        """Return the bytes of all segments."""
         return sum(block.size for segment in self._segments for block in segment)
 
     @property
     def allocated(self) -> int:
-        """Bytes of all blocks in use."""
+        """Return the bytes of all blocks in use."""
         return sum(block.size for segment in self._segments for block in segment if block.used)
 
     @property
     def driver(self) -> int:
-        """Bytes that nobody has."""
+        """Return the bytes that no program holds."""
         return self.total - self.others - self.reserved
 
     def room(self) -> Room:
-        """Return the same figures as a real card gives."""
+        """Return the figures that a real device reports."""
         return Room(self.driver, self.reserved - self.allocated)
 
     def allocate(self, size: int) -> Block:
         """Return a block of ``size`` bytes: the smallest free one that holds it, cut to size, or a new one.
 
         Raises:
-            torch.OutOfMemoryError: there is none, and none to be had.
+            torch.OutOfMemoryError: there is no free block, and the driver has no memory.
         """
         size = -(-size // _ROUND) * _ROUND
         block = self._smallest(size) or self._new(size)
@@ -84,18 +84,18 @@ class Card:
         return block
 
     def free(self, block: Block) -> None:
-        """Take a block back; it becomes one with free neighbours."""
+        """Take a block back, and merge it with free neighbours."""
         block.used = False
         merged: list[Block] = []
-        for one in block.segment:
-            if merged and not one.used and not merged[-1].used:
-                merged[-1].size += one.size
+        for piece in block.segment:
+            if merged and not piece.used and not merged[-1].used:
+                merged[-1].size += piece.size
             else:
-                merged.append(one)
+                merged.append(piece)
         block.segment[:] = merged
 
     def empty_cache(self) -> None:
-        """Give every segment that is free as a whole back to the driver."""
+        """Give every segment that is entirely free back to the driver."""
         self._segments = [segment for segment in self._segments if any(block.used for block in segment)]
 
     def _smallest(self, size: int) -> Block | None:

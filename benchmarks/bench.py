@@ -1,4 +1,4 @@
-"""``midframe bench``: ours against peers, same weights, same frames, interleaved in one process.
+"""``midframe bench``: ours beside peers, with the same weights and frames, interleaved in one process.
 
 Times are medians over rounds in which each contender runs once; only their ratio means anything on a
 shared machine. Peak memory is measured in a process of its own for each contender.
@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from ..api import default_device
 from ..errors import BadInputError
+from ..weights.loading import default_device
 from . import footprint
 from .contest import Limits, row
 from .launches import launches
@@ -31,7 +31,7 @@ _DTYPES = ("float32", "float16", "bfloat16")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``midframe bench``."""
+    """Add the options of ``midframe bench``."""
     add = parser.add_argument
     add("--model", nargs="+", default=["rife-4.25"], help="rife-4.25, rife-4.6, film, default ...")
     add("--weights", default="", metavar="FILE", help="of the model, instead of synthetic ones")
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Measures every combination, says a table; 1 where pictures do not agree."""
+    """Measure every combination, and say a table; return 1 where pictures do not agree."""
     _check(args)
     device = args.device or str(default_device())
     if args.vram_gib:
@@ -82,21 +82,23 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
             measured |= launches(work, work.options).as_row()
         report["rows"].append(measured)
         report["rates"][work.dtype] = vars(rates(device, work.dtype))
-        if args.json:  # what is measured is kept, whatever comes
+        if args.json:  # after each row: an error in a later one must not lose it
             write(report, args.json)
         say(line(report["rows"][-1]))
     if args.loading:
         weights = {work.model: work.weights() for work in works if work.model != BUILT_IN}
-        report["loading"] = [one for model in weights for one in loads(model, weights[model], args.rounds)]
+        report["loading"] = [
+            times for model in weights for times in loads(model, weights[model], args.rounds)
+        ]
         if args.json:
             write(report, args.json)
     say("")
     say(as_table(report))
-    return 1 if any(one["pictures_agree"] is False for one in report["rows"]) else 0
+    return 1 if any(measured["pictures_agree"] is False for measured in report["rows"]) else 0
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuses what there is nothing to measure in, before anything is measured."""
+    """Refuse arguments that leave nothing to measure, before anything is measured."""
     if min(args.multiplier) < 2 or args.frames < 2 or args.rounds < 1:  # noqa: PLR2004
         raise BadInputError(
             "There is nothing to measure.",
@@ -112,7 +114,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _cap(device: str, gib: float) -> None:
-    """Lets this process have no more of a CUDA device's memory, as a smaller one would."""
+    """Limit this process's share of a CUDA device's memory, as a smaller device would."""
     if torch.device(device).type != "cuda":
         raise BadInputError("Only CUDA's memory can be capped.", device, "Leave --vram-gib out.")
     there = torch.cuda.get_device_properties(device).total_memory
@@ -120,7 +122,7 @@ def _cap(device: str, gib: float) -> None:
         raise BadInputError(
             "The device does not have this much memory.", f"{gib} of {there / 2**30:.1f} GiB", "Use less."
         )
-    # By its number: torch refuses a device without one here, and none means the current one.
+    # By its index: torch refuses a device without one here; None means the current device.
     torch.cuda.set_per_process_memory_fraction(gib * 2**30 / there, torch.device(device).index)
 
 
@@ -151,12 +153,12 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _options(text: str) -> list[tuple[str, Any]]:
-    """``name=1,2`` as ``(name, 1), (name, 2)``; what is no JSON is a word."""
+    """Parse ``name=1,2`` to ``(name, 1), (name, 2)``; a value that is no JSON is a string."""
     name, _, values = text.partition("=")
-    made: list[tuple[str, Any]] = []
+    options: list[tuple[str, Any]] = []
     for value in values.split(","):
         with contextlib.suppress(json.JSONDecodeError):
-            made.append((name, json.loads(value)))
+            options.append((name, json.loads(value)))
             continue
-        made.append((name, value))
-    return made
+        options.append((name, value))
+    return options

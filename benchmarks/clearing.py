@@ -1,10 +1,10 @@
-"""Simulate when cached memory is given back, on a card that is not there.
+"""Simulates when cached memory is given back to the driver, on a simulated device.
 
     python -m midframe.benchmarks.clearing --out FOLDER
 
-The loop's own budget, ladder and clearing work against :class:`.allocator.Card`: with ample memory, with so
-little that pieces matter, and beside another program. Adaptive clearing is set beside the fixed interval that
-older packs begin with, and beside none at all.
+The loop's own budget, ladder and clearing run against :class:`.allocator.Card`: with ample memory, with so
+little that fragmentation matters, and beside another program. Adaptive clearing is compared with the fixed
+interval that is the default of older packs, and with none at all.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ _GIB = 2**30
 _TIMESTEP = _GIB
 """Bytes of a timestep: RIFE at about 2K in float16."""
 _TENSORS = (0.25, 0.5, 0.125, 0.375, 0.2)
-"""Tensors of a pass, as parts of a timestep; at most three are alive at once, one timestep together."""
+"""Tensors of a pass, as parts of a timestep's bytes; at most three are alive at once, one timestep in all."""
 _ALIVE = 2
 _FEATURES, _FRAME = _TIMESTEP // 6, _TIMESTEP // 12
-"""Tensors that stay from pair to pair: of the last two source frames, and made frames being downloaded."""
+"""Bytes of tensors that outlive a pair: features of the last two source frames, and frames in download."""
 POLICIES: Mapping[str, int] = {"adaptive": 0, "every 10": 10, "never": 2**31}
 """Arguments of :class:`~..memory.budget.Clearing`."""
 _SIZES = (2.0, 2.2, 2.5, 2.8, 3.0, 3.2, 3.5, 3.8, 4.0, 4.2, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0, 10.0, 12.0)
-"""GiB: from hardly a timestep with what stays to ample."""
+"""GiB of the device: from hardly one timestep beside the tensors that stay, to ample."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A run on a card."""
+    """A run on a simulated device."""
 
     name: str
     total: int
-    """Bytes of the card that are left for all of it: the weights of other models are not."""
+    """Bytes of the device that are left for the run: the weights of other models are not among them."""
     pairs: int = 120
     timeline: Timeline = field(default_factory=lambda: by_fps(Fraction(25), Fraction(60)))
     other: Callable[[int], int] = lambda pair: 0
@@ -57,7 +57,7 @@ class Scenario:
 
 
 @dataclass
-class Course:
+class SimulatedRun:
     """Counts and figures of one simulated run."""
 
     cleared: list[int] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Course:
     failed: list[int] = field(default_factory=list)
     """Pairs in which the allocator failed; the ladder made a smaller batch of it, or the run ended."""
     refused: int = 0
-    """How often the allocator had to clear by itself, in the middle of a pass."""
+    """How often the allocator had to give memory back by itself, in the middle of a pass."""
     denied: int = 0
     """The most bytes that the other program wanted and did not get."""
     used: list[int] = field(default_factory=list)
@@ -77,19 +77,19 @@ class Course:
 
 
 class Totals(NamedTuple):
-    """What came of many runs."""
+    """Sums over many runs."""
 
     runs: int
     failed: int
     """Runs in which the allocator failed."""
     refused: int
-    """See :class:`Course`."""
+    """See :class:`SimulatedRun`."""
     cleared: int
     pairs: int
 
 
 def scenarios() -> list[Scenario]:
-    """Return the three that are drawn."""
+    """Return the three scenarios that are drawn."""
 
     def comes_and_goes(pair: int) -> int:
         return min(max(pair - 20, 0), 50) * _GIB // 8 if pair < 95 else 0  # noqa: PLR2004 - of 120 pairs
@@ -102,7 +102,7 @@ def scenarios() -> list[Scenario]:
 
 
 def sweep(sizes: Iterable[float], timelines: Iterable[Timeline]) -> dict[str, Totals]:
-    """Return what each policy does on cards of so many GiB, over all sizes and timelines together."""
+    """Return what each policy does on devices of so many GiB, summed over all sizes and timelines."""
     cards = [Scenario("", int(size * _GIB), timeline=line) for line in timelines for size in sizes]
     found = {}
     for policy, every in POLICIES.items():
@@ -118,7 +118,7 @@ def sweep(sizes: Iterable[float], timelines: Iterable[Timeline]) -> dict[str, To
 
 
 class _Process:
-    """The memory of our process through a run: batches as the budget has them, on a card."""
+    """The memory of our process in a run, with batches as the budget chooses them, on a simulated device."""
 
     def __init__(self, scenario: Scenario, every: int) -> None:
         self._scenario = scenario
@@ -126,24 +126,24 @@ class _Process:
         self._budget = Budget(torch.device("cuda"))
         self._budget.estimate(_TIMESTEP)
         self._clearing = Clearing(every)
-        self._ladder = Ladder(self._budget.shrink, self._eased, lambda: None)
+        self._ladder = Ladder(self._budget.shrink, self._release, lambda: None)
         self._features: list[Block] = []
         self._frames: list[Block] = []
-        self.course = Course()
+        self.course = SimulatedRun()
 
     def pair(self, index: int) -> None:
-        """One pair: its frames are made, then the clearing decides."""
+        """Make the frames of a pair, then let the clearing decide."""
         course, card = self.course, self.card
-        wanted = self._scenario.other(index)
-        card.others = min(wanted, card.others + card.driver)
+        requested = self._scenario.other(index)
+        card.others = min(requested, card.others + card.driver)
         card.peak = 0
         failed = card.failed
         self._ladder.climb(self._encode)
         left = sum(t != 0 for t in self._scenario.timeline.shown(index, last=False))
         while left:
-            left -= self._ladder.climb(partial(self._some, left))
+            left -= self._ladder.climb(partial(self._infer, left))
         course.failed += [index] if card.failed > failed else []
-        course.denied = max(course.denied, wanted - card.others)
+        course.denied = max(course.denied, requested - card.others)
         course.used.append(card.peak)
         course.reserved.append(card.reserved)
         course.left.append(card.total - card.others)
@@ -157,8 +157,8 @@ class _Process:
         while len(self._features) > _ALIVE:
             self.card.free(self._features.pop(0))
 
-    def _some(self, wanted: int) -> int:
-        count = self._budget.batch(wanted, lambda: self.card.room().free)
+    def _infer(self, timesteps: int) -> int:
+        count = self._budget.batch(timesteps, lambda: self.card.room().free)
         alive: list[Block] = []
         try:
             for part in _TENSORS:
@@ -173,7 +173,7 @@ class _Process:
             self.card.free(self._frames.pop(0))
         return count
 
-    def _eased(self) -> str:
+    def _release(self) -> str:
         self.card.empty_cache()
         return "cleared cached memory"
 
@@ -182,8 +182,8 @@ class _Process:
         self.course.cleared.append(index)
 
 
-def simulate(scenario: Scenario, every: int) -> Course:
-    """Return the course of a run that clears after ``every`` pairs, 0 for adaptive."""
+def simulate(scenario: Scenario, every: int) -> SimulatedRun:
+    """Simulate a run that clears after ``every`` pairs; 0 is adaptive."""
     process = _Process(scenario, every)
     try:
         for index in range(scenario.pairs):
@@ -205,12 +205,12 @@ _USED, _RESERVED, _CARD, _CLEAR, _FAIL, _PALE = (
 )
 
 
-def as_svg(found: Mapping[str, Mapping[str, Course]], totals: Mapping[str, int]) -> str:
+def as_svg(found: Mapping[str, Mapping[str, SimulatedRun]], totals: Mapping[str, int]) -> str:
     """Draw memory over pairs, a panel for each scenario and policy.
 
     Args:
-        found: courses by scenario and policy.
-        totals: bytes of the scenarios' cards.
+        found: runs by scenario and policy.
+        totals: bytes of the scenarios' devices.
     """
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" '
@@ -226,11 +226,11 @@ def as_svg(found: Mapping[str, Mapping[str, Course]], totals: Mapping[str, int])
             x, y = _LEFT + column * _ACROSS, _TOP + 28 + row * _DOWN
             parts += _panel(course, totals[name], x, y)
             parts.append(text(x, y - 8, f"{name}, {policy}", 13, weight="600"))
-            parts.append(text(x, y + _TALL + 32, _told(course), 11, _PALE))
+            parts.append(text(x, y + _TALL + 32, _summary(course), 11, _PALE))
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _told(course: Course) -> str:
+def _summary(course: SimulatedRun) -> str:
     denied = f", other denied {course.denied / _GIB:.1f} GiB" if course.denied else ""
     failed = f"{len(course.cleared)} cleared, {len(course.failed)} failed"
     return f"{failed}, {course.refused} by torch in a pass{denied}"
@@ -250,7 +250,7 @@ def _legend() -> Iterable[str]:
         x += 40 + 7 * len(what)
 
 
-def _panel(course: Course, total: int, x: float, y: float) -> Iterable[str]:
+def _panel(course: SimulatedRun, total: int, x: float, y: float) -> Iterable[str]:
     across = _PANEL / max(len(course.used), 1)
 
     def height(size: int) -> float:
@@ -276,7 +276,7 @@ def _panel(course: Course, total: int, x: float, y: float) -> Iterable[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="midframe.benchmarks.clearing", description=__doc__)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="for clearing.json and .svg"
@@ -288,17 +288,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     totals = sweep(_SIZES, [by_multiplier(2), by_multiplier(4), *rates])
     args.out.mkdir(parents=True, exist_ok=True)
     courses = {name: {p: asdict(c) for p, c in courses.items()} for name, courses in found.items()}
-    report = {"scenarios": courses, "sweep": {policy: one._asdict() for policy, one in totals.items()}}
+    report = {"scenarios": courses, "sweep": {policy: total._asdict() for policy, total in totals.items()}}
     (args.out / "clearing.json").write_text(json.dumps(report) + "\n", encoding="utf-8")
     picture = as_svg(found, {case.name: case.total for case in cases})
     (args.out / "clearing.svg").write_text(picture, encoding="utf-8")
     for name, by_policy in found.items():
         for policy, course in by_policy.items():
-            sys.stdout.write(f"{name}, {policy}: {_told(course)}\n")
-    for policy, one in totals.items():
-        runs = f"{one.runs} runs on cards of {_SIZES[0]:g} to {_SIZES[-1]:g} GiB, {policy}"
-        times = f"cleared {one.cleared} times in {one.pairs} pairs, by torch in a pass {one.refused} times"
-        sys.stdout.write(f"{runs}: {one.failed} with a failure, {times}\n")
+            sys.stdout.write(f"{name}, {policy}: {_summary(course)}\n")
+    for policy, total in totals.items():
+        runs = f"{total.runs} runs on cards of {_SIZES[0]:g} to {_SIZES[-1]:g} GiB, {policy}"
+        times = (
+            f"cleared {total.cleared} times in {total.pairs} pairs, by torch in a pass {total.refused} times"
+        )
+        sys.stdout.write(f"{runs}: {total.failed} with a failure, {times}\n")
     return 0
 
 

@@ -12,19 +12,20 @@ from ..errors import BadInputError
 from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Settings
 from .peers import Against, Interpolate, Task
+from .peers.checkout import OtherCheckout
 from .work import BUILT_IN, Work, synthetic
 
 OURS = "midframe"
 
 
 def ours(model: Interpolator, work: Work, against: Against | None) -> Interpolate:
-    """Our frame loop around a model, with the options that a peer's pictures ask for."""
+    """Return our frame loop around a model, with the options that a peer's pictures ask for."""
     settings = Settings(options=options(model, work, against))
     return lambda frames, multiplier: interpolate(frames, model, multiplier, settings=settings)
 
 
 def options(model: Interpolator, work: Work, against: Against | None) -> dict[str, Any]:
-    """Of the model's session: those of the work, and those with which ours does as the peer does."""
+    """Return the session's options: those of the work, and those with which ours does as the peer does."""
     asked = {}
     if against is not None and same_network(work, against):
         asked = against.peer.options(work.model, *work.size)
@@ -32,12 +33,12 @@ def options(model: Interpolator, work: Work, against: Against | None) -> dict[st
 
 
 def opened(against: Against, work: Work, folder: Path) -> Interpolate:
-    """A peer with the weights of the work, or with synthetic ones where it runs another network.
+    """Open a peer with the weights of the work, or with synthetic ones where it runs another network.
 
     Raises:
         BadInputError: it cannot run this.
     """
-    if against.network is None and work.model == BUILT_IN:
+    if against.network is None and work.model == BUILT_IN and not isinstance(against.peer, OtherCheckout):
         raise BadInputError(
             "No peer has the built-in network.",
             against.argument,
@@ -56,5 +57,5 @@ def opened(against: Against, work: Work, folder: Path) -> Interpolate:
 
 
 def same_network(work: Work, against: Against) -> bool:
-    """Whether both run the same one, so that pictures can be compared."""
+    """Tell whether both run the same network, so that pictures can be compared."""
     return against.network in (None, work.model)

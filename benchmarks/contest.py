@@ -1,4 +1,4 @@
-"""One row: ours and a peer on the same frames, interleaved."""
+"""Measures one row of the benchmark: ours and a peer on the same frames, interleaved."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .contenders import (
 from .machine import rates, synchronise
 from .network import (
     Stopwatch,
-    Watched,
+    TimedModel,
     counts,
     stopwatch,
 )
@@ -44,7 +44,7 @@ _ROUGH = 30.0
 
 @dataclass(frozen=True)
 class Limits:
-    """How it is measured."""
+    """Rounds and memory of a measurement."""
 
     rounds: int
     vram_gib: float | None = None
@@ -52,19 +52,19 @@ class Limits:
 
 @dataclass(frozen=True)
 class Times:
-    """What the runs of one contender took, each: seconds by the clock, and of processors working for it.
+    """Times of the runs of one contender: seconds by the clock, and processor seconds of this process.
 
-    On a machine that others use too, the second says more; on an accelerator it says nothing.
+    On a shared machine processor seconds are the better measure; on an accelerator they measure nothing.
     """
 
     wall: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
     network: list[float] = field(default_factory=list)
-    """Of ours alone: seconds that are the network's."""
+    """Seconds of the network without the loop around it; of ours alone."""
 
 
 def row(work: Work, against: Against | None, limits: Limits) -> dict[str, Any]:
-    """Everything that is measured of one work against one peer, or of ours alone.
+    """Measure one work against one peer, or ours alone.
 
     Raises:
         BadInputError: the peer cannot run this.
@@ -76,25 +76,25 @@ def row(work: Work, against: Against | None, limits: Limits) -> dict[str, Any]:
         if against is not None:
             contenders[against.label] = opened(against, work, Path(scratch))
         watch = stopwatch(work.device)
-        contenders[OURS] = ours(Watched(model, watch.running), work, against)
+        contenders[OURS] = ours(TimedModel(model, watch.running), work, against)
         pictures, failures = _first_runs(contenders, clip, work)
         times = _interleaved(contenders, clip, work, limits, watch)
-        made = _about(work, against) | _ours_alone(work, times[OURS], options(model, work, against))
+        measured = _about(work, against) | _ours_alone(work, times[OURS], options(model, work, against))
         verdict = _verdict(work, against, pictures, clip)
-        made |= verdict
+        measured |= verdict
         if against is not None:
-            made |= _compared(work, against, times, agree=verdict["pictures_agree"] is not False)
-            made["their_failure"] = failures.get(against.label)
-    return made | _memory(work, against, limits, failures)
+            measured |= _compared(work, against, times, agree=verdict["pictures_agree"] is not False)
+            measured["their_failure"] = failures.get(against.label)
+    return measured | _memory(work, against, limits, failures)
 
 
 def _first_runs(
     contenders: dict[str, Interpolate], clip: Tensor, work: Work
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the pictures, and who ran out of memory, which is out of the contest. Nothing is timed yet.
+    """Run each contender once, untimed; return the pictures, and who ran out of memory and is left out.
 
-    Without TF32, by which two implementations of one network in float32 are 1e-3 apart; what is timed has it,
-    where torch takes it.
+    Without TF32, by which two implementations of one network in float32 are 1e-3 apart; timed runs have it
+    where torch uses it.
     """
     pictures, failures = {}, {}
     for who in list(contenders):
@@ -112,21 +112,21 @@ def _first_runs(
 def _interleaved(
     contenders: dict[str, Interpolate], clip: Tensor, work: Work, limits: Limits, watch: Stopwatch
 ) -> dict[str, Times]:
-    """The order turns round after each round."""
+    """Time the contenders in turn, in an order that is reversed after each round."""
     times = {name: Times() for name in contenders}
     order = list(contenders)
     kind = torch.device(work.device).type
     for _ in range(limits.rounds):
         for name in order:
-            if limits.vram_gib:  # what one keeps for its next run must not be missing from the other's
+            if limits.vram_gib:  # memory that one keeps cached must not be missing from the other's limit
                 torch.cuda.empty_cache()
             synchronise(kind)
             watch.taken()
-            begun, worked = time.perf_counter(), time.process_time()
+            start, processor_start = time.perf_counter(), time.process_time()
             contenders[name](clip, work.multiplier)
             synchronise(kind)
-            times[name].processor.append(time.process_time() - worked)
-            times[name].wall.append(time.perf_counter() - begun)
+            times[name].processor.append(time.process_time() - processor_start)
+            times[name].wall.append(time.perf_counter() - start)
             times[name].network.append(watch.taken())
         order.reverse()
     return times
@@ -152,15 +152,15 @@ def _about(work: Work, against: Against | None) -> dict[str, Any]:
 
 def _ours_alone(work: Work, times: Times, chosen: Mapping[str, Any]) -> dict[str, Any]:
     seconds = statistics.median(times.wall)
-    alone = statistics.median(times.network) / work.made
+    alone = statistics.median(times.network) / work.made_frames
     counted = counts(work, chosen)
     itemsize = getattr(torch, work.dtype).itemsize
     bound = counted.bound(rates(work.device, work.dtype), itemsize)
     return {
-        "seconds_per_made_frame": seconds / work.made,
-        "made_frames_per_second": work.made / seconds,
+        "seconds_per_made_frame": seconds / work.made_frames,
+        "made_frames_per_second": work.made_frames / seconds,
         "spread": (max(times.wall) - min(times.wall)) / seconds,
-        "processor_seconds_per_made_frame": statistics.median(times.processor) / work.made,
+        "processor_seconds_per_made_frame": statistics.median(times.processor) / work.made_frames,
         "network_seconds_per_made_frame": alone,
         "gflop_per_made_frame": counted.flops / 1e9,
         "least_mb_per_made_frame": counted.traffic(itemsize) / 1e6,
@@ -172,7 +172,7 @@ def _ours_alone(work: Work, times: Times, chosen: Mapping[str, Any]) -> dict[str
 def _verdict(
     work: Work, against: Against | None, pictures: Mapping[str, Tensor], clip: Tensor
 ) -> dict[str, Any]:
-    """How far pictures are from the float32 reference, and whether that is near enough.
+    """Measure how far pictures are from the float32 reference, and judge whether that is near enough.
 
     The reference is the peer's pictures where both run in float32, else our own in float32.
     """
@@ -180,12 +180,12 @@ def _verdict(
     if work.dtype == work.peer_dtype == "float32":
         if against is None or theirs is None:
             return {"reference": None, "pictures_agree": None}
-        apart = difference(pictures[OURS], theirs, work.multiplier)
-        return {"reference": against.label, **asdict(apart), "pictures_agree": apart.psnr >= _SAME}
+        error = difference(pictures[OURS], theirs, work.multiplier)
+        return {"reference": against.label, **asdict(error), "pictures_agree": error.psnr >= _SAME}
     with exact_convolutions(torch.device(work.device)):
         exact = ours(work.build("float32"), work, against)(clip, work.multiplier)
-    apart = difference(pictures[OURS], exact, work.multiplier)
-    found = {"reference": f"{OURS} float32", **asdict(apart), "pictures_agree": apart.psnr >= _GOOD}
+    error = difference(pictures[OURS], exact, work.multiplier)
+    found = {"reference": f"{OURS} float32", **asdict(error), "pictures_agree": error.psnr >= _GOOD}
     if theirs is not None:
         of_theirs = difference(theirs, exact, work.multiplier)
         found |= {f"their_{name}": value for name, value in asdict(of_theirs).items()}
@@ -198,7 +198,7 @@ def _same_network(theirs: Difference, dtype: str) -> bool:
 
 
 def _compared(work: Work, against: Against, times: Mapping[str, Times], *, agree: bool) -> dict[str, Any]:
-    """Speeds beside the peer's; none where the pictures are not the same, which would be of no use."""
+    """Compare speeds with the peer's; none where the pictures differ, for then the numbers mean nothing."""
     compared: dict[str, Any] = {
         "their_network": against.network or work.model,
         "their_dtype": work.peer_dtype,
@@ -209,8 +209,8 @@ def _compared(work: Work, against: Against, times: Mapping[str, Times], *, agree
     if theirs is None:
         return compared
     compared |= {
-        "their_seconds_per_made_frame": statistics.median(theirs.wall) / work.made,
-        "their_processor_seconds_per_made_frame": statistics.median(theirs.processor) / work.made,
+        "their_seconds_per_made_frame": statistics.median(theirs.wall) / work.made_frames,
+        "their_processor_seconds_per_made_frame": statistics.median(theirs.processor) / work.made_frames,
     }
     if agree:
         compared["speedup"] = statistics.median(theirs.wall) / statistics.median(our.wall)
@@ -221,7 +221,7 @@ def _compared(work: Work, against: Against, times: Mapping[str, Times], *, agree
 def _memory(
     work: Work, against: Against | None, limits: Limits, failures: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Peaks in MiB; ``peak_mib`` is that of the memory that the network runs in."""
+    """Measure peaks in MiB; ``peak_mib`` is that of the memory that the network runs in."""
     mine = footprint.in_own_process(work, OURS, against, limits.vram_gib)
     found = {
         "host_peak_mib": mine["host"],

@@ -1,7 +1,7 @@
-"""``midframe estimate``: what a long film costs on k workers, and where more of them help no more.
+"""``midframe estimate``: the time of a long film on k workers, and how many workers help.
 
-The seconds of each stage are measured on this machine or given; the rest is a small simulation of
-``midframe chunks`` with these figures: which worker makes which chunk when, and what each then waits for.
+The seconds of each stage are measured on this machine or given; with these figures ``midframe chunks`` is
+simulated: which worker makes which chunk when, and what each then waits for.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 import av
 import torch
 
-from ..api import usable_device
 from ..errors import BadInputError
 from ..inputs.rates import frame_rate
+from ..weights.loading import usable_device
 from .stages import Costs, measure
 
 _WORKERS = (1, 2, 4, 8, 16, 32)
@@ -35,7 +35,7 @@ _JOINING = 3
 
 @dataclass(frozen=True)
 class Film:
-    """What is to be made."""
+    """A film, and the frame rate to convert it to."""
 
     seconds: float
     rate: Fraction
@@ -47,23 +47,25 @@ class Film:
 
     @property
     def sources(self) -> int:
-        """Source frames."""
+        """Return the number of source frames."""
         return max(1, round(self.seconds * self.rate))
 
     @property
     def made_share(self) -> Fraction:
-        """Of the output frames, those that a model makes: not the ones at the time of a source frame."""
+        """Return the share of output frames that a model makes: those at the time of a source frame are
+        copied.
+        """
         return 1 - Fraction(1, (self.fps / self.rate).numerator)
 
     def chunks(self) -> list[int]:
-        """Source frames of each chunk."""
+        """Return the source frames of each chunk."""
         full, rest = divmod(self.sources, self.pairs)
         return [self.pairs] * full + ([rest] if rest else [])
 
 
 @dataclass(frozen=True)
 class Worker:
-    """What each worker has."""
+    """The resources of each worker."""
 
     cores: float
     model_on_cores: bool
@@ -74,44 +76,45 @@ class Worker:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A film on some workers."""
+    """The estimate for a film on some workers."""
 
     workers: int
     seconds: float
     stages: dict[str, float]
-    """Seconds of that by what the run waits for."""
+    """The part of the seconds that the run waits for each stage."""
     join: float
-    """Seconds of that in which chunks are joined."""
+    """The part of the seconds in which chunks are joined."""
 
     @property
     def binds(self) -> str:
-        """What it waits for most."""
+        """Return the stage that the run waits for most."""
         return max(self.stages, key=self.stages.__getitem__)
 
 
 def chunk_stages(film: Film, frames: int, costs: Costs, worker: Worker, workers: int) -> dict[str, float]:
-    """Seconds that each stage of a chunk takes by itself, while ``workers`` share the storage.
+    """Return the seconds that each stage of a chunk takes by itself, while ``workers`` share the storage.
 
     Args:
-        film: of which it is.
+        film: of the chunk.
         frames: source frames of the chunk.
         costs: of each stage.
         worker: that makes it.
-        workers: that run at once.
+        workers: number of them that run at once.
     """
-    made = frames * film.fps / film.rate * film.made_share
+    made_frames = frames * film.fps / film.rate * film.made_share
     out, seconds = float(frames * film.fps / film.rate), float(frames / film.rate)
     moved = seconds * (costs.source_bytes + costs.output_bytes * _COPIES)
     return {
-        "model": float(made) * costs.make / (worker.cores if worker.model_on_cores else 1),
+        "model": float(made_frames) * costs.make / (worker.cores if worker.model_on_cores else 1),
         "coding": (frames * costs.decode + out * costs.encode) / worker.cores,
         "storage": moved * workers / worker.storage,
     }
 
 
 def chunk_seconds(stages: dict[str, float], worker: Worker) -> tuple[float, str]:
-    """How long a chunk takes, and which stage decides it: stages run at the same time, unless they share
-    the cores.
+    """Return the seconds of a chunk and the stage that decides them.
+
+    Stages run at the same time, unless they share the cores.
     """
     busy = dict(stages)
     if worker.model_on_cores:
@@ -123,7 +126,9 @@ def chunk_seconds(stages: dict[str, float], worker: Worker) -> tuple[float, str]
 
 
 def simulate(film: Film, costs: Costs, worker: Worker, workers: int) -> Outcome:
-    """Who is free first takes the next chunk; when all are made, they are joined by one."""
+    """Simulate a job: the first free worker takes the next chunk; when all are made, one worker joins
+    them.
+    """
     sizes = film.chunks()
     active = min(workers, len(sizes))
     free = [costs.load] * active
@@ -132,16 +137,16 @@ def simulate(film: Film, costs: Costs, worker: Worker, workers: int) -> Outcome:
         seconds, binds = chunk_seconds(chunk_stages(film, frames, costs, worker, active), worker)
         waits[binds] = waits.get(binds, 0.0) + seconds / active
         heapq.heapreplace(free, free[0] + costs.seek + seconds)
-    made = max(free)
+    last_done = max(free)
     waits |= {"start": costs.load, "seek": costs.seek * len(sizes) / active}
-    waits["last chunks"] = max(0.0, made - sum(waits.values()))
+    waits["last chunks"] = max(0.0, last_done - sum(waits.values()))
     join, binds = join_seconds(film, costs, worker)
     waits[binds] = waits.get(binds, 0.0) + join
-    return Outcome(workers, made + join, waits, join)
+    return Outcome(workers, last_done + join, waits, join)
 
 
 def join_seconds(film: Film, costs: Costs, worker: Worker) -> tuple[float, str]:
-    """How long one process joins the chunks, and what decides it."""
+    """Return the seconds in which one process joins the chunks, and the stage that decides them."""
     length = float(film.sources / film.rate)
     copying = length * float(film.fps) * costs.join + len(film.chunks()) * costs.join_chunk
     moving = length * costs.output_bytes * _JOINING / worker.storage
@@ -149,7 +154,7 @@ def join_seconds(film: Film, costs: Costs, worker: Worker) -> tuple[float, str]:
 
 
 def bounds(film: Film, costs: Costs, worker: Worker) -> list[str]:
-    """What no number of workers changes, as lines."""
+    """Return the limits that no number of workers changes, as lines."""
     sizes = film.chunks()
     stages = chunk_stages(film, sizes[0], costs, worker, 1)
     alone, _ = chunk_seconds(stages, worker)
@@ -166,14 +171,14 @@ def bounds(film: Film, costs: Costs, worker: Worker) -> list[str]:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """The outcomes as Markdown, compared with one worker."""
+    """Format the outcomes as Markdown, compared with one worker."""
     lines = [
         "| workers | hours | worker hours | faster | efficiency | waits for most | of the time | join, min |",
         "|" + "---|" * 8,
     ]
-    one = outcomes[0].seconds * outcomes[0].workers
+    alone = outcomes[0].seconds * outcomes[0].workers
     for outcome in outcomes:
-        hours, faster = outcome.seconds / 3600, one / outcome.seconds
+        hours, faster = outcome.seconds / 3600, alone / outcome.seconds
         share = outcome.stages[outcome.binds] / outcome.seconds
         lines.append(
             f"| {outcome.workers} | {hours:.2f} | {hours * outcome.workers:.1f} | {faster:.1f} "
@@ -184,7 +189,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``midframe estimate``."""
+    """Add the options of ``midframe estimate``."""
     add = parser.add_argument
     add("--hours", type=float, default=2.0, help="of film (default: 2)")
     add("--source-fps", type=frame_rate, default=Fraction(24), metavar="RATE", help="(default: 24)")
@@ -208,7 +213,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Measures what is not given, and says the table."""
+    """Measure the costs that are not given, and say the table."""
     film = _film(arguments)
     device = usable_device(arguments.device)
     given = arguments.seconds_per_frame
@@ -222,8 +227,8 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     on_cores = given is None and device.type == "cpu"
     worker = Worker(arguments.cores or os.cpu_count() or 1, on_cores, arguments.storage * 1e6)
     outcomes = [simulate(film, costs, worker, k) for k in sorted({1, *arguments.workers})]
-    told = _about(film, costs, worker, about, given=given is not None)
-    text = "\n".join([*told, "", table(outcomes), "", *bounds(film, costs, worker)])
+    head = _about(film, costs, worker, about, given=given is not None)
+    text = "\n".join([*head, "", table(outcomes), "", *bounds(film, costs, worker)])
     say(text)
     if arguments.json:
         report = {

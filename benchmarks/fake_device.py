@@ -1,9 +1,9 @@
-"""A CUDA device that is not there: torch runs on it, computes nothing, and is counted.
+"""A fake CUDA device, on which torch computes nothing: launches and bytes are counted.
 
-Tensors say that they are on ``cuda:0`` and hold no numbers, so a network takes milliseconds a layer on any
-machine, also at sizes that would not fit. Each of torch's own operations on the device is one launch, before
-cuDNN's own (which may transpose around a convolution), a padding two; views, allocations and copies between
-host and device are none. An operation reads each of its tensors once and writes its result once.
+Tensors claim to be on ``cuda:0`` and hold no numbers, so a network takes milliseconds a layer on any
+machine, also at sizes that would not fit. Each of torch's own operations on the device counts as one launch
+(cuDNN may add some, to transpose around a convolution), a padding as two; views, allocations and copies
+between host and device count as none. An operation reads each of its tensors once and writes its result once.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ DEVICE = torch.device("cuda", 0)
 _ATEN = torch.ops.aten
 
 _FREE = 64 * 2**30
-"""Of the device that is not there: ample."""
+"""Free bytes of the fake device: ample."""
 _NO_LAUNCH = {
     "prim::device",
     *(f"aten::{name}" for name in ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided")),
     *(f"aten::{name}" for name in ("lift_fresh", "detach", "set_", "resize_", "_unsafe_view")),
 }
 _WRITES_ONLY = ("aten::copy_", "aten::fill_", "aten::zero_")
-"""What does not read the tensor that it is a method of."""
+"""Operations that do not read the tensor that they are a method of."""
 _LAUNCHES = {"aten::constant_pad_nd": 2, "aten::pad": 2}
-"""Where it is not one: a fill and a copy."""
+"""Launches of an operation where it is not one: a fill and a copy."""
 
 
 class DeviceWaitError(MidframeError):
@@ -48,11 +48,11 @@ class DeviceWaitError(MidframeError):
 
 @dataclass
 class Count:
-    """What was asked of the device."""
+    """Counts of the work that the device was given."""
 
     launches: int = 0
     bytes: int = 0
-    """Read and written by launches."""
+    """Bytes that launches read and write."""
     uploaded: int = 0
     """Bytes from the host."""
     downloaded: int = 0
@@ -61,13 +61,13 @@ class Count:
     """Launches of each operation."""
     bytes_by_name: dict[str, int] = field(default_factory=dict)
     dtypes: set[torch.dtype] = field(default_factory=set)
-    """Of what launches wrote."""
+    """Dtypes of the tensors that launches wrote."""
 
     before_last: Any = None
-    """What had been asked when the last source frame was read."""
+    """A copy of the counts when the last source frame was read."""
 
     def note_last_pair(self) -> None:
-        """Remember what has been asked so far."""
+        """Copy the counts so far to ``before_last``."""
         self.before_last = replace(self)
 
     def note(self, name: str, moved: int) -> None:
@@ -80,7 +80,7 @@ class Count:
 
 
 class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts what torch would launch on the device of :func:`fake_cuda`.
+    """Counts the launches of torch on the device of :func:`fake_cuda`.
 
     Raises:
         DeviceWaitError: the host would wait for the device (from an operation).
@@ -125,7 +125,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _Direct(TorchFunctionMode):
-    """Has methods dispatched at once that on their own way ask a driver for the current device."""
+    """Dispatches methods directly that would otherwise ask the driver for the current device."""
 
     _OPERATORS: ClassVar = {
         Tensor.copy_: _ATEN.copy_.default,
@@ -133,7 +133,7 @@ class _Direct(TorchFunctionMode):
     }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run a function of torch."""
+        """Call a function of torch, by its operator where that is needed."""
         kwargs = kwargs or {}
         if func in self._OPERATORS:
             return self._OPERATORS[func](*args, **kwargs)
@@ -184,13 +184,13 @@ def _as_tensors(x: Tensor, index: Any) -> list[Tensor]:
 
 
 def _is_view(func: Any) -> bool:
-    """Return whether what comes out is the memory that went in, untouched."""
+    """Tell whether the result is the memory of an argument, untouched."""
     aliases = [value.alias_info for value in func._schema.returns]
     return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
 
 
 def _moved(x: Tensor) -> int:
-    """Return the bytes of a tensor, of what is expanded only those that are there."""
+    """Return the bytes of a tensor; an expanded one counts with the memory that it has."""
     sides = (side for side, stride in zip(x.shape, x.stride(), strict=True) if stride)
     count = 1
     for side in sides:
@@ -199,7 +199,7 @@ def _moved(x: Tensor) -> int:
 
 
 class _Stream:
-    """A stream or an event of a device that is not there."""
+    """A stream or an event of the fake device."""
 
     def __init__(self, device: Any = None, *, priority: int = 0, enable_timing: bool = False) -> None: ...
 
@@ -211,31 +211,31 @@ class _Stream:
     ) -> None: ...
 
     def wait_stream(self, stream: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def wait_event(self, event: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def record(self, stream: Any = None) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def synchronize(self) -> None:
-        """Nothing: it is how a copy that has arrived is handed over."""
+        """Do nothing: waiting for a copy that has arrived is how the loop hands it over, and is no wait."""
 
     def query(self) -> bool:
-        """Return whether it is over, as it always is."""
+        """Return that the work is done, as it always is."""
         return True
 
 
 def _kernels(count: Count) -> dict[str, Callable[..., Tensor]]:
-    """Return what stands for our own kernels: each is counted, and computes nothing."""
+    """Return stand-ins for our own kernels: each is counted, and computes nothing."""
 
     def warp(image: Tensor, flow: Tensor, grid: Tensor, *, size: Any, pooled: bool, out: Tensor) -> Tensor:
-        seen = image.expand(flow.shape[0], -1, -1, -1)
-        # Four pixels for each place, no more than there are; of the grid a row and a column.
+        source = image.expand(flow.shape[0], -1, -1, -1)
+        # Four pixels for each position, no more than there are; of the grid a row and a column.
         taps = 4 * flow.shape[0] * flow.shape[-2:].numel() * image.shape[1] * image.element_size()
         line = sum(grid.shape[-2:]) * grid.element_size()
-        count.note("midframe::warp", min(_moved(seen), taps) + line + sum(map(_moved, (flow, out))))
+        count.note("midframe::warp", min(_moved(source), taps) + line + sum(map(_moved, (flow, out))))
         return out
 
     def add_leaky_(y: Tensor, plus: Tensor, slope: float) -> Tensor:
@@ -251,7 +251,7 @@ def _kernels(count: Count) -> dict[str, Callable[..., Tensor]]:
 
 
 def _patches() -> dict[tuple[Any, str], Any]:
-    """Return what stands for torch's own while there is no device, by owner and name."""
+    """Return replacements for torch's functions while there is no device, by owner and name."""
 
     def nothing(*_: Any) -> None: ...
 
@@ -270,9 +270,9 @@ def _patches() -> dict[tuple[Any, str], Any]:
         (cuda, "reset_peak_memory_stats"): nothing,
         (cuda, "empty_cache"): nothing,
         (Tensor, "record_stream"): nothing,
-        # Read off the device once a run, of its first frame.
+        # The runner reads the first frame of a run off the device, once.
         (runner, "are_finite"): lambda frames: True,
-        # Of source frames, on the host; these hold no numbers.
+        # Compares source frames on the host, which hold no numbers here.
         (vfi_utils, "same_bits"): lambda left, right: False,
     }
 
@@ -284,7 +284,7 @@ def fake_cuda() -> Iterator[Count]:
     Tensors made inside hold no numbers, wherever they are. Not for several threads.
 
     Yields:
-        For :class:`Counting`, which notes there what is asked of the device.
+        The counts, which :class:`Counting` fills.
     """
     count = Count()
     with ExitStack() as stack:

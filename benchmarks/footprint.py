@@ -1,4 +1,4 @@
-"""The memory that one run of a contender takes, measured in a process of its own."""
+"""Measures the memory that one run of a contender takes, in a process of its own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ _MIB = 2**20
 
 
 def in_own_process(work: Work, who: str, against: Against | None, vram_gib: float | None) -> dict[str, Any]:
-    """MiB that a run adds to a process that holds the model and the input: see :func:`measured`."""
+    """Return the MiB that a run adds to a process that holds the model and the input; see
+    :func:`measured`.
+    """
     command = [sys.executable, "-m", (__package__ or "").partition(".")[0], "bench", "--peak-of", who]
     command += ["--model", work.model, "--size", f"{work.size[0]}x{work.size[1]}"]
     command += ["--multiplier", str(work.multiplier), "--frames", str(work.frames)]
@@ -45,13 +47,13 @@ def in_own_process(work: Work, who: str, against: Against | None, vram_gib: floa
 
 
 def measured(work: Work, who: str, arguments: list[str]) -> dict[str, Any]:
-    """The rise of this process's memory over what it holds before one run, in MiB.
+    """Return the rise of this process's memory over what it holds before one run, in MiB.
 
-    ``host`` is resident memory. ``device`` is what tensors take of the device's, ``reserved`` what torch's
-    allocator takes from the driver for them, with what it only caches and the pools of recorded passes; both
+    ``host`` is resident memory. ``device`` is the device memory of tensors; ``reserved`` is the memory that
+    torch's allocator takes from the driver for them, with its cache and the pools of recorded passes. Both
     are None on the CPU.
 
-    A run on two small frames comes first: it loads the libraries, which is nobody's memory in particular.
+    A run on two small frames comes first: it loads libraries, whose memory belongs to no contender.
     """
     clip = work.clip()
     against = parse(arguments[0]) if arguments else None
@@ -87,7 +89,9 @@ def _rise(run: Callable[[], Tensor], kind: str) -> dict[str, Any]:
 
 
 class _Sampled:
-    """The most resident memory of this process while it is entered, over that at its beginning, in bytes."""
+    """Samples the most resident memory of this process while it is entered, over that at the start, in
+    bytes.
+    """
 
     def __enter__(self) -> _Sampled:
         _give_back_free_heap()
@@ -109,7 +113,7 @@ class _Sampled:
 
 
 def _give_back_free_heap() -> None:
-    """What was freed before must not hide what is allocated now. Only glibc has a word for it."""
+    """Give freed heap back to the system, or it would hide new allocations. Only glibc has a call for it."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

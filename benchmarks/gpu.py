@@ -1,11 +1,11 @@
-"""Everything that needs a GPU, one after the other: tests, parity, the rows of the benchmark.
+"""Runs everything that needs a GPU, one after the other: tests, parity, the rows of the benchmark.
 
     python -m midframe.benchmarks.gpu --comfyui FOLDER --older FOLDER --out FOLDER --minutes 9
 
-Each step is a process of its own and is kept as soon as it is done: a page that a person can read and an
-archive of everything are written anew after each. One that fails, or takes too long, is named, and the
-others go on. What does not fit into ``--minutes`` is left out, last steps first. ``--rehearse`` does the same
-at small sizes on a processor, without what needs CUDA, to see that it runs.
+Each step is a process of its own, and its results are kept as soon as it is done: a page for people and an
+archive of everything are written anew after each. A step that fails, or takes too long, is named, and the
+others go on. Steps that do not fit into ``--minutes`` are left out, the last ones first. ``--rehearse`` does
+the same at small sizes on a processor, without the parts that need CUDA, to see that it runs.
 
 Nothing is downloaded. A bare machine needs torch for CUDA with Triton, this project with its tests, and
 pytest; to compare with others, their checkouts and what these import.
@@ -31,14 +31,14 @@ from .machine import machine
 _LONGEST_ROW = 120.0
 """Seconds."""
 _LINES = 12
-"""Of what a step said last, on the page."""
+"""Last lines of a step's log that the page shows."""
 _SHORTEST_ROW = 20.0
-"""Seconds without which a row is not begun: torch is imported, CUDA set up."""
+"""Seconds that must be left to begin a row: torch is imported, CUDA set up."""
 _PACK = (__package__ or "").partition(".")[0]
 _ROOT = Path(__file__).resolve().parent.parent
 _PAGE, _ARCHIVE = "page.md", "results.zip"
 _LARGEST_ARCHIVE = 16 * 2**20
-"""Bytes, before they are compressed; what is past that stays in the folder and is named on the page."""
+"""Bytes, before they are compressed; larger files stay in the folder and are named on the page."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ class Row:
     arguments: tuple[str, ...]
     """After ``python -m``; ``--json`` and its file follow."""
     writes: bool = True
-    """Whether it takes ``--json``; what it says is kept in any case."""
+    """Whether it takes ``--json``; its output is kept in any case."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Besides this process's own."""
 
 
 def checks() -> list[Row]:
-    """Return what has to hold before a figure counts: tests, with both allocators, and parity."""
+    """Return the steps that must pass before a figure counts: tests, with both allocators, and parity."""
     tests = (
         "pytest",
         "-q",
@@ -67,10 +67,15 @@ def checks() -> list[Row]:
         "tests/vfi_models/test_fused.py",
     )
     parity = (_PACK, "parity", "--device", "cuda")
+    contract = ("pytest", "-q", "-rs", "-p", "no:cacheprovider", "-m", "not long", "--device", "cuda")
+    models: tuple[str, ...] = (*contract, "tests/vfi_models/test_models_contract.py")
     asynchronous = {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"}
     return [
         Row("tests", tests, writes=False),
         Row("tests_async", tests, writes=False, environment=asynchronous),
+        Row("transfers", (f"{_PACK}.benchmarks.transfers", "--device", "cuda"), writes=False),
+        Row("contract_float32", models, writes=False),
+        Row("contract_float16", (*models, "--dtype", "float16"), writes=False),
         Row("parity_float32", parity, writes=False),
         Row("parity_float16", (*parity, "--dtype", "float16"), writes=False),
     ]
@@ -82,6 +87,7 @@ def rehearsal() -> list[Row]:
     words = (_PACK, "bench", "--device", "cpu", "--size", "64x96", "--multiplier", "2", "--frames", "3")
     return [
         checks()[0],
+        Row("transfers", (f"{_PACK}.benchmarks.transfers", "--device", "cpu", "--small"), writes=False),
         Row("parity_float32", (_PACK, "parity", golden, "--device", "cpu"), writes=False),
         Row("rife_x2", (*words, "--rounds", "1", "--model", "rife-4.6", "--launches")),
         Row("film_x2", (*words, "--rounds", "1", "--model", "film-narrow")),
@@ -89,13 +95,13 @@ def rehearsal() -> list[Row]:
 
 
 def rows(comfyui: Path | None, older: Path | None) -> list[Row]:
-    """All rows, those that goals hang on first.
+    """Return all rows, those that goals depend on first.
 
     Args:
         comfyui: checkout of ComfyUI; without it ours runs alone.
         older: checkout of the older pack; without it its rows are left out.
     """
-    made = [
+    todo = [
         _bench("rife_1080p_x2", "rife-4.25", "1080x1920", _against("comfyui", comfyui), frames=17),
         _bench("film_1080p_x2", "film", "1080x1920", _against("comfyui", comfyui), frames=5),
         _bench("rife_4k_8gib", "rife-4.25", "2160x3840", ("--vram-gib", "8"), frames=5),
@@ -109,10 +115,10 @@ def rows(comfyui: Path | None, older: Path | None) -> list[Row]:
     if older is not None:
         for kind in ("float16", "float32"):
             types = ("--dtype", kind, "--peer-dtype", kind, *_against("older", older))
-            made.append(_bench(f"older_1080p_{kind}", "rife-4.6", "1080x1920", types))
+            todo.append(_bench(f"older_1080p_{kind}", "rife-4.6", "1080x1920", types))
     for name, size in (("720p", "720x1280"), ("1440p", "1440x2560"), ("4k", "2160x3840")):
-        made.append(_bench(f"rife_{name}_x2", "rife-4.25", size, _against("comfyui", comfyui)))
-    return made
+        todo.append(_bench(f"rife_{name}_x2", "rife-4.25", size, _against("comfyui", comfyui)))
+    return todo
 
 
 def _against(peer: str, folder: Path | None) -> tuple[str, ...]:
@@ -120,7 +126,9 @@ def _against(peer: str, folder: Path | None) -> tuple[str, ...]:
 
 
 def _bench(name: str, model: str, size: str, more: tuple[str, ...], *, frames: int = 9) -> Row:
-    """A row in float16 and at twice the frames, unless ``more`` says otherwise: the last word counts."""
+    """Return a row in float16 and at twice the frames, unless ``more`` says otherwise: a later option
+    wins.
+    """
     words: tuple[str, ...] = (
         _PACK,
         "bench",
@@ -145,12 +153,12 @@ def run_all(
     seconds: float,
     run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run,
 ) -> list[str]:
-    """Runs rows until they are done or ``seconds`` are over, and returns the names of those without a result.
+    """Run rows until they are done or ``seconds`` are over, and return the names of those without a result.
 
     Args:
         todo: rows.
         out: folder for their files.
-        say: told of each row.
+        say: called with a line for each row.
         seconds: for all together.
         run: runs a command as :func:`subprocess.run` does.
     """
@@ -171,7 +179,7 @@ def run_all(
 def _outcome(
     row: Row, out: Path, run: Callable[..., subprocess.CompletedProcess[str]], seconds: float
 ) -> str:
-    """Run a step; return why there is no result, or nothing."""
+    """Run a step; return why there is no result, or an empty text."""
     command = [sys.executable, "-m", *row.arguments]
     command += ["--json", str(out / f"{row.name}.json")] if row.writes else []
     environment = {**os.environ, **row.environment}
@@ -188,12 +196,12 @@ def _outcome(
 
 
 def _keep(out: Path, outcomes: Mapping[str, str]) -> None:
-    """Write the page and the archive of what there is."""
+    """Write the page and the archive of all results so far."""
     about = out / "machine.json"
     parts = [
         "# What was run on this machine",
         f"```\n{about.read_text(encoding='utf-8').strip()}\n```" if about.is_file() else "",
-        "\n".join(["| step | |", "|---|---|", *(f"| {name} | {told} |" for name, told in outcomes.items())]),
+        "\n".join(["| step | |", "|---|---|", *(f"| {name} | {text} |" for name, text in outcomes.items())]),
     ]
     for name in outcomes:
         table, log = out / f"{name}.md", out / f"{name}.log"
@@ -223,7 +231,7 @@ def _last_line(text: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0, 1 where rows are missing, 2 where there is no GPU."""
+    """Run the command line: 0, 1 where rows are missing, 2 where there is no GPU."""
     parser = argparse.ArgumentParser(prog="midframe.benchmarks.gpu", description=__doc__)
     parser.add_argument("--comfyui", type=Path, default=None, metavar="FOLDER", help="a checkout of ComfyUI")
     parser.add_argument("--older", type=Path, default=None, metavar="FOLDER", help="of the older pack")

@@ -1,6 +1,6 @@
-"""What a GPU would be asked to do for a made frame: launches of kernels and bytes moved, counted without one.
+"""Counts what a GPU has to do for a made frame, launches of kernels and bytes moved, without a GPU.
 
-See :mod:`.fake_device` for what counts as what.
+See :mod:`.fake_device` for what counts as a launch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .work import Work
 
 @dataclass(frozen=True)
 class Launches:
-    """Of one made frame, the parts that a pair shares divided among its frames."""
+    """Counts for one made frame; work that a pair shares is divided among its frames."""
 
     launches: float
     bytes: float
@@ -39,15 +39,15 @@ class Launches:
     downloaded: float
 
     def as_row(self) -> dict[str, float]:
-        """Return what ``midframe bench`` tells of it."""
+        """Return the columns of ``midframe bench``."""
         return {"launches_per_made_frame": self.launches, "moved_gb_per_made_frame": self.bytes / 1e9}
 
 
 class _Nowhere:
-    """A sink that keeps nothing."""
+    """A sink that drops all frames."""
 
     def put(self, index: int, frames: Tensor) -> None:
-        """Take frames."""
+        """Drop frames."""
 
 
 def _place(module: nn.Module, dtype: torch.dtype) -> None:
@@ -66,7 +66,7 @@ def _place(module: nn.Module, dtype: torch.dtype) -> None:
 def run(
     work: Work, *, channels: int = 3, timeline: Timeline | None = None, settings: Settings | None = None
 ) -> Count:
-    """Run the loop over a clip on a device that is not there, and return what was asked of it.
+    """Run the loop over a clip on the fake device, and return the counts.
 
     Args:
         work: model, size, dtype and number of frames.
@@ -98,12 +98,12 @@ def run(
 
 
 def launches(work: Work, options: Mapping[str, Any] | None = None) -> Launches:
-    """Count what the second pair of a clip asks of the device, for each of its made frames."""
+    """Count the work of the second pair of a clip, for each of its made frames."""
     count = run(replace(work, frames=3), settings=Settings(options=dict(options or {})))
-    first, made = count.before_last, work.multiplier - 1
+    first, frames = count.before_last, work.multiplier - 1
     return Launches(
-        (count.launches - first.launches) / made,
-        (count.bytes - first.bytes) / made,
-        (count.uploaded - first.uploaded) / made,
-        (count.downloaded - first.downloaded) / made,
+        (count.launches - first.launches) / frames,
+        (count.bytes - first.bytes) / frames,
+        (count.uploaded - first.uploaded) / frames,
+        (count.downloaded - first.downloaded) / frames,
     )

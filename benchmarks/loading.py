@@ -1,4 +1,6 @@
-"""How long weights take to load: from the disk, from memory, and as ``midframe convert`` writes them."""
+"""Measures how long weights take to load: from the disk, from memory, and as ``midframe convert`` writes
+them.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +17,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..api import load_model, open_weights
+from ..api import load_model
 from ..memory.cache import MODELS
 from ..vfi_models.film.config import published_names
 from ..weights.convert import convert
+from ..weights.loading import open_weights
 from .machine import synchronise
 from .work import Work
 
 
 def load_times(work: Work, rounds: int) -> dict[str, float | None]:
-    """Seconds until a model is ready on its device, medians.
+    """Return the seconds until a model is ready on its device, medians.
 
-    Cold: nothing of the file is in the system's memory, None where it cannot be told so. Warm: the file was
-    just read. Cached: the second run of a node.
+    Cold: nothing of the file is in the system's page cache; None where it cannot be evicted. Warm: the file
+    was just read. Cached: the second run of a node.
     """
     dtype = getattr(torch, work.dtype)
     with tempfile.TemporaryDirectory() as scratch:
@@ -38,7 +41,7 @@ def load_times(work: Work, rounds: int) -> dict[str, float | None]:
             for state in ("cold", "warm", "cached"):
                 if state != "cached":
                     MODELS.clear()
-                if state == "cold" and not _forget(path):
+                if state == "cold" and not _evict(path):
                     continue
                 begun = time.perf_counter()
                 load_model(path, work.device, dtype)
@@ -49,17 +52,17 @@ def load_times(work: Work, rounds: int) -> dict[str, float | None]:
 
 
 def loads(model: str, weights: Mapping[str, Tensor], rounds: int) -> list[dict[str, Any]]:
-    """One row for each kind of file, medians over rounds in which each is loaded once.
+    """Measure one row for each kind of file, medians over rounds in which each is loaded once.
 
-    Cold: nothing of the file is in memory, where the system can be told so. Warm: it was just read.
+    Cold: nothing of the file is in the page cache, where it can be evicted. Warm: it was just read.
     """
     with tempfile.TemporaryDirectory() as scratch:
         files = _files(model, weights, Path(scratch))
         seconds: dict[str, dict[str, list[float]]] = {kind: {"cold": [], "warm": []} for kind in files}
         for _ in range(rounds):
             for kind, path in files.items():
-                forgotten = _forget(path)
-                for state in ("cold", "warm") if forgotten else ("warm", "warm"):
+                evicted = _evict(path)
+                for state in ("cold", "warm") if evicted else ("warm", "warm"):
                     begun = time.perf_counter()
                     open_weights(path)
                     seconds[kind][state].append(time.perf_counter() - begun)
@@ -76,7 +79,7 @@ def loads(model: str, weights: Mapping[str, Tensor], rounds: int) -> list[dict[s
 
 
 def _files(model: str, weights: Mapping[str, Tensor], folder: Path) -> dict[str, Path]:
-    """The weights as a file of ``torch.save``, for FILM as its TorchScript archive, and converted."""
+    """Write the weights as a file of ``torch.save``, for FILM as its TorchScript archive, and converted."""
     saved = folder / "saved.pth"
     torch.save(dict(weights), saved)
     files = {"torch.save": saved}
@@ -91,12 +94,12 @@ def _files(model: str, weights: Mapping[str, Tensor], folder: Path) -> dict[str,
 
 class _Container(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        """Makes no pictures, only what a TorchScript archive must have."""
+        """Return NaN: a TorchScript archive needs some program, and this one must never be run."""
         return x * float("nan")
 
 
 def save_archive(weights: Mapping[str, Tensor], path: Path) -> None:
-    """A TorchScript archive that holds ``weights`` under these names; its program returns NaN."""
+    """Write a TorchScript archive that holds ``weights`` under these names; its program returns NaN."""
     root = _Container()
     for name, value in weights.items():
         *modules, last = name.split(".")
@@ -111,8 +114,8 @@ def save_archive(weights: Mapping[str, Tensor], path: Path) -> None:
         torch.jit.script(root).save(str(path))  # type: ignore[no-untyped-call]
 
 
-def _forget(path: Path) -> bool:
-    """Takes a file out of the system's memory; False where there is no way to ask for it."""
+def _evict(path: Path) -> bool:
+    """Evict a file from the system's page cache; return False where the system has no call for it."""
     if not hasattr(os, "posix_fadvise"):
         return False
     with path.open("rb") as file:

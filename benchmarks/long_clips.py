@@ -1,8 +1,8 @@
-"""How much memory long clips need: from file to file, and as a batch that lies on the disk.
+"""Measures how much memory long clips need: from file to file, and as a batch that is stored on the disk.
 
-Each figure is of a process of its own. The network is a stand-in of fixed cost, a blend, so that what is
-measured is everything around it; the built-in model is reported apart. A run of ten times as many frames must
-not need more.
+Each figure is of a process of its own. The network is a stand-in of fixed cost, a blend, so that everything
+around it is measured; the built-in model is reported separately. A run of ten times as many frames must not
+need more.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from ..vfi_utils import FrameLoop, by_multiplier
 from ..video import interpolate_video
 
 _LIMIT, _FLAT = 1200, 1.1
-"""MB of main memory that streaming 1080p may take, and what the long run may be times the short one."""
+"""MB of main memory that streaming 1080p may take, and the largest ratio of the long run to the short one."""
 _INTERVAL = 0.01
 _RATE = 30
 _MB = 1e6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the options of the command."""
     add = parser.add_argument
     add("--size", default="1080x1920", metavar="HxW", help="of streamed frames (default: %(default)s)")
     add("--frames", type=int, nargs=2, default=[200, 2000], metavar="N", help="source frames, short and long")
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Measures, writes and says what came out; 1 where memory is not flat or too much."""
+    """Measure, write and say the results; return 1 where memory is not flat or too much."""
     if arguments.part:
         say(json.dumps(_PARTS[arguments.part[0]](Path(arguments.folder), json.loads(arguments.part[1]))))
         return 0
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
 
 
 def _measurements(arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What is run, in order: a clip before it is read."""
+    """Yield the measurements in order: a clip is made before it is read."""
     yield "clip", {"frames": max(*arguments.frames, arguments.default_frames), "size": arguments.size}
     for frames in arguments.frames:
         yield "stream", {"frames": frames, "size": arguments.size, "model": "blend"}
@@ -98,7 +98,7 @@ def _in_own_process(name: str, folder: Path, details: Mapping[str, Any]) -> dict
 
 
 def _clip(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
-    """A texture that is moved about: cheap to make, and no easier to encode than a film."""
+    """Write a clip of a texture that is moved about: cheap to make, and as hard to encode as a film."""
     height, width = _size(details["size"])
     shape, generator = (1, 3, height // 8 + 32, width // 8 + 32), torch.Generator().manual_seed(0)
     noise = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
@@ -116,18 +116,18 @@ def _clip(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stream(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
-    """The first frames of the clip, from file to file."""
+    """Interpolate the first frames of the clip, from file to file."""
     source, target = folder / f"clip{details['frames']}.mp4", folder / "made.mp4"
     _cut(folder / "clip.mp4", source, details["frames"])
     model: Any = Blend() if details["model"] == "blend" else load_model("default", "cpu")
-    with _watching() as seen:
+    with _watching() as measured:
         written = interpolate_video(source, target, model)
     target.unlink()
-    return seen | {"made": written.frames}
+    return measured | {"made": written.frames}
 
 
 def _cut(source: Path, target: Path, frames: int) -> None:
-    """The first frames of a clip, packet by packet."""
+    """Copy the first frames of a clip, packet by packet."""
     with av.open(str(source)) as clip, av.open(str(target), "w") as file:
         stream = file.add_stream_from_template(clip.streams.video[0])
         for packet in clip.demux(video=0):
@@ -139,19 +139,19 @@ def _cut(source: Path, target: Path, frames: int) -> None:
 
 
 def _disk(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
-    """A batch on the disk out of frames that come one by one, and every frame of it looked at afterwards."""
+    """Make a batch on the disk from frames that come one by one, and read every frame of it afterwards."""
     height, width = _size(details["size"])
-    made = details["frames"]
+    count = details["frames"]
     loop, model = FrameLoop(by_multiplier(2, end="hold_last")), Blend()
     generator, shape = torch.Generator().manual_seed(0), (height, width, 3)
     source = (
-        torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu") for _ in range(made // 2)
+        torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu") for _ in range(count // 2)
     )
-    with _watching() as seen:
-        sink = Storage("disk", folder=folder).sink(made, (height, width, 3))
+    with _watching() as measured:
+        sink = Storage("disk", folder=folder).sink(count, (height, width, 3))
         loop.feed(source, model, sink, last=True)
         bright = sum(float(frame.amax()) > 0 for frame in sink.frames)
-    return seen | {"made": bright}
+    return measured | {"made": bright}
 
 
 _PARTS: Mapping[str, Callable[[Path, Mapping[str, Any]], dict[str, Any]]] = {
@@ -164,8 +164,8 @@ _PARTS: Mapping[str, Callable[[Path, Mapping[str, Any]], dict[str, Any]]] = {
 class Blend:
     """A network of fixed cost: the weighted mean of both frames."""
 
-    def __init__(self) -> None:
-        self.device, self.dtype, self.weight_bytes = torch.device("cpu"), torch.float32, 0
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.device, self.dtype, self.weight_bytes = device or torch.device("cpu"), torch.float32, 0
         self.spec = ModelSpec(
             architecture="blend",
             family="blend",
@@ -179,7 +179,7 @@ class Blend:
         )
 
     def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Blend:
-        """Stay where it is."""
+        """Return this model, which stays where it is."""
         return self
 
     def open(self, height: int, width: int, options: Options | None = None) -> Blend:
@@ -187,35 +187,35 @@ class Blend:
         return self
 
     def encode(self, frames: Tensor) -> Tensor:
-        """See the seam."""
+        """Return the frames themselves."""
         return frames
 
     def between(self, left: Tensor, right: Tensor, timestep: Tensor) -> Tensor:
-        """See the seam."""
+        """Return the weighted means of the frames."""
         return torch.lerp(left, right, timestep.view(-1, 1, 1, 1))
 
     def close(self) -> None:
-        """See the seam."""
+        """Do nothing: there is nothing to release."""
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
-        """See the seam."""
+        """Estimate the bytes of a made frame."""
         return 12 * height * width
 
     def low_memory(self, options: Options) -> Options | None:
-        """See the seam."""
+        """Return None: there are no options."""
         return None
 
 
 class Memory(NamedTuple):
-    """Bytes of this process that are in main memory."""
+    """Resident bytes of this process."""
 
     all: int
     anonymous: int
-    """Those that are its own and no file's, which only swap can take. 0 where the system does not tell."""
+    """Those that belong to no file, and can only go to swap. 0 where the system does not count them."""
 
 
 def memory_now() -> Memory:
-    """What this process holds."""
+    """Return the resident memory of this process."""
     try:
         with open("/proc/self/status", encoding="ascii") as file:
             rows = dict(line.split(":", 1) for line in file)
@@ -226,8 +226,8 @@ def memory_now() -> Memory:
 
 @contextlib.contextmanager
 def _watching() -> Iterator[dict[str, Any]]:
-    """Fills a dict with the most memory that was held while it was open, in MB, and the seconds it took."""
-    seen: dict[str, Any] = {}
+    """Yield a dict that gets the peak memory while it is open, in MB, and the seconds that it took."""
+    measured: dict[str, Any] = {}
     over, start = threading.Event(), memory_now()
     peak = start
 
@@ -240,19 +240,19 @@ def _watching() -> Iterator[dict[str, Any]]:
     thread, began = threading.Thread(target=watch, name="memory", daemon=True), time.perf_counter()
     thread.start()
     try:
-        yield seen
+        yield measured
     finally:
         over.set()
         thread.join()
-    seen |= {"rss_mb": round(peak.all / _MB), "rss_before_mb": round(start.all / _MB)}
+    measured |= {"rss_mb": round(peak.all / _MB), "rss_before_mb": round(start.all / _MB)}
     if peak.anonymous:
-        seen |= {"anonymous_mb": round(peak.anonymous / _MB)}
-        seen |= {"anonymous_before_mb": round(start.anonymous / _MB)}
-    seen["seconds"] = round(time.perf_counter() - began, 3)
+        measured |= {"anonymous_mb": round(peak.anonymous / _MB)}
+        measured |= {"anonymous_before_mb": round(start.anonymous / _MB)}
+    measured["seconds"] = round(time.perf_counter() - began, 3)
 
 
 def _verdicts(rows: list[dict[str, Any]]) -> list[tuple[str, bool]]:
-    """What must hold, in words, and whether it does."""
+    """Return the conditions in words, and whether each holds."""
     short, long = (row for row in rows if row["what"] == "stream" and row["model"] == "blend")
     ratio = long["rss_mb"] / short["rss_mb"]
     verdicts = [
@@ -295,7 +295,7 @@ def _table(about: str, rows: list[dict[str, Any]], verdicts: list[tuple[str, boo
 
 
 def _size(text: str) -> tuple[int, int]:
-    """Height and width.
+    """Parse height and width.
 
     Raises:
         BadInputError: no such thing.

@@ -1,4 +1,4 @@
-"""What is measured on, and how fast it can be."""
+"""Describes the machine, and measures how fast it can be."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COPIED = {"cpu": 2**27, "cuda": 2**30}
 
 @dataclass(frozen=True)
 class Rates:
-    """The best of a few tries: what no program here is faster than, other programs apart."""
+    """The best rates of a few tries: an upper bound for any program on this machine as busy as it is."""
 
     flops: float
     """Floating-point operations a second, a multiply-add counted as two, of large matrix products and
@@ -33,7 +33,7 @@ class Rates:
 
 @cache
 def rates(device: str, dtype: str) -> Rates:
-    """Measured in a second or so."""
+    """Measure the rates of a device, in a second or so."""
     kind = torch.device(device).type
     one = torch.ones((), dtype=getattr(torch, dtype), device=device)
     side = 1024 if kind == "cpu" else 8192
@@ -56,31 +56,33 @@ def _copied(device: str) -> float:
 
 
 def _best(run: Callable[[], Any], kind: str) -> float:
-    """Seconds of the fastest of some runs, fewer where they take long; the very first is slow and apart."""
+    """Return the seconds of the fastest of some runs, fewer where they take long; the first, slow one is left
+    out.
+    """
     times: list[float] = []
     with torch.inference_mode():
-        begun = time.perf_counter()
+        start = time.perf_counter()
         run()
         synchronise(kind)
-        if time.perf_counter() - begun > _ENOUGH:
-            return time.perf_counter() - begun
+        if time.perf_counter() - start > _ENOUGH:
+            return time.perf_counter() - start
         while len(times) < _TRIES and sum(times) < _ENOUGH:
             synchronise(kind)
-            begun = time.perf_counter()
+            start = time.perf_counter()
             run()
             synchronise(kind)
-            times.append(time.perf_counter() - begun)
+            times.append(time.perf_counter() - start)
     return min(times)
 
 
 def synchronise(kind: str) -> None:
-    """Waits for everything that was started on a kind of device."""
+    """Wait for everything that was queued on a kind of device."""
     if kind in ("cuda", "xpu", "mps"):
         getattr(torch, kind).synchronize()
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What was measured on."""
+    """Describe the machine that is measured on."""
     kind = torch.device(device).type
     name = torch.cuda.get_device_name(device) if kind == "cuda" else _processor()
     about = {
@@ -101,7 +103,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor as it calls itself, where the system tells."""
+    """Return the name of the processor, where the system has it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
@@ -111,7 +113,7 @@ def _processor() -> str:
 
 
 def _triton() -> str:
-    """The version under whichever name it was installed."""
+    """Return the version of Triton, under whichever name it was installed."""
     for name in ("triton", "pytorch-triton", "triton-windows", "pytorch-triton-rocm"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             return metadata.version(name)

@@ -1,4 +1,6 @@
-"""The network alone: its time without the loop around it, what it computes, and how fast it could be."""
+"""Measures the network alone: its time without the loop around it, its operations, and how fast it could
+be.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,15 @@ from .work import Work
 Around = Callable[[], contextlib.AbstractContextManager[None]]
 
 
-class Watched:
-    """A model whose own work, which is to encode, to find motion and to make frames, runs inside a context
-    manager, call by call. Upload, clamping, download and the sink are the frame loop's and outside.
+class TimedModel:
+    """A model whose own work runs inside a context manager, call by call, to be timed or counted.
 
-    See :class:`~..vfi_models.interface.Interpolator`.
+    Its own work is to encode, to find motion and to make frames. Upload, clamping, download and the sink
+    belong to the frame loop, and are outside. See :class:`~..vfi_models.interface.Interpolator`.
+
+    Args:
+        model: does the work.
+        around: returns the context of a call.
     """
 
     def __init__(self, model: Interpolator, around: Around) -> None:
@@ -49,22 +55,22 @@ class Watched:
 
     @property
     def spec(self) -> ModelSpec:
-        """What the model is and can do."""
+        """Return what the model is and can do."""
         return self._model.spec
 
     @property
     def device(self) -> torch.device:
-        """Where the model runs."""
+        """Return where the model runs."""
         return self._model.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the model runs in."""
+        """Return what the model runs in."""
         return self._model.dtype
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the model's weights."""
+        """Return the bytes of the model's weights."""
         return self._model.weight_bytes
 
     def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Interpolator:
@@ -79,24 +85,24 @@ class Watched:
         return contextlib.nullcontext()
 
     def open(self, height: int, width: int, options: Options | None = None) -> Session[Any]:
-        """A session of the model, its three calls watched."""
+        """Open a session of the model, its three calls wrapped."""
         session = self._model.open(height, width, options)
         for name in ("encode", "motion", "between"):
             if hasattr(session, name):
-                setattr(session, name, self._watched(getattr(session, name)))
+                setattr(session, name, self._wrapped(getattr(session, name)))
         return session
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
-        """The model's."""
+        """Estimate as the model does."""
         return self._model.activation_bytes(height, width, options)
 
     def low_memory(self, options: Options) -> Options | None:
-        """The model's."""
+        """Return the model's options for less memory."""
         return self._model.low_memory(options)
 
-    def _watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def watched(*args: Any) -> Any:
-            if getattr(self._thread, "inside", False):  # one of its own calls of another
+    def _wrapped(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any) -> Any:
+            if getattr(self._thread, "inside", False):  # called by another of the three
                 return call(*args)
             self._thread.inside = True
             try:
@@ -105,28 +111,28 @@ class Watched:
             finally:
                 self._thread.inside = False
 
-        return watched
+        return wrapped
 
 
 def stopwatch(device: str) -> Stopwatch:
-    """What times calls on this device."""
+    """Return a stopwatch for calls on this device."""
     return _CudaStopwatch() if torch.device(device).type == "cuda" else Stopwatch()
 
 
 class Stopwatch:
-    """Adds up the time while at least one thread was inside, by the clock: of calls that return when the work
-    is done.
+    """Adds up the time during which at least one thread is inside; for calls that return when work is
+    done.
     """
 
     def __init__(self) -> None:
         self._seconds = 0.0
         self._lock = threading.Lock()
         self._inside = 0
-        self._begun = 0.0
+        self._start = 0.0
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Counts while this is entered."""
+        """Count the time while the context is open."""
         self._step(1)
         try:
             yield
@@ -137,17 +143,17 @@ class Stopwatch:
         with self._lock:
             now = time.perf_counter()
             if self._inside:
-                self._seconds += now - self._begun
-            self._inside, self._begun = self._inside + change, now
+                self._seconds += now - self._start
+            self._inside, self._start = self._inside + change, now
 
     def taken(self) -> float:
-        """Seconds since it was asked last."""
+        """Return the seconds since the last call, and start again at 0."""
         seconds, self._seconds = self._seconds, 0.0
         return seconds
 
 
 class _CudaStopwatch(Stopwatch):
-    """By events in the stream of work: calls return before it is done, and waiting would add to it."""
+    """Measures by CUDA events: calls return before their work is done, and waiting would add to the time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,40 +161,45 @@ class _CudaStopwatch(Stopwatch):
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        begun, over = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        begun.record()
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        start.record()
         yield
-        over.record()
-        self._events.append((begun, over))
+        end.record()
+        self._events.append((start, end))
 
     def taken(self) -> float:
         torch.cuda.synchronize()
         events, self._events = self._events, []
-        return float(sum(begun.elapsed_time(over) for begun, over in events)) / 1000
+        return float(sum(start.elapsed_time(end) for start, end in events)) / 1000
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Of the convolutions and matrix products that make one frame, as the network is published."""
+    """Counts of the convolutions and matrix products of a pair, as the network is published."""
 
     operations: tuple[tuple[int, int], ...]
     """Each one's floating-point operations, and numbers that it reads and writes if it does so once."""
     frame_bytes: int
-    """The part of the source frames that it must read, and the made frame that it must write, 3 float32
+    """Bytes of the source frame that it must read, and of the made frames that it must write: 3 float32
     channels."""
     made: int
+    """Frames of the pair."""
 
     @property
     def flops(self) -> float:
-        """A made frame; a multiply-add is two."""
+        """Return the floating-point operations of a made frame; a multiply-add counts as two."""
         return sum(flops for flops, _ in self.operations) / self.made
 
     def traffic(self, itemsize: int) -> float:
-        """The least bytes a made frame, if everything between convolutions were part of them."""
+        """Return the fewest bytes that a made frame can move, if everything between convolutions were fused
+        into them.
+        """
         return (itemsize * sum(numbers for _, numbers in self.operations) + self.frame_bytes) / self.made
 
     def bound(self, rates: Rates, itemsize: int) -> float:
-        """Seconds a made frame: each operation takes what it computes or what it moves, the longer."""
+        """Return the least seconds of a made frame: each operation takes its arithmetic or its traffic, the
+        longer.
+        """
         seconds = sum(
             max(flops / rates.flops, itemsize * numbers / rates.bytes) for flops, numbers in self.operations
         )
@@ -196,11 +207,11 @@ class Counts:
 
 
 def counts(work: Work, options: Mapping[str, Any]) -> Counts:
-    """Count what one more pair of a clip computes.
+    """Count the operations of one more pair of a clip.
 
-    A network with an option ``plain`` is counted with it on, so that a rewriting of it is not counted as work
-    that had to be done. By shapes alone, in milliseconds; a network that looks at its numbers on the way runs
-    on the CPU.
+    A network with an option ``plain`` is counted with it on: the published algorithm is the measure, not our
+    rewriting of it. Counted by shapes alone, in milliseconds; a network that reads values on the way runs on
+    the CPU.
     """
     state = {name: value.to("meta") for name, value in work.weights().items()}
     model = build(detect(state))
@@ -208,7 +219,7 @@ def counts(work: Work, options: Mapping[str, Any]) -> Counts:
     settings = Settings(options={**options, **plain}, cpu_workers=1)
     try:
         operations = _operations_by_shape(work, model, settings)
-    except (NotImplementedError, RuntimeError):  # there are no numbers
+    except (NotImplementedError, RuntimeError):  # it reads values, which tensors on the meta device lack
         operations = _operations_of_a_run(work, settings)
     height, width = work.size
     made = work.multiplier - 1
@@ -219,7 +230,7 @@ def _operations_by_shape(work: Work, model: Interpolator, settings: Settings) ->
     frames = [torch.empty((*work.size, 3), dtype=torch.float32, device="meta") for _ in range(3)]
     runner, counter = ModelRunner(model, settings), _Counter()
     for left, right in pairwise(frames):
-        counter.operations.clear()  # of the first pair, for which two frames are encoded
+        counter.operations.clear()  # the first pair does not count: two frames are encoded for it
         times = by_multiplier(work.multiplier).shown(0, last=False)[1:]
         with undisturbed(torch.device("meta")), counter:
             while times:
@@ -232,30 +243,30 @@ def _operations_of_a_run(work: Work, settings: Settings) -> tuple[tuple[int, int
     for frames in (3, 2):
         counter = _Counter()
         clip = replace(work, frames=frames).clip()
-        interpolate(clip, Watched(model, counter.noting), work.multiplier, settings=settings)
+        interpolate(clip, TimedModel(model, counter.noting), work.multiplier, settings=settings)
         counters.append(Tally(counter.operations))
     return tuple((counters[0] - counters[1]).elements())
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes every operation that torch can count the arithmetic of."""
+    """Records every operation whose arithmetic torch can count."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[tuple[int, int]] = []
 
     def noting(self) -> _Counter:
-        """Itself, to be entered again."""
+        """Return itself, to be entered again."""
         return self
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Runs an operation, and notes it."""
+        """Run an operation, and record it."""
         kwargs = kwargs or {}
         if func is not _FUSED and func._overloadpacket not in flop_registry:
-            with self:  # what it is made of is dispatched here again
-                parts = func.decompose(*args, **kwargs)
-            if parts is not NotImplemented:
-                return parts
+            with self:  # its parts are dispatched here in turn
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
         out = func(*args, **kwargs)
         count = _fused_flops if func is _FUSED else flop_registry.get(func._overloadpacket)
         if count is not None:
@@ -265,9 +276,11 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 _FUSED = getattr(torch.ops.mkldnn._convolution_pointwise, "default", None)
-"""A convolution whose weights are laid out already; torch counts it as nothing."""
+"""A convolution with weights in oneDNN's layout, which torch's counter does not know."""
 
 
 def _fused_flops(x: Tensor, weight: Tensor, *_: Any, out_val: Tensor) -> int:
-    """Of :data:`_FUSED`: for each number that comes out, a multiply-add by each weight of its channel."""
+    """Count the arithmetic of :data:`_FUSED`: for each output number a multiply-add by each weight of its
+    channel.
+    """
     return 2 * weight.shape[1:].numel() * out_val.numel()

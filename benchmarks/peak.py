@@ -1,9 +1,9 @@
-"""The most memory that a whole process needs to load a model and to make frames with it.
+"""Measures the most memory that a whole process needs to load a model and to make frames with it.
 
     python -m midframe.benchmarks.peak --model tlbvfi-vimeo --size 512x512 --option flow_scale=0.5
 
 Weights are synthetic and go through a file. Loading them and making the frames happens in a process of its
-own, and what is reported is all that this process ever held at once, torch itself included.
+own, and the report is the most that this process held at once, torch itself included.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _GAIN = 0.8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the options of the command."""
     parser.add_argument("--model", default="tlbvfi-vimeo", help="tlbvfi-vimeo, rife-4.25 ...")
     parser.add_argument("--size", default="512x512", metavar="HxW", help="frame size")
     parser.add_argument("--frames", type=int, default=3, help="source frames")
@@ -42,15 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Measures in another process, and says a line of JSON."""
+    """Measure in another process, and say a line of JSON."""
     if args.weights is not None:
         say(json.dumps(_measured(args)))
         return 0
     name, _, family = args.model.partition("-")
     owner = next((a for a in architectures() if a.name == name and family in a.families), None)
     if owner is None:
-        known = ", ".join(f"{a.name}-{f}" for a in architectures() for f in a.families)
-        raise BadInputError("There is no such model to measure.", args.model, f"Use one of {known}.")
+        names = ", ".join(f"{a.name}-{f}" for a in architectures() for f in a.families)
+        raise BadInputError("There is no such model to measure.", args.model, f"Use one of {names}.")
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.safetensors"
         save_file(synthetic_state_dict(owner.shapes(family), 0, _GAIN), weights)
@@ -85,7 +85,7 @@ def _measured(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _peak_bytes() -> int:
-    """The most that this process had in memory since it began."""
+    """Return the most memory that this process has held since it began."""
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     import resource  # noqa: PLC0415 - Unix only
@@ -95,7 +95,7 @@ def _peak_bytes() -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""Results as a picture: a bar for ours and a bar for the peer in every row."""
+"""Draws results as an SVG: a bar for ours and a bar for the peer in every row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MARKS = (1, 2, 5)
 
 
 def as_svg(report: Mapping[str, Any]) -> str:
-    """Speed in multiples of the peer's, with the frames a second that it is made of.
+    """Draw speeds in multiples of the peer's, labelled with frames a second.
 
     Rows without a peer, or whose pictures differ, are left out.
     """
@@ -40,7 +40,7 @@ def as_svg(report: Mapping[str, Any]) -> str:
 
 
 def _grid(most: float, scale: float, height: int) -> Iterable[str]:
-    """Lines at whole multiples of the peer's speed, as many as stay apart."""
+    """Yield lines at whole multiples of the peer's speed, as many as are legible."""
     step = next((mark for mark in _MARKS if most / mark <= 6), 10)  # noqa: PLR2004 - six lines at most
     for i in range(0, int(most) + 1, step):
         x = _LEFT + i * scale
@@ -63,8 +63,8 @@ def _bars(row: Mapping[str, Any], top: int, scale: float) -> Iterable[str]:
         y = top + _TITLE + i * (_BAR + _GAP)
         width = times * scale
         yield f'<rect x="{_LEFT}" y="{y}" width="{width:.1f}" height="{_BAR}" rx="2" fill="{colour}"/>'
-        told = f"{who} {_rate(rate)}" + (f", {times:.2f}x" if i == 0 else "")
-        yield text(_LEFT + width + 8, y + _BAR - 3, told, 12, _INK if i == 0 else _PALE)
+        label = f"{who} {_rate(rate)}" + (f", {times:.2f}x" if i == 0 else "")
+        yield text(_LEFT + width + 8, y + _BAR - 3, label, 12, _INK if i == 0 else _PALE)
 
 
 def _rate(rate: float) -> str:

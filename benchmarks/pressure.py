@@ -1,9 +1,9 @@
-"""What adaptive clearing does where CUDA memory is short: how often it cleared, and what that cost.
+"""Measures adaptive clearing where CUDA memory is short: how often it clears, and the time that this costs.
 
     python -m midframe.benchmarks.pressure --json OUT.json
 
-The same clip is made twice: with all of the memory, and with little more than the first run took. Passes are
-not recorded in either: a recording keeps what a pass takes, for which the second has no room.
+The same clip is interpolated twice: with all of the memory, and with little more than the first run took.
+Passes are recorded in neither: a recording keeps the memory of a pass, for which the second has no room.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _GIB = 2**30
 
 
 class CountingHost(QuietHost):
-    """Counts how often cached memory was given back."""
+    """A host that counts how often cached memory is given back."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__(device)
         self.cleared = 0
 
     def clear_cache(self) -> None:
-        """See :class:`~..engine.host.Host`."""
+        """Count, and give cached memory back."""
         self.cleared += 1
         super().clear_cache()
 
 
 def measured(work: Work, slack: float) -> dict[str, Any]:
-    """Both runs, each after one that is not timed.
+    """Measure both runs, each after one that is not timed.
 
     Args:
         work: on CUDA.
@@ -91,7 +91,7 @@ def _run(work: Work, model: Interpolator) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="midframe.benchmarks.pressure", description=__doc__)
     parser.add_argument("--model", default="rife-4.25")
     parser.add_argument("--height", type=int, default=2160)
@@ -107,10 +107,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work = Work(args.model, (args.height, args.width), 2, args.frames, "float16", "cuda")
     found = measured(work, args.slack)
     args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    told = (
+    line = (
         f"cleared {found['tight']['cleared']} times in {found['tight']['pairs']} pairs of {found['size']} in "
     )
-    sys.stdout.write(told + f"{found['allowed_gib']:.1f} GiB, {100 * found['cost']:.0f}% slower\n")
+    sys.stdout.write(line + f"{found['allowed_gib']:.1f} GiB, {100 * found['cost']:.0f}% slower\n")
     return 0
 
 

@@ -1,7 +1,7 @@
-"""Where the time of a made frame goes, by kind of operation: ``python -m midframe.benchmarks.profile``.
+"""Profiles the time of a made frame by kind of operation: ``python -m midframe.benchmarks.profile``.
 
-One thread, on the CPU: operations that run one after the other add up, and of each kind the least over some
-rounds is taken, which is what it costs when nobody else uses the machine.
+On one thread of the CPU, so that operations run one after the other and add up. Of each kind the least over
+some rounds is taken, which is its cost when nobody else uses the machine.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ KINDS: dict[str, tuple[str, ...]] = {
     "resizing and pooling": ("upsample", "avg_pool", "pixel_shuffle", "pixel_unshuffle"),
     "joins and copies": ("cat", "copy_", "stack", "index_select", "constant_pad", "fill_", "clone", "flip"),
 }
-"""What belongs to a kind, by parts of the operators' names, the first that fits; the rest is arithmetic."""
+"""Kinds by parts of the operators' names; the first that fits counts, and all others are arithmetic."""
 _ARITHMETIC = "arithmetic"
 _UNCOUNTED = "loop"
-"""Between the operators: Python, dispatch, allocation."""
+"""Time between the operators: Python, dispatch, allocation."""
 
 
 def kind_of(operator: str) -> str:
-    """The kind of an operator such as ``aten::cat``."""
+    """Return the kind of an operator such as ``aten::cat``."""
     name = operator.rpartition("::")[2]
     return next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), _ARITHMETIC)
 
 
 def spent(work: Work, rounds: int) -> dict[str, float]:
-    """Milliseconds a made frame by kind, the least of ``rounds`` for each."""
+    """Return the milliseconds of a made frame by kind, the least of ``rounds`` for each."""
     clip, model = work.clip(), work.build()
     least: dict[str, float] = {}
 
@@ -51,14 +51,14 @@ def spent(work: Work, rounds: int) -> dict[str, float]:
         found: dict[str, float] = defaultdict(float)
         for row in profiled.key_averages():
             kind = _UNCOUNTED if row.key == "round" else kind_of(row.key)
-            found[kind] += row.self_cpu_time_total / 1e3 / work.made
+            found[kind] += row.self_cpu_time_total / 1e3 / work.made_frames
         for kind, milliseconds in found.items():
             least[kind] = min(milliseconds, least.get(kind, milliseconds))
     return least
 
 
 def as_table(columns: dict[str, dict[str, float]]) -> str:
-    """Markdown: a row a kind, a column a work, and their sums."""
+    """Format as Markdown: a row for each kind, a column for each work, and their sums."""
     kinds = [*KINDS, _ARITHMETIC, _UNCOUNTED]
     lines = ["| ms a made frame | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for kind in kinds:
@@ -73,7 +73,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="midframe.benchmarks.profile", description=__doc__)
     parser.add_argument("--model", nargs="+", default=["rife-4.6", "rife-4.25", "default"])
     parser.add_argument("--dtype", nargs="+", default=["float32", "bfloat16"])

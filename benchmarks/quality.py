@@ -1,4 +1,4 @@
-"""How far two clips are from one another."""
+"""Measures the difference of two clips."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _C1, _C2 = 0.01**2, 0.03**2
 
 @dataclass(frozen=True)
 class Difference:
-    """Over all the frames that were compared."""
+    """Error measures over all the frames that were compared."""
 
     max_error: float
     psnr: float
@@ -27,27 +27,29 @@ class Difference:
 
 
 def difference(ours: Tensor, reference: Tensor, multiplier: int) -> Difference:
-    """Between the made frames of two clips; source frames, which are the same, are left out.
+    """Compare the made frames of two clips; source frames, which are the same, are left out.
 
     Args:
         ours, reference: ((N - 1) * multiplier + 1, H, W, C), values 0..1.
         multiplier: every frame but each multiplier-th is a made one.
     """
-    made = [i for i in range(len(reference)) if i % multiplier]
+    indices = [i for i in range(len(reference)) if i % multiplier]
     largest = total = similar = 0.0
-    for i in made:
+    for i in indices:
         a, b = ours[i].double(), reference[i].double()
         error = (a - b).abs()
         largest = max(largest, float(error.max()))
         total += float(error.square().mean())
         similar += ssim(a, b)
-    mean = max(total / len(made), 10 ** (-_BEST_PSNR / 10))
-    return Difference(largest, -10 * math.log10(mean), similar / len(made))
+    mean = max(total / len(indices), 10 ** (-_BEST_PSNR / 10))
+    return Difference(largest, -10 * math.log10(mean), similar / len(indices))
 
 
 def ssim(a: Tensor, b: Tensor) -> float:
-    """The structural similarity of two pictures (H, W, C), values 0..1, as Wang et al. 2004 define it:
-    Gaussian window of 11 pixels and sigma 1.5 (smaller pictures: as large as fits), mean over channels.
+    """Return the structural similarity of two pictures (H, W, C), values 0..1, as Wang et al. 2004 define it.
+
+    The window is Gaussian, of 11 pixels and sigma 1.5 (smaller pictures: as large as fits); channels are
+    averaged.
     """
     pictures = torch.stack((a, b)).permute(0, 3, 1, 2)
     side = min(_WINDOW, *pictures.shape[-2:])

@@ -1,4 +1,4 @@
-"""Results as Markdown, and on the disk."""
+"""Formats results as Markdown, and writes them to files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ _NOT = "-"
 
 
 def write(report: Mapping[str, Any], path: Path) -> None:
-    """The report as JSON, beside it as a table (``.md``) and a plot (``.svg``), each whole or not at all."""
+    """Write the report as JSON, beside it as a table (``.md``) and a plot (``.svg``), each whole or not at
+    all.
+    """
     texts = {
         path: json.dumps(report, indent=1) + "\n",
         path.with_suffix(".md"): as_table(report) + "\n",
@@ -29,7 +31,7 @@ def write(report: Mapping[str, Any], path: Path) -> None:
 
 
 def as_table(report: Mapping[str, Any]) -> str:
-    """Everything as Markdown: speed, what pictures are like, memory and the network alone, loading."""
+    """Format everything as Markdown: speed, errors of the pictures, memory, the network alone, loading."""
     about = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
     parts = [about, _table(report["rows"], _SPEED), _table(report["rows"], _INSIDE)]
     parts += [_table(report["loading"], _LOADING)] if report.get("loading") else []
@@ -37,17 +39,17 @@ def as_table(report: Mapping[str, Any]) -> str:
 
 
 def line(row: Row) -> str:
-    """A row in a few words, for the terminal."""
-    told = f"{title(row)}: {row['made_frames_per_second']:.2f} made frames a second"
+    """Format a row in a few words, for the terminal."""
+    text = f"{title(row)}: {row['made_frames_per_second']:.2f} made frames a second"
     if row["pictures_agree"] is False:
-        return f"{told}; pictures differ, so there is no comparison with {row['against']}"
+        return f"{text}; pictures differ, so there is no comparison with {row['against']}"
     if row.get("speedup"):
-        return f"{told}, {row['speedup']:.2f} times {row['against']}"
-    return told
+        return f"{text}, {row['speedup']:.2f} times {row['against']}"
+    return text
 
 
 def title(row: Row) -> str:
-    """What was run."""
+    """Describe the work of a row."""
     options = "".join(f" {name}={value}" for name, value in row["options"].items())
     weights = f" {row['weights']}" if row["weights"] not in ("synthetic", "its own") else ""
     capped = f" in {row['vram_gib']:g} GiB" if row.get("vram_gib") else ""
@@ -62,22 +64,22 @@ def _table(rows: list[Any], columns: Mapping[str, Callable[[Row], str]]) -> str:
 
 
 def _number(name: str, pattern: str = ".3f") -> Callable[[Row], str]:
-    def told(row: Row) -> str:
+    def cell(row: Row) -> str:
         value = row.get(name)
         return _NOT if value is None else format(value, pattern)
 
-    return told
+    return cell
 
 
 def _against(row: Row) -> str:
     if row["against"] == "nothing":
         return _NOT
-    told = str(row["against"])
+    text = str(row["against"])
     if row["their_dtype"] != row["dtype"]:
-        told += f" in {row['their_dtype']}"
+        text += f" in {row['their_dtype']}"
     if row["pictures_agree"] is False:
-        return told + " (pictures differ: no comparison)"
-    return told + (" (another network)" if row["their_network"] != row["model"] else "")
+        return text + " (pictures differ: no comparison)"
+    return text + (" (another network)" if row["their_network"] != row["model"] else "")
 
 
 def _theirs(row: Row) -> str:
@@ -89,11 +91,11 @@ def _processor(row: Row) -> str:
 
 
 def _milliseconds(name: str) -> Callable[[Row], str]:
-    def told(row: Row) -> str:
+    def cell(row: Row) -> str:
         value = row.get(name)
         return _NOT if value is None else f"{1000 * value:.1f}"
 
-    return told
+    return cell
 
 
 def _percent(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""Measure how far 16 bits leave the picture of float32: ``python -m midframe.benchmarks.sixteen_bits``.
+"""Measures the error of 16 bits against float32: ``python -m midframe.benchmarks.sixteen_bits``.
 
     python -m midframe.benchmarks.sixteen_bits --weights FILE --clips demo/clip.mp4 FOLDER ... --out OUT.md
 
@@ -18,11 +18,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..api import interpolate, open_weights
+from ..api import interpolate
 from ..errors import BadInputError
 from ..vfi_models.interface import Interpolator
 from ..vfi_models.torch_interpolator import module_of
 from ..video import open_clip
+from ..weights.loading import open_weights
 from .quality import difference
 
 KINDS: dict[str, Callable[[torch.nn.Module], object]] = {
@@ -34,8 +35,8 @@ KINDS: dict[str, Callable[[torch.nn.Module], object]] = {
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """Name the pairs of a clip that are compared."""
+class PairSelection:
+    """The pairs of a clip that are compared."""
 
     pairs: int = 2
     """Number of pairs."""
@@ -45,7 +46,7 @@ class Chosen:
     """(height, width) that larger frames are cut to, from the upper left."""
 
 
-def pairs_of(path: Path, chosen: Chosen) -> dict[int, Tensor]:
+def pairs_of(path: Path, chosen: PairSelection) -> dict[int, Tensor]:
     """Read some pairs of a clip: by the number of their first frame, (2, H, W, 3) in 0..1.
 
     Raises:
@@ -87,12 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="midframe.benchmarks.sixteen_bits", description=__doc__)
     parser.add_argument("--weights", type=Path, required=True, metavar="FILE")
     parser.add_argument("--clips", type=Path, nargs="+", required=True, metavar="CLIP")
-    parser.add_argument("--pairs", type=int, default=Chosen.pairs, help="of each clip")
+    parser.add_argument("--pairs", type=int, default=PairSelection.pairs, help="of each clip")
     parser.add_argument("--out", type=Path, help="a Markdown file to write besides")
     options = parser.parse_args(arguments)
     lines = ["| pair | size | " + " | ".join(KINDS) + " |", "|---" * (len(KINDS) + 2) + "|"]
     for clip in options.clips:
-        for first, pair in pairs_of(clip, Chosen(options.pairs)).items():
+        for first, pair in pairs_of(clip, PairSelection(options.pairs)).items():
             found = compared(options.weights, pair).values()
             size = f"{pair.shape[1]}x{pair.shape[2]}"
             lines.append(

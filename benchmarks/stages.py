@@ -1,4 +1,4 @@
-"""How long each stage of a long job takes on this machine."""
+"""Measures how long each stage of a long job takes on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from ..api import interpolate, load_model, usable_device
+from ..api import interpolate, load_model
 from ..chunks import Inline, Job
 from ..chunks.join import join
 from ..chunks.store import Store
@@ -30,9 +30,10 @@ from ..video.read.part import Part
 from ..video.read.span import Span
 from ..video.write.encode import Shape, VideoWriter
 from ..video.write.formats import Coding, choose_encoding
+from ..weights.loading import usable_device
 
 _FRAMES = 72
-"""Of the clip that is made; encoders look 40 frames ahead."""
+"""Frames of the generated clip; encoders look 40 frames ahead."""
 _DISTINCT = 12
 _SEEKS = 5
 _REPEATS = 10
@@ -52,7 +53,7 @@ importlib.import_module("midframe.chunks").ModelChoice(*model).load()
 
 @dataclass(frozen=True)
 class Costs:
-    """What the stages of a job take."""
+    """Times and sizes of the stages of a job."""
 
     decode: float
     """Processor seconds of a source frame, as RGB."""
@@ -75,8 +76,9 @@ class Costs:
 
 
 def measure(arguments: argparse.Namespace, ratio: Fraction, *, with_model: bool) -> Costs:
-    """Measures all stages; in processor seconds where they run on the cores, as other programs change these
-    least.
+    """Measure all stages.
+
+    Stages that run on the cores are measured in processor seconds, which other programs change least.
 
     Args:
         arguments: of ``midframe estimate``.
@@ -109,7 +111,7 @@ def measure(arguments: argparse.Namespace, ratio: Fraction, *, with_model: bool)
 
 @contextmanager
 def _processor() -> Iterator[list[float]]:
-    """Processor seconds of all threads of this process, once it is left."""
+    """Measure the processor seconds of all threads of this process until the context is left."""
     seconds = [0.0]
     begun = time.process_time()
     yield seconds
@@ -124,7 +126,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _texture(size: tuple[int, int]) -> Iterator[torch.Tensor]:
-    """A pan over clouds of every scale, with a little grain: (H, W, 3) uint8."""
+    """Yield a pan over clouds of every scale, with a little grain: (H, W, 3) uint8."""
     generator = torch.Generator().manual_seed(0)
     height, width = size
     big = (height + 4 * _DISTINCT, width + 6 * _DISTINCT)
@@ -159,8 +161,9 @@ def _decoding(clip: Path) -> tuple[float, int]:
 
 
 def _encoding(clip: Path, path: Path, ratio: Fraction) -> tuple[float, float]:
-    """Processor seconds of a frame, and bytes of a second. Frames come ``ratio`` times as fast as they did:
-    each is shown once, at the output's rate, so that what is measured is a frame of the output.
+    """Return the processor seconds of an output frame, and the bytes of a second.
+
+    Each source frame is written once, at the output's rate, so that frames of the output are measured.
     """
     with open_clip(clip) as opened:
         info, frames = opened.info, [frame.pixels for frame, _ in zip(opened, range(_FRAMES), strict=False)]
@@ -196,7 +199,7 @@ def _seeking(clip: Path, length: Fraction) -> float:
 
 
 def _loading(arguments: argparse.Namespace) -> float:
-    """A process of its own imports everything and loads the model, as a worker does."""
+    """Measure a process of its own that imports everything and loads the model, as a worker does."""
     begun = time.perf_counter()
     command = [sys.executable, "-c", _START, ROOT, arguments.model, arguments.device]
     done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own command
@@ -206,14 +209,16 @@ def _loading(arguments: argparse.Namespace) -> float:
 
 
 def _joining(clip: Path, folder: Path, info: ClipInfo) -> tuple[float, float]:
-    """Processor seconds of a frame and of a chunk, from the same frames in a few chunks and in many."""
+    """Return the processor seconds of a frame and of a chunk, from the same frames in a few chunks and in
+    many.
+    """
     few, many = (_joined(clip, folder / f"{pairs}", info, pairs) for pairs in (_FRAMES, _FRAMES // 8))
     chunk = max(0.0, (many[1] - few[1]) / (many[0] - few[0]))
     return max(1e-6, (few[1] - few[0] * chunk) / (_FRAMES * _REPEATS)), chunk
 
 
 def _joined(clip: Path, folder: Path, info: ClipInfo, pairs: int) -> tuple[int, float]:
-    """How many chunks of a real job were joined, and in how many processor seconds.
+    """Join the chunks of a real job; return their number, and the processor seconds that this took.
 
     The job's frames are those of its source, so that no model is run, and they are joined again and again.
     """

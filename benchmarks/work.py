@@ -1,4 +1,4 @@
-"""What is run: a model, a size, a clip."""
+"""The work of a benchmark: a model, a size, a clip."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BUILT_IN = "default"
 
 @dataclass(frozen=True)
 class Work:
-    """One row's worth of it."""
+    """The work of one row."""
 
     model: str
     """``rife-4.25``, ``film``, ``default`` ..."""
@@ -34,7 +34,7 @@ class Work:
     multiplier: int
     frames: int
     dtype: str
-    """Of ours; ``auto`` is what the model is loaded in where nobody says."""
+    """Of ours; ``auto`` is the dtype that a model is loaded in by default."""
     device: str
     options: dict[str, Any] = field(default_factory=dict)
     """Of the model's session."""
@@ -43,12 +43,12 @@ class Work:
     peer_dtype: str = "float32"
 
     @property
-    def made(self) -> int:
-        """How many frames are made."""
+    def made_frames(self) -> int:
+        """Return how many frames are made."""
         return (self.frames - 1) * (self.multiplier - 1)
 
     def clip(self) -> Tensor:
-        """A smooth texture that drifts and turns: (N, H, W, 3) float32, the same at every call."""
+        """Generate a smooth texture that drifts and turns: (N, H, W, 3) float32, the same at every call."""
         generator = torch.Generator().manual_seed(0)
         height, width = self.size
         shape = 1, 3, height // 8 + 2, width // 8 + 2
@@ -65,18 +65,19 @@ class Work:
         return torch.cat(frames).permute(0, 2, 3, 1).contiguous()
 
     def build(self, dtype: str | None = None, device: str | None = None) -> Interpolator:
-        """The model, not shared with anybody."""
+        """Build the model, not shared with other users of it."""
         model = build(detect(self.weights()))
-        wanted = getattr(torch, dtype or self.dtype)
-        if wanted not in model.spec.dtypes:
-            known = ", ".join(str(one).removeprefix("torch.") for one in model.spec.dtypes)
-            raise BadInputError(f"{self.model} does not run in this dtype.", str(wanted), f"Use {known}.")
-        return model.to(torch.device(device or self.device), wanted)
+        requested = getattr(torch, dtype or self.dtype)
+        if requested not in model.spec.dtypes:
+            names = ", ".join(str(each).removeprefix("torch.") for each in model.spec.dtypes)
+            raise BadInputError(f"{self.model} does not run in this dtype.", str(requested), f"Use {names}.")
+        return model.to(torch.device(device or self.device), requested)
 
     def weights(self) -> dict[str, Tensor]:
-        """The built-in model's own, those of the file, or synthetic ones: the network's, under its own names.
+        """Return the built-in model's own weights, those of the file, or synthetic ones, under the network's
+        own names.
 
-        What files hold besides, a teacher for training and prefixes, is left out: no peer knows it.
+        A file may hold more, a teacher for training or prefixes; that is left out, for no peer knows it.
         """
         if self.model == BUILT_IN or self.file:
             path = Path(self.file) if self.file else find(BUILT_IN)
@@ -86,7 +87,7 @@ class Work:
         return synthetic(self.model)
 
     def resolved(self) -> Work:
-        """With a dtype in place of ``auto``."""
+        """Return the work with a dtype in place of ``auto``."""
         if self.dtype != "auto":
             return self
         if self.model == BUILT_IN or self.file:
@@ -101,7 +102,7 @@ class Work:
 
 @cache
 def synthetic(model: str) -> dict[str, Tensor]:
-    """Synthetic weights of a network, scaled so that its flows are a few pixels; not to be written to.
+    """Return synthetic weights of a network, scaled so that its flows are a few pixels; not to be written to.
 
     Raises:
         BadInputError: there is no such network.
@@ -110,8 +111,8 @@ def synthetic(model: str) -> dict[str, Tensor]:
     family = family or name
     owner = next((a for a in architectures() if a.name == name and family in a.families), None)
     if owner is None:
-        known = [f"{a.name}-{f}" for a in architectures() for f in a.families]
+        names = [f"{a.name}-{f}" for a in architectures() for f in a.families]
         raise BadInputError(
-            "There is no such model to measure.", model, f"Use {BUILT_IN} or {', '.join(known)}."
+            "There is no such model to measure.", model, f"Use {BUILT_IN} or {', '.join(names)}."
         )
     return synthetic_state_dict(owner.shapes(family), 0, 1.0)

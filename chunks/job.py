@@ -8,7 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ..api import load_model, locate
 from ..engine.states import States, StatesLike
 from ..inputs.numbers import Number, whole
 from ..vfi_models.interface import Interpolator
@@ -23,6 +22,7 @@ from ..video import (
 from ..video.read.span import Span
 from ..weights.checkpoint import readable, sha256_file
 from ..weights.find import CKPTS, find
+from ..weights.loading import load_model, locate
 from .fingerprint import fingerprint
 
 _FORMAT = 1

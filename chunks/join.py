@@ -14,9 +14,10 @@ import av.error
 
 from ..engine.timeline import Moment
 from ..errors import MidframeError
+from ..memory.staging import as_dtype
 from ..video import ClipInfo, Plan
 from ..video.read.images import ImageFolder
-from ..video.stream.pipeline import at_depth
+from ..video.stream.pipeline import DEPTHS
 from ..video.write.encode import Shape, VideoWriter
 from ..video.write.formats import choose_encoding
 from .segments import Form, headers_digest
@@ -173,7 +174,7 @@ def _encode_pictures(records: list[Record], folder: Path, path: Path, output: _O
             ):
                 poll()
                 writer.write(
-                    at_depth(frame.pixels, form.bits), Moment(time * form.tick, duration * form.tick)
+                    as_dtype(frame.pixels, DEPTHS[form.bits]), Moment(time * form.tick, duration * form.tick)
                 )
         writer.close(whole=True)
     except BaseException:

@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from ..api import default_device
 from ..errors import BadInputError, MidframeError
 from ..vfi_utils import Host
 from ..video import ClipInfo
+from ..weights.loading import default_device
 from .job import Job
 from .run import Done
 from .store import Record, Store

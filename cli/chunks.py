@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from ..api import usable_device
 from ..chunks import (
     Farm,
     Inline,
@@ -20,6 +19,7 @@ from ..chunks import (
 from ..chunks.job import PAIRS
 from ..chunks.watch import Watch
 from ..errors import BadInputError
+from ..weights.loading import usable_device
 from .options import (
     add_clip_options,
     plan_of,

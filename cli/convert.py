@@ -1,4 +1,4 @@
-"""``midframe convert``: any accepted checkpoint as a clean safetensors file, which loads faster."""
+"""``midframe convert``: write any accepted checkpoint as a clean safetensors file, which loads faster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DTYPES = ("float32", "float16", "bfloat16")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``midframe convert``."""
+    """Add the options of ``midframe convert``."""
     parser.add_argument("source", type=Path, metavar="IN", help="checkpoint, archive or pickle")
     parser.add_argument("target", type=Path, metavar="OUT.safetensors", help="what to write")
     parser.add_argument("--dtype", choices=_DTYPES, default=None, help="(default: as in IN)")
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Converts one file and says what it was."""
+    """Convert one file and print its architecture, parameters and size."""
     detection = convert(
         args.source, args.target, dtype=args.dtype, averaged=not args.raw, overwrite=args.overwrite
     )

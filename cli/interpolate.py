@@ -6,9 +6,10 @@ import argparse
 import time
 from collections.abc import Callable
 
-from ..api import load_model, usable_device
+from ..api import load_model
 from ..video import interpolate_video
 from ..video.stream.files import check_paths
+from ..weights.loading import usable_device
 from .options import (
     add_clip_options,
     plan_of,

@@ -1,4 +1,4 @@
-"""``midframe models``: what is there to interpolate with."""
+"""``midframe models``: list the models that are here or can be downloaded."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .options import add_models_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``midframe models``."""
+    """Add the options of ``midframe models``."""
     add_models_folder(parser)
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Says a line for each model."""
+    """Print a line for each model: its name, its licence, and its file."""
     for choice in available(arguments.models_folder):
         where = str(choice.path) if choice.path else "can be downloaded"
         say(f"{choice.name:24} {choice.entry.licence or '' if choice.entry else '':14} {where}")

@@ -1,4 +1,4 @@
-"""Frames as they come from links and scripts: whether they are pictures, told before anything is computed."""
+"""Check frames from links and scripts: whether they are pictures, before anything is computed."""
 
 from __future__ import annotations
 

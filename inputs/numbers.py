@@ -1,4 +1,4 @@
-"""Numbers as they come from widgets, links, scripts and the command line, made exact."""
+"""Turn numbers from widgets, links, scripts and the command line into exact ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects as they come from links and scripts: what they must be able to do, and how an error shows them."""
+"""Check objects from links and scripts for what they must be able to do, and show them in errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def described(value: Any) -> str:
 
 
 def require_like(value: Any, parts: Collection[str], *, wrong: str, advice: str) -> None:
-    """Check that ``value`` has all of ``parts``: objects are known by what they can do.
+    """Check that ``value`` has all of ``parts``: what counts is what an object can do, not its class.
 
     Args:
         value: an object; a class is none.

@@ -1,4 +1,4 @@
-"""Frame rates as people write them and as other nodes hand them on, made exact."""
+"""Turn frame rates, as people write them and other nodes pass them on, into exact fractions."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Memory: loaded models, budgets, staging between host and device, sinks, what to do when it runs out."""
+"""Memory: loaded models, budgets, staging between host and device, sinks, and the ladder when it runs out."""

@@ -1,4 +1,4 @@
-"""How much main memory there is for this process."""
+"""Measure the main memory that this process can still get."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _V2 = ("memory.max", "memory.current", "inactive_file")
 
 
 def available_memory(root: Path = _ROOT) -> int:
-    """Bytes that a large tensor on the host can still get without swapping.
+    """Return the bytes that a large tensor on the host can still get without swapping.
 
-    What the system has available, or less where a control group (a container, a service) allows less: the
-    system's figures do not tell of those, and the kernel ends a process that goes past its own.
+    The system's available memory, or less where a control group (a container, a service) allows less: the
+    system's figures leave those out, and the kernel ends a process that goes past its own.
 
     Args:
         root: of the file system.
@@ -25,12 +25,12 @@ def available_memory(root: Path = _ROOT) -> int:
 
 
 def available_with_swap() -> int:
-    """Bytes that a tensor can get at all, slow ones included; control groups as above."""
+    """Return the bytes that a tensor can get at all, swap included; control groups as above."""
     return available_memory() + int(psutil.swap_memory().free)
 
 
 def _left_in_groups(root: Path) -> Iterator[int]:
-    """What each memory control group that this process is in has left. Nothing where there are none."""
+    """Yield the bytes that each memory control group of this process has left; nothing without groups."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError):  # another system than Linux
@@ -45,7 +45,7 @@ def _left_in_groups(root: Path) -> Iterator[int]:
 
 
 def _left_upwards(mounted: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
-    """What a group and those that it is part of have left.
+    """Yield what a group and those that it is part of have left, in bytes.
 
     Inside a container the path may be the host's, which is not seen there; the container's own group is
     what is mounted then.
@@ -58,7 +58,7 @@ def _left_upwards(mounted: Path, path: str, names: tuple[str, str, str]) -> Iter
 
 
 def _left(group: Path, names: tuple[str, str, str]) -> int | None:
-    """Limit less use; files that are only cached count as free. None without a limit."""
+    """Return limit less use, in bytes; cached files count as free. None without a limit."""
     limit, used, cached = names
     try:
         most, now = int((group / limit).read_text()), int((group / used).read_text())

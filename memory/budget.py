@@ -1,4 +1,4 @@
-"""How much to do at once and when to clear, from measured bytes."""
+"""Decide how much to compute at once and when to clear cached memory, from measured bytes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _WORTHWHILE = 0.1
 
 
 class Room(NamedTuple):
-    """Memory that an allocation on a device can still get, in bytes."""
+    """The memory that an allocation on a device can still get, in bytes."""
 
     driver: int
-    """What the driver would give."""
+    """Free at the driver."""
     cached: int
-    """What torch's allocator keeps in pieces, into which an allocation fits or not."""
+    """Kept by torch's allocator in pieces, into which an allocation fits or not."""
 
     @property
     def free(self) -> int:
@@ -36,7 +36,7 @@ class Room(NamedTuple):
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that an allocation on ``device`` can still get, in bytes.
+    """Return the memory that an allocation on ``device`` can still get, in bytes.
 
     On CUDA: what the driver has, as far as this process may have it, and what torch's allocator keeps
     cached. Elsewhere: the host's available memory, which is what MPS shares.
@@ -49,7 +49,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def cached_bytes(device: torch.device) -> int:
-    """Return what torch's allocator keeps of ``device`` though nothing uses it, in bytes; 0 on the CPU.
+    """Return the bytes that torch's allocator keeps of ``device`` though nothing uses them; 0 on the CPU.
 
     The pools of recorded passes are among it.
     """
@@ -62,18 +62,18 @@ def cached_bytes(device: torch.device) -> int:
 
 
 def _share(device: torch.device) -> float:
-    """What part of a CUDA device torch's allocator may take; somebody may have capped it."""
+    """Return the part of a CUDA device that torch's allocator may take; somebody may have capped it."""
     ask = getattr(torch.cuda, "get_per_process_memory_fraction", None)  # not in older torch
     return 1.0 if ask is None else float(ask(device.index))
 
 
 def _allowed(driver: int, total: int, reserved: int, share: float) -> int:
-    """What the driver still gives to an allocator that holds ``reserved`` of a ``share`` of ``total``."""
+    """Return the bytes that the driver still gives to an allocator that holds ``reserved`` of its share."""
     return max(0, min(driver, int(share * total) - reserved))
 
 
 def empty_cache(device: torch.device) -> None:
-    """Gives what torch's allocator only caches back to the driver. Nothing on the CPU."""
+    """Give what torch's allocator only caches back to the driver. Nothing happens on the CPU."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":
@@ -83,7 +83,7 @@ def empty_cache(device: torch.device) -> None:
 
 
 class Budget:
-    """How many timesteps of a pair go through the network at once.
+    """The batch: how many timesteps of a pair go through the network at once.
 
     Args:
         device: where the network runs.
@@ -97,30 +97,38 @@ class Budget:
         """The user's batch, 0 for automatic."""
         self._last = 1
         self.bytes_each = 1
-        """What one timestep takes, as far as is known."""
+        """Bytes that one timestep takes: estimated, then measured."""
         self._measured = False
 
     def estimate(self, bytes_each: int) -> None:
-        """What one timestep should take; measured anew at the next forward pass."""
+        """Take an estimate of what one timestep needs; the next forward pass on CUDA is measured again."""
         self.bytes_each, self._measured = max(bytes_each, 1), False
 
-    def most(self, wanted: int) -> int:
-        """Return how many of ``wanted`` timesteps to run at once where memory is no matter.
+    def most(self, timesteps: int) -> int:
+        """Return how many of so many timesteps to run at once where memory does not matter.
 
         Automatic is 1 off CUDA: on a CPU a batch brings no speed and costs memory.
         """
-        return min(wanted, self._most)
+        return min(timesteps, self._most)
 
-    def batch(self, wanted: int, free: Callable[[], int]) -> int:
-        """Timesteps to run at once when ``wanted`` are left and ``free()`` bytes are free."""
-        count = self.most(wanted)
+    def batch(self, timesteps: int, free: Callable[[], int]) -> int:
+        """Return how many timesteps to run at once.
+
+        Args:
+            timesteps: that are left of the pair.
+            free: returns the free bytes; only asked where the batch is automatic and could be more than 1.
+
+        Returns:
+            1 and up; the user's batch whatever is free, as the ladder halves it where that is too much.
+        """
+        count = self.most(timesteps)
         if not self.wish and count > 1:
             count = max(1, min(count, int(free() * _SHARE) // self.bytes_each))
         self._last = count
         return count
 
     def shrink(self) -> str | None:
-        """Half of the last batch from now on; None when that was 1. A rung of the ladder."""
+        """Halve the last batch from now on, and say so; None when it was 1. A rung of the ladder."""
         if self._last == 1:
             return None
         self._last = self._most = self._last // 2
@@ -128,7 +136,7 @@ class Budget:
 
     @contextlib.contextmanager
     def watch(self, count: int) -> Iterator[None]:
-        """Measures, the first time and on CUDA, what ``count`` timesteps take."""
+        """Measure what ``count`` timesteps take while entered, the first time and on CUDA."""
         if self._measured or self._device.type != "cuda":
             yield
             return
@@ -140,15 +148,15 @@ class Budget:
 
 
 class Clearing:
-    """When to give cached memory back: after every n pairs, or only under pressure.
+    """The decision when to give cached memory back: after every n pairs, or only under pressure.
 
-    Pressure is where the driver has less left than the next timestep may take: what is cached may not fit,
+    Pressure means that the driver has less left than the next timestep may take: cached pieces may not fit,
     then the allocator fails, or waits for the device in the middle of a pass to clear by itself; and other
     programs get nothing.
 
     Args:
         every: source pairs between two clearings, 0 for adaptive.
-        lines: says after every pair, in the log, how much memory there is.
+        lines: log after every pair how much memory there is.
     """
 
     def __init__(self, every: int, *, lines: bool = False) -> None:
@@ -167,9 +175,9 @@ class Clearing:
 
         Args:
             need: bytes that a timestep takes.
-            cached: bytes that the allocator keeps now. Asked first, as to ask for all the room takes a
+            cached: returns the bytes that the allocator keeps. Asked first: asking for all the room takes a
                 millisecond on a CPU, where nothing is ever cached and a small pair takes no longer.
-            room: there is now.
+            room: returns the room that there is.
             clear: gives cached memory back.
         """
         self._pairs += 1
@@ -194,7 +202,7 @@ class Clearing:
             return False
         clear()
         self._pairs, self._stuck = 0, room().cached
-        # What stays cached shares its pieces with what is in use: ask again ever less often.
+        # What stays cached shares its pieces with what is in use: try again ever less often.
         helped = before.cached - self._stuck >= worth
         self._wait = 1 if helped else min(2 * self._wait, _LONGEST_WAIT)
         return True

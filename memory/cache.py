@@ -1,4 +1,4 @@
-"""Loaded models, kept between runs and bounded in bytes."""
+"""Keep loaded models between runs, bounded in bytes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ FileIdentity = tuple[str, int, int]
 
 
 def file_identity(path: Path) -> FileIdentity:
-    """What tells a file from any other and from an earlier version of itself: path, bytes, mtime (ns)."""
+    """Return what tells a file from any other and from its earlier versions: path, bytes, mtime (ns)."""
     status = path.stat()
     return str(path.resolve()), status.st_size, status.st_mtime_ns
 
 
 class ModelCache:
-    """Loaded models by key, least recently used out first.
+    """Loaded models by key; the least recently used is evicted first.
 
     Args:
-        limit_bytes: what all kept models together may take; the newest is kept whatever it takes.
+        limit_bytes: that all kept models together may take; the newest is kept whatever it takes.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -33,13 +33,14 @@ class ModelCache:
         """How often a model had to be loaded since the process began."""
 
     def get(self, key: Hashable, load: Callable[[], Any], size: Callable[[Any], int]) -> Any:
-        """The model of ``key``, loaded if it is not kept.
+        """Return the model of ``key``, loaded if it is not kept.
 
         Args:
             key: file identity, dtype, device and whatever else makes a model another one.
-            load: makes the model; not called for a kept one.
+            load: loads the model; not called for a kept one.
             size: bytes that a loaded model takes.
         """
+        # Held while loading: two threads that ask for the same model must not both load it.
         with self._lock:
             key = self._other_names.get(key, key)
             if key in self._kept:
@@ -48,13 +49,15 @@ class ModelCache:
             model = load()
             self.loads += 1
             self._kept[key] = (model, size(model))
+            # The newest stays even if it alone is too large: its caller is about to run it.
             while len(self._kept) > 1 and self.bytes > self._limit:
                 self._kept.popitem(last=False)
             return model
 
     def rename(self, key: Hashable, name: Hashable) -> None:
-        """From now on ``key`` is another name of ``name``, and so is the model that was kept as ``key``,
-        where there is none of that name yet.
+        """Make ``key`` another name of ``name``.
+
+        The model that was kept as ``key`` is kept as ``name``, where there is none of that name yet.
         """
         with self._lock:
             self._other_names[key] = name
@@ -63,24 +66,24 @@ class ModelCache:
                 self._kept.setdefault(name, kept)
 
     def drop(self, key: Hashable) -> None:
-        """Lets go of one model. Nothing happens where it is not kept."""
+        """Drop one model. Nothing happens where it is not kept."""
         with self._lock:
             self._kept.pop(self._other_names.pop(key, key), None)
 
     def clear(self) -> None:
-        """Lets go of every model."""
+        """Drop every model."""
         with self._lock:
             self._kept.clear()
             self._other_names.clear()
 
     def models(self) -> list[Any]:
-        """Every kept model."""
+        """Return every kept model."""
         with self._lock:
             return [model for model, _ in self._kept.values()]
 
     @property
     def bytes(self) -> int:
-        """What the kept models take together."""
+        """Bytes that the kept models take together."""
         with self._lock:
             return sum(size for _, size in self._kept.values())
 
@@ -92,4 +95,4 @@ class ModelCache:
 
 
 MODELS = ModelCache(limit_bytes=4 * 2**30)
-"""The cache that the nodes and the Python API share."""
+"""The cache that the nodes and the Python API share: one bound for both."""

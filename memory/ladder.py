@@ -1,4 +1,4 @@
-"""What to do when memory runs out: ease it step by step, and try the same work again."""
+"""The ladder: where memory runs out, need less of it step by step, and try the same work again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import OutOfMemoryError
 
 T = TypeVar("T")
 Rung = Callable[[], "str | None"]
-"""Eases memory and says how, or returns None when it has nothing left to give."""
+"""Frees memory or needs less of it and says how, or returns None when nothing is left to try."""
 
 # Allocation failures that arrive as a plain RuntimeError: the CPU allocator and mmap, MPS, DirectML, XPU,
 # handles and workspaces of cuBLAS and cuDNN, and asynchronous CUDA errors. "Unable to find an engine" is what
@@ -24,14 +24,14 @@ _PHRASES = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that an allocation failed, on the host or on any device."""
+    """Tell whether ``error`` says that an allocation failed, on the host or on any device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in _PHRASES)
 
 
 class Ladder:
-    """Runs work; where memory runs out, takes one rung after the other and runs it again.
+    """A runner of work that takes one rung after the other where memory runs out, and runs it again.
 
     Args:
         smaller: keeps less (no recorded passes), then does less at once (a smaller batch, until that is 1).
@@ -46,7 +46,7 @@ class Ladder:
         self.tried: list[str] = []
 
     def climb(self, work: Callable[[], T]) -> T:
-        """``work()``, repeated after each rung; the work must be repeatable.
+        """Return ``work()``, repeated after each rung; the work must be repeatable.
 
         Raises:
             OutOfMemoryError: every rung was taken.

@@ -1,4 +1,4 @@
-"""Tensors that lie in a file: as long as the disk allows, and in memory only while they are used."""
+"""Make tensors that lie in a file: as large as the disk allows, and in memory only while they are used."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ _PIECE = 2**24
 
 
 def mapped_tensor(shape: Sequence[int], dtype: torch.dtype, folder: Path) -> tuple[Tensor, BinaryIO]:
-    """A tensor over a new file, and the file to write it through: then written pages are the system's, to
-    keep or to drop, and the process stays as small as it is.
+    """Return a tensor over a new file, and the file to write it through.
+
+    Pages that are written through the file are the system's, to keep or to drop, and the process stays as
+    small as it is.
 
     The file has its room on the disk from the beginning: where the disk runs full under a mapped file that
     has not, the system ends the process. It has no name any more where the system allows that, so that
@@ -37,7 +39,7 @@ def mapped_tensor(shape: Sequence[int], dtype: torch.dtype, folder: Path) -> tup
     Args:
         shape: not empty.
         dtype: of the tensor.
-        folder: on a disk; made where it is missing.
+        folder: on a disk; created where it is missing.
 
     Raises:
         MidframeError: no room, or no file can be made there.
@@ -69,7 +71,7 @@ def mapped_tensor(shape: Sequence[int], dtype: torch.dtype, folder: Path) -> tup
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what Windows did not let us remove while it was in use."""
+    """Remove what Windows did not let us remove while it was in use."""
     if os.name == "nt":
         for left in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
             with contextlib.suppress(OSError):
@@ -86,7 +88,7 @@ def _require_room(folder: Path, size: int) -> None:
 
 
 def lies_in_memory(folder: Path) -> bool:
-    """Whether a folder is no place on a disk, as ``/tmp`` is on some systems."""
+    """Tell whether a folder lies in main memory and not on a disk, as ``/tmp`` does on some systems."""
     place = folder.resolve()
     kinds = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
     mounted = next((kinds[str(p)] for p in (place, *place.parents) if str(p) in kinds), "")
@@ -94,7 +96,7 @@ def lies_in_memory(folder: Path) -> bool:
 
 
 def _allocate(file: BinaryIO, size: int) -> None:
-    """Makes the file ``size`` bytes long, with room on the disk for each of them."""
+    """Make the file ``size`` bytes long, with room on the disk for each of them."""
     if os.name == "nt":
         file.truncate(size)  # NTFS gives the room at once
         return

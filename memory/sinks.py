@@ -1,4 +1,4 @@
-"""Where finished frames go."""
+"""Sinks: where finished frames go, in main memory or on the disk."""
 
 from __future__ import annotations
 
@@ -31,27 +31,28 @@ _RESERVE = 2 * 2**30
 
 
 class Sink(Protocol):
-    """Takes the output frames, each index once, in order."""
+    """A place for the output frames: gets each index once, in order."""
 
     def put(self, index: int, frames: Tensor) -> None:
-        """Takes output frames ``index``, ``index + 1``, ...
+        """Take output frames ``index``, ``index + 1``, ...
 
         Args:
             index: of the first one.
-            frames: (K, H, W, C) on the host: made frames float32 in 0..1, source frames as they came; for a
-                :class:`NarrowSink` either may be as it stores them. Only valid until the call returns.
+            frames: (K, H, W, C) on the host: interpolated frames float32 in 0..1, source frames as they came;
+                for a :class:`NarrowSink` either may be in its dtype. Only valid until the call returns.
         """
         ...
 
 
 @runtime_checkable
 class NarrowSink(Sink, Protocol):
-    """A sink whose frames may take fewer bytes than float32: fewer to bring home from the device."""
+    """A sink whose frames may take fewer bytes than float32: fewer to copy from the device."""
 
     def narrowed(self, frames: Tensor) -> Tensor:
-        """Return frames as they are stored where that takes fewer bytes, else as they are.
+        """Return frames in the dtype of the sink where that takes fewer bytes, else as they are.
 
-        Called of every made frame, and of source frames that lie on a device, in order, before :meth:`put`.
+        Called with every interpolated frame, and with source frames that lie on a device, in order, before
+        :meth:`put`.
 
         Args:
             frames: (K, H, W, C) on any device, as for :meth:`put`. Not written to.
@@ -64,12 +65,12 @@ class BatchSink(Sink, Protocol):
 
     @property
     def frames(self) -> Tensor:
-        """(N, H, W, C) on the host; what is not finished yet is not defined."""
+        """(N, H, W, C) on the host; frames that are not finished yet are not defined."""
         ...
 
 
 class TensorSink:
-    """One tensor for all frames, allocated at once.
+    """A sink of one tensor in main memory for all frames, allocated at once.
 
     Args:
         count: number of output frames.
@@ -81,19 +82,19 @@ class TensorSink:
         self.frames = torch.empty((count, *frame_shape), dtype=dtype, device="cpu")
 
     def narrowed(self, frames: Tensor) -> Tensor:
-        """See :class:`NarrowSink`."""
+        """Return frames in the dtype of this sink where that takes fewer bytes."""
         return narrowed(frames, self.frames.dtype)
 
     def put(self, index: int, frames: Tensor) -> None:
-        """See :class:`Sink`."""
+        """Copy frames into the tensor."""
         self.frames[index : index + len(frames)].copy_(as_dtype(frames, self.frames.dtype))
 
 
 class MappedSink:
-    """One tensor for all frames that lies in a file without a name; see :func:`.mapped.mapped_tensor`.
+    """A sink of one tensor in a file without a name for all frames; see :func:`.mapped.mapped_tensor`.
 
-    For whoever reads it, it is a tensor like any other. Its pages are the system's file cache: they come
-    into memory when they are used, and go when memory is needed for something else.
+    It reads as a tensor like any other. Its pages are the system's file cache: they come into memory when
+    they are used, and go when memory is needed for something else.
 
     Args:
         count: number of output frames, not 0.
@@ -110,19 +111,24 @@ class MappedSink:
     ) -> None:
         self.frames, self._file = mapped_tensor((count, *frame_shape), dtype, folder)
         self._folder = folder
-        weakref.finalize(self, self._file.close)
+        weakref.finalize(self, self._file.close)  # the tensor may outlive this sink, and needs no open file
 
     def narrowed(self, frames: Tensor) -> Tensor:
-        """See :class:`NarrowSink`."""
+        """Return frames in the dtype of this sink where that takes fewer bytes."""
         return narrowed(frames, self.frames.dtype)
 
     def put(self, index: int, frames: Tensor) -> None:
-        """See :class:`Sink`."""
+        """Write frames to the file.
+
+        Raises:
+            MidframeError: the disk does not take them.
+        """
         pixels = as_dtype(frames, self.frames.dtype).contiguous()
         try:
             self._file.seek(index * (pixels.nbytes // len(pixels)))
+            # Written and not copied into the tensor: those pages would stay the process's own.
             self._file.write(pixels.view(-1).view(torch.uint8).numpy().data)
-            self._file.flush()
+            self._file.flush()  # the tensor must show it
         except OSError as error:
             raise MidframeError(
                 "Frames cannot be written to the disk.",
@@ -133,7 +139,7 @@ class MappedSink:
 
 @dataclass(frozen=True)
 class Storage:
-    """Where an output that is one tensor lies, and as what."""
+    """Place and dtype of an output that is one tensor."""
 
     place: Place = "memory"
     dtype: torch.dtype = torch.float32
@@ -155,7 +161,7 @@ class Storage:
             )
 
     def sink(self, count: int, frame_shape: FrameShape) -> BatchSink:
-        """A sink for ``count`` frames (H, W, C), with room for all of them.
+        """Return a sink for ``count`` frames (H, W, C), with room for all of them.
 
         Raises:
             OutOfMemoryError: they do not fit into main memory, where they shall lie there.
@@ -163,11 +169,11 @@ class Storage:
         """
         needed = count * math.prod(frame_shape) * self.dtype.itemsize
         height, width, _ = frame_shape
-        what = f"{count} frames of {width}x{height} take {needed / 2**30:.1f} GiB"
+        demand = f"{count} frames of {width}x{height} take {needed / 2**30:.1f} GiB"
         fits = needed + _RESERVE <= available_memory()
         if needed and (self.place == "disk" or (self.place == "auto" and not fits)):
             folder = self.folder or Path(tempfile.gettempdir())
-            _LOG.info("%s: they go to the disk, in %s", what, folder)
+            _LOG.info("%s: they go to the disk, in %s", demand, folder)
             return MappedSink(count, frame_shape, folder, self.dtype)
         try:
             # The system would grant more than it has, and later end the process instead of the run.
@@ -177,7 +183,7 @@ class Storage:
             pass
         raise OutOfMemoryError(
             "The output does not fit into main memory.",
-            f"{what}, {available_with_swap() / 2**30:.1f} GiB are free",
+            f"{demand}, {available_with_swap() / 2**30:.1f} GiB are free",
             "Let it lie on the disk, or use a lower multiplier or target fps, smaller frames or a part of "
             "the clip, or stream from file to file.",
         )

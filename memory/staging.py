@@ -1,4 +1,4 @@
-"""Frames on their way to the device and back.
+"""Convert frames between dtypes, and copy them to the device and back.
 
 On CUDA both ways go through a few pinned buffers that are used again and again, on a copy stream of
 their own; an event says when a buffer may be written or read. Elsewhere a frame is simply converted.
@@ -15,26 +15,33 @@ from torch import Tensor
 
 _FULL_SCALE = {torch.uint8: 255.0, torch.uint16: 65535.0}
 _SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Whole numbers by their bytes."""
+"""Integer dtypes by their bytes."""
 _LEAST_BUFFERS, _MOST_BUFFERS = 2, 3
 """With one, a copy by the host and a copy by the device would take turns."""
 _PINNED_BYTES = 128 * 2**20
-"""For each way, unless so many buffers take more: pinned memory is main memory that nothing else can have."""
-_UNDER_WAY = 2
-"""Batches that are not waited for: the last source frame and the last made frames, or those of one pair."""
+"""For each direction, unless the least buffers take more: pinned memory is main memory that nothing else can
+have."""
+_IN_FLIGHT = 2
+"""Batches that are not waited for: the last source frame and the last interpolated frames, or one pair's."""
 
 Deliver = Callable[[int, Tensor], None]
 _Kind = tuple[torch.Size, torch.dtype]
 
 
 def as_unit_float(frames: Tensor) -> Tensor:
-    """Frames of any supported dtype as float32: integers divided by their full scale, floats as they are."""
+    """Return frames as float32: uint8 and uint16 divided by their full scale, floats as they are."""
     scale = _FULL_SCALE.get(frames.dtype)
     return frames.float() if scale is None else frames.float().div_(scale)
 
 
 def as_dtype(frames: Tensor, dtype: torch.dtype) -> Tensor:
-    """Frames of any supported dtype as floats of ``dtype``, or as uint8 or uint16, rounded and clamped."""
+    """Return frames in another dtype: the one conversion between the dtypes of pictures.
+
+    Args:
+        frames: any shape; floats in 0..1, uint8 or uint16.
+        dtype: a floating one; or uint8 or uint16: then clamped to 0..1, scaled to 0..255 or 0..65535 and
+            rounded, not truncated.
+    """
     if frames.dtype == dtype:
         return frames
     unit = as_unit_float(frames)
@@ -51,7 +58,7 @@ def narrowed(frames: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def as_network_input(frame: Tensor) -> Tensor:
-    """(H, W, C) on any device to (1, C, H, W) float32, contiguous, clamped to 0..1, NaN as 0."""
+    """Convert (H, W, C) on any device to (1, C, H, W) float32, contiguous, clamped to 0..1, NaN as 0."""
     height, width, channels = frame.shape
     planes = torch.empty((1, channels, height, width), dtype=torch.float32, device=frame.device)
     if frame.dtype == torch.float32 and frame.device.type != "cpu":  # a launch less
@@ -68,7 +75,7 @@ def as_network_input(frame: Tensor) -> Tensor:
 
 
 def same_bits(left: Tensor, right: Tensor) -> bool:
-    """Return whether two source frames of one shape hold the same values, bit for bit.
+    """Tell whether two source frames of one shape hold the same values, bit for bit.
 
     Compared where the frames lie, and no further than to a difference; of views of the same memory nothing
     is read. As whole numbers: there NaN equals NaN and 0 is not -0, and torch compares every dtype.
@@ -88,7 +95,7 @@ def _copy_stream(device: torch.device) -> torch.cuda.Stream | None:
 
 
 def _buffers(frame: Tensor) -> int:
-    """How many frames like this one may be under way at once."""
+    """Return how many frames like this one may be copied at once."""
     return max(_LEAST_BUFFERS, min(_MOST_BUFFERS, _PINNED_BYTES // max(frame.nbytes, 1)))
 
 
@@ -101,7 +108,7 @@ def _event() -> torch.cuda.Event:
 
 
 class Uploader:
-    """Source frames to the device."""
+    """Copies source frames to the device."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -109,7 +116,7 @@ class Uploader:
         self._stream = _copy_stream(device)
 
     def __call__(self, frame: Tensor) -> Tensor:
-        """(H, W, C) on the host to (1, C, H, W) float32 on the device. The frame may be reused."""
+        """Copy (H, W, C) on the host to (1, C, H, W) float32 on the device. The frame may be reused."""
         if self._stream is None or frame.device.type != "cpu":
             return as_network_input(frame.to(self._device))
         staged = self._free_buffer(frame)
@@ -121,11 +128,12 @@ class Uploader:
             done.record(self._stream)
         self._ring.append((staged, done))
         computing.wait_event(done)
+        # Allocated on the copy stream: torch must not reuse its memory before the computing one has read it.
         arrived.record_stream(computing)
         return as_network_input(arrived)
 
     def _free_buffer(self, frame: Tensor) -> Tensor:
-        """A pinned buffer of the frame's shape whose last copy is over."""
+        """Return a pinned buffer of the frame's shape whose last copy is over."""
         while len(self._ring) >= _buffers(frame):
             buffer, done = self._ring.popleft()
             done.synchronize()
@@ -136,22 +144,22 @@ class Uploader:
 
 @dataclass
 class _Transfer:
-    """A frame on its way home, or some that never left."""
+    """A frame on its way to the host, or some that were there already."""
 
     first: int
     frames: Tensor
-    """(K, H, W, C), K of 1 on a device; once it took off, the buffer on the host that it is copied to."""
+    """(K, H, W, C), K of 1 on a device; once its copy began, the buffer on the host that it is copied to."""
     batch: int
     """Number of the call of :meth:`Downloader.start`."""
-    made: torch.cuda.Event | None = None
-    """From then on a frame on a device may be read."""
+    computed: torch.cuda.Event | None = None
+    """After it a frame on a device may be read."""
     done: torch.cuda.Event | None = None
-    """From then on the buffer may be read."""
+    """After it the buffer may be read."""
 
     @property
     def ready(self) -> bool:
         """Tell whether nothing has to be waited for."""
-        return self.made is None
+        return self.computed is None
 
     @property
     def kind(self) -> _Kind:
@@ -160,11 +168,11 @@ class _Transfer:
 
 
 class Downloader:
-    """Finished frames back to the host, handed on in the order in which they were given, each once.
+    """Copies finished frames to the host and delivers them in the order in which they were given, each once.
 
-    Frames of the last batches are left under way until others follow: by then the device has been given the
-    work for those, and does it while the earlier ones are waited for. A frame of a batch that finds no buffer
-    stays on its device until one is free: a batch must not need its own size in pinned memory.
+    Frames of the last batches are left in flight until others follow: by then the device has been given the
+    work for those, and does it while the host waits for the earlier ones. A frame of a batch that finds no
+    buffer stays on its device until one is free: a batch must not need its own size in pinned memory.
 
     Args:
         deliver: takes the index of the first of some output frames and the frames, (K, H, W, C) on the
@@ -180,7 +188,7 @@ class Downloader:
         self._batches = 0
 
     def start(self, index: int, frames: Tensor) -> None:
-        """Take (K, H, W, C) frames to bring home. Delivers nothing: where it raises, nothing was taken."""
+        """Take (K, H, W, C) frames to copy to the host. Delivers nothing; an error leaves nothing taken."""
         if self._stream(frames.device) is None:
             transfers = [_Transfer(index, frames.cpu(), self._batches)]
         else:
@@ -189,13 +197,13 @@ class Downloader:
         self._batches += 1
 
     def flush_ready(self) -> None:
-        """Delivers what is home already, and waits for all but the last batches."""
+        """Deliver frames that are on the host already, and wait for all but the last batches."""
         self._start_copies()
-        while self._queue and (self._queue[0].ready or self._queue[0].batch < self._batches - _UNDER_WAY):
+        while self._queue and (self._queue[0].ready or self._queue[0].batch < self._batches - _IN_FLIGHT):
             self._collect()
 
     def finish(self) -> None:
-        """Waits for everything that was started and delivers it."""
+        """Wait for everything that was started and deliver it."""
         self._start_copies()
         while self._queue:
             self._collect()
@@ -207,10 +215,10 @@ class Downloader:
         return self._streams[device]
 
     def _transfers(self, index: int, frames: Tensor) -> list[_Transfer]:
-        made = _event()
-        made.record(torch.cuda.current_stream(frames.device))
+        computed = _event()
+        computed.record(torch.cuda.current_stream(frames.device))
         one_by_one = (frame.unsqueeze(0) for frame in frames.unbind())
-        transfers = [_Transfer(index + i, one, self._batches, made) for i, one in enumerate(one_by_one)]
+        transfers = [_Transfer(index + i, one, self._batches, computed) for i, one in enumerate(one_by_one)]
         if transfers and transfers[0].kind not in self._idle:
             frame = transfers[0].frames
             self._idle[transfers[0].kind] = [_pinned(frame) for _ in range(_buffers(frame))]
@@ -220,16 +228,17 @@ class Downloader:
         """Begin the copies that there are buffers for, the oldest first."""
         for transfer in self._queue:
             stream = self._stream(transfer.frames.device)
-            if transfer.made is None or transfer.done is not None or stream is None:
+            if transfer.computed is None or transfer.done is not None or stream is None:
                 continue
             if not self._idle[transfer.kind]:
                 return
             frame, buffer = transfer.frames, self._idle[transfer.kind].pop()
-            stream.wait_event(transfer.made)
+            stream.wait_event(transfer.computed)
             with torch.cuda.stream(stream):
                 buffer.copy_(frame, non_blocking=True)
                 done = _event()
                 done.record(stream)
+            # torch must not give the frame's memory away before the copy stream has read it.
             frame.record_stream(stream)
             transfer.frames, transfer.done = buffer, done
 

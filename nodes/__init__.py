@@ -1,4 +1,8 @@
-"""What a user drops on the canvas: widgets, tooltips, frames in and out. No maths."""
+"""The nodes that a user drops on the canvas: widgets, tooltips, frames and videos in and out. No maths.
+
+A node's own file holds its description and its inputs, and ends in one call: frames go to :mod:`._run`, a
+video to :mod:`._video_run`, a long one to :mod:`._chunk_run`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from .video import MidframeVideo
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
 
+# Saved workflows name a node by its key: keys never change, and what is on the canvas is the display name.
 NODE_CLASS_MAPPINGS = {
     "MidframeRIFE": MidframeRIFE,
     "MidframeFILM": MidframeFILM,
@@ -36,4 +41,5 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "MidframeClearCache": "Clear Model Cache (Midframe)",
 }
 
+# At import, before anything asks for the folder's files.
 register_model_folder()

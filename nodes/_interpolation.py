@@ -1,4 +1,4 @@
-"""What the nodes that make frames have in common; each adds its network's widgets."""
+"""The bases of the interpolation nodes: what ComfyUI reads off each of their classes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,35 @@ from typing import ClassVar
 from torch import Tensor
 
 from . import _widgets
-from ._meta_batch import Batches, Manager, Prompt
-from ._run import Run
+from ._inputs import FrameInputs
+from ._meta_batch import Batches
+from ._run import run_model
 from ._weights import complaint
 
 
 class InterpolationNode:
-    """Frames in, more frames out."""
+    """A node with a model widget that makes frames in between."""
 
     CATEGORY = _widgets.CATEGORY
     FUNCTION = "interpolate"
-    RETURN_TYPES: ClassVar[tuple[str, ...]] = ("IMAGE", "FLOAT", "INT")
-    RETURN_NAMES: ClassVar[tuple[str, ...]] = ("frames", "fps", "count")
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, model: str | None = None) -> bool | str:  # noqa: N802 - ComfyUI's name
+        """Report what is wrong before anything runs.
+
+        ComfyUI repeats the answer for each parameter that this method has, so there is only one.
+
+        Args:
+            model: value of the widget; None where it comes by a link.
+        """
+        return complaint(model) or True
+
+
+class FrameNode(InterpolationNode):
+    """An interpolation node that takes and gives batches of frames (IMAGE)."""
+
+    RETURN_TYPES = ("IMAGE", "FLOAT", "INT")
+    RETURN_NAMES = ("frames", "fps", "count")
     OUTPUT_TOOLTIPS: ClassVar[tuple[str, ...]] = (
         "All frames, made ones and source frames, in order.",
         "Frame rate at which the frames play at the original speed, for Create Video or Video Combine. Where "
@@ -27,20 +44,9 @@ class InterpolationNode:
     )
 
     def __init__(self) -> None:
+        # ComfyUI keeps the object of a node from one run of a workflow to the next.
         self._batches = Batches()
 
-    def _made(self, run: Run, frames: Tensor, meta_batch: Manager | None, prompt: Prompt | None) -> Tensor:
-        """The frames of a whole clip, or of the batch of it that is here now."""
-        if meta_batch is None:
-            return run(frames)
-        with self._batches.loop(meta_batch, prompt, run.loop) as (loop, last):
-            return run.part(frames, loop, last=last)
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, model: str | None = None) -> bool | str:  # noqa: N802 - ComfyUI's name
-        """Report what is wrong before anything runs, once for each parameter: so ComfyUI shows it.
-
-        Args:
-            model: value of the widget; None where it comes by a link.
-        """
-        return complaint(model) or True
+    def run_model(self, frames: Tensor, inputs: FrameInputs) -> tuple[Tensor, float, int]:
+        """Return all frames, their rate and their number; see :func:`._run.run_model`."""
+        return run_model(frames, inputs, self._batches)

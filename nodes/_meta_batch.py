@@ -1,4 +1,4 @@
-"""Meta Batch of VideoHelperSuite: a long clip goes through a workflow in batches, one run of it for each.
+"""Meta Batch of VideoHelperSuite: a long clip goes through a workflow in batches, one run for each.
 
 The suite's manager is one object for all runs. Its loaders give ``frames_per_batch`` frames a run and set
 ``has_closed_inputs`` while they load the last batch, so that the flag is true before anything else of that
@@ -21,22 +21,24 @@ Prompt = Mapping[str, Any]
 
 
 class Manager(Protocol):
-    """What is used of the suite's manager."""
+    """The part of the suite's manager that is used."""
 
     unique_id: str | None
-    """Its node; None where no run is under way."""
+    """Id of its node; None where no run is under way."""
     has_closed_inputs: bool
     """Nothing follows this batch."""
 
 
 class _Job(NamedTuple):
+    """A clip whose batches are under way."""
+
     number: int | None
     """Of the last batch."""
     loop: FrameLoop
 
 
 class Batches:
-    """What a node carries from one batch to the next; each node has its own.
+    """The frame loops that a node carries from one batch to the next; each node has its own.
 
     A job ends with its last batch, with any error or cancelling, and with its manager.
     """
@@ -48,9 +50,15 @@ class Batches:
     def loop(
         self, manager: Manager, prompt: Prompt | None, begin: Callable[[], FrameLoop]
     ) -> Iterator[tuple[FrameLoop, bool]]:
-        """The frame loop of a batch, and whether it is the last one.
+        """Give the frame loop of a batch, and whether the batch is the last one.
 
-        The loop is a new one for the first batch, else the one that made the batch before.
+        The loop is a new one for the first batch, else the one that made the batch before. It is carried on
+        only where the context ends without an error.
+
+        Args:
+            manager: the suite's.
+            prompt: the workflow that runs, if ComfyUI gives it.
+            begin: makes a new loop.
 
         Raises:
             BadInputError: the batch before this one has not been here, or this is no manager.
@@ -61,6 +69,7 @@ class Batches:
             wrong="This is not a Meta Batch Manager.",
             advice="Connect VideoHelperSuite's Meta Batch Manager, or nothing.",
         )
+        # Taken out, and put back at the end: after an error the clip has to be begun again.
         job = self._jobs.pop(manager, None)
         number = _number(manager, prompt)
         # Where Video Combine came first in this run of the workflow it has ended the job already.
@@ -84,6 +93,6 @@ def _follows(number: int | None, before: int | None) -> bool:
 
 
 def _number(manager: Manager, prompt: Prompt | None) -> int | None:
-    """How often the workflow has been queued again; None where nobody tells."""
+    """Return how often the workflow has been queued again; None where the prompt does not say."""
     node = (prompt or {}).get(str(manager.unique_id))
     return None if node is None else int(node["inputs"].get("requeue", 0))

@@ -1,33 +1,30 @@
-"""Loaded models of the nodes: kept between runs, and handed back when ComfyUI wants the memory."""
+"""Loaded models of the nodes: kept between runs, and given back when ComfyUI wants the memory.
+
+How a model is found, read, converted and cached is :mod:`..weights.loading`'s. What is here is what ComfyUI
+needs besides: a shell that outlives its network, a patcher of it, and the dtype that ComfyUI prefers.
+"""
 
 from __future__ import annotations
 
-import logging
-import time
 import weakref
 from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
-from ..api import (
-    convert_weights,
-    open_weights,
-    runnable_dtype,
-)
 from ..errors import WeightsNotFoundError
 from ..inputs.objects import require_one_of
-from ..memory.cache import MODELS, file_identity
+from ..memory.cache import MODELS
 from ..vfi_models.interface import Interpolator, Options
 from ..vfi_models.torch_interpolator import TorchInterpolator
 from ..vfi_utils import FrameLoop
+from ..weights.loading import ModelSource, load_cached
 from . import _host
 
-_LOG = logging.getLogger(__name__)
+Weights = ModelSource
+"""What a ``MIDFRAME_MODEL`` link carries."""
 
 AfterRun = Literal["keep loaded", "offload to CPU", "unload"]
 AFTER_RUN: tuple[AfterRun, ...] = get_args(AfterRun)
@@ -44,23 +41,8 @@ def require_after_run(value: str) -> None:
     require_one_of(value, AFTER_RUN, "way for a model after a run")
 
 
-@dataclass(frozen=True)
-class Weights:
-    """A checkpoint and how it shall run; what a ``MIDFRAME_MODEL`` link carries.
-
-    It holds no weights: these are in the cache, from where ComfyUI can have them back at any time.
-    """
-
-    path: Path
-    device: torch.device
-    dtype: torch.dtype | None
-    """None: what the device is good at, where the network can run in it."""
-    averaged: bool = True
-    """Whether moving averages of parameters are taken where the file keeps them."""
-
-
 class MidframeModel(nn.Module):
-    """What ComfyUI's model management gets hold of: a shell that can let go of its network.
+    """What ComfyUI's model management gets: a shell that can release its network.
 
     ComfyUI looks at a model once more right after it unloaded it, so the shell must outlive the unloading.
     The weights must not.
@@ -75,12 +57,12 @@ class MidframeModel(nn.Module):
         """Those that may carry features from one batch of frames to the next."""
 
     def release_frames(self) -> None:
-        """Drops what loops still know of frames; their next batch encodes those again."""
+        """Drop what loops carry of frames; their next batch encodes those again."""
         for loop in tuple(self.loops):
             loop.release()
 
     def release(self) -> None:
-        """Drops the weights and everything made with them."""
+        """Drop the weights and everything made with them."""
         self.release_frames()
         self.interpolator = None
         self.network = nn.Identity()
@@ -88,16 +70,33 @@ class MidframeModel(nn.Module):
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in the cache."""
+    """A model in the cache, see :class:`~..weights.loading.CachedModel`."""
 
     key: Hashable
     device: torch.device
+    dtype: torch.dtype
     shell: MidframeModel
     patcher: Any
     """ComfyUI's ModelPatcher of the shell; None outside ComfyUI."""
 
+    @classmethod
+    def hold(cls, model: Interpolator, source: ModelSource, key: Hashable) -> Loaded:
+        """Put a network that was just read under ComfyUI's model management, which moves it when it runs."""
+        shell = MidframeModel(model)
+        return cls(key, source.device, model.dtype, shell, _host.manage(shell, source.device))
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes that the weights take; 0 once they are released."""
+        interpolator = self.shell.interpolator
+        return 0 if interpolator is None else interpolator.weight_bytes
+
+    def intact(self) -> bool:
+        """Tell whether ComfyUI has not unloaded it since. Where it lies does not matter: ComfyUI moves it."""
+        return self.shell.interpolator is not None
+
     def ready(self, height: int, width: int, options: Options) -> Interpolator:
-        """The interpolator, on its device, with room made for what it needs at ``height`` x ``width``."""
+        """Return the interpolator on its device, with room made for frames of ``height`` x ``width``."""
         interpolator = self.shell.interpolator
         if interpolator is None:
             raise RuntimeError("a model was used after it had been handed back")
@@ -106,10 +105,13 @@ class Loaded:
         return interpolator
 
     def done(self, then: AfterRun) -> None:
-        """After a run. A model on a device that ComfyUI never unloads is not kept in any case."""
+        """Keep, move or drop the model after a run.
+
+        A model on a device that ComfyUI never unloads is dropped in any case: nobody would ask for it back.
+        """
         if then == "unload" or self.device not in _host.managed_devices():
             MODELS.drop(self.key)
-            self.shell.release()
+            self.shell.release()  # ComfyUI's own list may hold the shell on
             _host.clear_cache()
             _host.trim_heap()
         elif then == "offload to CPU":
@@ -117,28 +119,22 @@ class Loaded:
             _host.offload(self.patcher, self.shell)
 
 
-def obtain(weights: Weights) -> Loaded:
-    """The model of ``weights``: the cached one, or loaded from its file.
+def obtain(source: ModelSource) -> Loaded:
+    """Return the model of a source: the cached one, or loaded from its file.
 
     Raises:
         WeightsNotFoundError, CorruptWeightsError, UnsupportedWeightsError: a file that cannot be used.
         BadInputError: a dtype that the model cannot run in.
     """
-    if not weights.path.is_file():
+    if not source.path.is_file():
         raise WeightsNotFoundError(
-            f"The weights {weights.path.name} are gone.", f"no file {weights.path}", "Choose the model again."
+            f"The weights {source.path.name} are gone.", f"no file {source.path}", "Choose the model again."
         )
-    key = ("nodes", file_identity(weights.path), weights.device, weights.dtype, weights.averaged)
-    get = partial(MODELS.get, key, partial(_load, weights, key), _bytes)
-    loaded: Loaded = get()
-    if loaded.shell.interpolator is None:  # ComfyUI has unloaded it since
-        MODELS.drop(key)
-        loaded = get()
-    return loaded
+    return load_cached(source, Loaded, _host.default_dtype(source.device))
 
 
 def clear() -> int:
-    """Lets go of every cached model, the Python API's too. Returns how many bytes these took."""
+    """Drop every cached model, the Python API's too, and return how many bytes these took."""
     freed = MODELS.bytes
     for model in MODELS.models():
         if isinstance(model, Loaded):
@@ -147,20 +143,3 @@ def clear() -> int:
     _host.clear_cache()
     _host.trim_heap()
     return freed
-
-
-def _load(weights: Weights, key: Hashable) -> Loaded:
-    began = time.perf_counter()
-    interpolator = open_weights(weights.path, averaged=weights.averaged)
-    suits = _host.default_dtype(weights.device)
-    dtype = runnable_dtype(interpolator, weights.path, weights.dtype, suits)
-    convert_weights(interpolator, weights.path, dtype)
-    shell = MidframeModel(interpolator)
-    what = f"{interpolator.spec.architecture} {interpolator.spec.family}, {dtype}"
-    _LOG.info("loaded %s (%s) in %.2f s", weights.path.name, what, time.perf_counter() - began)
-    return Loaded(key, weights.device, shell, _host.manage(shell, weights.device))
-
-
-def _bytes(loaded: Loaded) -> int:
-    interpolator = loaded.shell.interpolator
-    return 0 if interpolator is None else interpolator.weight_bytes

@@ -1,4 +1,4 @@
-"""How a VIDEO is saved: what ComfyUI's nodes ask for, in the words of our encoder."""
+"""How a VIDEO is saved: what ComfyUI's nodes ask for, as the :class:`~..video.Coding` of our encoder."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def space_of(info: ClipInfo) -> str:
     return _tagged_space(info) or SRGB
 
 
-def bits_of(info: ClipInfo, space: str, asked: int | None) -> int:
+def bits_of(info: ClipInfo, space: str, requested: int | None) -> int:
     """Return the bits of a channel that are written.
 
     Args:
         info: of the clip.
         space: colour space that is written, by ComfyUI's name. HDR in 8 bits would show bands.
-        asked: as many as the clip has where it is None.
+        requested: by the node that saves; None for as many as the clip has.
     """
-    bits = asked or info.bits
+    bits = requested or info.bits
     return bits if space == SRGB else max(bits, DEEP)
 
 
@@ -63,11 +63,11 @@ def coding_of(
     """
     name, space = value_of(codec).lower(), value_of(color_space)
     colour = _colour(info, space)
-    written = space_of(info) if space == AUTO else space
+    output_space = space_of(info) if space == AUTO else space
     return Coding(
         codec=None if name == AUTO else _CODECS.get(name, name),
         crf=crf,
-        bits=bits_of(info, written, bit_depth),
+        bits=bits_of(info, output_space, bit_depth),
         colour=colour,
     )
 
@@ -90,6 +90,7 @@ def _colour(info: ClipInfo, space: str) -> Colour | None:
             f"Choose {AUTO} or {tagged}.",
         )
     if space == AUTO:
+        # Frames in memory carry no tags, and players guess BT.601 or BT.709 by the size of an untagged video.
         return None if info.colour else _SPACES[SRGB]
     return None if tagged else _SPACES[space]
 

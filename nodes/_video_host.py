@@ -1,6 +1,6 @@
-"""ComfyUI's VIDEO: what comes in as a clip, and what goes out as one of its own.
+"""ComfyUI's VIDEO: one that comes in is read as a clip, an interpolated clip goes out as one.
 
-With ``_host`` the only file of the pack that names ComfyUI's modules; it imports none of them either.
+With ``_host`` this is the only file that names ComfyUI's modules; it imports none of them either.
 """
 
 from __future__ import annotations
@@ -51,11 +51,15 @@ _BYTE = 8
 _SHORT = 1e-3
 """Seconds by which a video may be shorter than asked."""
 
+# Other nodes know a VIDEO by this class. ComfyUI has loaded it before it loads any pack.
 _Base: Any = getattr(sys.modules.get("comfy_api.latest._input.video_types"), "VideoInput", object)
 
 
 def source_of(video: Any) -> OpenSource:
-    """How a VIDEO is read: ours frame by frame as it is made, frames in memory as they are, else its file.
+    """Return what opens a VIDEO for reading.
+
+    One of ours is read frame by frame as it is made, frames in memory are taken as they are, and of any other
+    the file is decoded.
 
     Raises:
         BadInputError: it is no VIDEO.
@@ -70,20 +74,21 @@ def source_of(video: Any) -> OpenSource:
 
 
 def whole_file_of(video: Any) -> Path:
-    """The file that a VIDEO is.
+    """Return the file that a VIDEO is.
 
     Raises:
         BadInputError: it is none, or a part of one.
     """
     _require_video(video)
-    found = None if isinstance(video, MadeVideo) else video.get_stream_source()
-    if not isinstance(found, (str, Path)) or any(_window(video)):
+    # Asking one of ours for its file would make the whole video.
+    source = None if isinstance(video, MadeVideo) else video.get_stream_source()
+    if not isinstance(source, (str, Path)) or any(_trim_window(video)):
         raise BadInputError(
             "Only a whole video file can be made in chunks: another run must find the same again.",
             "frames in memory, a video that is yet to be made, or a part of one",
             "Use Interpolate Video, or save it first and take the file with Load Video.",
         )
-    return Path(found)
+    return Path(source)
 
 
 def _require_video(video: Any) -> None:
@@ -96,16 +101,16 @@ def _require_video(video: Any) -> None:
 
 
 def video_of_file(path: Path) -> Any:
-    """A finished file as ComfyUI's VIDEO; outside ComfyUI the path."""
+    """Return a finished file as ComfyUI's VIDEO; outside ComfyUI the path."""
     kind = getattr(sys.modules.get("comfy_api.latest._input_impl.video_types"), "VideoFromFile", None)
     return path if kind is None else kind(str(path))
 
 
 def preview_of(path: Path) -> dict[str, Any]:
-    """What a node tells the canvas of a video that it wrote into ComfyUI's output folder."""
+    """Return what the canvas needs to show a video that a node wrote into ComfyUI's output folder."""
     folder = path.parent.relative_to(_host.output_folder().resolve())
-    shown = {"filename": path.name, "subfolder": folder.as_posix().removeprefix("."), "type": "output"}
-    return {"images": [shown], "animated": (True,)}
+    file = {"filename": path.name, "subfolder": folder.as_posix().removeprefix("."), "type": "output"}
+    return {"images": [file], "animated": (True,)}
 
 
 def _tensor_clip(video: Any, *, alpha: bool) -> TimedClip:
@@ -119,21 +124,21 @@ def _tensor_clip(video: Any, *, alpha: bool) -> TimedClip:
 
 
 def _file_clip(video: Any, *, alpha: bool) -> TimedClip:
-    found = video.get_stream_source()
-    source = found if isinstance(found, BytesIO) else path_of(found, "source of a video")
-    start, length = _window(video)
+    stream = video.get_stream_source()
+    source = stream if isinstance(stream, BytesIO) else path_of(stream, "source of a video")
+    start, length = _trim_window(video)
     if not start and not length:
         return open_clip(source, alpha=alpha)
     end = Fraction(start) + Fraction(length) if length else None
     return Trimmed(lambda: open_clip(source, alpha=alpha), Span(Fraction(start), end))
 
 
-def _window(video: Any) -> tuple[float, float]:
-    """The trim of a VIDEO: where it starts and how long it is, seconds; 0 to the end."""
+def _trim_window(video: Any) -> tuple[float, float]:
+    """Return where the trim of a VIDEO starts and how long it is, in seconds; a length of 0 is to the end."""
     if hasattr(video, "get_active_trim_window"):
         start, length = video.get_active_trim_window()
         return float(start), float(length)
-    # Before 0.23 only the object itself knows.
+    # Before ComfyUI 0.23 there is no method, only these attributes.
     start = float(getattr(video, "_VideoFromFile__start_time", 0.0))
     if start < 0:
         start = max(video._get_raw_duration() + start, 0.0)
@@ -141,16 +146,17 @@ def _window(video: Any) -> tuple[float, float]:
 
 
 class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is one
-    """A lazy video as ComfyUI's VIDEO: it is made while somebody saves it.
+    """A lazy video as ComfyUI's VIDEO: its frames are made while it is saved.
 
-    Progress is shown on the node that runs then, and Cancel is heard there. Where frames or a file are asked
-    for instead, these are made.
+    Progress is shown on the node that saves it, and Cancel is heard there. A node that asks for frames or for
+    a file instead gets these made.
     """
 
     def __init__(self, lazy: LazyVideo) -> None:
         self.lazy = lazy
         self._file: Path | None = None
-        self._left_out: set[str] = set()
+        self._reported: set[str] = set()
+        """Unknown options that the log has named already."""
 
     def save_to(  # noqa: PLR0913, PLR0917 -- ComfyUI's interface
         self,
@@ -173,14 +179,14 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
             bit_depth: as deep as the source where it is left out.
             crf: quality on the codec's own scale, 0 is best.
             color_space: ``sRGB``, ``HDR`` (HLG) or ``HDR PQ``; that of the source where it is left out.
-            later: what newer versions of ComfyUI ask for besides. It is logged and left out: Save Video is
-                the last node of a job, which must not fail there for an option.
+            later: options of newer versions of ComfyUI. They are logged and left out: Save Video is the last
+                node of a job, which must not fail there for an option.
 
         Raises:
             MidframeError: see :func:`~..video.interpolate_video`.
             BadInputError: see :func:`.coding_of`.
         """
-        self._leave_out(later)
+        self._report_unknown(later)
         container = value_of(format).lower()
         write = partial(
             self.lazy.write,
@@ -194,21 +200,22 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
         if isinstance(path, (str, os.PathLike)):
             write(Path(path))
             return
+        # By way of a file: containers go back to their beginning, and a half written buffer cannot be undone.
         file = self._temporary()
         try:
             write(file)
-            with file.open("rb") as written:
-                shutil.copyfileobj(written, path)
+            with file.open("rb") as finished:
+                shutil.copyfileobj(finished, path)
         finally:
             file.unlink(missing_ok=True)
 
-    def _leave_out(self, options: Mapping[str, Any]) -> None:
-        for name in sorted(options.keys() - self._left_out):
+    def _report_unknown(self, options: Mapping[str, Any]) -> None:
+        for name in sorted(options.keys() - self._reported):
             _LOG.warning("A video is saved without %s=%r, which Midframe does not know.", name, options[name])
-        self._left_out.update(options)
+        self._reported.update(options)
 
     def get_components(self) -> Any:
-        """All frames, the sound and the frame rate. The frames take their whole size in memory."""
+        """Return all frames, the sound and the frame rate. The frames take their whole size in memory."""
         frames = self.lazy.frames(TensorSink, _host.watch(1, _host.executing_node()))
         sound = self.lazy.sound()
         parts = {
@@ -221,14 +228,16 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
         kind = getattr(sys.modules.get("comfy_api.latest._util.video_types"), "VideoComponents", None)
         if kind is None:
             return SimpleNamespace(**parts)
-        known = {field.name for field in dataclasses.fields(kind)}  # before 0.9 there is no alpha
-        return kind(**{name: value for name, value in parts.items() if name in known})
+        names = {field.name for field in dataclasses.fields(kind)}  # before ComfyUI 0.9 there is no alpha
+        return kind(**{name: value for name, value in parts.items() if name in names})
 
     def get_stream_source(self) -> str:
-        """A file of it, made when it is first asked for and removed with this object."""
+        """Return a file of it, made when it is first asked for and removed with this object."""
+        # Asked for by each node that reads the video, such as a preview: it must not be made each time.
         if self._file is None or not self._file.exists():
             file = self._temporary()
             self.save_to(file)
+            # ComfyUI may have emptied its folder of temporary files before.
             weakref.finalize(self, file.unlink, missing_ok=True)
             self._file = file
         return str(self._file)
@@ -236,7 +245,7 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
     def as_trimmed(
         self, start_time: float | None = None, duration: float | None = None, strict_duration: bool = False
     ) -> MadeVideo | None:
-        """A part of it, which is made by itself; None where there is nothing left, or less than asked for.
+        """Return a part of it, which is made by itself; None where nothing is left, or less than asked for.
 
         Args:
             start_time: seconds; negative ones count from the end.
@@ -252,11 +261,11 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
         return MadeVideo(part)
 
     def get_active_trim_window(self) -> tuple[float, float]:
-        """No trim: it is all there is."""
+        """Return that there is no trim: start and length 0."""
         return 0.0, 0.0
 
     def get_dimensions(self) -> tuple[int, int]:
-        """Width and height."""
+        """Return width and height."""
         return self.lazy.info.width, self.lazy.info.height
 
     def get_bit_depth(self) -> int:
@@ -268,19 +277,19 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
         return space_of(self.lazy.info)
 
     def get_duration(self) -> float:
-        """Seconds."""
+        """Return the duration in seconds."""
         return float(self.lazy.duration)
 
     def get_frame_count(self) -> int:
-        """How many frames there are, as the packets of the source tell."""
+        """Return the number of frames, counted from the packets of the source."""
         return len(self.lazy.moments)
 
     def get_frame_rate(self) -> Fraction:
-        """Frames a second, on average."""
+        """Return the average frames a second."""
         return self.lazy.info.rate
 
     def get_container_format(self) -> str:
-        """Of its file."""
+        """Return FFmpeg's name of the format of its file."""
         return _MP4
 
     def _temporary(self) -> Path:

@@ -1,4 +1,4 @@
-"""The model widget: what it offers, what its value means, and fetching what is not there yet."""
+"""The model widget: which models it offers, which file its value means, and downloading that file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ..weights.find import (
     available,
     fetch,
     find,
-    listed,
+    find_listed,
 )
+from ..weights.loading import ModelSource
 from . import _host
-from ._models import Weights
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,12 +30,12 @@ DEFAULT = "default"
 def model_widget(
     tooltip: str, architectures: Collection[str] | None = None, first: str = DEFAULT
 ) -> tuple[Any, ...]:
-    """The widget that chooses a model: what is on this computer, then what can be downloaded.
+    """Return the widget that chooses a model: files on this computer, then what can be downloaded.
 
     Args:
-        tooltip: what to say first.
-        architectures: offers known checkpoints of these only; None for all.
-        first: the one to preselect, wherever it is; the built-in one is only offered as this.
+        tooltip: its first sentences.
+        architectures: known checkpoints of these only; None for all.
+        first: the name to preselect, wherever its file is; the built-in model is only offered as this.
     """
     choices = _choices(architectures)
     here = [choice.name for choice in choices if choice.path is not None]
@@ -46,7 +46,7 @@ def model_widget(
 
 
 def complaint(model: str | None) -> str | None:
-    """Why the weights of a widget's value cannot be had, found out without the network; None if they can.
+    """Return why a widget's model cannot be loaded, found without the network; None if it can.
 
     Names that older packs have for a checkpoint are fine, whether the widget offers them or not.
     """
@@ -62,8 +62,8 @@ def complaint(model: str | None) -> str | None:
     return None
 
 
-def choose(model: str, device: str, dtype: str, node_id: str | None = None) -> Weights:
-    """The weights of three widgets' values, downloaded if they are not on this computer.
+def choose(model: str, device: str, dtype: str, node_id: str | None = None) -> ModelSource:
+    """Return the source of three widgets' values; its file is downloaded if it is not on this computer.
 
     Raises:
         WeightsNotFoundError: an unknown name, or a download that failed.
@@ -75,14 +75,16 @@ def choose(model: str, device: str, dtype: str, node_id: str | None = None) -> W
     if path is None:
         host = _host.DownloadHost(model, node_id)
         path = fetch(model, _download_folder(), progress=host.progress, check_cancelled=host.check_cancelled)
-    return Weights(path, _host.device_named(device), _host.dtype_named(dtype))
+    return ModelSource(path, _host.device_named(device), _host.dtype_named(dtype))
 
 
-def chosen(override: Weights | None, widgets: tuple[str, str, str], node_id: str | None = None) -> Weights:
-    """Return the weights of a model link, or where there is none those of the widgets, see :func:`choose`.
+def chosen(
+    override: ModelSource | None, widgets: tuple[str, str, str], node_id: str | None = None
+) -> ModelSource:
+    """Return the source of a model link, or where there is none that of the widgets, see :func:`choose`.
 
     Args:
-        override: what came by the link.
+        override: the value of the link.
         widgets: values of the widgets model, device and dtype.
         node_id: of the node, for the progress of a download.
 
@@ -107,7 +109,8 @@ def _find(model: str) -> Path | None:
     What the menu calls a file is that file, whatever else lies in the working directory.
     """
     folders = _host.model_folders()
-    path = listed(model, folders) or find(model, folders)
+    # The menu first: ``find`` takes a file in the working directory, which is ComfyUI's own, for a name too.
+    path = find_listed(model, folders) or find(model, folders)
     rows = Manifest.load().lookup(model) if path is None else ()
     if rows and (path := find(rows[0].model, folders)) is not None:
         _LOG.info("%s is not on this computer; %s is the same network", model, path.name)
@@ -119,7 +122,10 @@ def _download_folder() -> Path:
 
 
 def _choices(architectures: Collection[str] | None) -> list[Choice]:
-    """A list of known checkpoints that cannot be read must not take the node away."""
+    """Return what the menu offers; nothing where the list of known checkpoints cannot be read.
+
+    ComfyUI drops a node whose INPUT_TYPES raises: an error here must not take the node away.
+    """
     try:
         return available(_host.model_folders(), architectures)
     except MidframeError as error:

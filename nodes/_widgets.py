@@ -1,110 +1,113 @@
-"""What several nodes have in common: category, widgets, and what their values mean."""
+"""Widgets and sockets that several nodes have, and what the values of menus mean.
+
+Each function returns an entry of ComfyUI's ``INPUT_TYPES``: (type, options). Names, order, defaults and
+values of widgets must stay as they are, because workflows are saved with them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from ..inputs.numbers import real
 from ..inputs.objects import require_one_of
 from ..memory.sinks import Storage
+from ..vfi_utils import EndLaw
 from . import _host
 from ._models import AFTER_RUN
+from ._types import INT_OR_FLOAT, NumberMenu
 
 InputTypes = dict[str, dict[str, Any]]
 """What ComfyUI's ``INPUT_TYPES`` returns."""
+Widget = tuple[Any, dict[str, Any]]
+"""An entry of it."""
 
 CATEGORY = "video/Midframe"
 SEARCH_WORDS = ("vfi", "video frame interpolation", "frame interpolation", "interpolate frames", "midframe")
 
+MODEL_TOOLTIP = (
+    "default comes with Midframe; every other network is offered too. Downloads go to "
+    "models/frame_interpolation; other files in there are listed too."
+)
+"""Of a model widget that offers all networks."""
 
-def frames() -> tuple[Any, ...]:
-    """The clip."""
+
+def frames() -> Widget:
+    """Return the socket of a clip."""
     return "IMAGE", {"tooltip": "The clip: at least two frames, RGB, RGBA or grey."}
 
 
-def model_override(widgets: str) -> tuple[Any, ...]:
-    """A loaded model, which ``widgets`` are not used with."""
+def model_override(widgets: str) -> Widget:
+    """Return the socket of a loaded model, with which ``widgets`` are not used."""
     return "MIDFRAME_MODEL", {"tooltip": f"A model from Load Model; then {widgets} here are not used."}
 
 
-class NumberType(str):
-    """A whole number as a widget, and a link of FLOAT too: 2.5 frames for each source frame are a rate.
+def multiplier(more: str = "") -> Widget:
+    """Return the widget of output frames for each source frame.
 
-    ComfyUI compares the type of a link with that of its input by ``!=``, and lets a node's own say what fits.
+    Args:
+        more: what the tooltip says of numbers that are not whole.
     """
-
-    __slots__ = ()
-
-    def __ne__(self, other: object) -> bool:
-        """Return False for whatever may be linked here."""
-        return str(self) != other and other != "FLOAT"
-
-    __hash__ = str.__hash__
-
-
-INT_OR_FLOAT = NumberType("INT")
-
-
-def multiplier() -> tuple[Any, ...]:
-    """Output frames for each source frame."""
     tooltip = (
         "Output frames for each source frame: 2 doubles the frame rate, 4 makes four times slower motion. "
-        "By link also numbers such as 2.5, and a list that sets each pair by itself (0 and 1 make nothing; "
-        "pairs past its end get 2)."
+        f"By link also numbers such as 2.5{more}, and a list that sets each pair by itself (0 and 1 make "
+        "nothing; pairs past its end get 2)."
     )
     return INT_OR_FLOAT, {"default": 2, "min": 1, "max": 1000, "tooltip": tooltip}
 
 
-def states() -> tuple[Any, ...]:
-    """Pairs in which nothing is made."""
+def states() -> Widget:
+    """Return the socket of the pairs in which nothing is made."""
     return "INTERPOLATION_STATES", {"tooltip": "Pairs of frames to leave alone, from Interpolation States."}
 
 
-def source_fps() -> tuple[Any, ...]:
-    """Frame rate of the input."""
-    tooltip = (
+def source_fps() -> Widget:
+    """Return the widget of the frame rate of the input."""
+    return _rate(
         "Frame rate of the input, from Get Video Components for example. Only needed for target fps and for "
         "the fps output; 0: not known, then that output counts on 24. 23.976, 29.97 and the like stand for "
         "24000/1001, 30000/1001 exactly."
     )
-    return _rate(tooltip)
 
 
-def target_fps() -> tuple[Any, ...]:
-    """Frame rate of the output."""
-    tooltip = (
+def target_fps() -> Widget:
+    """Return the widget of the output's frame rate, where the input's is another widget."""
+    return _rate(
         "Frame rate of the output, any rate: 24 to 60 for example. 0: off, the multiplier counts. Needs "
         "source fps; then the multiplier is not used. Every output frame shows its exact moment; where a "
         "source frame falls on it, that comes through untouched."
     )
-    return _rate(tooltip)
 
 
-def last_frame() -> tuple[Any, ...]:
-    """What follows the last source frame."""
+def target_fps_of_video() -> Widget:
+    """Return the widget of the output's frame rate, where the input is a video and knows its own."""
+    return _rate(
+        "Frame rate of the output, any rate: 60 for example. 0: off, the multiplier counts. 23.976, 59.94 "
+        "and the like stand for 24000/1001, 60000/1001 exactly. Every output frame shows its exact moment."
+    )
+
+
+def last_frame(default: EndLaw = "end_on_last") -> Widget:
+    """Return the menu of what follows the last source frame."""
     tooltip = (
         "end_on_last: the output ends on the last frame of the input; (N - 1) x multiplier + 1 frames. "
         "hold_last: the last frame is held as long as any other, N x multiplier frames; the clip lasts "
         "exactly as long as before, so that sound fits."
     )
-    return ["end_on_last", "hold_last"], {"default": "end_on_last", "tooltip": tooltip, "advanced": True}
+    return list(get_args(EndLaw)), {"default": default, "tooltip": tooltip, "advanced": True}
 
 
-SCALES = ["0.25", "0.5", "1", "2", "4"]
-"""As texts: a menu of numbers refuses the number that another version saved as a text."""
-
-
-def scale() -> tuple[Any, ...]:
-    """Flow scale of RIFE's family."""
+def scale() -> Widget:
+    """Return the menu of the flow scale of the built-in model and RIFE."""
     tooltip = (
         "Size at which motion is computed, relative to the picture. 1 for most clips; 0.5 for 4K or very "
         "large motion; 2 or 4 for small pictures with fine detail. Lower is faster and needs less memory. "
         "For default and RIFE; other networks take only 1."
     )
-    return SCALES, {"default": "1", "tooltip": tooltip}
+    # Texts, as workflows have them; NumberMenu takes the numbers that other versions saved.
+    return NumberMenu(("0.25", "0.5", "1", "2", "4")), {"default": "1", "tooltip": tooltip}
 
 
 def scale_of(value: str | float) -> float:
@@ -116,14 +119,14 @@ def scale_of(value: str | float) -> float:
     return real(value, "the scale")
 
 
-def batch() -> tuple[Any, ...]:
-    """Frames that are made at once."""
+def batch() -> Widget:
+    """Return the widget of how many frames are made at once."""
     tooltip = "Frames of one pair that are made at once. 0: as many as the free memory allows."
     return "INT", {"default": 0, "min": 0, "max": 64, "tooltip": tooltip, "advanced": True}
 
 
-def clear_cache() -> tuple[Any, ...]:
-    """When cached memory is given back."""
+def clear_cache() -> Widget:
+    """Return the widget of how often cached memory is given back."""
     tooltip = (
         "Gives cached video memory back after every so many pairs of frames. 0: only when memory gets short, "
         "which is faster. It does not change the picture."
@@ -131,14 +134,14 @@ def clear_cache() -> tuple[Any, ...]:
     return "INT", {"default": 0, "min": 0, "max": 1000, "tooltip": tooltip, "advanced": True}
 
 
-def device() -> tuple[Any, ...]:
-    """Where the model runs."""
+def device() -> Widget:
+    """Return the menu of devices."""
     tooltip = "Where the model runs. auto: where ComfyUI runs its models."
     return _host.device_names(), {"default": "auto", "tooltip": tooltip, "advanced": True}
 
 
-def dtype() -> tuple[Any, ...]:
-    """What the model's convolutions run in."""
+def dtype() -> Widget:
+    """Return the menu of dtypes that the model's convolutions may run in."""
     tooltip = (
         "Precision of the network. auto: 16 bits where the device is good at them and the picture stays the "
         "same to the eye, else float32. Motion is always computed in float32, and source frames are never "
@@ -147,8 +150,8 @@ def dtype() -> tuple[Any, ...]:
     return list(_host.DTYPES), {"default": "auto", "tooltip": tooltip, "advanced": True}
 
 
-def after_run() -> tuple[Any, ...]:
-    """What becomes of the model after the run."""
+def after_run() -> Widget:
+    """Return the menu of what becomes of the model after the run."""
     tooltip = (
         "The model after the run. keep loaded: it stays on the device until ComfyUI needs the memory. "
         "offload to CPU: it goes to main memory at once. unload: it is dropped; the next run reads it again."
@@ -156,8 +159,8 @@ def after_run() -> tuple[Any, ...]:
     return list(AFTER_RUN), {"default": AFTER_RUN[0], "tooltip": tooltip, "advanced": True}
 
 
-def allow_changed_picture() -> tuple[Any, ...]:
-    """Whether a run that is short of memory may go on at a lower flow scale."""
+def allow_changed_picture() -> Widget:
+    """Return the switch that lets a run that is short of memory go on at a lower flow scale."""
     tooltip = (
         "When memory runs out in spite of everything: go on with motion computed at half the size, which "
         "changes the picture a little, instead of stopping with an error."
@@ -165,8 +168,8 @@ def allow_changed_picture() -> tuple[Any, ...]:
     return "BOOLEAN", {"default": False, "tooltip": tooltip, "advanced": True}
 
 
-def meta_batch() -> tuple[Any, ...]:
-    """VideoHelperSuite's manager of a clip that comes in batches."""
+def meta_batch() -> Widget:
+    """Return the socket of VideoHelperSuite's manager of a clip that comes in batches."""
     tooltip = (
         "From VideoHelperSuite's Meta Batch Manager: the last frame of each batch is carried into the next, "
         "so that all batches together are the same as one run over the whole clip."
@@ -182,8 +185,8 @@ _STORAGES = {
 }
 
 
-def storage() -> tuple[Any, ...]:
-    """Where the output lies."""
+def storage() -> Widget:
+    """Return the menu of places for the output frames."""
     tooltip = (
         "Where the frames lie. auto: in main memory where they fit, else on the disk. memory: there, or an "
         "error. disk: in a file without a name in ComfyUI's temp folder, for clips of any length; the nodes "
@@ -203,5 +206,5 @@ def storage_named(name: str) -> Storage:
     return replace(_STORAGES[name], folder=_host.temp_folder())
 
 
-def _rate(tooltip: str) -> tuple[Any, ...]:
+def _rate(tooltip: str) -> Widget:
     return "FLOAT", {"default": 0.0, "min": 0.0, "max": 1000.0, "step": 0.001, "tooltip": tooltip}

@@ -7,27 +7,16 @@ from typing import Any, ClassVar
 from ..memory.cache import MODELS
 from . import _widgets
 from ._models import clear
+from ._types import ANY
 from ._widgets import InputTypes
 
 
-class _AnyType(str):
-    """A socket type that fits every other: "not unequal" to anything is how an older ComfyUI asks."""
-
-    __slots__ = ()
-
-    def __ne__(self, other: object) -> bool:
-        return False
-
-
-_ANY = _AnyType("*")
-
-
 class MidframeClearCache:
-    """Lets go of every model that Midframe keeps."""
+    """Clears the cache of loaded models."""
 
     CATEGORY = _widgets.CATEGORY
     FUNCTION = "clear"
-    RETURN_TYPES = (_ANY,)
+    RETURN_TYPES = (ANY,)
     RETURN_NAMES = ("passthrough",)
     OUTPUT_TOOLTIPS = ("What came in, unchanged.",)
     OUTPUT_NODE = True
@@ -39,16 +28,20 @@ class MidframeClearCache:
 
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
-        """The input."""
+        """Return the input."""
+        # Optional, so that the node also works by itself. Only a link says what it runs after.
         tooltip = "Anything; it comes out unchanged. The cache is cleared when it arrives."
-        return {"required": {}, "optional": {"passthrough": (_ANY, {"tooltip": tooltip})}}
+        return {"required": {}, "optional": {"passthrough": (ANY, {"tooltip": tooltip})}}
 
     @classmethod
     def IS_CHANGED(cls, passthrough: Any = None) -> int:  # noqa: N802 - ComfyUI's name
-        """Another value once a model has been loaded since; only then is there something to clear."""
+        """Return another value once a model has been loaded since: only then is there something to clear.
+
+        ComfyUI runs the node again where the value differs from that of the last run.
+        """
         return MODELS.loads
 
     def clear(self, passthrough: Any = None) -> dict[str, Any]:
-        """Clears, and says how much."""
+        """Clear the cache, show how much that freed, and pass the input on."""
         freed = clear()
         return {"ui": {"text": [f"{freed / 2**20:.1f} MiB freed"]}, "result": (passthrough,)}

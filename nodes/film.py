@@ -6,7 +6,7 @@ from typing import Any, ClassVar, get_args
 
 from torch import Tensor
 
-from ..inputs.frames import require_clip
+from ..vfi_models.film.session import FilmOptions
 from ..vfi_utils import (
     EndLaw,
     Schedule,
@@ -14,15 +14,12 @@ from ..vfi_utils import (
     StatesLike,
 )
 from . import _widgets
-from ._interpolation import InterpolationNode
+from ._inputs import FrameInputs, changed_options
+from ._interpolation import FrameNode
 from ._meta_batch import Manager, Prompt
 from ._models import AfterRun, Weights
-from ._plan import plan, unlike_default
-from ._run import Run
-from ._weights import chosen, model_widget
+from ._weights import model_widget
 from ._widgets import InputTypes
-
-_DEFAULT_OPTIONS = {"align": False}
 
 _MODEL_TOOLTIP = (
     "FILM, as safetensors or as the TorchScript file of older packs, in float32 or float16: all are one "
@@ -40,7 +37,7 @@ _ALIGN_TOOLTIP = (
 )
 
 
-class MidframeFILM(InterpolationNode):
+class MidframeFILM(FrameNode):
     """Makes the frames in between with FILM."""
 
     DESCRIPTION = (
@@ -58,7 +55,10 @@ class MidframeFILM(InterpolationNode):
 
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
-        """Inputs and widgets. Saved workflows hold widget values by position: new ones go to the end."""
+        """Return the inputs. Saved workflows hold widget values by position: new ones go to the end."""
+        # "bisect" is in saved workflows, and is what the older FILM nodes do: both values stay.
+        schedule = {"default": "any_t", "tooltip": _SCHEDULE_TOOLTIP}
+        align = {"default": FilmOptions.align, "tooltip": _ALIGN_TOOLTIP, "advanced": True}
         return {
             "required": {
                 "frames": _widgets.frames(),
@@ -68,8 +68,8 @@ class MidframeFILM(InterpolationNode):
             "optional": {
                 "source_fps": _widgets.source_fps(),
                 "target_fps": _widgets.target_fps(),
-                "schedule": (list(get_args(Schedule)), {"default": "any_t", "tooltip": _SCHEDULE_TOOLTIP}),
-                "align": ("BOOLEAN", {"default": False, "tooltip": _ALIGN_TOOLTIP, "advanced": True}),
+                "schedule": (list(get_args(Schedule)), schedule),
+                "align": ("BOOLEAN", align),
                 "dtype": _widgets.dtype(),
                 "batch": _widgets.batch(),
                 "clear_cache_after_n_frames": _widgets.clear_cache(),
@@ -93,7 +93,7 @@ class MidframeFILM(InterpolationNode):
         source_fps: Any = 0.0,
         target_fps: Any = 0.0,
         schedule: Schedule = "any_t",
-        align: bool = False,
+        align: bool = FilmOptions.align,
         dtype: str = "auto",
         batch: int = 0,
         clear_cache_after_n_frames: int = 0,
@@ -107,22 +107,28 @@ class MidframeFILM(InterpolationNode):
         node_id: str | None = None,
         prompt: Prompt | None = None,
     ) -> tuple[Tensor, float, int]:
-        """Runs the node; see the tooltips."""
-        timeline, fps = plan(
-            multiplier,
-            (source_fps, target_fps),
-            states=states,
-            end=last_frame,
-            in_batches=meta_batch is not None,
-            frames=len(require_clip(frames)),
-        )
+        """Interpolate a clip; the tooltips say what each input does."""
         settings = Settings(
-            options=unlike_default({"align": align}, _DEFAULT_OPTIONS),
+            options=changed_options(FilmOptions(align=align)),
             batch=batch,
             clear_every=clear_cache_after_n_frames,
             schedule=schedule,
         )
-        weights = chosen(model_override, (model, device, dtype), node_id)
-        run = Run(weights, timeline, settings, after_run, node_id, _widgets.storage_named(storage))
-        made = self._made(run, frames, meta_batch, prompt)
-        return made, fps, len(made)
+        inputs = FrameInputs(
+            model=model,
+            device=device,
+            dtype=dtype,
+            model_override=model_override,
+            after_run=after_run,
+            multiplier=multiplier,
+            source_fps=source_fps,
+            target_fps=target_fps,
+            states=states,
+            last_frame=last_frame,
+            settings=settings,
+            storage=storage,
+            meta_batch=meta_batch,
+            node_id=node_id,
+            prompt=prompt,
+        )
+        return self.run_model(frames, inputs)

@@ -31,7 +31,7 @@ class MidframeModelLoader:
 
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
-        """The widgets."""
+        """Return the widgets."""
         return {
             "required": {"model": model_widget(_TOOLTIP)},
             "optional": {"dtype": _widgets.dtype(), "device": _widgets.device()},
@@ -40,15 +40,15 @@ class MidframeModelLoader:
 
     @classmethod
     def VALIDATE_INPUTS(cls, model: str | None = None) -> bool | str:  # noqa: N802 - ComfyUI's name
-        """Weights that cannot be had are reported before anything runs."""
+        """Report weights that cannot be had before anything runs."""
         return complaint(model) or True
 
     def load(
         self, model: str, dtype: str = "auto", device: str = "auto", *, node_id: str | None = None
     ) -> tuple[Weights]:
-        """Loads the model into the cache, so that a file that cannot be used is found out here.
+        """Load the model into the cache, so that a file that cannot be used is found out here.
 
-        What goes on is only which model it is: where ComfyUI pushed it out in between, it is read again.
+        The link carries only which model it is: where ComfyUI unloaded it in between, it is read again.
         """
         weights = choose(model, device, dtype, node_id)
         obtain(weights)

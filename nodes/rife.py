@@ -6,31 +6,27 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..inputs.frames import require_clip
-from ..inputs.numbers import number
+from ..vfi_models.rife.session import RifeOptions
 from ..vfi_utils import EndLaw, Settings, StatesLike
 from . import _widgets
-from ._interpolation import InterpolationNode
+from ._inputs import FrameInputs, changed_options
+from ._interpolation import FrameNode
 from ._meta_batch import Manager, Prompt
 from ._models import AfterRun, Weights
-from ._plan import plan, unlike_default
-from ._run import Run
-from ._weights import chosen, model_widget
-from ._widgets import SCALES, InputTypes, scale_of
+from ._weights import model_widget
+from ._widgets import InputTypes, scale_of
 
-_DEFAULT_OPTIONS = {"flow_scale": 1.0, "ensemble": False}
-
-_ENSEMBLE_TOOLTIP = (
-    "Also computes the motion backwards in time and averages both: twice the work, sometimes steadier. "
-    "For default, RIFE 4.0 to 4.20 and 4.24; RIFE HD 3.6 always does; not defined for the others."
-)
 _MODEL_TOOLTIP = (
     "default comes with Midframe. RIFE 4.25 suits most clips. Downloads go to models/frame_interpolation; "
     "other files in there are listed too."
 )
+_ENSEMBLE_TOOLTIP = (
+    "Also computes the motion backwards in time and averages both: twice the work, sometimes steadier. "
+    "For default, RIFE 4.0 to 4.20 and 4.24; RIFE HD 3.6 always does; not defined for the others."
+)
 
 
-class MidframeRIFE(InterpolationNode):
+class MidframeRIFE(FrameNode):
     """Makes the frames in between with RIFE."""
 
     DESCRIPTION = (
@@ -41,7 +37,8 @@ class MidframeRIFE(InterpolationNode):
 
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
-        """Inputs and widgets. Saved workflows hold widget values by position: new ones go to the end."""
+        """Return the inputs. Saved workflows hold widget values by position: new ones go to the end."""
+        ensemble = {"default": RifeOptions.ensemble, "tooltip": _ENSEMBLE_TOOLTIP, "advanced": True}
         return {
             "required": {
                 "frames": _widgets.frames(),
@@ -52,7 +49,7 @@ class MidframeRIFE(InterpolationNode):
                 "source_fps": _widgets.source_fps(),
                 "target_fps": _widgets.target_fps(),
                 "scale": _widgets.scale(),
-                "ensemble": ("BOOLEAN", {"default": False, "tooltip": _ENSEMBLE_TOOLTIP, "advanced": True}),
+                "ensemble": ("BOOLEAN", ensemble),
                 "dtype": _widgets.dtype(),
                 "batch": _widgets.batch(),
                 "clear_cache_after_n_frames": _widgets.clear_cache(),
@@ -68,15 +65,6 @@ class MidframeRIFE(InterpolationNode):
             "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT"},
         }
 
-    @classmethod
-    def VALIDATE_INPUTS(  # noqa: N802 - ComfyUI's name
-        cls, model: str | None = None, scale: str | float | None = None
-    ) -> bool | str:
-        """Also a scale that is not in the menu, in whatever form it was saved."""
-        if scale is not None and number(scale) not in map(number, SCALES):
-            return f"scale is {scale}; use one of {', '.join(SCALES)}"
-        return super().VALIDATE_INPUTS(model)
-
     def interpolate(  # noqa: PLR0913 - one parameter for each widget
         self,
         frames: Tensor,
@@ -86,7 +74,7 @@ class MidframeRIFE(InterpolationNode):
         source_fps: Any = 0.0,
         target_fps: Any = 0.0,
         scale: str | float = "1",
-        ensemble: bool = False,
+        ensemble: bool = RifeOptions.ensemble,
         dtype: str = "auto",
         batch: int = 0,
         clear_cache_after_n_frames: int = 0,
@@ -101,22 +89,28 @@ class MidframeRIFE(InterpolationNode):
         node_id: str | None = None,
         prompt: Prompt | None = None,
     ) -> tuple[Tensor, float, int]:
-        """Runs the node; see the tooltips."""
-        timeline, fps = plan(
-            multiplier,
-            (source_fps, target_fps),
-            states=states,
-            end=last_frame,
-            in_batches=meta_batch is not None,
-            frames=len(require_clip(frames)),
-        )
+        """Interpolate a clip; the tooltips say what each input does."""
         settings = Settings(
-            options=unlike_default({"flow_scale": scale_of(scale), "ensemble": ensemble}, _DEFAULT_OPTIONS),
+            options=changed_options(RifeOptions(flow_scale=scale_of(scale), ensemble=ensemble)),
             batch=batch,
             clear_every=clear_cache_after_n_frames,
             allow_changed_picture=allow_changed_picture,
         )
-        weights = chosen(model_override, (model, device, dtype), node_id)
-        run = Run(weights, timeline, settings, after_run, node_id, _widgets.storage_named(storage))
-        made = self._made(run, frames, meta_batch, prompt)
-        return made, fps, len(made)
+        inputs = FrameInputs(
+            model=model,
+            device=device,
+            dtype=dtype,
+            model_override=model_override,
+            after_run=after_run,
+            multiplier=multiplier,
+            source_fps=source_fps,
+            target_fps=target_fps,
+            states=states,
+            last_frame=last_frame,
+            settings=settings,
+            storage=storage,
+            meta_batch=meta_batch,
+            node_id=node_id,
+            prompt=prompt,
+        )
+        return self.run_model(frames, inputs)

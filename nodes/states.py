@@ -14,20 +14,24 @@ from ._widgets import CATEGORY, SEARCH_WORDS, InputTypes
 
 _RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
 _LONGEST_RANGE = 10_000_000
+"""Pairs, five days of film. A slip such as 0-99999999999 would fill the memory."""
 
 
 @dataclass(frozen=True)
 class NodeStates(States):
-    """States as an ``INTERPOLATION_STATES`` link carries them, to nodes of older packs too."""
+    """States as an ``INTERPOLATION_STATES`` link carries them.
+
+    The two properties are those that nodes of older packs read.
+    """
 
     @property
     def frame_indices(self) -> list[int]:
-        """The listed pairs, ascending."""
+        """Return the listed pairs, ascending."""
         return sorted(self.indices)
 
     @property
     def is_skip_list(self) -> bool:
-        """True: the listed pairs are left alone. False: only they are interpolated."""
+        """Tell whether the listed pairs are left alone; else only they are interpolated."""
         return self.skip
 
 
@@ -41,16 +45,14 @@ def parse_pairs(listing: Any) -> frozenset[int]:
         BadInputError: a piece that is neither a number nor a range, or a range that runs backwards.
     """
     if not isinstance(listing, str):
-        single = number(listing)
-        return States(
-            listing if single is None else frozenset({whole(listing, "the number of a pair")})
-        ).indices
+        single = number(listing) is not None
+        return States(frozenset({whole(listing, "the number of a pair")}) if single else listing).indices
     pairs: set[int] = set()
     for piece in re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", listing.strip())):
         if not piece:
             continue
-        found = _RANGE.fullmatch(piece)
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        match = _RANGE.fullmatch(piece)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not 0 <= last - first <= _LONGEST_RANGE:
             raise BadInputError(
                 "The list of pairs cannot be read.",
@@ -74,7 +76,7 @@ class MidframeStates:
 
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
-        """The widgets."""
+        """Return the widgets."""
         return {
             "required": {
                 "frame_indices": (
@@ -102,7 +104,7 @@ class MidframeStates:
 
     @classmethod
     def VALIDATE_INPUTS(cls, frame_indices: str | None = None) -> bool | str:  # noqa: N802 - ComfyUI's name
-        """Reads the text before anything runs; None where it comes by a link."""
+        """Report a text that cannot be read before anything runs. It is None where it comes by a link."""
         try:
             parse_pairs(frame_indices or "")
         except BadInputError as error:
@@ -110,5 +112,5 @@ class MidframeStates:
         return True
 
     def states(self, frame_indices: Any, is_skip_list: bool) -> tuple[Any]:
-        """The states."""
+        """Return the states."""
         return (NodeStates(parse_pairs(frame_indices), skip=is_skip_list),)

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..inputs.frames import require_clip
 from ..inputs.numbers import real, whole
+from ..vfi_models.interface import Options
+from ..vfi_models.tlbvfi.session import TlbvfiOptions
 from ..vfi_utils import EndLaw, Settings, StatesLike
 from . import _widgets
-from ._interpolation import InterpolationNode
+from ._inputs import FrameInputs, changed_options
+from ._interpolation import FrameNode
 from ._meta_batch import Manager, Prompt
 from ._models import AfterRun, Weights
-from ._plan import plan, unlike_default
-from ._run import Run
-from ._weights import chosen, model_widget
-from ._widgets import InputTypes
+from ._weights import model_widget
+from ._widgets import InputTypes, Widget
 
 _NO_TILES = "off"
 _TILES = [_NO_TILES, "256", "512", "1024", "1536", "2048"]
-_DEFAULT_OPTIONS = {
-    "seed": 0,
-    "eta": 1.0,
-    "sample_steps": 10,
-    "flow_scale": 0.5,
-    "tile": 0,
-    "overlap": 64,
-    "published_range": False,
-}
 
 _MODEL_TOOLTIP = (
     "vimeo_unet.pth as its authors publish it, in models/frame_interpolation or models/interpolation. Other "
@@ -70,7 +60,7 @@ _LINES_TOOLTIP = (
 )
 
 
-class MidframeTLBVFI(InterpolationNode):
+class MidframeTLBVFI(FrameNode):
     """Makes the frames in between with TLBVFI."""
 
     DESCRIPTION = (
@@ -87,7 +77,7 @@ class MidframeTLBVFI(InterpolationNode):
 
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
-        """Inputs and widgets. Saved workflows hold widget values by position: new ones go to the end."""
+        """Return the inputs. Saved workflows hold widget values by position: new ones go to the end."""
         return {
             "required": {
                 "frames": _widgets.frames(),
@@ -112,14 +102,15 @@ class MidframeTLBVFI(InterpolationNode):
         }
 
     @staticmethod
-    def _own_widgets() -> dict[str, tuple[Any, ...]]:
-        # ComfyUI draws another "seed" for every run unless it is told not to, and every run would be new.
-        seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": False}
-        eta = {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05}
-        steps = {"default": 10, "min": 3, "max": 1000}
-        scale = {"default": 0.5, "min": 0.05, "max": 1.0, "step": 0.05}
+    def _own_widgets() -> dict[str, Widget]:
+        # Without control_after_generate=False the browser changes a "seed" after every run: nothing would be
+        # found in ComfyUI's cache again.
+        seed = {"default": TlbvfiOptions.seed, "min": 0, "max": 2**64 - 1, "control_after_generate": False}
+        eta = {"default": TlbvfiOptions.eta, "min": 0.0, "max": 1.0, "step": 0.05}
+        steps = {"default": TlbvfiOptions.sample_steps, "min": 3, "max": 1000}
+        scale = {"default": TlbvfiOptions.flow_scale, "min": 0.05, "max": 1.0, "step": 0.05}
         ema = {"default": True, "label_on": "averaged", "label_off": "raw"}
-        overlap = _advanced(64, _OVERLAP_TOOLTIP)
+        overlap = _advanced(TlbvfiOptions.overlap, _OVERLAP_TOOLTIP)
         return {
             "seed": ("INT", {**seed, "tooltip": _SEED_TOOLTIP}),
             "eta": ("FLOAT", {**eta, "tooltip": _ETA_TOOLTIP, "advanced": True}),
@@ -128,7 +119,7 @@ class MidframeTLBVFI(InterpolationNode):
             "ema": ("BOOLEAN", {**ema, "tooltip": _EMA_TOOLTIP, "advanced": True}),
             "tile": (_TILES, _advanced(_NO_TILES, _TILE_TOOLTIP)),
             "tile_overlap": ("INT", {**overlap, "min": 0, "max": 1024, "step": 8}),
-            "published_range": ("BOOLEAN", _advanced(False, _RANGE_TOOLTIP)),
+            "published_range": ("BOOLEAN", _advanced(TlbvfiOptions.published_range, _RANGE_TOOLTIP)),
             "memory_lines": ("BOOLEAN", _advanced(False, _LINES_TOOLTIP)),
         }
 
@@ -145,14 +136,14 @@ class MidframeTLBVFI(InterpolationNode):
         device: str = "auto",
         after_run: AfterRun = "keep loaded",
         allow_changed_picture: bool = False,
-        seed: int = 0,
-        eta: float = 1.0,
-        sample_steps: int = 10,
-        flow_scale: float = 0.5,
+        seed: int = TlbvfiOptions.seed,
+        eta: float = TlbvfiOptions.eta,
+        sample_steps: int = TlbvfiOptions.sample_steps,
+        flow_scale: float = TlbvfiOptions.flow_scale,
         ema: bool = True,
         tile: str = _NO_TILES,
-        tile_overlap: int = 64,
-        published_range: bool = False,
+        tile_overlap: int = TlbvfiOptions.overlap,
+        published_range: bool = TlbvfiOptions.published_range,
         memory_lines: bool = False,
         states: StatesLike | None = None,
         model_override: Weights | None = None,
@@ -161,36 +152,61 @@ class MidframeTLBVFI(InterpolationNode):
         node_id: str | None = None,
         prompt: Prompt | None = None,
     ) -> tuple[Tensor, float, int]:
-        """Runs the node; see the tooltips."""
-        timeline, fps = plan(
-            multiplier,
-            (source_fps, target_fps),
-            states=states,
-            end=last_frame,
-            in_batches=meta_batch is not None,
-            frames=len(require_clip(frames)),
-        )
-        options = {
-            "seed": whole(seed, "the seed"),
-            "eta": real(eta, "eta"),
-            "sample_steps": whole(sample_steps, "the number of steps"),
-            "flow_scale": real(flow_scale, "the flow scale"),
-            "tile": 0 if tile == _NO_TILES else whole(tile, "the side of a tile"),
-            "overlap": whole(tile_overlap, "the overlap of tiles"),
-            "published_range": published_range,
-        }
+        """Interpolate a clip; the tooltips say what each input does."""
         settings = Settings(
-            options=unlike_default(options, _DEFAULT_OPTIONS),
+            options=_options(
+                (seed, eta, sample_steps), flow_scale, (tile, tile_overlap), published_range=published_range
+            ),
             clear_every=clear_cache_after_n_frames,
             allow_changed_picture=allow_changed_picture,
             memory_lines=memory_lines,
         )
-        weights = chosen(model_override, (model, device, "auto"), node_id)
-        if model_override is None:
-            weights = replace(weights, averaged=ema)
-        run = Run(weights, timeline, settings, after_run, node_id, _widgets.storage_named(storage))
-        made = self._made(run, frames, meta_batch, prompt)
-        return made, fps, len(made)
+        inputs = FrameInputs(
+            model=model,
+            device=device,
+            averaged=ema,
+            model_override=model_override,
+            after_run=after_run,
+            multiplier=multiplier,
+            source_fps=source_fps,
+            target_fps=target_fps,
+            states=states,
+            last_frame=last_frame,
+            settings=settings,
+            storage=storage,
+            meta_batch=meta_batch,
+            node_id=node_id,
+            prompt=prompt,
+        )
+        return self.run_model(frames, inputs)
+
+
+def _options(
+    sampler: tuple[Any, Any, Any], flow_scale: Any, tiles: tuple[str, Any], *, published_range: bool
+) -> Options:
+    """Return the options of the network that the widgets change.
+
+    Args:
+        sampler: seed, eta and steps.
+        flow_scale: size at which motion is computed.
+        tiles: side, and pixels that two share.
+        published_range: see :class:`.TlbvfiOptions`.
+
+    Raises:
+        BadInputError: what must be a number is none.
+    """
+    seed, eta, steps = sampler
+    side, overlap = tiles
+    options = TlbvfiOptions(
+        seed=whole(seed, "the seed"),
+        eta=real(eta, "eta"),
+        sample_steps=whole(steps, "the number of steps"),
+        flow_scale=real(flow_scale, "the flow scale"),
+        published_range=published_range,
+        tile=0 if side == _NO_TILES else whole(side, "the side of a tile"),
+        overlap=whole(overlap, "the overlap of tiles"),
+    )
+    return changed_options(options)
 
 
 def _advanced(default: Any, tooltip: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Golden outputs of reference implementations against our networks: the self-test of a machine.
+"""Compares our networks with golden outputs of reference implementations: the self-test of a machine.
 
-A golden file holds inputs, outputs and the recipe of the weights (see :mod:`..weights.synthetic`).
+A golden file holds inputs, outputs, and seed and gain of the weights (see :mod:`..weights.synthetic`).
 Each network has a format of its own, described in ``parity/goldens``, and a module here that reads it.
 """
 
@@ -27,11 +27,11 @@ class _Reader(Protocol):
     """A module that reads the goldens of one network."""
 
     def reads(self, file: Path, arrays: Mapping[str, Any], /) -> bool:
-        """Whether it knows this file; ``arrays`` is empty where that is no .npz."""
+        """Tell whether a file is of this format; ``arrays`` is empty where that is no .npz."""
         ...
 
     def run(self, file: Path, arrays: Mapping[str, Any], place: Place, /) -> Iterator[Outcome]:
-        """The outcome of every case of the file."""
+        """Yield the outcome of every case of the file."""
         ...
 
 
@@ -40,8 +40,9 @@ _READERS: tuple[_Reader, ...] = (rife, film, tlbvfi)
 
 
 def compare(paths: Iterable[Path], device: torch.device, dtype: torch.dtype) -> Iterator[Outcome]:
-    """The outcome of every case in the golden files under ``paths``. A file that is broken, or that no
-    module here reads, is a failed case; the others run.
+    """Yield the outcome of every case in the golden files under ``paths``.
+
+    A file that is broken, or that no module here reads, is a failed case; the others run.
 
     Raises:
         BadInputError: a path that does not exist or holds no golden file.
@@ -59,7 +60,9 @@ def compare(paths: Iterable[Path], device: torch.device, dtype: torch.dtype) -> 
 
 
 def _guarded(label: str, outcomes: Iterator[Outcome], device: torch.device) -> Iterator[Outcome]:
-    """``outcomes``, each computed in inference mode and exactly; what breaks a file is its last outcome."""
+    """Yield ``outcomes``, each computed in inference mode and without TF32; an error is the last outcome of
+    its file.
+    """
     count = 0
     while True:
         try:
@@ -78,13 +81,15 @@ def _guarded(label: str, outcomes: Iterator[Outcome], device: torch.device) -> I
 
 @contextmanager
 def _exactly(device: torch.device) -> Iterator[None]:
-    """Run as always, but without TensorFloat-32, which convolutions use by default and which is 1e-3 off."""
+    """Run without gradients, autocast and TensorFloat-32, which convolutions use by default and which is 1e-3
+    off.
+    """
     with undisturbed(device), exact_convolutions(device):
         yield
 
 
 def _outcomes(file: Path, place: Place) -> Iterator[Outcome] | None:
-    """The outcomes of a file, computed as they are asked for; None where it is no golden file."""
+    """Return the outcomes of a file, computed as they are iterated over; None where it is no golden file."""
     label = f"{file.parent.name}/{file.stem}"
     try:
         arrays: Mapping[str, Any] = np.load(file) if file.suffix == ".npz" else {}

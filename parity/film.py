@@ -1,4 +1,4 @@
-"""The goldens of FILM: pictures and flows, the older node's schedule, names, and files of weights."""
+"""Reads the goldens of FILM: pictures and flows, the older node's schedule, names, and files of weights."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from .tolerances import bound
 
 
 def reads(file: Path, arrays: Mapping[str, Any]) -> bool:
-    """Whether a golden file is of this format."""
+    """Tell whether a golden file is of this format."""
     if file.suffix in (".pt", ".safetensors"):
         return _pictures_of(file) is not None
     return file.name in _TABLES or {"seed", "gain", "x0", "x1"} <= set(arrays)
 
 
 def run(file: Path, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome]:
-    """The outcome of every case of a file."""
+    """Yield the outcome of every case of a file."""
     label = f"{file.parent.name}/{file.stem}"
     if file.name in _TABLES:
         yield from _TABLES[file.name](label, json.loads(file.read_text(encoding="utf-8")))
@@ -50,8 +50,8 @@ def _weights(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
     if "filters" in arrays:
         fine, middle, coarse, shared = (int(width) for width in arrays["flow_filters"])
         config = Config(int(arrays["filters"]), (fine, middle, coarse, shared))
-    wanted = published_names(shapes_of(config))
-    return synthetic_state_dict(wanted, int(arrays["seed"]), float(arrays["gain"]))
+    shapes = published_names(shapes_of(config))
+    return synthetic_state_dict(shapes, int(arrays["seed"]), float(arrays["gain"]))
 
 
 def _model(arrays: Mapping[str, Any], place: Place) -> Interpolator:
@@ -65,7 +65,9 @@ def _frames(arrays: Mapping[str, Any], place: Place) -> list[Tensor]:
 
 
 def _pictures(label: str, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome]:
-    """Outputs at each timestep, and flows and features where they are recorded."""
+    """Yield the outcomes of the pictures at each timestep, and of flows and features where they are
+    recorded.
+    """
     model = _model(arrays, place)
     left, right = _frames(arrays, place)
     session: Any = model.open(*left.shape[-2:])
@@ -74,9 +76,9 @@ def _pictures(label: str, arrays: Mapping[str, Any], place: Place) -> Iterator[O
     for name in sorted(name for name in arrays if name.startswith("dt_")):
         timestep = torch.from_numpy(arrays[name]).flatten().to(place.device)
         timestep = timestep.expand(max(len(timestep), len(left)))  # one for all pictures, or one for each
-        wanted = torch.from_numpy(arrays[name.replace("dt_", "out_")])
-        made = session.between(a, b, timestep, motion)
-        yield Outcome(f"{label} {name}", place.error(made, wanted), place.bound)
+        expected = torch.from_numpy(arrays[name.replace("dt_", "out_")])
+        frames = session.between(a, b, timestep, motion)
+        yield Outcome(f"{label} {name}", place.error(frames, expected), place.bound)
     yield from _flows(label, arrays, motion, place)
     yield from _features(label, arrays, a, place)
 
@@ -94,7 +96,7 @@ def _flows(label: str, arrays: Mapping[str, Any], motion: FilmMotion, place: Pla
 
 
 def _flow_bound(place: Place) -> float:
-    """Return what a flow may be off, in pixels: in 16 bits as much more than a picture as in float32."""
+    """Return the bound of a flow in pixels: in 16 bits the same multiple of a picture's as in float32."""
     return place.bound * bound("golden flow") / bound("golden float32")
 
 
@@ -111,25 +113,27 @@ def _features(label: str, arrays: Mapping[str, Any], found: FilmFeatures, place:
 
 
 def _recursion(label: str, arrays: Mapping[str, Any], place: Place) -> Outcome:
-    """The older node's schedule, through the frame loop."""
+    """Compare the older node's schedule, through the frame loop."""
     multiplier = int(arrays["multiplier"])
     clip = [torch.from_numpy(arrays[name])[0].permute(1, 2, 0) for name in ("x0", "x1")]
     height, width, channels = clip[0].shape
     sink = TensorSink(multiplier + 1, (height, width, channels))
     settings = Settings(schedule="bisect")
     run_timeline(clip, by_multiplier(multiplier), _model(arrays, place), sink, settings=settings)
-    made = sink.frames[1:-1].permute(0, 3, 1, 2)
-    return Outcome(label, place.error(made, torch.from_numpy(arrays["frames"])), place.bound)
+    frames = sink.frames[1:-1].permute(0, 3, 1, 2)
+    return Outcome(label, place.error(frames, torch.from_numpy(arrays["frames"])), place.bound)
 
 
 def _pictures_of(weights: Path) -> Path | None:
-    """The pictures that a file of weights makes: the .npz beside it whose name its own begins with."""
+    """Return the pictures of a file of weights: the .npz beside it with whose name its own name begins."""
     beside = (weights.with_name(weights.stem[:end] + ".npz") for end in range(len(weights.stem), 0, -1))
     return next((file for file in beside if file.is_file()), None)
 
 
 def _archive(file: Path, place: Place) -> Iterator[Outcome]:
-    """A file of weights: how many of its tensors are not the drawn ones, and the picture that they make."""
+    """Compare a file of weights: count tensors that are not the drawn ones, and compare the picture that it
+    makes.
+    """
     label = f"{file.parent.name}/{file.name}"
     arrays = np.load(_pictures_of(file) or file)
     found = detect(read_checkpoint(file))
@@ -146,36 +150,36 @@ def _archive(file: Path, place: Place) -> Iterator[Outcome]:
     left, right = _frames(arrays, place)
     session = model.open(*left.shape[-2:])
     timestep = torch.from_numpy(arrays["dt_0"]).flatten().to(place.device)
-    made = session.between(session.encode(left), session.encode(right), timestep)
-    wanted = arrays["out_fp16_weights" if stored == torch.float16 else "out_0"]
-    yield Outcome(f"{label} picture", place.error(made, torch.from_numpy(wanted)), place.bound)
+    frames = session.between(session.encode(left), session.encode(right), timestep)
+    expected = arrays["out_fp16_weights" if stored == torch.float16 else "out_0"]
+    yield Outcome(f"{label} picture", place.error(frames, torch.from_numpy(expected)), place.bound)
 
 
 def _orders(label: str, table: dict[str, list[list[float]]]) -> Iterator[Outcome]:
-    """The schedule of each multiplier: how many of its steps (frame, left, right, timestep) differ."""
-    for multiplier, wanted in table.items():
+    """Compare the schedule of each multiplier: count steps (frame, left, right, timestep) that differ."""
+    for multiplier, expected in table.items():
         times = [k / int(multiplier) for k in range(1, int(multiplier))]
         steps = [[step.frame, step.left, step.right, step.timestep] for step in schedule(times)]
-        different = sum(ours != theirs for ours, theirs in zip_longest(steps, wanted))
+        different = sum(ours != theirs for ours, theirs in zip_longest(steps, expected))
         yield Outcome(f"{label} x{multiplier}", float(different))
 
 
 def _names(label: str, table: dict[str, Any]) -> Iterator[Outcome]:
-    """Each naming of the published network: how many of its names are not told to be what they are."""
+    """Compare each naming of the published network: count names that are recognised as something else."""
     rows = table["rows"]
-    wanted = published_names(shapes_of(FAMILIES["film"]))
+    shapes = published_names(shapes_of(FAMILIES["film"]))
     for column, naming in enumerate(table["columns"][:-1]):
         name = f"{label} {naming}"
         if "tensorflow" in naming:
             yield Outcome(name, skipped="files of TensorFlow are not read")
             continue
         state = {row[column]: torch.empty(row[-1], dtype=torch.float32, device="meta") for row in rows}
-        told = published_names(detect(state).state_dict)
+        detected = published_names(detect(state).state_dict)
         right = sum(
-            canonical == ours and wanted.get(ours) == tuple(value.shape)
-            for (canonical, *_), (ours, value) in zip(rows, told.items(), strict=True)
+            canonical == ours and shapes.get(ours) == tuple(value.shape)
+            for (canonical, *_), (ours, value) in zip(rows, detected.items(), strict=True)
         )
-        yield Outcome(name, float(len(wanted) - right))
+        yield Outcome(name, float(len(shapes) - right))
 
 
 _TABLES = {"schedule.json": _orders, "keys.json": _names}

@@ -1,4 +1,4 @@
-"""Run a network in float64, to tell the rounding of float32 from a fault."""
+"""Runs a network in float64, to tell the rounding of float32 from a fault."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..vfi_models.interface import Interpolator, Options
 
 
 class Float64(TorchFunctionMode):
-    """Give float64 to whatever asks for float32.
+    """Gives float64 to calls that ask for float32, while the context is open.
 
     Networks fix float32 for flow and coordinates by ``.float()`` and ``dtype=torch.float32``; inside this
     context the same lines give float64, so that one code serves both and nothing is written twice.

@@ -1,4 +1,4 @@
-"""What running a golden case comes to, and where it runs."""
+"""The outcome of a golden case, and the device and dtype that it runs in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .tolerances import TIMES_THE_REFERENCE, bound
 
 @dataclass(frozen=True)
 class Outcome:
-    """One case: how far off it is, why it was not run, or what kept it from running."""
+    """The outcome of one case: its error, why it was not run, or what kept it from running."""
 
     name: str
     error: float | None = None
@@ -25,7 +25,7 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        """Over the bound, or not a number."""
+        """Tell whether the error is over the bound or not a number."""
         return not self.skipped and not (self.error is not None and self.error <= self.bound)
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ def beside_reference(name: str, frames: Tensor, reference: Tensor, exact: Tensor
 
 @dataclass
 class Place:
-    """Where networks run, and the last one that was made: neighbouring files often share it."""
+    """Where networks run, and the last network that was built: neighbouring files often share one."""
 
     device: torch.device
     dtype: torch.dtype
@@ -63,20 +63,20 @@ class Place:
 
     @property
     def bound(self) -> float:
-        """What :meth:`error` of a picture may be."""
+        """Return the largest :meth:`error` that a picture may have."""
         return bound(f"golden {str(self.dtype).removeprefix('torch.')}")
 
-    def error(self, made: Tensor, wanted: Tensor) -> float:
-        """How far ``made`` is off: at most in float32, on average in 16 bits. Infinite at another shape."""
-        if made.shape != wanted.shape:
+    def error(self, frames: Tensor, expected: Tensor) -> float:
+        """Return the error: the largest in float32, the mean in 16 bits, infinite where shapes differ."""
+        if frames.shape != expected.shape:
             return float("inf")
-        difference = (made.float().cpu() - wanted).abs()
+        difference = (frames.float().cpu() - expected).abs()
         return float(difference.max() if self.dtype == torch.float32 else difference.mean())
 
     def model(self, key: Hashable, make: Callable[[], Interpolator]) -> Interpolator:
-        """The network of ``key``, on the device and in the dtype, made if it is not the last one."""
+        """Return the network of ``key``, on the device and in the dtype, built if it is not the last one."""
         if self._last is None or self._last[0] != key:
-            self._last = None  # before the next one: a large network need not be there twice
+            self._last = None  # before the next is built: two large networks may not fit
             model = make()
             model.to(self.device, self.dtype)
             self._last = key, model

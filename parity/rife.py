@@ -1,4 +1,4 @@
-"""The goldens of RIFE 4.x and HD 3.x: one file a family, its ``meta`` a JSON text that lists the cases."""
+"""Reads the goldens of RIFE 4.x and HD 3.x: one file a family, whose ``meta`` lists the cases in JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .outcome import Outcome, Place, beside_reference
 from .tolerances import AMPLIFYING, bound
 
 _MIDDLE = [0.5]
-"""The timestep of a network that knows no other; its cases do not name one."""
+"""The timestep of a midpoint-only network; its cases do not name one."""
 _NO_NETWORK = {
     "paper": "the RIFE paper's model is not in this pack",
     "paper_m": "the RIFE paper's model is not in this pack",
@@ -29,12 +29,12 @@ _NO_NETWORK = {
 
 
 def reads(file: Path, arrays: Mapping[str, Any]) -> bool:
-    """Whether a golden file is of this format."""
+    """Tell whether a golden file is of this format."""
     return {"state_dict", "cases", "name"} <= _meta(arrays).keys()
 
 
 def run(file: Path, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome]:
-    """The outcome of every case of a file."""
+    """Yield the outcome of every case of a file."""
     meta, label = _meta(arrays), f"{file.parent.name}/{file.stem}"
     reason = _NO_NETWORK.get(meta["name"])
     if reason:
@@ -43,8 +43,8 @@ def run(file: Path, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome
         return
     for case in meta["cases"]:
         name = f"{label} {case['case']}"
-        apart = case.get("max_abs_difference_to_vs_rife") or 0
-        if case["source"] == "cfi" and apart > bound("defect of a reference"):
+        difference = case.get("max_abs_difference_to_vs_rife") or 0
+        if case["source"] == "cfi" and difference > bound("defect of a reference"):
             yield Outcome(name, skipped="records a known defect of the reference, see the goldens' README")
             continue
         yield _outcome(name, arrays, case, meta, place)
@@ -75,14 +75,14 @@ def _outcome(
     left, right, timestep, options = inputs
     height, width = left.shape[-2:]
     session = model.open(height, width, options)
-    made: Tensor = session.between(session.encode(left), session.encode(right), timestep)
+    frames: Tensor = session.between(session.encode(left), session.encode(right), timestep)
     session.close()
     step = case["step"]
-    made, reference = made[..., ::step, ::step], torch.from_numpy(arrays[case["output"]])
+    frames, reference = frames[..., ::step, ::step], torch.from_numpy(arrays[case["output"]])
     if name not in AMPLIFYING or place.dtype != torch.float32:
-        return Outcome(name, place.error(made, reference), place.bound)
+        return Outcome(name, place.error(frames, reference), place.bound)
     exact = frame_in_float64(lambda: _golden_model(meta, gain), *inputs)[..., ::step, ::step]
-    return beside_reference(name, made, reference, exact)
+    return beside_reference(name, frames, reference, exact)
 
 
 def _inputs(

@@ -1,4 +1,4 @@
-"""The goldens of TLBVFI: what the authors' code returns, layer by layer and as a whole.
+"""Reads the goldens of TLBVFI: the outputs of the authors' code, layer by layer and as a whole.
 
 Each file holds plain arrays and *probes*: values at evenly spaced places of an array, under ``key.at`` and
 ``key.values``. Inputs that are not stored follow from their name and the seed.
@@ -8,20 +8,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
-import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..vfi_models import backward_warp, build, detect
 from ..vfi_models.interface import Interpolator
@@ -35,24 +28,22 @@ from ..vfi_models.tlbvfi.wavelet import analyse
 from ..vfi_models.torch_interpolator import module_of
 from ..weights.synthetic import synthetic_state_dict
 from .outcome import Outcome, Place
-
-Compared = tuple[str, float]
-"""A name, and the largest difference."""
+from .tlbvfi_arrays import Compared, Golden
 
 _NAMES = "state_dict_shapes.json.gz"
 _PART_BOUND, _WHOLE_BOUND = 1e-4, 2e-4
 """Largest errors in float32, of values of about -1..1."""
-_PICTURE, _VIDEO = 3, 5
-"""Dimensions."""
+_VIDEO = 5
+"""Dimensions of a video."""
 
 
 def reads(file: Path, arrays: Mapping[str, Any]) -> bool:
-    """Whether a golden file is of this format."""
+    """Tell whether a golden file is of this format."""
     return str(_meta(arrays).get("config", {}).get("model_name", "")).startswith("LBBDM")
 
 
 def run(file: Path, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome]:
-    """The outcome of every case of a file."""
+    """Yield the outcome of every case of a file."""
     meta, label = _meta(arrays), f"{file.parent.name}/{file.stem}"
     kind = next((kind for kind in _KINDS if _has(arrays, kind.mark)), None)
     if kind is None:
@@ -78,92 +69,15 @@ def _has(arrays: Mapping[str, Any], mark: str) -> bool:
 
 
 def _model(folder: Path, seed: int, gain: float) -> Interpolator:
-    """The network with synthetic weights, by the names that the folder lists or by its own."""
+    """Build the network with synthetic weights, by the names that the folder lists or by its own."""
     listed = folder / _NAMES
-    wanted = shapes("vimeo")
+    by_name = shapes("vimeo")
     if listed.is_file():
         entries = json.loads(gzip.decompress(listed.read_bytes()))
-        wanted = {
+        by_name = {
             e["name"]: tuple(e["shape"]) for e in entries if e["name"].startswith(("denoise_fn.", "vqgan."))
         }
-    return build(detect(synthetic_state_dict(wanted, seed, gain)))
-
-
-@dataclass
-class Golden:
-    """The arrays of a file."""
-
-    arrays: Mapping[str, Any]
-    seed: int
-    device: torch.device
-    steps: int
-    """Of the sampler, where no noise is stored that there is one of for each step."""
-
-    def __getitem__(self, key: str) -> Tensor:
-        return torch.from_numpy(np.asarray(self.arrays[key])).to(self.device)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.arrays
-
-    def keys(self, end: str) -> list[str]:
-        """What stands before ``end`` in the keys that have it."""
-        return [key.removesuffix(end) for key in self.arrays if key.endswith(end)]
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        """Of an array or a probe."""
-        return tuple(self.arrays[key].shape if key in self.arrays else self.arrays[f"{key}.shape"].tolist())
-
-    def uniform(self, tag: str, shape: tuple[int, ...]) -> Tensor:
-        """An input that is not stored: float32 in [-1, 1)."""
-        raw = np.random.PCG64([self.seed, zlib.crc32(tag.encode())]).random_raw(math.prod(shape))
-        unit = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
-        return torch.from_numpy((2.0 * unit - 1.0).reshape(shape).astype(np.float32)).to(self.device)
-
-    def frame(self, key: str) -> Tensor:
-        """A stored frame (H, W, 3), or several, as (N, 3, H, W), values 0..1."""
-        frames = self[key] if self[key].ndim > _PICTURE else self[key].unsqueeze(0)
-        return frames.permute(0, 3, 1, 2).float() / 255
-
-    def frames_first(self, video: Tensor, key: str) -> Tensor:
-        """A video (1, C, F, H, W) as the file has it: perhaps with its frames in place of a batch."""
-        stacked = video.ndim > len(self.shape(key))
-        return video.squeeze(0).transpose(0, 1) if stacked else video
-
-    def compare(self, key: str, made: Tensor) -> Compared:
-        """``made`` against an array, or against a probe of one."""
-        if tuple(made.shape) != self.shape(key):
-            return key, math.inf
-        if key in self:
-            wanted = self[key]
-        else:
-            made, wanted = made.flatten()[self[f"{key}.at"].long()], self[f"{key}.values"]
-        return key, float((made.double() - wanted.double()).abs().max())
-
-    @contextmanager
-    def tapping(
-        self, root: nn.Module, prefix: str, called: Mapping[str, str] = MappingProxyType({})
-    ) -> Iterator[dict[str, list[Tensor]]]:
-        """What the modules of ``root`` that the file has under ``prefix`` return, call by call.
-
-        Args:
-            called: what the file calls modules that it has under another name.
-        """
-        outputs: dict[str, list[Tensor]] = {}
-
-        def keep(name: str, module: nn.Module, args: Any, output: Tensor) -> None:
-            outputs.setdefault(name, []).append(output.clone())  # it may be overwritten
-
-        wanted = {key.removeprefix(prefix) for key in self.keys(".shape") if key.startswith(prefix)}
-        hooks = [
-            module.register_forward_hook(partial(keep, name))
-            for name, module in root.named_modules()
-            if called.get(name, name) in wanted
-        ]
-        try:
-            yield outputs
-        finally:
-            for hook in hooks:
-                hook.remove()
+    return build(detect(synthetic_state_dict(by_name, seed, gain)))
 
 
 def _schedule(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
@@ -180,8 +94,8 @@ def _schedule(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
         "variance_t_tminus": between,
         "posterior_variance_t": between * variance_before / variance,
     }
-    for name, made in buffers.items():
-        yield golden.compare(name, made.to(golden.device))
+    for name, buffer in buffers.items():
+        yield golden.compare(name, buffer.to(golden.device))
     for key in golden.arrays:
         kind, _, count = key.partition("_")
         if kind == "steps":
@@ -213,8 +127,8 @@ def _blocks(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
         if ".mid." in name:
             # The three frames of one video, which the authors put where a batch stands.
             inputs = [x.transpose(0, 1).unsqueeze(0) for x in inputs]
-        made = modules[name](*inputs)
-        yield golden.compare(f"{name}.out", made.squeeze(0).transpose(0, 1) if made.ndim == _VIDEO else made)
+        out = modules[name](*inputs)
+        yield golden.compare(f"{name}.out", out.squeeze(0).transpose(0, 1) if out.ndim == _VIDEO else out)
 
 
 def _flow(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
@@ -270,9 +184,9 @@ def _encoder(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     for i, pair in enumerate(zip((a.moving[0], *a.features), (b.moving[0], *b.features), strict=True)):
         yield golden.compare(f"feature.{i}", torch.cat(pair))
     for name, outputs in taps.items():
-        # What sees single frames ran for the left, the right, and then the empty one.
-        made = torch.cat([outputs[i] for i in (0, 2, 1)]) if len(outputs) == 3 else outputs[0]  # noqa: PLR2004
-        yield golden.compare(f"tap.{name}", golden.frames_first(made, f"tap.{name}"))
+        # Layers of single frames ran for the left, the right, and then the empty one.
+        out = torch.cat([outputs[i] for i in (0, 2, 1)]) if len(outputs) == 3 else outputs[0]  # noqa: PLR2004
+        yield golden.compare(f"tap.{name}", golden.frames_first(out, f"tap.{name}"))
 
 
 def _quantiser(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
@@ -289,8 +203,8 @@ def _unet(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
             if key.startswith(f"{size}.t"):
                 with golden.tapping(_sampler(net), f"{key}.tap.") as taps:
                     time = int(key.removeprefix(f"{size}.t"))
-                    made = _sampler(net)(golden[f"{size}.x_t"], golden[f"{size}.context"], time)
-                yield golden.compare(f"{key}.out", made)
+                    out = _sampler(net)(golden[f"{size}.x_t"], golden[f"{size}.context"], time)
+                yield golden.compare(f"{key}.out", out)
                 for name, outputs in taps.items():
                     yield golden.compare(f"{key}.tap.{name}", outputs[0])
 
@@ -303,17 +217,17 @@ def _sampling(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     for key in golden.keys(".out"):
         count, kind = key.removeprefix("steps").split(".")
         steps = plan(int(count))
-        watched = _Watched(_sampler(net))
+        network = _RecordingNetwork(_sampler(net))
         noise = golden["noise"][: len(steps) - 1] if kind == "noise" else None
-        out = sample(watched, golden["y"], steps, noise)
+        out = sample(network, golden["y"], steps, noise)
         yield golden.compare(f"{key}.out", out)
-        yield golden.compare(f"{key}.x0", torch.stack(watched.ends[-golden.shape(f"{key}.x0")[0] :]))
+        yield golden.compare(f"{key}.x0", torch.stack(network.ends[-golden.shape(f"{key}.x0")[0] :]))
         if f"{key}.path" in golden:
-            yield golden.compare(f"{key}.path", torch.stack([*watched.states[1:], out]))
+            yield golden.compare(f"{key}.path", torch.stack([*network.states[1:], out]))
 
 
-class _Watched:
-    """A sampler's network that keeps the states it saw and the ends it foretold."""
+class _RecordingNetwork:
+    """A sampler's network that records its input states and the ends that it predicts."""
 
     def __init__(self, network: UNet) -> None:
         self._network = network
@@ -349,17 +263,17 @@ def _whole(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     hook = net.vqgan.quantize.register_forward_pre_hook(lambda _, given: latents.append(*given))
     try:
         for key in golden.keys(".frame0"):
-            made = _made(golden, net, key)
-            latent = torch.cat(latents[-len(made) :])
-            yield golden.compare(f"{key}.out", made)
+            frames = _middle_frames(golden, net, key)
+            latent = torch.cat(latents[-len(frames) :])
+            yield golden.compare(f"{key}.out", frames)
             yield golden.compare(f"{key}.latent", latent)
             yield golden.compare(f"{key}.indices", net.vqgan.quantize.indices(latent).flatten())
     finally:
         hook.remove()
 
 
-def _made(golden: Golden, net: TlbvfiNet, key: str) -> Tensor:
-    """The frames in the middle, one for each pair, -1..1."""
+def _middle_frames(golden: Golden, net: TlbvfiNet, key: str) -> Tensor:
+    """Make the frames in the middle, one for each pair, -1..1."""
     pairs = [golden.frame(f"{key}.frame{i}").unsqueeze(1) for i in range(2)]
     noise = golden[f"{key}.noise"] if f"{key}.noise" in golden.arrays else None
     options = TlbvfiOptions(
@@ -367,18 +281,18 @@ def _made(golden: Golden, net: TlbvfiNet, key: str) -> Tensor:
         flow_scale=float(golden[f"{key}.scale"]),
         published_range=True,
     )
-    made = []
+    frames = []
     for i, (left, right) in enumerate(zip(*pairs, strict=True)):
         session = _session(net, left, options, None if noise is None else noise[:, i])
-        made.append(session.between(session.encode(left), session.encode(right), left.new_tensor([0.5])))
-    return 2 * torch.cat(made) - 1
+        frames.append(session.between(session.encode(left), session.encode(right), left.new_tensor([0.5])))
+    return 2 * torch.cat(frames) - 1
 
 
 class _Kind(NamedTuple):
     """A kind of file."""
 
     mark: str
-    """A key that tells it; with a dot, how a key ends."""
+    """A key that only such files have; with a dot, the end of one."""
     read: Callable[[Golden, TlbvfiNet], Iterator[Compared]]
     bound: float
 

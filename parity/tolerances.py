@@ -1,7 +1,7 @@
-"""How far a picture may be off, and why: the one table, for ``midframe parity`` and for the tests.
+"""The tolerances of ``midframe parity`` and of the tests, in one table, with the reason of each.
 
-Pictures are 0..1, so 1e-4 is a fortieth of a grey level of 255. A bound stands here because of what was
-measured on both sides of it: what rounding does, and the least that a real fault does.
+Pictures are 0..1, so 1e-4 is a fortieth of a grey level of 255. A bound lies between two measured figures:
+the most that rounding does, and the least that a real fault does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tolerance:
-    """A bound on an error, and what it rests on."""
+    """A bound on an error, and the reason for it."""
 
     bound: float
     reason: str
@@ -83,9 +83,9 @@ AMPLIFYING = {
     "rife/4.0 large_motion_no_restart": "weights of gain 1 and flows of 26 pixels over noise: rounding grows "
     "to 7e-5 to 1.2e-4, and to 9.6e-5 in the reference",
     "rife/4.0 large_motion_restart": "as the pass without the restart: 7e-5 to 9e-5, the reference 8.3e-5",
-    "compact batch": "each Lucas-Kanade step on white noise multiplies an error of the flow by ten, and the "
-    "rest rule by seven; a batch and its samples differ by the same 600 units of the last place in float64, "
-    "so that no discrete choice is behind it. With the shipped weights and pictures: 6e-6",
+    "compact batch": "each Lucas-Kanade step on white noise multiplies an error of the flow by ten, and "
+    "zero_where_still by seven; a batch and its samples differ by the same 600 units of the last place in "
+    "float64, so that no discrete choice is behind it. With the shipped weights and pictures: 6e-6",
 }
 """Cases that multiply rounding: these are judged by the distance from float64, see TIMES_THE_REFERENCE."""
 

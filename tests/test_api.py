@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 from fakes import LerpModel
-from midframe.api import interpolate, load_model, usable_device
+from midframe.api import interpolate, load_model
 from midframe.errors import BadInputError, OutOfMemoryError, WeightsNotFoundError
 from midframe.memory.cache import MODELS
 from midframe.vfi_models.precision import suited
 from midframe.vfi_models.rife import shapes
+from midframe.weights.loading import usable_device
 from midframe.weights.synthetic import synthetic_state_dict
 from safetensors.torch import save_file
 

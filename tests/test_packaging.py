@@ -16,7 +16,7 @@ def project(root):
 
 
 def test_every_package_is_listed(root, project):
-    from laws import pack_files
+    from imports import pack_files
 
     folders = {path.parent.relative_to(root).as_posix() for path in pack_files(root)}
     wanted = {"midframe" if f == "." else "midframe." + f.replace("/", ".") for f in folders}
@@ -27,7 +27,7 @@ def test_every_package_is_listed(root, project):
 
 def test_what_the_package_needs_is_in_it(root, project):
     patterns = project["tool"]["setuptools"]["package-data"]["midframe"]
-    needed = ["ckpts/default.safetensors", "ckpts/manifest.json", "demo/clip.mp4"]
+    needed = ["ckpts/default.safetensors", "ckpts/manifest.json", "demo/clip.mp4", "py.typed"]
     needed += [p.relative_to(root).as_posix() for p in (root / "web/docs").iterdir()]
     needed += [p.relative_to(root).as_posix() for p in (root / "parity/goldens").rglob("*.npz")]
     for name in needed:
@@ -57,3 +57,33 @@ def test_the_registry_reads_it(project):
     assert comfy["DisplayName"] == "Midframe"
     assert re.fullmatch(r"\d+\.\d+\.\d+", project["project"]["version"])
     assert project["project"]["name"] == "midframe"
+
+
+def test_versions_of_tools_stand_in_one_place(root, project):
+    pinned = {
+        name: version
+        for name, _, version in (
+            tool.partition("==") for tool in project["project"]["optional-dependencies"]["test"]
+        )
+        if version
+    }
+    assert {"ruff", "mypy"} <= pinned.keys()
+    for name in (".pre-commit-config.yaml", "Makefile", "dev.py", ".github/workflows/tests.yml"):
+        text = (root / name).read_text(encoding="utf-8")
+        assert not [tool for tool, version in pinned.items() if version in text], name
+
+
+def test_the_change_log_knows_this_version(root, project):
+    text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.M)
+    assert headings[0] == ("Unreleased", "")
+    assert headings[1][0] == project["project"]["version"]
+    assert headings[1][1]
+    assert set(re.findall(r"^### (.+)$", text, re.M)) <= {
+        "Added",
+        "Changed",
+        "Deprecated",
+        "Removed",
+        "Fixed",
+        "Security",
+    }

@@ -1,4 +1,4 @@
-"""Textures and shapes that generated layers are cut from, drawn by numpy alone."""
+"""Draws the textures and shapes of generated layers, by numpy alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHAPE_SIZE = 128
 
 @dataclass(frozen=True)
 class Atlas:
-    """What layers are cut from."""
+    """Textures and shapes that layers are cut from."""
 
     textures: Tensor
     """(T, 3, 256, 256) float32 in 0..1."""
@@ -29,7 +29,7 @@ class Atlas:
 
 
 def make_atlas(seed: int, *, textures: int = 120, shapes: int = 96) -> Atlas:
-    """The same atlas for the same arguments."""
+    """Draw an atlas, the same one for the same arguments."""
     rng = np.random.default_rng([seed, 0xA7])
     pictures = [_finish(_TEXTURES[i % len(_TEXTURES)](rng), rng) for i in range(textures)]
     outlines = [_SHAPES[i % len(_SHAPES)](rng) for i in range(shapes)]
@@ -40,7 +40,7 @@ def make_atlas(seed: int, *, textures: int = 120, shapes: int = 96) -> Atlas:
 
 
 def chance(rng: Generator, probability: float) -> bool:
-    """True with the probability given; draws one number."""
+    """Return True with the probability given; draws one number."""
     return bool(rng.random() < probability)
 
 
@@ -50,7 +50,7 @@ def _plane(size: int) -> tuple[Array, Array]:
 
 
 def _coloured_noise(rng: Generator, slope: float, channels: int) -> Array:
-    """Periodic noise whose amplitude falls as frequency ** -slope; zero mean, unit deviation."""
+    """Draw periodic noise whose amplitude falls as frequency ** -slope; zero mean, unit deviation."""
     frequency = np.hypot(np.fft.fftfreq(TEXTURE_SIZE)[:, None], np.fft.rfftfreq(TEXTURE_SIZE)[None])
     frequency[0, 0] = 1.0
     noise = np.fft.rfft2(rng.standard_normal((channels, TEXTURE_SIZE, TEXTURE_SIZE)))
@@ -58,21 +58,21 @@ def _coloured_noise(rng: Generator, slope: float, channels: int) -> Array:
     noise[:, 0, 0] = 0.0
     field = np.fft.irfft2(noise, s=(TEXTURE_SIZE, TEXTURE_SIZE))
     field /= field.std(axis=(1, 2), keepdims=True)
-    made: Array = field.transpose(1, 2, 0).astype(np.float32)
-    return made
+    noise_map: Array = field.transpose(1, 2, 0).astype(np.float32)
+    return noise_map
 
 
 def _cloud(rng: Generator) -> Array:
-    """1/f noise; its channels share most of their variation, as in nature."""
+    """Draw 1/f noise; its channels share most of their variation, as in nature."""
     field = _coloured_noise(rng, rng.uniform(0.8, 1.8), 3)
     mix = np.eye(3) * rng.uniform(0.2, 0.7) + rng.uniform(0.2, 0.6, (3, 3))
     field = field @ mix.astype(np.float32)
-    made: Array = 0.5 + rng.uniform(0.08, 0.22) * field / field.std() + rng.uniform(-0.15, 0.15, 3)
-    return made
+    picture: Array = 0.5 + rng.uniform(0.08, 0.22) * field / field.std() + rng.uniform(-0.15, 0.15, 3)
+    return picture
 
 
 def _leaves(rng: Generator) -> Array:
-    """Dead leaves: discs and boxes of every size over each other."""
+    """Draw dead leaves: discs and boxes of every size over each other."""
     x, y = _plane(TEXTURE_SIZE)
     picture = np.broadcast_to(rng.uniform(0.1, 0.9, 3), (TEXTURE_SIZE, TEXTURE_SIZE, 3)).astype(np.float32)
     for _ in range(260):
@@ -91,14 +91,14 @@ def _leaves(rng: Generator) -> Array:
 
 
 def _gradient(rng: Generator) -> Array:
-    """Almost plain: a slow change of colour."""
+    """Draw an almost plain ground: a slow change of colour."""
     field = _coloured_noise(rng, 3.0, 3)
-    made: Array = 0.5 + 0.12 * field + rng.uniform(-0.3, 0.3, 3)
-    return made
+    picture: Array = 0.5 + 0.12 * field + rng.uniform(-0.3, 0.3, 3)
+    return picture
 
 
 def _stripes(rng: Generator) -> Array:
-    """Waves of two colours, sharp or soft, a little bent."""
+    """Draw waves of two colours, sharp or soft, a little bent."""
     x, y = _plane(TEXTURE_SIZE)
     bend = _coloured_noise(rng, 2.5, 1)[..., 0] * rng.uniform(0.0, 1.5)
     angle, pitch = rng.uniform(0, np.pi), rng.uniform(6.0, 40.0)
@@ -107,12 +107,12 @@ def _stripes(rng: Generator) -> Array:
         wave = wave * np.sin((x * np.sin(angle) - y * np.cos(angle)) * 2 * np.pi / pitch + bend)
     wave = np.clip(wave * rng.uniform(0.7, 4.0), -1, 1)[..., None]
     first, second = rng.uniform(0.05, 0.95, (2, 3))
-    made: Array = first + (second - first) * (0.5 + 0.5 * wave)
-    return made
+    picture: Array = first + (second - first) * (0.5 + 0.5 * wave)
+    return picture
 
 
 def _pattern(rng: Generator) -> Array:
-    """What repeats and can be mistaken for itself: grids of lines, checks, dots, bricks."""
+    """Draw a repeated pattern, whose parts look alike: grids of lines, checks, dots, bricks."""
     x, y = _plane(TEXTURE_SIZE)
     pitch_x = np.exp(rng.uniform(np.log(4.0), np.log(22.0)))
     pitch_y = pitch_x * rng.choice([1.0, 1.0, 0.5])
@@ -130,12 +130,12 @@ def _pattern(rng: Generator) -> Array:
         cover = np.clip(width + 0.5 - np.minimum(across, down), 0, 1)
     ground = _gradient(rng) if chance(rng, 0.7) else _cloud(rng)
     cover = cover[..., None] * rng.uniform(0.4, 1.0)
-    made: Array = ground * (1 - cover) + rng.uniform(0, 1, 3) * cover
-    return made
+    picture: Array = ground * (1 - cover) + rng.uniform(0, 1, 3) * cover
+    return picture
 
 
 def _segment_cover(points: Array, width: float, x: Array, y: Array) -> Array:
-    """Cover of a line from points[0] to points[1], soft over one pixel."""
+    """Return the coverage of a line from points[0] to points[1], soft over one pixel."""
     (ax, ay), (bx, by) = points
     dx, dy = bx - ax, by - ay
     along = np.clip(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy + 1e-6), 0, 1)
@@ -144,7 +144,7 @@ def _segment_cover(points: Array, width: float, x: Array, y: Array) -> Array:
 
 
 def _lines(rng: Generator) -> Array:
-    """Thin strokes on a cloud or a plain ground."""
+    """Draw thin strokes on a cloud or a plain ground."""
     picture = _cloud(rng) if chance(rng, 0.5) else _gradient(rng)
     x, y = _plane(TEXTURE_SIZE)
     for _ in range(rng.integers(10, 40)):
@@ -155,7 +155,7 @@ def _lines(rng: Generator) -> Array:
 
 
 def _glyph(rng: Generator, size: int) -> Array:
-    """A made-up letter of two to four strokes between the nine points of a grid."""
+    """Draw an invented letter of two to four strokes between the nine points of a grid."""
     x, y = _plane(size)
     places = (np.stack(np.divmod(rng.choice(9, 5, replace=False), 3), 1) * 0.32 + 0.18) * size
     cover = np.zeros((size, size), np.float32)
@@ -165,19 +165,19 @@ def _glyph(rng: Generator, size: int) -> Array:
 
 
 def _lettering(rng: Generator) -> Array:
-    """Rows of made-up letters."""
+    """Draw rows of invented letters."""
     size = int(rng.choice([16, 24, 32]))
     count = TEXTURE_SIZE // size + 1
     letters = [_glyph(rng, size) for _ in range(12)]
     rows = [np.concatenate([letters[k] for k in rng.integers(0, 12, count)], 1) for _ in range(count)]
     cover = np.concatenate(rows, 0)[:TEXTURE_SIZE, :TEXTURE_SIZE, None]
     ground, ink = rng.uniform(0, 1, (2, 3))
-    made: Array = ground + (ink - ground) * cover
-    return made
+    picture: Array = ground + (ink - ground) * cover
+    return picture
 
 
 def _finish(picture: Array, rng: Generator) -> Array:
-    """Fine grain on top, then shade and contrast."""
+    """Add fine grain, then shade and contrast."""
     picture = picture + rng.uniform(0.0, 0.05) * _coloured_noise(rng, rng.uniform(0.4, 1.2), 1)
     if chance(rng, 0.5):
         picture = picture * (1.0 + 0.2 * _coloured_noise(rng, 2.0, 1))
@@ -185,7 +185,7 @@ def _finish(picture: Array, rng: Generator) -> Array:
 
 
 def _radial(rng: Generator, harmonics: int, sharp: float) -> Array:
-    """A blob: a radius that varies smoothly with the angle."""
+    """Draw a blob: a radius that varies smoothly with the angle."""
     x, y = _plane(SHAPE_SIZE)
     x, y = (x - SHAPE_SIZE / 2 + 0.5), (y - SHAPE_SIZE / 2 + 0.5)
     angle = np.arctan2(y, x)
@@ -193,8 +193,8 @@ def _radial(rng: Generator, harmonics: int, sharp: float) -> Array:
     for k in range(2, 2 + harmonics):
         radius = radius * (1 + rng.uniform(-0.45, 0.45) / k * np.sin(k * angle + rng.uniform(0, 2 * np.pi)))
     radius = np.minimum(radius, SHAPE_SIZE * 0.46)
-    made: Array = np.clip((radius - np.hypot(x, y)) * sharp + 0.5, 0, 1).astype(np.float32)
-    return made
+    cover: Array = np.clip((radius - np.hypot(x, y)) * sharp + 0.5, 0, 1).astype(np.float32)
+    return cover
 
 
 def _blob(rng: Generator) -> Array:
@@ -211,20 +211,20 @@ def _polygon(rng: Generator) -> Array:
         away = (x - SHAPE_SIZE / 2) * np.cos(angle) + (y - SHAPE_SIZE / 2) * np.sin(angle)
         inside = np.minimum(inside, reach - away)
     margin = np.minimum(np.minimum(x, y), SHAPE_SIZE - 1 - np.maximum(x, y)) - 2
-    made: Array = np.clip(np.minimum(inside, margin) + 0.5, 0, 1).astype(np.float32)
-    return made
+    cover: Array = np.clip(np.minimum(inside, margin) + 0.5, 0, 1).astype(np.float32)
+    return cover
 
 
 def _strokes(rng: Generator) -> Array:
-    """Thin things: poles, wires, twigs."""
+    """Draw thin things: poles, wires, twigs."""
     x, y = _plane(SHAPE_SIZE)
     cover = np.zeros((SHAPE_SIZE, SHAPE_SIZE), np.float32)
     width = rng.uniform(0.8, 6.0)
     points = rng.uniform(0.12, 0.88, (int(rng.integers(2, 6)), 2)) * SHAPE_SIZE
     for i in range(len(points) - 1):
         cover = np.maximum(cover, _segment_cover(points[i : i + 2], width, x, y))
-    made: Array = cover.astype(np.float32)
-    return made
+    strokes: Array = cover.astype(np.float32)
+    return strokes
 
 
 def _letter(rng: Generator) -> Array:

@@ -12,20 +12,20 @@ from torch.utils.data import DataLoader, Dataset
 from .atlas import make_atlas
 from .footage import Store, left_out
 from .motion import MotionGenerator, Sample
-from .plan import Plan
+from .plan import TrainingPlan
 from .teacher import load_teacher
 from .triplets import (
     FootageSampler,
     Teacher,
-    lit,
-    taught,
+    relit,
+    with_teacher_flow,
 )
 
 PARTS = ("left", "right", "middle", "timestep", "flow", "visible")
 _ROUND = 3
 """Batches after which the order of generated and real ones begins again."""
 _HIDDEN_SHARE = 0.25
-"""What the exact flow to a frame that does not show the place counts; a teacher's counts nothing there."""
+"""Weight of the exact flow to a frame in which the pixel is hidden; a teacher's flow has no weight there."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Sources:
 
 
 class Batches(Dataset[dict[str, Tensor]]):
-    """Batch ``step`` of a plan, the same in whichever process it is made."""
+    """A data set whose item ``step`` is the batch of that step, the same in whichever process it is made."""
 
-    def __init__(self, plan: Plan, sources: Sources | None = None) -> None:
+    def __init__(self, plan: TrainingPlan, sources: Sources | None = None) -> None:
         self._plan = plan
         self._sources = sources
         self._generator: MotionGenerator | None = None
@@ -56,7 +56,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         numbers = [step * plan.batch + i for i in range(plan.batch)]
         real = self._sources is not None and step % _ROUND < plan.clips
         samples = self._real(numbers, self._sources) if real and self._sources else self._generated(numbers)
-        samples = [lit(s, plan.light, plan.seed, n) for s, n in zip(samples, numbers, strict=True)]
+        samples = [relit(s, plan.light, plan.seed, n) for s, n in zip(samples, numbers, strict=True)]
         batch = {name: torch.stack([getattr(s, name) for s in samples]) for name in PARTS}
         batch["step"] = torch.tensor(step, dtype=torch.int64, device="cpu")
         batch["hidden_share"] = torch.tensor(
@@ -78,11 +78,11 @@ class Batches(Dataset[dict[str, Tensor]]):
             store = Store(sources.store)
             self._footage = FootageSampler(store, left_out(), seed=plan.seed, size=plan.size)
             self._teacher = load_teacher(sources.teacher)
-        return taught([self._footage.sample(n) for n in numbers], self._teacher)
+        return with_teacher_flow([self._footage.sample(n) for n in numbers], self._teacher)
 
 
 def batches(
-    plan: Plan, start: int, workers: int, sources: Sources | None = None
+    plan: TrainingPlan, start: int, workers: int, sources: Sources | None = None
 ) -> DataLoader[dict[str, Tensor]]:
     """Return the batches from step ``start`` to the end of the plan, made ahead by worker processes."""
     return DataLoader(

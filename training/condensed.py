@@ -1,9 +1,9 @@
-"""The state of a training in three bytes a parameter, small enough to be committed for a while.
+"""Writes the state of a training in three bytes a parameter, small enough to be committed for a while.
 
 ``python -m midframe.training.condensed RUN.train STATE.train`` writes it; ``--resume`` of
 :mod:`.train` goes on from either file. From ``RUN.train`` it goes on exactly. From the condensed state it
-goes on nearly: at the averaged weights, rounded to float16; with the second moments of the optimiser to
-within a tenth of their root; with first moments of zero, which are themselves again after some ten steps.
+goes on nearly: from the averaged weights, rounded to float16; with the second moments of the optimiser to
+within a tenth of their root; with first moments of zero, which recover within some ten steps.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 State = dict[str, Any]
-"""What :meth:`~.train.Trainer.save` writes."""
+"""The dictionary that :meth:`~.train.Trainer.save` writes."""
 
 _STEPS, _ZERO = 2, 200
-"""Codes to a factor of two of a second moment; the code of 1."""
+"""How many codes a factor of two of a second moment takes, and the code of the moment 1."""
 
 
 def condensed(state: State) -> State:
@@ -38,8 +38,8 @@ def condensed(state: State) -> State:
     }
 
 
-def whole(state: State) -> State:
-    """Return a state as :meth:`~.train.Trainer.save` writes it; one that is whole is returned as it is."""
+def expanded(state: State) -> State:
+    """Return a state as :meth:`~.train.Trainer.save` writes it; one in that form is returned unchanged."""
     if "moments" not in state:
         return state
     weights = {name: value.float() for name, value in state["weights"].items()}
@@ -61,7 +61,7 @@ def whole(state: State) -> State:
 
 
 def _code(moment: Tensor) -> Tensor:
-    """Return a second moment (>= 0) as uint8: 0 is 0, one more is a factor of the square root of 2."""
+    """Encode a second moment (>= 0) as uint8: 0 is 0, one more is a factor of the square root of 2."""
     code = (moment.double().log2() * _STEPS + _ZERO).round().clamp(0, 255)
     return code.to(torch.uint8)
 

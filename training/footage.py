@@ -1,8 +1,8 @@
-"""Real clips for training: animated WebPs of the template packages, decoded once into a store.
+"""Decodes real clips for training, animated WebPs of the template packages, once into a store.
 
 ``python -m midframe.training.footage --packages DIR --out STORE`` reads the unpacked wheels in ``DIR`` and
-writes two files: ``frames.bin``, every frame as uint8 (H, W, 3) one after the other, and ``clips.json``, what
-lies where. The data are for training and measuring only; no frame of them is part of the project.
+writes two files: ``frames.bin``, every frame as uint8 (H, W, 3) one after the other, and ``clips.json``, an
+index of the clips. The data are for training and measuring only; no frame of them is part of the project.
 
 A clip is held out, never trained on, where the SHA-256 of its file name begins with 0 or 1.
 """
@@ -52,7 +52,7 @@ class Store:
     """Decoded clips, read as they are needed.
 
     Args:
-        folder: what :func:`decode` wrote.
+        folder: written by :func:`decode`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -72,7 +72,7 @@ def left_out() -> frozenset[str]:
 
 
 def is_held_out(name: str) -> bool:
-    """Return whether the clip of this file name is for measuring only."""
+    """Tell whether the clip of this file name is for measuring only."""
     return hashlib.sha256(name.encode()).hexdigest()[0] in "01"
 
 
@@ -88,13 +88,13 @@ def decode(packages: Path, out: Path) -> list[Clip]:
     """
     out.mkdir(parents=True, exist_ok=True)
     clips: list[Clip] = []
-    known: set[str] = set()
+    hashes: set[str] = set()
     with (out / FRAMES).open("wb") as store:
         for path in sorted(packages.rglob("*.webp"), key=lambda p: (p.name, str(p))):
             content = hashlib.sha256(path.read_bytes()).hexdigest()
-            if content in known:
+            if content in hashes:
                 continue
-            known.add(content)
+            hashes.add(content)
             frames = list(_frames(path))
             if len(frames) < _LEAST_FRAMES:
                 continue

@@ -1,4 +1,4 @@
-"""How a generated layer moves: a smooth path that can be followed both ways."""
+"""The motion of generated layers: smooth paths that can be followed both ways."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INVERSION_STEPS = 6
 
 @dataclass(frozen=True)
 class Path:
-    """The rigid part of a motion: what has happened to a plane since time 0. Lengths are pixels."""
+    """The rigid part of a motion: how a plane has moved since time 0. Lengths are pixels."""
 
     shift: Matrix
     """(2,) by time 1."""
@@ -30,39 +30,40 @@ class Path:
     tilt: Matrix
     """(2,) bottom row of the homography at time 1."""
     centre: Matrix
-    """(2,) what the rest turns about."""
+    """(2,) point that turn, zoom and shear leave in place."""
     acceleration: float
     under: Path | None
-    """What it rides on: the camera."""
+    """The path that this one is relative to: the camera's."""
 
     @classmethod
     def still(cls, centre: Matrix, under: Path | None) -> Path:
-        """No motion of its own."""
+        """Return a path without motion of its own."""
         return cls(np.zeros(2), 0.0, 0.0, 0.0, np.zeros(2), centre, 0.0, under)
 
     @classmethod
     def random(cls, rng: Generator, size: int, reach: float, *, under: Path | None, still: bool) -> Path:
-        """A path in a frame of ``size``; ``reach`` is its largest shift."""
+        """Draw a path in a frame of ``size``; ``reach`` is its largest shift."""
         centre = rng.uniform(0.2, 0.8, 2) * size
         if still:
             return cls.still(centre, under)
         # Squared: small motion is the usual case, large motion has to be met now and then.
         length = reach * rng.uniform(0.0, 1.0) ** 2
         angle = rng.uniform(0, 2 * np.pi)
-        some = rng.random(5) < (0.4, 0.4, 0.25, 0.2, 0.4)
+        # Turn, zoom, shear, tilt and acceleration: most layers have only some of them.
+        has = rng.random(5) < (0.4, 0.4, 0.25, 0.2, 0.4)
         return cls(
             shift=length * np.array([np.cos(angle), np.sin(angle)]),
-            turn=some[0] * rng.normal(0, 0.08),
-            zoom=some[1] * rng.normal(0, 0.06),
-            shear=some[2] * rng.normal(0, 0.05),
-            tilt=some[3] * rng.normal(0, 0.08, 2) / size,
+            turn=has[0] * rng.normal(0, 0.08),
+            zoom=has[1] * rng.normal(0, 0.06),
+            shear=has[2] * rng.normal(0, 0.05),
+            tilt=has[3] * rng.normal(0, 0.08, 2) / size,
             centre=centre,
-            acceleration=some[4] * rng.uniform(-0.3, 0.3),
+            acceleration=has[4] * rng.uniform(-0.3, 0.3),
             under=under,
         )
 
     def at(self, time: float) -> Matrix:
-        """3 x 3 homography from the layer at rest to the picture at ``time``."""
+        """Return the 3 x 3 homography from the layer at time 0 to the picture at ``time``."""
         progress = time + self.acceleration * time * (1.0 - time)
         c, s = np.cos(progress * self.turn), np.sin(progress * self.turn)
         grow = np.exp(progress * self.zoom)
@@ -79,7 +80,7 @@ class Path:
 
 @dataclass(frozen=True)
 class Wave:
-    """Low-frequency bending: two waves of displacement, in pixels."""
+    """Low-frequency bending of a layer: two waves of displacement, in pixels."""
 
     amplitude: Tensor
     """(2 waves, 2)."""
@@ -90,7 +91,7 @@ class Wave:
 
     @classmethod
     def random(cls, rng: Generator) -> Wave:
-        """Steep enough to be seen, gentle enough that :meth:`Layer.backward` converges."""
+        """Draw a wave, steep enough to be visible, gentle enough that :meth:`Layer.backward` converges."""
         length = rng.uniform(50.0, 200.0, 2)
         angle = rng.uniform(0, 2 * np.pi, 2)
         frequency = 2 * np.pi / length[:, None] * np.stack((np.cos(angle), np.sin(angle)), 1)
@@ -102,7 +103,7 @@ class Wave:
         return cls(*(torch.from_numpy(a).float() for a in (amplitude, frequency, phase)))
 
     def __call__(self, where: Tensor) -> Tensor:
-        """Displacement (..., 2) of points (..., 2)."""
+        """Return the displacement (..., 2) of points (..., 2)."""
         return torch.sin(where @ self.frequency.T + self.phase) @ self.amplitude
 
 
@@ -117,28 +118,29 @@ class Layer:
 
     @classmethod
     def random(cls, rng: Generator, path: Path, time: float, *, waving: float = 0.3) -> Layer:
-        """A layer on ``path`` that bends with probability ``waving``."""
+        """Draw a layer on ``path`` that bends with probability ``waving``."""
         return cls(path, Wave.random(rng) if chance(rng, waving) else None, time)
 
     def forward(self, where: Tensor, time: float) -> Tensor:
-        """Where points (..., 2) of the frame at t are at ``time``."""
+        """Return where points (..., 2) of the frame at t are at ``time``."""
         if self._wave is not None:
             where = where + (time - self._time) * self._wave(where)
         return _apply(self._path.at(time) @ self._start, where)
 
     def backward(self, where: Tensor, time: float) -> Tensor:
-        """The inverse of :meth:`forward`, to well under a hundredth of a pixel."""
+        """Invert :meth:`forward`, to well under a hundredth of a pixel."""
         straight = _apply(np.linalg.inv(self._path.at(time) @ self._start), where)
         if self._wave is None or time == self._time:
             return straight
-        found = straight
+        # A fixed point: the wave is gentle enough that each step brings it nearer.
+        points = straight
         for _ in range(_INVERSION_STEPS):
-            found = straight - (time - self._time) * self._wave(found)
-        return found
+            points = straight - (time - self._time) * self._wave(points)
+        return points
 
 
 def _apply(matrix: Matrix, where: Tensor) -> Tensor:
-    """A homography applied to points (..., 2)."""
+    """Apply a homography to points (..., 2)."""
     m = torch.from_numpy(matrix).float()
     across = where @ m[:2, :2].T + m[:2, 2]
     return across / (where @ m[2:, :2].T + m[2, 2])

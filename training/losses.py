@@ -1,4 +1,4 @@
-"""What a training step is judged by."""
+"""The losses of a training step."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..vfi_models.compact.flow import Motion, blend
+from ..vfi_models.compact.flow import FlowState, blend
 
 _PYRAMID_LEVELS = 5
 _FLOW_WEIGHT = 0.015
 _FLOW_FIRST = 0.1
-"""Weight of the flow where nothing but the loss says that there is any to be found."""
+"""Weight of the flow for networks without a correlation, which only the loss makes look for motion."""
 _MASK_WEIGHT = 0.02
 _COARSE_WEIGHT = 0.3
 _HIDDEN_SHARE = 0.25
 
 
 def laplacian_pyramid(picture: Tensor, levels: int = _PYRAMID_LEVELS) -> list[Tensor]:
-    """Band-passed (N, C, H, W) pictures, fine to coarse, and what is left at the end."""
+    """Split pictures (N, C, H, W) into bands, fine to coarse, and the low-pass picture that remains."""
     bands = []
     for _ in range(levels - 1):
         if min(picture.shape[-2:]) < 4:  # noqa: PLR2004 - nothing left to halve
@@ -29,27 +29,27 @@ def laplacian_pyramid(picture: Tensor, levels: int = _PYRAMID_LEVELS) -> list[Te
     return [*bands, picture]
 
 
-def laplacian_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """L1 over the bands; a band counts for its amplitude, not for its number of pixels."""
-    pairs = zip(laplacian_pyramid(made), laplacian_pyramid(wanted), strict=True)
+def laplacian_loss(frames: Tensor, expected: Tensor) -> Tensor:
+    """Return the L1 loss over the bands; a band counts by its amplitude, not by its number of pixels."""
+    pairs = zip(laplacian_pyramid(frames), laplacian_pyramid(expected), strict=True)
     return torch.stack([(a - b).abs().mean() for a, b in pairs]).sum()
 
 
-def flow_loss(flow: Tensor, wanted: Tensor, visible: Tensor, hidden_share: float = _HIDDEN_SHARE) -> Tensor:
-    """Mean end point error in pixels.
+def flow_loss(flow: Tensor, expected: Tensor, visible: Tensor, hidden_share: float = _HIDDEN_SHARE) -> Tensor:
+    """Return the mean end point error in pixels.
 
     Args:
-        flow, wanted: (N, 4, H, W) pixels.
+        flow, expected: (N, 4, H, W) pixels.
         visible: (N, 2, H, W) in 0..1.
-        hidden_share: what places count that are hidden in that frame.
+        hidden_share: weight of pixels that are hidden in that frame.
     """
-    squares = (flow - wanted).square()
+    squares = (flow - expected).square()
     error = (torch.stack((squares[:, :2].sum(1), squares[:, 2:].sum(1)), 1) + 1e-4).sqrt()
     return (error * (hidden_share + (1.0 - hidden_share) * visible)).mean()
 
 
 def mask_loss(mask: Tensor, visible: Tensor) -> Tensor:
-    """Cross entropy of the left frame's share where exactly one frame shows the place.
+    """Return the cross entropy of the left frame's share where exactly one frame shows the pixel.
 
     Args:
         mask: (N, 1, H, W) logit.
@@ -60,26 +60,26 @@ def mask_loss(mask: Tensor, visible: Tensor) -> Tensor:
     return (only_left * F.softplus(-mask) + only_right * F.softplus(mask)).mean()
 
 
-def _level_loss(motion: Motion, batch: dict[str, Tensor], factor: int) -> Tensor:
-    """Loss of a level whose pixels are ``factor`` x ``factor`` pixels of the picture."""
+def _level_loss(motion: FlowState, batch: dict[str, Tensor], factor: int) -> Tensor:
+    """Return the loss of a level whose pixels are ``factor`` x ``factor`` pixels of the picture."""
     left, right, middle, flow, visible = (
         F.avg_pool2d(batch[name], factor) for name in ("left", "right", "middle", "flow", "visible")
     )
-    made = blend(motion, left, right)
+    frames = blend(motion, left, right)
     return (
-        (made - middle).abs().mean()
+        (frames - middle).abs().mean()
         + _FLOW_WEIGHT * flow_loss(motion.flow * factor, flow, visible, _hidden_share(batch))
         + _MASK_WEIGHT * mask_loss(motion.mask, visible)
     )
 
 
 def _hidden_share(batch: dict[str, Tensor]) -> float:
-    """Return what a flow counts where ``visible`` is 0: nothing for a teacher's."""
+    """Return the weight of a flow where ``visible`` is 0: none for a teacher's."""
     return float(batch.get("hidden_share", _HIDDEN_SHARE))
 
 
-def passes_loss(passes: list[Motion], batch: dict[str, Tensor]) -> Tensor:
-    """:func:`total_loss` for a network that hands out its motion at full size after every pass.
+def passes_loss(passes: list[FlowState], batch: dict[str, Tensor]) -> Tensor:
+    """Return :func:`total_loss` for a network that returns its motion at full size after every pass.
 
     Args:
         passes: coarse to fine; the last makes the picture.
@@ -95,18 +95,18 @@ def passes_loss(passes: list[Motion], batch: dict[str, Tensor]) -> Tensor:
 
 
 def total_loss(
-    made: Tensor, final: Motion, levels: list[Motion], batch: dict[str, Tensor], *, stride: int
+    frames: Tensor, final: FlowState, levels: list[FlowState], batch: dict[str, Tensor], *, stride: int
 ) -> Tensor:
-    """The number that training lowers.
+    """Return the loss that training minimises.
 
     Args:
-        made: (N, 3, H, W) the finished pictures.
+        frames: (N, 3, H, W) the finished pictures.
         final: motion at full size.
         levels: motion after each level, coarse to fine; the last at 1/stride.
         batch: a collated :class:`~.motion.Sample`.
         stride: picture pixels to a pixel of the finest level.
     """
-    loss = laplacian_loss(made, batch["middle"])
+    loss = laplacian_loss(frames, batch["middle"])
     loss = loss + _FLOW_WEIGHT * flow_loss(final.flow, batch["flow"], batch["visible"], _hidden_share(batch))
     loss = loss + _MASK_WEIGHT * mask_loss(final.mask, batch["visible"])
     for height, motion in enumerate(reversed(levels)):

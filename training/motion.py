@@ -1,9 +1,8 @@
-"""Generated motion: layers that move, with exact frames and exact flow at any time.
+"""Generates motion: layers that move, with exact frames and exact flow at any time.
 
 A sample is two to five textured layers, each on its own smooth path over time 0 to 1. A layer's picture is
-laid out in the coordinates of the wanted frame (time t); :meth:`~.layers.Layer.forward` says where a point
-of that frame is at time 0 or 1, which is the flow that a network has to find, and its inverse draws the
-frames.
+in the coordinates of the frame to predict (time t); :meth:`~.layers.Layer.forward` maps a point of that frame
+to time 0 or 1, which is the flow that a network has to estimate, and its inverse draws the frames.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ class Sample:
     flow: Tensor
     """(4, H, W) float32 pixels: from each pixel of the middle to the left frame (x, y), then to the right."""
     visible: Tensor
-    """(2, H, W) float32, 1 where that place shows the same layer: in the left, then in the right frame."""
+    """(2, H, W) float32, 1 where the pixel shows the same layer in the left, then in the right frame."""
 
 
 @dataclass
 class _Scene:
-    """What has been painted so far."""
+    """The layers painted so far."""
 
     times: tuple[float, float, float]
     """0, t and 1."""
@@ -57,10 +56,10 @@ class _Scene:
 
 
 class MotionGenerator:
-    """Samples of moving layers; sample ``index`` is the same whenever and wherever it is made.
+    """Generates samples of moving layers; sample ``index`` is the same whenever and wherever it is made.
 
     Args:
-        atlas: what layers are cut from.
+        atlas: textures and shapes of the layers.
         seed: with the index, fixes a sample.
         size: height and width of the frames.
         reach: largest displacement in pixels between time 0 and 1 by a layer's own shift.
@@ -76,7 +75,7 @@ class MotionGenerator:
         self._pixels = torch.stack((x, y), -1)
 
     def sample(self, index: int) -> Sample:
-        """Half of the samples are at t = 0.5, the rest anywhere from 0.05 to 0.95."""
+        """Generate sample ``index``: half of them are at t = 0.5, the others anywhere from 0.05 to 0.95."""
         rng = np.random.default_rng([self._seed, 0x5A, index])
         time = 0.5 if chance(rng, 0.5) else float(rng.uniform(0.05, 0.95))
         still = chance(rng, _STILL_GROUND)
@@ -92,27 +91,27 @@ class MotionGenerator:
     def _ground(self, rng: Generator, layer: Layer, time: float) -> _Scene:
         times = (0.0, time, 1.0)
         owner = torch.zeros(3, self._size, self._size, dtype=torch.int8, device="cpu")
-        frames = self._texture(rng, self._seen(layer, times))
+        frames = self._texture(rng, self._visible_points(layer, times))
         return _Scene(times, frames, owner, self._places(layer))
 
     def _paint(self, rng: Generator, scene: _Scene, layer: Layer, number: int) -> None:
-        """Puts one more layer over what is there."""
-        where = self._seen(layer, scene.times)
+        """Paint one more layer over the scene."""
+        where = self._visible_points(layer, scene.times)
         cover = self._cover(rng, where)
         scene.frames.lerp_(self._texture(rng, where), cover)
         mine = cover[:, 0] > _OPAQUE
         scene.owner[mine] = number
         scene.places[mine[1]] = self._places(layer)[mine[1]]
 
-    def _seen(self, layer: Layer, times: tuple[float, float, float]) -> Tensor:
-        """Which point of the layer each pixel shows at each time: (3, H, W, 2)."""
+    def _visible_points(self, layer: Layer, times: tuple[float, float, float]) -> Tensor:
+        """Return the point of the layer that each pixel shows at each time, (3, H, W, 2)."""
         return torch.stack([layer.backward(self._pixels, time) for time in times])
 
     def _places(self, layer: Layer) -> Tensor:
         return torch.cat((layer.forward(self._pixels, 0.0), layer.forward(self._pixels, 1.0)), -1)
 
     def _texture(self, rng: Generator, where: Tensor) -> Tensor:
-        """A texture of the atlas, turned and magnified, at points (3, H, W, 2): (3, 3, H, W)."""
+        """Sample a texture of the atlas, turned and magnified, at points (3, H, W, 2): (3, 3, H, W)."""
         texture = self._atlas.textures[int(rng.integers(len(self._atlas.textures)))]
         if chance(rng, 0.5):
             texture = texture[torch.from_numpy(rng.permutation(3))]
@@ -128,7 +127,7 @@ class MotionGenerator:
         )
 
     def _cover(self, rng: Generator, where: Tensor) -> Tensor:
-        """A shape of the atlas somewhere in the frame, at points (3, H, W, 2): (3, 1, H, W)."""
+        """Sample a shape of the atlas somewhere in the frame, at points (3, H, W, 2): (3, 1, H, W)."""
         shape = self._atlas.shapes[int(rng.integers(len(self._atlas.shapes)))]
         angle = rng.uniform(0, 2 * np.pi)
         extent = self._size * np.exp(rng.uniform(np.log(0.15), np.log(0.9)))
@@ -138,7 +137,7 @@ class MotionGenerator:
         return F.grid_sample(shape.expand(3, -1, -1, -1), grid, padding_mode="zeros", align_corners=False)
 
     def _finish(self, rng: Generator, scene: _Scene) -> Sample:
-        """Blur, tone and sensor noise, and who sees what."""
+        """Add blur, tone and sensor noise, and work out visibility."""
         frames = scene.frames
         if chance(rng, 0.2):
             frames = F.avg_pool2d(F.pad(frames, (1, 1, 1, 1), mode="replicate"), 3, 1)
@@ -161,7 +160,7 @@ class MotionGenerator:
         )
 
     def _visible(self, scene: _Scene, *, side: int, place: Tensor) -> Tensor:
-        """1 where the layer of a pixel at t is also on top at its place in frame ``side``."""
+        """Return 1 where the layer of a pixel at t is also on top at its place in frame ``side``, else 0."""
         nearest = place.round().long()
         x, y = nearest.clamp(0, self._size - 1).unbind(-1)
         inside = ((nearest >= 0) & (nearest < self._size)).all(-1)
@@ -169,5 +168,5 @@ class MotionGenerator:
 
 
 def _turn(angle: float) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """A rotation that multiplies row vectors from the right."""
+    """Return a rotation that multiplies row vectors from the right."""
     return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])

@@ -1,16 +1,16 @@
-"""What a training is made of: everything that the weights depend on."""
+"""The plan of a training: every setting that the weights depend on."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from .pupils import DEFAULT
+from .networks import DEFAULT
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Everything that the weights depend on."""
+class TrainingPlan:
+    """Every setting that the weights depend on. Field names are the options of the command line."""
 
     steps: int = 4900
     horizon: int = 8500
@@ -29,17 +29,19 @@ class Plan:
     reach: float = 0.25
     """Largest shift of a layer, in sides of the picture."""
     samples: int = 0
-    """How many different ones there are; 0 never shows one twice. A few are learned by heart, motion too,
-    long before a large network has learned what motion is."""
+    """How many different samples there are; 0 never repeats one. A large network memorises a few, with their
+    motion, long before it has learned what motion is."""
     model: str = DEFAULT
-    """Which network, see :func:`~.pupils.pupil`."""
+    """Which network, see :func:`~.networks.network_with_loss`."""
     clips: int = 0
     """Batches in three that are cut from real clips; the others are generated."""
     light: float = 0.0
     """Share of the samples in which the light changes from one frame to the other."""
 
     def rate_at(self, step: int) -> float:
-        """Learning rate: linear warm-up, half a cosine to a hundredth at the horizon, linear cool-down."""
+        """Return the learning rate: linear warm-up, half a cosine to a hundredth at the horizon, linear
+        cool-down.
+        """
         if step < self.warm_up:
             return self.rate * (step + 1) / self.warm_up
         progress = min(1.0, (step - self.warm_up) / max(1, self.horizon - self.warm_up))

@@ -1,4 +1,4 @@
-"""A trained RIFE as a teacher: it says where things went, none of its weights is taken over."""
+"""A trained RIFE as a teacher: it supplies flow, none of its weights is taken over."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..api import open_weights
 from ..errors import BadInputError
 from ..vfi_models.rife.net import IFNet
 from ..vfi_models.torch_interpolator import module_of
-from .pupils import passes
+from ..weights.loading import open_weights
+from .networks import passes
 from .triplets import Teacher
 
 

@@ -1,4 +1,6 @@
-"""Samples of real clips: two frames, the truth between them, a teacher's flow where it can be trusted."""
+"""Cuts samples from real clips: two frames, the true frame between, a teacher's flow where it can be
+trusted.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ class Triplet:
 
     @property
     def timestep(self) -> float:
-        """Where the middle is, 0 to 1."""
+        """Return where the middle is, 0 to 1."""
         return (self.middle - self.left) / (self.right - self.left)
 
 
@@ -70,7 +72,7 @@ def triplets_of(clip: Clip, number: int, span: int) -> tuple[list[Triplet], list
 
 
 class FootageSampler:
-    """Samples of the store's clips that are for training; sample ``index`` is the same wherever it is made.
+    """Cuts samples from the store's training clips; sample ``index`` is the same wherever it is made.
 
     Args:
         store: decoded clips.
@@ -98,7 +100,7 @@ class FootageSampler:
         return sum(len(triplets) for triplets, _ in self._by_span)
 
     def sample(self, index: int) -> Sample:
-        """Return sample ``index``; its flow is zero and trusted nowhere, see :func:`taught`."""
+        """Return sample ``index``; its flow is zero and trusted nowhere, see :func:`with_teacher_flow`."""
         rng = np.random.default_rng([self._seed, 0xF0, index])
         triplets, cumulated = self._by_span[int(rng.choice(len(_SPANS), p=[share for _, share in _SPANS]))]
         triplet = triplets[min(int(np.searchsorted(cumulated, rng.random())), len(triplets) - 1)]
@@ -146,7 +148,7 @@ def _turned(rng: Generator, frames: Tensor) -> Tensor:
     return frames
 
 
-def taught(samples: list[Sample], teacher: Teacher) -> list[Sample]:
+def with_teacher_flow(samples: list[Sample], teacher: Teacher) -> list[Sample]:
     """Give samples a teacher's flow, trusted where a frame comes near the truth by it, nearer than without.
 
     ``visible`` then says, from 0 to 1, how far the flow to a side is trusted.
@@ -156,9 +158,9 @@ def taught(samples: list[Sample], teacher: Teacher) -> list[Sample]:
     )
     flow = teacher(left, right, torch.stack([s.timestep for s in samples]))
     trust = []
-    for frame, one in zip((left, right), (flow[:, :2], flow[:, 2:]), strict=True):
-        moved, still = (_distance(seen, middle) for seen in (backward_warp(frame, one), frame))
-        trust.append((1.0 - moved / _TRUSTED).clamp(0.0, 1.0) * (moved <= still + 0.01))
+    for frame, half in zip((left, right), (flow[:, :2], flow[:, 2:]), strict=True):
+        warped_error, error = (_distance(x, middle) for x in (backward_warp(frame, half), frame))
+        trust.append((1.0 - warped_error / _TRUSTED).clamp(0.0, 1.0) * (warped_error <= error + 0.01))
     return [replace(s, flow=f, visible=v) for s, f, v in zip(samples, flow, torch.cat(trust, 1), strict=True)]
 
 
@@ -167,8 +169,8 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
     return F.avg_pool2d((a - b).abs().mean(1, keepdim=True), 5, 1, 2, count_include_pad=False)
 
 
-def lit(sample: Sample, share: float, seed: int, index: int) -> Sample:
-    """Change the light of one frame against the other, and that of the middle by what lies between.
+def relit(sample: Sample, share: float, seed: int, index: int) -> Sample:
+    """Change the light of one frame against the other, and that of the middle in between.
 
     Args:
         sample: number ``index`` of a training.

@@ -1,4 +1,4 @@
-"""The networks. One folder a model; a folder that exports ``ARCHITECTURE`` is found by itself."""
+"""The networks, one folder each. A folder that exports ``ARCHITECTURE`` is found and registered by itself."""
 
 from __future__ import annotations
 

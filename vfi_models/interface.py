@@ -1,4 +1,4 @@
-"""The seam between a network and everything that runs it.
+"""The protocols between a network and everything that runs it.
 
 An *architecture* recognises a state dict and builds an *interpolator* from it. An interpolator
 opens a *session* for one picture size; a session encodes each source frame once and makes the
@@ -24,7 +24,7 @@ F = TypeVar("F")
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a model is and can do."""
+    """Facts of a model: which network it is, and what it can do."""
 
     architecture: str
     """Folder of the network under ``vfi_models``: ``rife``."""
@@ -37,7 +37,7 @@ class ModelSpec:
     dtypes: tuple[torch.dtype, ...]
     """dtypes that the convolutions may run in; flow and coordinates are float32 in all of them."""
     safe_dtypes: tuple[torch.dtype, ...]
-    """Those in which it runs where nobody says: pictures stay within 45 dB (PSNR) of float32's."""
+    """Those that may be chosen for the user: in them pictures stay within 45 dB (PSNR) of float32's."""
     options: Options
     """Every option that ``open`` takes, with its default value."""
     licence: str
@@ -47,10 +47,10 @@ class ModelSpec:
 
 
 class Session(Protocol[F]):
-    """One interpolator at one picture size. Owns what depends on the size; holds no frame."""
+    """One interpolator at one picture size. It owns what depends on the size, and keeps no frame."""
 
     def encode(self, frames: Tensor) -> F:
-        """What the network needs of a source frame, computed once for both its pairs.
+        """Compute what the network needs of source frames, once for both pairs of each.
 
         Args:
             frames: (N, C, H, W) float32 on the model's device, C >= 3, RGB first, values 0..1,
@@ -62,7 +62,7 @@ class Session(Protocol[F]):
         ...
 
     def between(self, left: F, right: F, timestep: Tensor) -> Tensor:
-        """Frames between two encoded ones.
+        """Make the frames between two encoded ones.
 
         Args:
             left, right: features of N frames each; N is 1 (shared by all K timesteps) or K.
@@ -75,23 +75,27 @@ class Session(Protocol[F]):
         ...
 
     def close(self) -> None:
-        """Lets go of everything the session holds on the device. May be called twice."""
+        """Release everything that the session holds on the device. May be called twice."""
         ...
 
 
 @runtime_checkable
 class PairSession(Session[F], Protocol[F]):
-    """A session of a network that computes part of its work once a pair, whatever the timestep.
+    """A session of a network part of whose work depends on the pair alone, and not on the timestep.
 
-    The frame loop has it done once, however many batches the timesteps of the pair take.
+    The frame loop has that part computed once, however many batches the timesteps of the pair take.
     """
 
     def motion(self, left: F, right: F) -> Any:
-        """That part: a value for :meth:`between`, valid for these two."""
+        """Compute the part that depends on the pair alone: a value for :meth:`between`, valid for these
+        two.
+        """
         ...
 
     def between(self, left: F, right: F, timestep: Tensor, motion: Any = None) -> Tensor:
-        """See :class:`Session`; ``motion`` is computed where it is left out."""
+        """Make the frames between two encoded ones; see :class:`Session`. ``motion`` is computed where it is
+        left out.
+        """
         ...
 
 
@@ -107,7 +111,7 @@ class RecordingSession(Protocol):
         ...
 
     def drop_recordings(self) -> bool:
-        """Let go of all recordings, and record no more: passes run as they are from then on.
+        """Drop all recordings, and record no more: passes run kernel by kernel from then on.
 
         Returns:
             Whether there were any, so that memory was given back to the driver.
@@ -124,22 +128,22 @@ class Interpolator(Protocol):
 
     @property
     def spec(self) -> ModelSpec:
-        """What the model is and can do."""
+        """Return what the model is and can do."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where it runs. Asked at each use: a host may move a model."""
+        """Return where the model runs. Read at each use: a host may move a model."""
         ...
 
     @property
     def dtype(self) -> torch.dtype:
-        """What its convolutions run in; one of ``spec.dtypes``."""
+        """Return what the convolutions run in; one of ``spec.dtypes``."""
         ...
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes that its weights take on its device."""
+        """Return the bytes that the weights take on their device."""
         ...
 
     def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Interpolator:
@@ -151,7 +155,7 @@ class Interpolator(Protocol):
         ...
 
     def open(self, height: int, width: int, options: Options | None = None) -> Session[Any]:
-        """A session for frames of ``height`` x ``width`` (1 x 1 and up; the session pads and crops).
+        """Open a session for frames of ``height`` x ``width`` (1 x 1 and up; the session pads and crops).
 
         Args:
             options: some of ``spec.options`` with other values.
@@ -162,20 +166,20 @@ class Interpolator(Protocol):
         ...
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
-        """Estimate of the device memory that one timestep of one pair takes while it is made."""
+        """Estimate the device memory, in bytes, that one timestep of one pair takes while it is computed."""
         ...
 
     def low_memory(self, options: Options) -> Options | None:
-        """Options for about the same picture in less memory, or None if there are none left.
+        """Return options for about the same picture in less memory, or None where there are none left.
 
-        Only used where the user allowed a changed picture.
+        They are only used where the user allowed a changed picture.
         """
         ...
 
 
 @runtime_checkable
 class InterruptibleInterpolator(Protocol):
-    """A model whose passes can be ended in the middle. One that is always quick need not have this."""
+    """A model whose forward passes can be ended half-way. One that is always quick need not have this."""
 
     def interruptible(self, check: Callable[[], None]) -> AbstractContextManager[None]:
         """Call ``check`` often during passes of this thread while the context is open.
@@ -188,17 +192,17 @@ class InterruptibleInterpolator(Protocol):
 
 @dataclass(frozen=True)
 class Detection:
-    """What a state dict turned out to be."""
+    """The outcome of recognising a state dict."""
 
     architecture: str
     family: str
     state_dict: StateDict
-    """Cleaned: the parameters under the network's own names, leftovers removed."""
+    """The parameters under the network's own names; what only training needs is removed."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a folder under ``vfi_models`` exports as ``ARCHITECTURE``."""
+    """An architecture: the object that a folder under ``vfi_models`` exports as ``ARCHITECTURE``."""
 
     name: str
     families: tuple[str, ...]
@@ -206,7 +210,7 @@ class Architecture:
     shapes: Callable[[str], Mapping[str, tuple[int, ...]]]
     """Names and shapes of the parameters of a family: what tests and benchmarks make weights from."""
     detect: Callable[[StateDict], Detection | None]
-    """None where the names say that it is another network. Raises UnsupportedWeightsError where
+    """Returns None where the names say that it is another network. Raises UnsupportedWeightsError where
     the names say that it is this one and the shapes do not fit any family."""
     build: Callable[[Detection], Interpolator]
-    """An interpolator on the CPU in float32, loaded strictly, in eval mode, without gradients."""
+    """Returns an interpolator on the CPU in float32, loaded strictly, in eval mode, without gradients."""

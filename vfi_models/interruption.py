@@ -1,4 +1,4 @@
-"""Ending a forward pass in the middle, where one takes long enough for a person to wait for it."""
+"""Ends a forward pass half-way, where one takes long enough for a person to wait for it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 _CHECK: ContextVar[Callable[[], None] | None] = ContextVar("check", default=None)
-"""Of this thread's pass: another thread may run the same network meanwhile."""
+"""The check of this thread's pass: another thread may run the same network meanwhile."""
 
 
 def ask(*_: Any) -> None:
-    """Ends the pass that is open in this thread, if somebody wants that. For what is no layer of a module."""
+    """End the pass that runs in this thread if its caller wants that. For code that is no layer of a
+    module.
+    """
     check = _CHECK.get()
     if check is not None:
         check()
@@ -23,7 +25,9 @@ def ask(*_: Any) -> None:
 
 @contextmanager
 def asking(check: Callable[[], None] | None) -> Iterator[None]:
-    """While it is open, :func:`ask` in this thread calls ``check``, which raises to end the pass."""
+    """Have :func:`ask` in this thread call ``check``, which raises to end the pass, while the context is
+    open.
+    """
     before = _CHECK.set(check)
     try:
         yield
@@ -33,10 +37,10 @@ def asking(check: Callable[[], None] | None) -> Iterator[None]:
 
 @contextmanager
 def interruptible(module: nn.Module, device: torch.device, check: Callable[[], None]) -> Iterator[None]:
-    """While it is open, ``check`` is called before every layer of ``module`` that this thread runs.
+    """Call ``check`` before every layer of ``module`` that this thread runs while the context is open.
 
-    Only on a CPU, where a single frame may take minutes: elsewhere layers are queued and not waited for, so
-    that asking would cost the launches their lead and tell nothing.
+    Only on a CPU, where a single frame may take minutes. Elsewhere layers are queued and not waited for: a
+    check would slow the queueing down and could not end what the device already has.
 
     Args:
         module: the network, left as it was.

@@ -1,18 +1,24 @@
-"""Options of a model as they come from a caller: known, and each of its type."""
+"""Checks the options of a model as they come from a caller, and holds what several models do with theirs."""
 
 from __future__ import annotations
 
 from dataclasses import fields, replace
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 from ..errors import BadInputError
+from ._ops.padding import PaddingMode
 from .interface import Options
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
+
+FLOW_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""The flow scales of RIFE. Others do not divide a padded size into whole cells at every level."""
+_LEAST_SCALE = FLOW_SCALES[0]
+"""The smallest that :func:`with_half_scale` returns."""
 
 _KINDS: dict[type, tuple[type, str]] = {
     bool: (bool, "True or False"),
@@ -22,7 +28,8 @@ _KINDS: dict[type, tuple[type, str]] = {
 
 
 def chosen(options: Options | None, defaults: T, model: str) -> T:
-    """``defaults`` with the values of ``options``; whether these are in range is the model's to say.
+    """Return ``defaults`` with the values of ``options``; whether these are in range is for the model to
+    check.
 
     Args:
         options: some of the fields of ``defaults``, by name.
@@ -30,20 +37,60 @@ def chosen(options: Options | None, defaults: T, model: str) -> T:
         model: what a person calls the model.
 
     Raises:
-        BadInputError: an option that there is not, or a value of another type than the default: on and off,
+        BadInputError: an option that does not exist, or a value of another type than the default: bools,
             whole numbers and numbers are told apart.
     """
-    known = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
+    by_name = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
     given = dict(options or {})
-    unknown = sorted(given.keys() - known.keys())
+    unknown = sorted(given.keys() - by_name.keys())
     if unknown:
         raise BadInputError(
             f"{model} does not have this option.",
             ", ".join(unknown),
-            f"Use one of {', '.join(sorted(known))}.",
+            f"Use one of {', '.join(sorted(by_name))}.",
         )
     for name, value in given.items():
-        kind, words = _KINDS.get(type(known[name]), (object, ""))
+        kind, words = _KINDS.get(type(by_name[name]), (object, ""))
         if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
             raise BadInputError(f"{model} cannot take this value of {name}.", repr(value), f"Use {words}.")
     return replace(defaults, **given)
+
+
+def checked_scale(scale: float, model: str) -> float:
+    """Return a flow scale as a float.
+
+    Args:
+        scale: a number.
+        model: what a person calls the model.
+
+    Raises:
+        BadInputError: it is not one of :data:`FLOW_SCALES`.
+    """
+    if scale not in FLOW_SCALES:
+        allowed = ", ".join(f"{each:g}" for each in FLOW_SCALES)
+        raise BadInputError(f"{model} does not run at this flow scale.", repr(scale), f"Use {allowed}.")
+    return float(scale)
+
+
+def require_padding(padding: object) -> None:
+    """Check a padding mode, as it comes from a caller.
+
+    Raises:
+        BadInputError: it is not one of :data:`~._ops.padding.PaddingMode`.
+    """
+    modes = get_args(PaddingMode)
+    if padding not in modes:
+        raise BadInputError("There is no such padding.", repr(padding), f"Use one of {modes}.")
+
+
+def with_half_scale(options: Options, scale: float) -> Options | None:
+    """Return options with half the flow scale, or None where that is below 0.25.
+
+    Motion is then found on a picture of half the size; the picture itself is warped at full size still.
+
+    Args:
+        options: of a model, as :meth:`~.interface.Interpolator.low_memory` gets them.
+        scale: the flow scale that they mean.
+    """
+    half = scale / 2
+    return {**options, "flow_scale": half} if half >= _LEAST_SCALE else None

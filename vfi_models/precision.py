@@ -1,4 +1,4 @@
-"""What convolutions run in: what a user calls it, and what is chosen where nobody says."""
+"""The dtype that convolutions run in: its names, and the choice where the user makes none."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _SHORT = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32", "fp64": "flo
 _FASTER_FROM = (7, 0)
 """The capability from which 16 bits are faster: Volta. Most of Pascal takes 64 times as long in them."""
 _BROKEN_HALF = re.compile(r"\b(GTX 16\d\d|MX[45]50|T[456]00|T550|T1[02]00|T2000|CMP 30HX)\b")
-"""Turing without tensor cores (TU116, TU117), told by name alone: float16 convolutions hand out what is no
-number there."""
+"""Turing without tensor cores (TU116, TU117), which only the name tells: float16 convolutions return NaN
+there."""
 
 
 def suited(device: torch.device) -> torch.dtype:

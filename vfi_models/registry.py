@@ -1,4 +1,4 @@
-"""The architectures of the pack: found by themselves, and asked whose weights these are."""
+"""Finds the architectures of the pack, and the one that a state dict belongs to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN_NAMES = 6
 
 @cache
 def architectures() -> tuple[Architecture, ...]:
-    """Every architecture of the pack, sorted by name."""
+    """Return every architecture of the pack, sorted by name."""
     names = sorted(
         module.name
         for module in pkgutil.iter_modules([str(Path(__file__).parent)])
@@ -31,10 +31,10 @@ def architectures() -> tuple[Architecture, ...]:
 
 
 def detect(state_dict: StateDict) -> Detection:
-    """Which network a state dict belongs to, from names and shapes alone.
+    """Recognise the network that a state dict belongs to, from names and shapes alone.
 
     Args:
-        state_dict: parameters as a file has them: any known prefix, any leftover of training.
+        state_dict: parameters as a file has them, with any known prefix and anything that training left.
 
     Returns:
         Architecture, family, and the parameters under the network's own names.
@@ -47,7 +47,8 @@ def detect(state_dict: StateDict) -> Detection:
         try:
             detection = architecture.detect(state_dict)
         except UnsupportedWeightsError as error:
-            # A network may hold another's blocks, as TLBVFI does RIFE's: that they do not fit is not the end.
+            # A network may contain another's blocks, as TLBVFI does RIFE's: these not fitting decides
+            # nothing.
             refusals.append(error)
             continue
         if detection is not None:
@@ -77,7 +78,7 @@ def _require_floats(detection: Detection) -> None:
 
 
 def build(detection: Detection) -> Interpolator:
-    """The interpolator of a detected state dict: on the CPU, float32, eval mode, loaded strictly.
+    """Build the interpolator of a detected state dict: on the CPU, float32, eval mode, loaded strictly.
 
     Raises:
         UnsupportedWeightsError: names or shapes that the detected family does not have.

@@ -1,7 +1,7 @@
-"""Networks run the same whatever the thread that they run in has switched on.
+"""Contexts in which networks run the same, whatever the calling thread has switched on.
 
-Default dtype and default device are met where tensors are made: each factory names both. The rest belongs to
-a thread, and is put in order for as long as a network runs.
+Default dtype and default device do not matter: each call that creates a tensor names both. Gradients,
+autocast and flushing of denormal numbers belong to a thread, and are set for as long as a network runs.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def exact_convolutions(device: torch.device) -> AbstractContextManager[None]:
 
 
 class _Shared:
-    """A context that several threads may be in: opened by the first of them, closed by the last."""
+    """A context that several threads may be in at once: the first of them opens it, the last closes it."""
 
     def __init__(self, opened: Callable[[], AbstractContextManager[None]]) -> None:
         self._opened = opened

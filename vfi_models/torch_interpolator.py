@@ -33,27 +33,28 @@ class TorchInterpolator(Generic[N]):
 
     def __init__(self, net: N, spec: ModelSpec) -> None:
         self.module = net
-        """The network. For what is made of torch too: ComfyUI's model management, training, goldens."""
+        """The network, for callers that work on torch modules: ComfyUI's model management, training,
+        goldens."""
         self._spec = spec
 
     @property
     def spec(self) -> ModelSpec:
-        """What the model is and can do."""
+        """Return what the model is and can do."""
         return self._spec
 
     @property
     def device(self) -> torch.device:
-        """Where the model runs. Read off its parameters: a host may have moved these."""
+        """Return where the model runs. Read off its parameters: a host may have moved these."""
         return next(self.module.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the convolutions run in."""
+        """Return what the convolutions run in."""
         return next(self.module.parameters()).dtype
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of parameters and buffers."""
+        """Return the bytes of parameters and buffers."""
         return sum(tensor.nbytes for tensor in self.module.state_dict().values())
 
     def to(self: Self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
@@ -151,7 +152,7 @@ def require_fit(
 
 
 def module_of(model: Interpolator) -> nn.Module:
-    """Return the torch module of a model, for what works on layers and parameters.
+    """Return the torch module of a model, for code that works on layers and parameters.
 
     Raises:
         BadInputError: the model is not made of torch.

@@ -1,1 +1,1 @@
-"""Files of weights: known ones, where they are, how they are fetched, read, checked and loaded."""
+"""Files of weights: the table of known ones, and how they are found, fetched, read, checked and loaded."""

@@ -32,14 +32,14 @@ from .torchfile import (
 )
 from .torchnames import StoredTensor
 
-__all__ = ["Hashes", "read_checkpoint", "readable", "sha256_file"]
+__all__ = ["read_checkpoint", "readable", "sha256_file"]
 
 _LOG = logging.getLogger(__name__)
 
 _BLOCK = 2**20
 _HEAD = 512
 
-# Under which key training code keeps the state dict in what it saves, the likeliest first.
+# Keys under which training code keeps the state dict in what it saves, the likeliest first.
 _WRAPPERS = (
     "state_dict",
     "model_state_dict",
@@ -54,7 +54,7 @@ _WRAPPERS = (
     "weights",
 )
 _DEEPEST = 3
-# Under which key it keeps moving averages of some of the parameters, beside the state dict: the weights that
+# Key under which it keeps moving averages of some of the parameters, beside the state dict: the weights that
 # such training is evaluated with.
 _AVERAGES = "ema"
 
@@ -91,7 +91,7 @@ _OTHER_FILES = (
 
 
 def sha256_file(path: Path, check_cancelled: Callable[[], None] | None = None) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits in lower case.
+    """Return the SHA-256 of a file, 64 hexadecimal digits in lower case.
 
     Args:
         path: the file.
@@ -109,31 +109,16 @@ def sha256_file(path: Path, check_cancelled: Callable[[], None] | None = None) -
     return digest.hexdigest()
 
 
-class _Take(NamedTuple):
-    """Which weights of a file are taken; see :func:`read_checkpoint`."""
+class _Selection(NamedTuple):
+    """Which tensors of a file are read; see :func:`read_checkpoint`."""
 
     averaged: bool
     leave_objects: bool
 
 
-class Hashes:
-    """Hashes of files, each computed once while its file stays the same (path, size, time of change)."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, int, int], str] = {}
-
-    def of(self, path: Path) -> str:
-        """See :func:`sha256_file`."""
-        status = path.stat()
-        identity = (str(path.resolve()), status.st_size, status.st_mtime_ns)
-        if identity not in self._known:
-            self._known[identity] = sha256_file(path)
-        return self._known[identity]
-
-
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn what the system says of a file that cannot be read into an error of the family.
+    """Turn an error of the system on a file that cannot be read into one of the family.
 
     Raises:
         WeightsNotFoundError: there is no such file.
@@ -156,8 +141,6 @@ def readable(path: Path) -> Iterator[None]:
 def read_checkpoint(
     path: Path,
     *,
-    sha256: str | None = None,
-    hashes: Hashes | None = None,
     averaged: bool = True,
     leave_objects: bool = False,
 ) -> dict[str, Tensor]:
@@ -170,8 +153,6 @@ def read_checkpoint(
 
     Args:
         path: the file.
-        sha256: what the whole file must hash to, where that is known.
-        hashes: where hashes of files are kept, so that a file is not hashed at every load.
         averaged: where the file keeps moving averages of parameters beside the state dict (``{"ema": ...}``),
             they take the place of what was averaged; False leaves them out.
         leave_objects: whether objects of other classes than tensors and plain values, a whole network among
@@ -183,17 +164,15 @@ def read_checkpoint(
 
     Raises:
         WeightsNotFoundError: there is no such file.
-        CorruptWeightsError: a file that is damaged, that is something else, that wants code to be run, or
-            whose hash is another; also one with values that are not numbers.
+        CorruptWeightsError: a file that is damaged, that is something else, or that wants code to be run;
+            also one with values that are not numbers.
         UnsupportedWeightsError: a file that is whole, but holds no state dict or more than weights.
         BadInputError: a file that may not be read.
     """
     with readable(path):
         try:
             size = _size(path)
-            if sha256 is not None:
-                _compare((hashes or Hashes()).of(path), sha256)
-            tensors = _read(path, size, _Take(averaged, leave_objects))
+            tensors = _read(path, size, _Selection(averaged, leave_objects))
             _refuse_not_numbers(tensors)
         except FormatError as error:
             raise _refusal(path, error) from error
@@ -210,11 +189,6 @@ def _size(path: Path) -> int:
     return status.st_size
 
 
-def _compare(found: str, expected: str) -> None:
-    if found != expected.lower():
-        raise FormatError(f"another file than expected: sha256 {found}, expected {expected.lower()}")
-
-
 def _refusal(path: Path, error: FormatError) -> MidframeError:
     size = path.stat().st_size if path.is_file() else 0
     kind = UnsupportedWeightsError if error.unsupported else CorruptWeightsError
@@ -222,7 +196,7 @@ def _refusal(path: Path, error: FormatError) -> MidframeError:
     return kind(f"{path.name} cannot be used as weights.", found, error.advice or _AGAIN)
 
 
-def _read(path: Path, size: int, take: _Take) -> dict[str, Tensor]:
+def _read(path: Path, size: int, selection: _Selection) -> dict[str, Tensor]:
     if size == 0:
         raise FormatError("an empty file")
     with path.open("rb") as stream:
@@ -230,13 +204,13 @@ def _read(path: Path, size: int, take: _Take) -> dict[str, Tensor]:
         stream.seek(0)
         if head.startswith(b"PK\x03\x04"):
             file = open_zip(stream, size)
-            return read_tensors(file, _wanted(file, size, take))
+            return read_tensors(file, _chosen(file, size, selection))
         if _looks_like_safetensors(head):
             return _read_safetensors(path)
         _refuse_other_files(head)
         if head.startswith(_PICKLE_STARTS):
             file = open_legacy(stream, size)
-            return read_tensors(file, _wanted(file, size, take))
+            return read_tensors(file, _chosen(file, size, selection))
     if path.suffix.lower() in _SAFETENSORS_NAMES:
         raise FormatError("a damaged or truncated safetensors file")
     raise FormatError(f"no known kind of file; it starts with {head[:16]!r}")
@@ -279,12 +253,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _wanted(file: TorchFile, size: int, take: _Take) -> dict[str, StoredTensor]:
+def _chosen(file: TorchFile, size: int, selection: _Selection) -> dict[str, StoredTensor]:
     """Return the state dict in what was saved, as the file describes it."""
-    wanted = _unwrap(file.tree, _DEEPEST)
-    if file.foreign and not take.leave_objects:
-        raise _objects(file, weights=wanted is not None)
-    if wanted is None:
+    chosen = _unwrap(file.tree, _DEEPEST)
+    if file.foreign and not selection.leave_objects:
+        raise _objects(file, weights=chosen is not None)
+    if chosen is None:
         names = (
             ", ".join(f"{name!r:.80}" for name in list(file.tree)[:8])
             if type(file.tree) is dict
@@ -293,17 +267,17 @@ def _wanted(file: TorchFile, size: int, take: _Take) -> dict[str, StoredTensor]:
         raise FormatError(
             f"a checkpoint without a state dict; it holds {names or 'nothing'}", unsupported=True
         )
-    if take.averaged and type(file.tree) is dict:
-        wanted |= _averages(file.tree, wanted)
-    # Tensors may share a record or repeat its numbers; more than this is there to fill the memory.
-    total = sum(stored.bytes for stored in wanted.values())
+    if selection.averaged and type(file.tree) is dict:
+        chosen |= _averages(file.tree, chosen)
+    # Tensors may share a record or repeat its numbers; more than this was written to fill the memory.
+    total = sum(stored.bytes for stored in chosen.values())
     if total > 4 * size + _BLOCK:
         raise FormatError(f"tensors that would take {total:,} bytes")
-    return wanted
+    return chosen
 
 
 def _objects(file: TorchFile, *, weights: bool) -> FormatError:
-    """Return the error for a file with objects in it, which are as good as they come but are no weights."""
+    """Return the error for a file with objects in it: it may be in order, but is not weights alone."""
     whole = "a whole network" if _is_network(file.tree) else "an object"
     what = f"{whole} and not its weights alone" if type(file.tree) is Foreign else "more than weights"
     names = ", ".join(file.foreign[:_SHOWN_NAMES])
@@ -317,7 +291,7 @@ def _objects(file: TorchFile, *, weights: bool) -> FormatError:
 
 
 def _unwrap(tree: Any, depth: int) -> dict[str, StoredTensor] | None:
-    """The state dict in what was saved; None where there is none, or several and no telling which."""
+    """Return the state dict in what was saved; None where there is none, or several and no telling which."""
     tree = _by_name(tree)
     if depth == 0 or not tree:
         return None
@@ -333,7 +307,7 @@ def _unwrap(tree: Any, depth: int) -> dict[str, StoredTensor] | None:
 
 
 def _by_name(value: Any) -> dict[Any, Any]:
-    """Return what a dict, a network that was saved whole or another object holds by name."""
+    """Return the content, by name, of a dict, of a network that was saved whole or of another object."""
     if type(value) is dict:
         return value
     if _is_network(value):
@@ -345,13 +319,13 @@ def _is_network(value: Any) -> bool:
     return type(value) is Foreign and "_modules" in value.state
 
 
-def _averages(tree: Any, wanted: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """The moving averages beside a state dict, by its names; none where they are not of its parameters."""
+def _averages(tree: Any, parameters: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Return the moving averages beside a state dict, by its names; none where they do not fit its shapes."""
     copies = tree.get(_AVERAGES)
     found = _tensors(copies) if type(copies) is dict else {}
-    names = {_bare(name): name for name in wanted}
+    names = {_bare(name): name for name in parameters}
     fits = all(
-        _bare(name) in names and wanted[names[_bare(name)]].shape == copy.shape
+        _bare(name) in names and parameters[names[_bare(name)]].shape == copy.shape
         for name, copy in found.items()
     )
     if not fits:
@@ -360,7 +334,7 @@ def _averages(tree: Any, wanted: Mapping[str, StoredTensor]) -> dict[str, Stored
 
 
 def _bare(name: str) -> str:
-    """A parameter's name without what training on several devices puts before it."""
+    """Return a parameter's name without the prefix of DistributedDataParallel."""
     return name.removeprefix("module.")
 
 
@@ -369,7 +343,7 @@ def _tensors(tree: Mapping[Any, Any]) -> dict[str, StoredTensor]:
 
 
 def _refuse_not_numbers(tensors: Mapping[str, Tensor]) -> None:
-    """Flipped bits make infinities and NaN more often than anything else; no network is stored with them."""
+    """Refuse tensors with infinities or NaN: flipped bits make these, and no network is stored with them."""
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             continue

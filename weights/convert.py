@@ -1,6 +1,6 @@
-"""Any accepted checkpoint as a clean safetensors file, which loads faster.
+"""Convert any accepted checkpoint to a clean safetensors file, which loads faster.
 
-What comes out holds the parameters of the network and nothing else, under the network's own names: no
+The result holds the parameters of the network and nothing else, under the network's own names: no
 wrapper, no leftover of training, no pickle and no program.
 """
 
@@ -21,7 +21,7 @@ from ..vfi_models import build, detect
 from ..vfi_models.interface import Detection
 from ..vfi_models.precision import dtype_named
 from .checkpoint import read_checkpoint
-from .places import checkpoint_at
+from .paths import resolve
 
 
 def convert(
@@ -32,7 +32,7 @@ def convert(
     averaged: bool = True,
     overwrite: bool = False,
 ) -> Detection:
-    """Writes the weights of ``source`` to ``target``; whole, or not at all.
+    """Write the weights of ``source`` to ``target``; whole, or not at all.
 
     Args:
         source: any checkpoint that a network of the pack can be loaded from, or a folder with one in it;
@@ -44,18 +44,18 @@ def convert(
         overwrite: replace a file that is there.
 
     Returns:
-        What the file holds.
+        Architecture, family and parameters of what was written.
 
     Raises:
         WeightsNotFoundError, CorruptWeightsError, UnsupportedWeightsError: ``source`` cannot be used.
         BadInputError: ``target`` may not or cannot be written, or a value is too large for ``dtype``.
     """
-    source = checkpoint_at(source) or source
+    source = resolve(source) or source
     number_type = dtype_named(dtype)
     _refuse(source, target, overwrite)
     detection = detect(read_checkpoint(source, averaged=averaged, leave_objects=True))
-    build(detection)  # every parameter, none left over, each of its shape
-    weights = {name: _as(name, value, number_type) for name, value in detection.state_dict.items()}
+    build(detection)  # loads strictly: every parameter, none left over, each of its shape
+    weights = {name: _converted(name, value, number_type) for name, value in detection.state_dict.items()}
     about = {"format": "pt", "architecture": detection.architecture, "family": detection.family}
     part = target.with_name(f".{uuid.uuid4().hex}.part")
     try:
@@ -81,22 +81,26 @@ def _refuse(source: Path, target: Path, overwrite: bool) -> None:
         raise BadInputError(
             "The result is a safetensors file.", str(target), "Give a name that ends in .safetensors."
         )
-    there = os.path.exists(target)  # Path.exists raises on names that are too long
-    if there and source.exists() and target.samefile(source):
+    exists = os.path.exists(target)  # Path.exists raises on names that are too long
+    if exists and source.exists() and target.samefile(source):
         raise BadInputError("A file cannot be converted into itself.", str(target), "Give another name.")
-    if there and not overwrite:
+    if exists and not overwrite:
         raise BadInputError("There is a file already.", str(target), "Give another name, or --overwrite.")
 
 
-def _as(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """A parameter in a floating dtype; counters stay whole numbers."""
+def _converted(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Return a parameter in a floating dtype; counters stay whole numbers.
+
+    Raises:
+        BadInputError: a value that overflows.
+    """
     if dtype is None or not value.is_floating_point():
         return value.contiguous()
-    largest, most = float(value.abs().max()) if value.numel() else 0.0, torch.finfo(dtype).max
-    if largest > most:
+    largest, limit = float(value.abs().max()) if value.numel() else 0.0, torch.finfo(dtype).max
+    if largest > limit:
         raise BadInputError(
             f"These weights do not fit into {dtype}.",
-            f"{name} has values up to {largest:.3g}; {most:.3g} is the largest",
+            f"{name} has values up to {largest:.3g}; {limit:.3g} is the largest",
             "Use --dtype bfloat16 or float32, or leave --dtype out.",
         )
     return value.to(dtype).contiguous()

@@ -1,4 +1,4 @@
-"""Find weights on disk, list them, check them, and fetch what is missing."""
+"""Find files of weights on the search path, list them, and compare them with the manifest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CorruptWeightsError
-from .checkpoint import Hashes, readable
+from .checkpoint import readable, sha256_file
 from .download import fetch
 from .manifest import (
     CKPTS,
@@ -18,12 +18,12 @@ from .manifest import (
     Manifest,
     without_extension,
 )
-from .places import (
+from .paths import (
     as_path,
     as_text,
-    checkpoint_at,
-    usable,
-    weights_in,
+    is_weights_file,
+    list_weights,
+    resolve,
 )
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
     "check",
     "fetch",
     "find",
-    "listed",
+    "find_listed",
     "search_folders",
 ]
 
@@ -56,30 +56,30 @@ class Choice:
     entry: Entry | None
     """The known checkpoint, None for a file that only the user knows."""
     path: Path | None
-    """Where it is, None if it would have to be downloaded."""
+    """Its file, None if it would have to be downloaded."""
 
 
-class Shelf:
-    """The files of weights below some folders, each under a name that is its own.
+class SearchPath:
+    """The files of weights below some folders, each under a name that no other has.
 
-    A file is called by its path below its folder. Where an earlier folder has a file of that name, so much
-    of its folder's path stands before it as tells them apart.
+    A file's name is its path below its folder. Where an earlier folder has a file of that name, so much of
+    its folder's path stands before it as tells them apart.
 
     Args:
-        folders: the first first; two levels below each are looked into.
+        folders: in order of preference; two levels below each are searched.
     """
 
     def __init__(self, folders: Iterable[Path]) -> None:
-        found = {folder: list(weights_in(folder, _DEPTH)) for folder in folders}
-        self._files: dict[Path, list[Path]] = {folder: [] for folder in found}
+        listed = {folder: list(list_weights(folder, _DEPTH)) for folder in folders}
+        self._files: dict[Path, list[Path]] = {folder: [] for folder in listed}
         self.names: dict[str, Path] = {}
         """Every file by its name."""
-        seen: set[Path] = set()
-        for folder, files in found.items():
+        resolved: set[Path] = set()
+        for folder, files in listed.items():
             for path in files:
-                same = path.resolve()  # a folder may lie in another, or be a link to it
-                if same not in seen:
-                    seen.add(same)
+                target = path.resolve()  # a folder may lie in another, or be a link to it
+                if target not in resolved:
+                    resolved.add(target)
                     self._files[folder].append(path)
         names = [(path, _tails(path, folder)) for folder, files in self._files.items() for path in files]
         self._by_tail: dict[str, Path] = {}
@@ -95,8 +95,8 @@ class Shelf:
         """Return the file of that name; slashes may lean as they do on Windows."""
         return self._by_tail.get(name.replace("\\", "/"))
 
-    def like(self, names: list[str]) -> Path | None:
-        """Return the first file, folder by folder, that is called as one of ``names``, the first to prefer.
+    def match(self, names: list[str]) -> Path | None:
+        """Return the first file, folder by folder, that has one of some names, the preferred name first.
 
         Case and extension may be others, and the file may lie in any folder below.
         """
@@ -104,18 +104,18 @@ class Shelf:
 
 
 def _tails(path: Path, folder: Path) -> list[str]:
-    """Return the ends of a path, the shortest first: from below ``folder`` to the whole."""
+    """Return the trailing parts of a path, the shortest first: from below ``folder`` to the whole."""
     parts, below = path.parts, len(path.relative_to(folder).parts)
     return [*("/".join(parts[-count:]) for count in range(below, len(parts))), path.as_posix()]
 
 
-def listed(name: str, folders: Iterable[Path] = ()) -> Path | None:
+def find_listed(name: str, folders: Iterable[Path] = ()) -> Path | None:
     """Return the file that :func:`available` lists under a name that is no known model's, or None.
 
     Raises:
         WeightsNotFoundError, BadInputError: see :func:`find`.
     """
-    return Shelf((*folders, CKPTS)).get(as_text(name))
+    return SearchPath((*folders, CKPTS)).get(as_text(name))
 
 
 def find(name: str | os.PathLike[str], folders: Iterable[Path] = ()) -> Path | None:
@@ -127,7 +127,7 @@ def find(name: str | os.PathLike[str], folders: Iterable[Path] = ()) -> Path | N
             :func:`available` calls a file; or a file's name, below one of the folders or as the manifest has
             it, in any case and with any extension of weights; or a model's name, for the first of its files
             that there is; or else the path of a file or folder below one of the folders.
-        folders: where to look, the first first, two levels deep; the pack's own ``ckpts`` comes last.
+        folders: to search, in order of preference, two levels deep; the pack's own ``ckpts`` comes last.
 
     Returns:
         The file, or None. Under a known name, empty files and unfinished downloads are not found; nothing is
@@ -140,18 +140,18 @@ def find(name: str | os.PathLike[str], folders: Iterable[Path] = ()) -> Path | N
     text = as_text(name)
     given = as_path(text)
     if given.is_absolute() or text in (".", "..") or text.startswith(("./", "../", ".\\", "..\\")):
-        return checkpoint_at(given)  # a path means that file, never another of a similar name
-    if os.path.isfile(given) and (len(given.parts) > 1 or usable(given)):
+        return resolve(given)  # a path means that file, never another of a similar name
+    if os.path.isfile(given) and (len(given.parts) > 1 or is_weights_file(given)):
         return given
     if text.casefold() == "default":
         folders = ()
     folders = tuple(folders)
     manifest = Manifest.load()
-    shelf = Shelf((*folders, CKPTS))
-    found = shelf.get(text) or shelf.like(_names(text, manifest))
+    searched = SearchPath((*folders, CKPTS))
+    found = searched.get(text) or searched.match(_names(text, manifest))
     if found is not None or manifest.lookup(text):
         return found
-    return next(filter(None, (checkpoint_at(place / given) for place in (*folders, Path()))), None)
+    return next(filter(None, (resolve(folder / given) for folder in (*folders, Path()))), None)
 
 
 def available(folders: Iterable[Path] = (), architectures: Collection[str] | None = None) -> list[Choice]:
@@ -159,31 +159,31 @@ def available(folders: Iterable[Path] = (), architectures: Collection[str] | Non
 
     Args:
         folders: as for :func:`find`.
-        architectures: only known models of these; files that nobody knows are listed whatever they are,
-            for that they would have to be opened.
+        architectures: only known models of these; unknown files are listed whatever they are, as they
+            would have to be opened for that.
     """
     manifest = Manifest.load()
-    shelf = Shelf((*folders, CKPTS))
-    built_in = Shelf((CKPTS,))
+    searched = SearchPath((*folders, CKPTS))
+    built_in = SearchPath((CKPTS,))
     choices: dict[str, Choice] = {}
     for entry in manifest.entries:
         if entry.model in choices or not (architectures is None or entry.architecture in architectures):
             continue
-        place = built_in if entry.model == "default" else shelf
-        path = place.like(_names(entry.model, manifest))
+        # A file of a user's own that is called default must not take the place of the built-in model.
+        path = (built_in if entry.model == "default" else searched).match(_names(entry.model, manifest))
         if path is not None or entry.urls or entry.page:
             choices[entry.model] = Choice(entry.model, entry, path)
-    listed = {choice.path for choice in choices.values()}
-    for name, path in shelf.names.items():
+    known = {choice.path for choice in choices.values()}
+    for name, path in searched.names.items():
         row = next(iter(manifest.lookup(path.name)), None)
-        wanted = row is None or architectures is None or row.architecture in architectures
-        if wanted and path not in listed:
+        offered = row is None or architectures is None or row.architecture in architectures
+        if offered and path not in known:
             choices[name] = Choice(name, row, path)
     return list(choices.values())
 
 
 def search_folders(models: Iterable[Path] = (), custom_nodes: Iterable[Path] = ()) -> list[Path]:
-    """The folders that weights of older packs and of ComfyUI's own nodes are in, of those that exist.
+    """Return the folders that weights of older packs and of ComfyUI's own nodes are in, of those that exist.
 
     Args:
         models: ComfyUI's model folders (those that hold ``checkpoints``, ``loras`` ...).
@@ -197,14 +197,13 @@ def search_folders(models: Iterable[Path] = (), custom_nodes: Iterable[Path] = (
     return [folder for folder in candidates if folder.is_dir()]
 
 
-def check(path: Path, hashes: Hashes) -> None:
-    """Compares a file that the manifest knows by name with the hash that the manifest has for it.
+def check(path: Path) -> None:
+    """Compare a file that the manifest knows by name with the hash that the manifest has for it.
 
     A hash from somebody's page and not from a file is no reason to refuse: a difference is logged.
 
     Args:
         path: the file; nothing happens for one that no row has the name of.
-        hashes: the hashes that were computed before.
 
     Raises:
         CorruptWeightsError: another file than the one whose hash was verified.
@@ -215,7 +214,7 @@ def check(path: Path, hashes: Hashes) -> None:
     if entry is None or entry.sha256 is None or path.name.casefold() != entry.file.casefold():
         return
     with readable(path):
-        found = hashes.of(path)
+        found = sha256_file(path)
     if found == entry.sha256:
         return
     if entry.sha256_verified:
@@ -233,12 +232,12 @@ def check(path: Path, hashes: Hashes) -> None:
 
 
 def _names(name: str, manifest: Manifest) -> list[str]:
-    """The names of files that a name means, the first to prefer."""
-    return [*(known for row in manifest.lookup(name) for known in (row.file, *row.aliases)), name]
+    """Return the names of files that a name means, the preferred one first."""
+    return [*(file for row in manifest.lookup(name) for file in (row.file, *row.aliases)), name]
 
 
 def _match(files: list[Path], names: list[str]) -> Path | None:
-    """The first of ``names`` that is among ``files``: as it is, or else with another extension."""
+    """Return the first file that has one of ``names``: as it is, or else with another extension."""
     by_name = {file.name.casefold(): file for file in reversed(files)}
     for name in names:
         if name.casefold() in by_name:

@@ -1,10 +1,19 @@
-"""Load a model: from a name or a path to its file, from the file to a network on its device."""
+"""Load a model: the one policy, from a name or a path to a network that is kept in the cache.
+
+A name becomes a file (:func:`locate`), file, device and dtype a :class:`ModelSource`, and a source a network
+(:func:`load_cached`). Python callers get it on its device; a host that moves models itself, as ComfyUI does,
+says how it holds them (:class:`CachedModel`) and which dtype it prefers, and nothing else.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -13,20 +22,91 @@ from ..memory.cache import MODELS, file_identity
 from ..vfi_models import build, detect
 from ..vfi_models.interface import Interpolator
 from ..vfi_models.precision import dtype_named, suited
-from .checkpoint import Hashes, read_checkpoint
+from .checkpoint import read_checkpoint
 from .find import (
     CKPTS,
     check,
     fetch,
     find,
 )
-from .places import NAMES, as_text
+from .paths import ADVICE, as_text
+
+_LOG = logging.getLogger(__name__)
 
 _LONGEST_REASON = 200
 """Characters: of a device that it was not built for, torch names every one that it was built for."""
 
 ModelLike = Interpolator | str | os.PathLike[str]
 """A model, or what :func:`load_model` finds it by."""
+
+C = TypeVar("C", bound="CachedModel")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A file of weights and how its network shall run; what a ``MIDFRAME_MODEL`` link carries.
+
+    It holds no weights: these are in the cache, from where a host can have them back at any time.
+    """
+
+    path: Path
+    device: torch.device
+    dtype: torch.dtype | None = None
+    """None: what the device is good at, where the network keeps its picture in it."""
+    averaged: bool = True
+    """Whether moving averages of parameters are taken where the file keeps them."""
+
+
+class CachedModel(Protocol):
+    """How the cache keeps a network for one kind of caller."""
+
+    @classmethod
+    def hold(cls: type[C], model: Interpolator, source: ModelSource, key: Hashable) -> C:
+        """Keep a network that was just read.
+
+        Args:
+            model: on the CPU, in the dtype that it shall run in.
+            source: where it comes from.
+            key: under which the cache keeps it.
+        """
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network ran in when it was kept."""
+        ...
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes that its weights take; 0 once it is released."""
+        ...
+
+    def intact(self) -> bool:
+        """Tell whether the network is still as it was kept: nobody released, moved or converted it."""
+        ...
+
+
+@dataclass(frozen=True)
+class _OnDevice:
+    """A network for Python callers: on its device from the beginning."""
+
+    model: Interpolator
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def hold(cls, model: Interpolator, source: ModelSource, key: Hashable) -> _OnDevice:
+        """Move the network to its device."""
+        return cls(model.to(source.device), source.device, model.dtype)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes that its weights take."""
+        return self.model.weight_bytes
+
+    def intact(self) -> bool:
+        """Tell whether the network is still on its device and in its dtype."""
+        return (self.model.device, self.model.dtype) == (self.device, self.dtype)
 
 
 def load_model(
@@ -63,39 +143,81 @@ def load_model(
     The object is shared with every other caller that asks for the same: do not change it.
     """
     place, asked = usable_device(device), dtype_named(dtype)
-    suits = suited(place)
-    path = locate(name_or_path, folders)
-    key = (file_identity(path), place, asked, averaged)
+    source = ModelSource(locate(name_or_path, folders), place, asked, averaged)
+    return load_cached(source, _OnDevice, suited(place)).model
 
-    def load() -> Interpolator:
-        model = open_weights(path, averaged=averaged)
-        return convert_weights(model, path, runnable_dtype(model, path, asked, suits), place)
 
-    model: Interpolator = MODELS.get(key, load, _weight_bytes)
-    dtype = runnable_dtype(model, path, asked, suits)
-    if (model.device, model.dtype) != (place, dtype):  # somebody moved or converted what they were given
-        MODELS.drop(key)
-        model = MODELS.get(key, load, _weight_bytes)
-    if asked is None:  # the same to whoever names what that turned out to be
-        MODELS.rename(key, (file_identity(path), place, dtype, averaged))
-        model = MODELS.get(key, load, _weight_bytes)
+def load_cached(source: ModelSource, kind: type[C], preferred: torch.dtype) -> C:
+    """Return the network of a source as the cache keeps it for a kind of caller, read where that is needed.
+
+    It is read anew where the file has changed, and where somebody released, moved or converted it.
+
+    Args:
+        source: the file, and how its network shall run.
+        kind: how this caller holds networks. Each kind has entries of its own.
+        preferred: what it runs in where the source names no dtype and the network keeps its picture in it.
+
+    Raises:
+        CorruptWeightsError, UnsupportedWeightsError: a file that cannot be used.
+        BadInputError: a dtype that the network cannot run in, or in which its weights are no numbers.
+        OSError: there is no such file.
+    """
+    identity = file_identity(source.path)
+
+    def key(dtype: torch.dtype | None) -> Hashable:
+        return kind, identity, source.device, dtype, source.averaged
+
+    def load() -> C:
+        return kind.hold(_read(source, preferred), source, key(source.dtype))
+
+    def get() -> C:
+        cached: C = MODELS.get(key(source.dtype), load, _weight_bytes)
+        return cached
+
+    cached = get()
+    if not cached.intact():  # a host took it back, or a caller moved what all of them share
+        MODELS.drop(key(source.dtype))
+        cached = get()
+    if source.dtype is None:  # the same entry for whoever names the dtype that this turned out to be
+        MODELS.rename(key(None), key(cached.dtype))
+        cached = get()
+    return cached
+
+
+def _weight_bytes(cached: CachedModel) -> int:
+    return cached.weight_bytes
+
+
+def _read(source: ModelSource, preferred: torch.dtype) -> Interpolator:
+    """Return a network from its file: on the CPU, in the dtype that it shall run in.
+
+    Raises:
+        BadInputError: a dtype that it cannot run in, or in which its weights overflow.
+    """
+    began = time.perf_counter()
+    # In float32 first: weights that overflow in 16 bits are found by converting them, before any frame.
+    model = open_weights(source.path, averaged=source.averaged)
+    dtype = runnable_dtype(model, source.path, source.dtype, preferred)
+    try:
+        model.to(dtype=dtype)
+    except BadInputError as error:
+        error.wrong = f"{source.path.name} cannot run in {dtype}."
+        raise
+    what = f"{model.spec.architecture} {model.spec.family}, {dtype}"
+    _LOG.info("loaded %s (%s) in %.2f s", source.path.name, what, time.perf_counter() - began)
     return model
 
 
-def _weight_bytes(model: Interpolator) -> int:
-    return model.weight_bytes
-
-
 def runnable_dtype(
-    model: Interpolator, path: Path, asked: torch.dtype | None, suits: torch.dtype
+    model: Interpolator, path: Path, asked: torch.dtype | None, preferred: torch.dtype
 ) -> torch.dtype:
-    """Return what a model runs in.
+    """Return the dtype that a model runs in.
 
     Args:
         model: that shall run.
         path: its file, for the error.
         asked: by the user, if anything.
-        suits: what the device is good at, where nothing is asked and the model keeps its picture in it.
+        preferred: what the device is good at, where nothing is asked and the model keeps its picture in it.
 
     Raises:
         BadInputError: it cannot run in what is asked.
@@ -107,7 +229,7 @@ def runnable_dtype(
             f"{path.name} cannot run in {asked}.", f"it runs in {runs_in}", "Choose one of these, or auto."
         )
     safe = model.spec.safe_dtypes
-    return asked or (suits if suits in safe else safe[0])
+    return asked or (preferred if preferred in safe else safe[0])
 
 
 def as_model(model: ModelLike) -> Interpolator:
@@ -122,54 +244,16 @@ def locate(name_or_path: str | os.PathLike[str], folders: Iterable[str | os.Path
         WeightsNotFoundError: a path without a file, or a name that cannot be fetched.
         BadInputError: see :func:`load_model`.
     """
-    places = [Path(folder) for folder in ([folders] if isinstance(folders, (str, os.PathLike)) else folders)]
+    searched = [
+        Path(folder) for folder in ([folders] if isinstance(folders, (str, os.PathLike)) else folders)
+    ]
     text = as_text(name_or_path)
-    found = find(name_or_path, places)
+    found = find(name_or_path, searched)
     if found is not None:
         return found
     if isinstance(name_or_path, os.PathLike) or "/" in text or "\\" in text:
-        raise WeightsNotFoundError("There is no such file of weights.", repr(text), NAMES)
-    return fetch(text, places[0] if places else CKPTS)
-
-
-def usable_device(device: torch.device | str | None = None) -> torch.device:
-    """Return a device as torch names it itself (``cuda`` is ``cuda:0``); None or "auto" is the default one.
-
-    Raises:
-        BadInputError: there is no such device here, or it holds no numbers (``meta``).
-    """
-    wanted = default_device() if device is None or device == "auto" else device
-    try:
-        if not isinstance(wanted, (str, int, torch.device)):
-            raise TypeError(f"{type(wanted).__name__} is the name of no device")
-        # There and back: "meta" takes numbers and returns none.
-        return torch.zeros(1, dtype=torch.float32, device=wanted).cpu().to(wanted).device
-    except (RuntimeError, AssertionError, TypeError, ValueError, OverflowError, ImportError) as error:
-        reason = str(error).partition("\n")[0][:_LONGEST_REASON]
-        raise BadInputError(
-            "There is no such device here.", f"{wanted!s:.80}: {reason}", "Use cpu, or leave it out."
-        ) from error
-
-
-def convert_weights(
-    model: Interpolator, path: Path, dtype: torch.dtype, device: torch.device | None = None
-) -> Interpolator:
-    """Return a model in another dtype, and on another device where one is given.
-
-    Args:
-        model: changed in place.
-        path: its file, for the error.
-        dtype: what it shall run in.
-        device: where; None leaves it where it is.
-
-    Raises:
-        BadInputError: weights that overflow in that dtype.
-    """
-    try:
-        return model.to(device, dtype)
-    except BadInputError as error:
-        error.wrong = f"{path.name} cannot run in {dtype}."
-        raise
+        raise WeightsNotFoundError("There is no such file of weights.", repr(text), ADVICE)
+    return fetch(text, searched[0] if searched else CKPTS)
 
 
 def open_weights(path: Path, *, averaged: bool = True) -> Interpolator:
@@ -182,7 +266,7 @@ def open_weights(path: Path, *, averaged: bool = True) -> Interpolator:
     Raises:
         CorruptWeightsError, UnsupportedWeightsError: see :func:`load_model`; the file is named.
     """
-    check(path, Hashes())
+    check(path)
     state_dict = read_checkpoint(path, averaged=averaged)
     try:
         return build(detect(state_dict))
@@ -191,8 +275,30 @@ def open_weights(path: Path, *, averaged: bool = True) -> Interpolator:
         raise
 
 
+def usable_device(device: torch.device | str | None = None) -> torch.device:
+    """Return a device as torch names it itself (``cuda`` is ``cuda:0``); None or "auto" is the default one.
+
+    Raises:
+        BadInputError: there is no such device here, or it holds no numbers (``meta``).
+    """
+    asked = default_device() if device is None or device == "auto" else device
+    try:
+        if not isinstance(asked, (str, int, torch.device)):
+            raise TypeError(f"{type(asked).__name__} is the name of no device")
+        # There and back: "meta" takes numbers and returns none.
+        return torch.zeros(1, dtype=torch.float32, device=asked).cpu().to(asked).device
+    except (RuntimeError, AssertionError, TypeError, ValueError, OverflowError, ImportError) as error:
+        reason = str(error).partition("\n")[0][:_LONGEST_REASON]
+        raise BadInputError(
+            "There is no such device here.", f"{asked!s:.80}: {reason}", "Use cpu, or leave it out."
+        ) from error
+
+
 def default_device() -> torch.device:
-    """Return CUDA (which is also what ROCm calls itself), XPU or MPS where there is one, else the CPU."""
+    """Return CUDA (which is also what ROCm calls itself), XPU or MPS where there is one, else the CPU.
+
+    Asks only whether there is one: a process that gives its work to others must not take memory on it.
+    """
     available = {
         "cuda": torch.cuda.is_available(),
         "xpu": hasattr(torch, "xpu") and torch.xpu.is_available(),

@@ -1,4 +1,4 @@
-"""The checkpoints that the pack knows: ``ckpts/manifest.json`` as rows."""
+"""The table of known checkpoints: ``ckpts/manifest.json`` as rows."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Manifest:
 
     @staticmethod
     def load(path: Path = CKPTS / "manifest.json") -> Manifest:
-        """The rows of a manifest file; read once, a change of the file is seen.
+        """Return the rows of a manifest file. It is read once, and again when it has changed.
 
         Raises:
             BadInputError: a file that is missing or is not a manifest; the row and the field are named.
@@ -77,13 +77,13 @@ class Manifest:
             raise _bad(path, str(error)) from error
 
     def lookup(self, name: str) -> tuple[Entry, ...]:
-        """The rows that a name means, the first to prefer; none for a name that is not known.
+        """Return the rows that a name means, the preferred one first; none for a name that is not known.
 
         A file's full name means that row alone. A model's name means every row of the model. Any other
         spelling (case, separators, a ``v`` before the number, no extension) is found too: ``RIFE 4.25``,
         ``rife_v4.25`` and ``rife-4.25`` are the same.
         """
-        if not re.search(r"\w", name):
+        if not re.search(r"\w", name):  # its key would be empty
             return ()
         exact = self._exact.get(name.casefold())
         if exact is not None:
@@ -96,7 +96,7 @@ class Manifest:
         return (loose,) if loose is not None else ()
 
     def by_name(self, name: str) -> Entry:
-        """The preferred row that a name means.
+        """Return the preferred row that a name means.
 
         Raises:
             WeightsNotFoundError: a name that is not known; the closest known ones are in the advice.
@@ -107,12 +107,12 @@ class Manifest:
         return rows[0]
 
     def unknown(self, name: str, looked: str = "") -> WeightsNotFoundError:
-        """The error for a name that no row has."""
-        known = [
+        """Return the error for a name that no row has, with the closest names in the advice."""
+        names = [
             *dict.fromkeys(entry.model for entry in self.entries),
             *(entry.file for entry in self.entries),
         ]
-        close = difflib.get_close_matches(name, known, _SUGGESTIONS, cutoff=0.6)
+        close = difflib.get_close_matches(name, names, _SUGGESTIONS, cutoff=0.6)
         advice = (
             f"Did you mean {' or '.join(close)}?" if close else "Choose a model of the list, or give a file."
         )
@@ -139,19 +139,19 @@ class Manifest:
 
 
 def without_extension(name: str) -> str:
-    """A file's name without the end that weights have; ``rife-4.25`` stays as it is."""
+    """Return a file's name without the extension of weights; ``rife-4.25`` stays as it is."""
     end = next((end for end in EXTENSIONS if name.lower().endswith(end)), "")
     return name[: len(name) - len(end)]
 
 
 def allowed_url(url: str) -> bool:
-    """Weights come over HTTPS, or from this very machine."""
+    """Tell whether weights may come from an address: over HTTPS, or from this very machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
 
 
 def _key(name: str) -> _Key:
-    """A name as its words and numbers: ``rife_v4.25_lite`` and ``RIFE 4.25 lite`` are the same."""
+    """Return the words and numbers of a name: the same for ``rife_v4.25_lite`` and ``RIFE 4.25 lite``."""
     words = re.findall(r"[^\W\d_]+|\d+", without_extension(name).casefold())
     return tuple(
         word
@@ -160,6 +160,7 @@ def _key(name: str) -> _Key:
     )
 
 
+# The time of the last change is an argument so that a changed file is read again.
 @cache
 def _load(path: Path, _changed: int) -> Manifest:
     table = json.loads(path.read_text(encoding="utf-8"))
@@ -187,7 +188,7 @@ def _entry(path: Path, number: int, row: Any) -> Entry:
 
 
 def _complaint(entry: Entry) -> str:
-    """What is wrong with a row, or nothing."""
+    """Return the first rule that a row breaks, or an empty text."""
     texts = (entry.file, entry.model, entry.architecture, entry.family, *entry.aliases, *entry.urls)
     rules = {
         "a name, alias or url that is not a text": all(isinstance(text, str) and text for text in texts),
@@ -208,13 +209,14 @@ def _complaint(entry: Entry) -> str:
 
 
 def _refuse_doubles(path: Path, entries: tuple[Entry, ...]) -> None:
-    seen: dict[str, str] = {}
+    owners: dict[str, str] = {}
     models = {_key(entry.model): entry.model for entry in entries}
     for entry in entries:
+        # Without regard to case: two such names would be one file on Windows and macOS.
         for name in (entry.file, *entry.aliases):
-            if name.casefold() in seen:
-                raise _bad(path, f"{name} is a name of both {seen[name.casefold()]} and {entry.file}")
-            seen[name.casefold()] = entry.file
+            if name.casefold() in owners:
+                raise _bad(path, f"{name} is a name of both {owners[name.casefold()]} and {entry.file}")
+            owners[name.casefold()] = entry.file
             if models.get(_key(name), entry.model) != entry.model:
                 raise _bad(path, f"{name}, a name of {entry.file}, reads like the model {models[_key(name)]}")
 

@@ -1,4 +1,4 @@
-"""Weights that follow from a parameter's name, its shape and a seed alone.
+"""Make weights from a parameter's name, its shape and a seed alone.
 
 Golden outputs and benchmarks use them where no trained checkpoint can be had: whoever knows the names
 makes the same network. The stream is PCG64's raw output, which numpy guarantees to stay the same.
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def synthetic_tensor(name: str, shape: tuple[int, ...], seed: int, gain: float = 1.0) -> Tensor:
-    """float32 tensor of ``shape``, uniform about a centre that suits the kind of parameter.
+    """Return a float32 tensor of ``shape``, uniform about a centre that suits the kind of parameter.
 
     Two or more dimensions: within ``gain * sqrt(3 / fan_in)`` of 0, so that a layer keeps the scale of
     what flows through it. One dimension: a ``.weight`` (of a normalisation, or slopes) within 0.1 of 1,
@@ -40,7 +40,7 @@ def synthetic_tensor(name: str, shape: tuple[int, ...], seed: int, gain: float =
 def synthetic_state_dict(
     shapes: Mapping[str, tuple[int, ...]], seed: int = 0, gain: float = 1.0
 ) -> dict[str, Tensor]:
-    """One :func:`synthetic_tensor` per entry; counters (``num_batches_tracked``) are left out."""
+    """Return one :func:`synthetic_tensor` per entry; counters (``num_batches_tracked``) are left out."""
     return {
         name: synthetic_tensor(name, tuple(shape), seed, gain)
         for name, shape in shapes.items()

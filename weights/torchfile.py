@@ -1,9 +1,12 @@
-"""Files of ``torch.save`` read as data: the zip of torch 1.6 and later, TorchScript archives, and the
+"""Read files of ``torch.save`` as data: the zip of torch 1.6 and later, TorchScript archives, and the
 pickles in a row before both.
 
 Each is a pickle that describes tensors, and beside it their bytes. The description is read first (see
-:mod:`.pickles`), checked, and only what is then wanted is read: ``state_dict`` of a training checkpoint,
-not the optimiser's.
+:mod:`.pickles`) and checked; then the bytes of the chosen tensors alone: the ``state_dict`` of a training
+checkpoint, not the optimiser's.
+
+Why not ``torch.load``: it runs what the pickle says (see :mod:`.pickles`), does not look at the CRC of a
+record, and reads every tensor of a training checkpoint into memory.
 """
 
 from __future__ import annotations
@@ -31,12 +34,12 @@ from .torchnames import (
     NAMES,
     SCRIPT,
     SCRIPT_NAMES,
-    Storage,
+    StorageRef,
     StoredTensor,
     storage_of,
 )
 
-# What a legacy file starts with, as torch.serialization writes it.
+# The first two pickles of a legacy file, as torch.serialization writes them.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 
@@ -45,7 +48,7 @@ _MOST_RECORDS = 100_000
 _LONGEST_NAMES = 2**24
 """Characters that the names of all modules in an archive may take together."""
 _MODULE = 64
-"""For how many such characters a module without any counts."""
+"""Characters that a module without any name counts for."""
 _BLOCK = 2**20
 
 
@@ -53,27 +56,31 @@ class TorchFile(Protocol):
     """An open file of ``torch.save``."""
 
     tree: Any
-    """What was saved, with :class:`StoredTensor` in place of tensors."""
+    """The object that was saved, with :class:`StoredTensor` in place of tensors."""
     foreign: tuple[str, ...]
-    """Classes and functions that were saved besides, see :class:`.Unpickled`."""
+    """Classes and functions that were saved with it, see :class:`.Unpickled`."""
 
-    def read_into(self, storage: Storage, buffer: bytearray) -> None:
-        """Fills ``buffer`` with the bytes of a storage."""
+    def read_into(self, storage: StorageRef, buffer: bytearray) -> None:
+        """Fill ``buffer`` with the bytes of a storage."""
         ...
 
 
-def read_tensors(file: TorchFile, wanted: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
-    """The tensors of ``wanted``: on the CPU, contiguous, in memory of their own.
+def read_tensors(file: TorchFile, chosen: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
+    """Read some tensors of a file: on the CPU, contiguous, each in memory of its own.
+
+    Args:
+        file: open.
+        chosen: tensors as it describes them, by name.
 
     Raises:
         FormatError: bytes that are missing or damaged.
     """
     users: dict[str, list[str]] = {}
-    for name, stored in wanted.items():
+    for name, stored in chosen.items():
         users.setdefault(stored.storage.key, []).append(name)
-    made: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for names in users.values():
-        storage = wanted[names[0]].storage
+        storage = chosen[names[0]].storage
         buffer = bytearray(storage.bytes)
         file.read_into(storage, buffer)
         numbers = (
@@ -82,22 +89,23 @@ def read_tensors(file: TorchFile, wanted: Mapping[str, StoredTensor]) -> dict[st
             else torch.empty(0, dtype=storage.dtype, device="cpu")
         )
         for name in names:
-            made[name] = _view(numbers, wanted[name], shared=len(names) > 1)
-    return {name: made[name] for name in wanted}
+            tensors[name] = _view(numbers, chosen[name], shared=len(names) > 1)
+    return {name: tensors[name] for name in chosen}
 
 
 def _view(numbers: Tensor, stored: StoredTensor, *, shared: bool) -> Tensor:
+    # Tensors that share a storage (tied weights, slices) get copies: each must have memory of its own.
     view = numbers.as_strided(stored.shape, stored.stride, stored.offset)
     alone = not shared and view.is_contiguous() and view.numel() == numbers.numel()
     return view if alone else view.clone(memory_format=torch.contiguous_format)
 
 
 _PARTS = ("_parameters", "_buffers", "_modules")
-"""Under which attributes a module of torch keeps what is in its state dict, in the order of that."""
+"""Attributes of a module of torch that hold the content of its state dict, in the order of that."""
 
 
 def open_zip(stream: BinaryIO, size: int) -> TorchFile:
-    """A zip of ``torch.save``, or a TorchScript archive, which is the same with a program beside its weights.
+    """Open a zip of ``torch.save``, or a TorchScript archive: the same with a program beside its weights.
 
     Of an archive only the weights are read, never the program. Every record that is read is checked
     against its CRC, which torch leaves out.
@@ -114,7 +122,10 @@ def open_zip(stream: BinaryIO, size: int) -> TorchFile:
 
 @contextmanager
 def _damage_named() -> Iterator[None]:
-    """All that zipfile raises on damaged archives; a seek before the start of the file is an OSError."""
+    """Turn everything that zipfile raises on damaged archives into a FormatError.
+
+    A seek before the start of the file is an OSError.
+    """
     try:
         yield
     except (
@@ -130,6 +141,8 @@ def _damage_named() -> Iterator[None]:
 
 
 class _Zip:
+    """A zip: one folder with ``data.pkl``, and ``data/KEY`` for each storage."""
+
     def __init__(self, stream: BinaryIO, size: int) -> None:
         with _damage_named():
             self._archive = zipfile.ZipFile(stream)
@@ -142,11 +155,10 @@ class _Zip:
             raise FormatError("a checkpoint of a big-endian machine", unsupported=True)
         pickle = self._read_small("data.pkl", _LONGEST_PICKLE)
         if f"{self._folder}/constants.pkl" in self._records:
-            found = read_pickle(io.BytesIO(pickle), SCRIPT_NAMES, self._declared, inert=SCRIPT)
-            found = found._replace(value=module_tensors(found.value))
+            module = read_pickle(io.BytesIO(pickle), SCRIPT_NAMES, self._declared, inert=SCRIPT)
+            self.tree, self.foreign = module_tensors(module.value), module.foreign
         else:
-            found = read_pickle(io.BytesIO(pickle), NAMES, self._declared)
-        self.tree, self.foreign = found
+            self.tree, self.foreign = read_pickle(io.BytesIO(pickle), NAMES, self._declared)
 
     def _read_small(self, name: str, most: int) -> bytes:
         record = self._records.get(f"{self._folder}/{name}")
@@ -157,7 +169,7 @@ class _Zip:
         with _damage_named():
             return self._archive.read(record)
 
-    def _declared(self, identity: Any) -> Storage:
+    def _declared(self, identity: Any) -> StorageRef:
         storage = storage_of(identity)
         record = self._records.get(f"{self._folder}/data/{storage.key}")
         if record is None:
@@ -169,8 +181,8 @@ class _Zip:
             )
         return storage
 
-    def read_into(self, storage: Storage, buffer: bytearray) -> None:
-        """See :class:`TorchFile`. The CRC is checked by zipfile when the last byte is read."""
+    def read_into(self, storage: StorageRef, buffer: bytearray) -> None:
+        """Fill ``buffer`` with a storage. zipfile compares the CRC when the last byte is read."""
         with _damage_named(), self._archive.open(f"{self._folder}/data/{storage.key}") as record:
             _fill(record, buffer)
 
@@ -250,7 +262,7 @@ class _Legacy:
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self._stream = stream
         self._size = size
-        self._storages: dict[str, Storage] = {}
+        self._storages: dict[str, StorageRef] = {}
         self._starts: dict[str, int] = {}
         if self._next().value != _LEGACY_MAGIC:
             raise FormatError("a pickle that torch.save did not write")
@@ -278,9 +290,9 @@ class _Legacy:
         return storage
 
     def _locate(self, keys: Any) -> None:
-        """Where each storage starts: a count of 8 bytes, then the numbers, in the order of ``keys``."""
-        known = self._storages.keys()
-        if type(keys) is not list or not all(type(key) is str for key in keys) or set(keys) != known:
+        """Find where each storage starts: a count of 8 bytes, then the numbers, in the order of ``keys``."""
+        described = self._storages.keys()
+        if type(keys) is not list or not all(type(key) is str for key in keys) or set(keys) != described:
             raise FormatError("a damaged checkpoint: its tensors and its records do not match")
         position = self._stream.tell()
         for key in keys:
@@ -294,14 +306,14 @@ class _Legacy:
                     f"a damaged or truncated checkpoint: it should have {position:,} bytes or more"
                 )
 
-    def read_into(self, storage: Storage, buffer: bytearray) -> None:
-        """See :class:`TorchFile`. There is no checksum in these files."""
+    def read_into(self, storage: StorageRef, buffer: bytearray) -> None:
+        """Fill ``buffer`` with a storage. There is no checksum in these files."""
         self._stream.seek(self._starts[storage.key])
         _fill(self._stream, buffer)
 
 
 def open_legacy(stream: BinaryIO, size: int) -> TorchFile:
-    """A file of ``torch.save`` before torch 1.6.
+    """Open a file that ``torch.save`` wrote before torch 1.6.
 
     Raises:
         FormatError: another kind of pickle, or damage.

@@ -1,4 +1,4 @@
-"""What the names in the pickles of ``torch.save`` stand for, and the tensors that they describe."""
+"""The table of names in the pickles of ``torch.save``, and the tensors that these describe."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 from .pickles import Builder, FormatError, fill
 
 MOST_BYTES = 16 * 2**30
-"""Unpacked size that no file for frame interpolation comes near."""
+"""Unpacked size that no checkpoint for frame interpolation comes near."""
 _MOST_SIDES = 64
 """Dimensions of a tensor, as many as torch takes in most of what it does."""
 
 
 @dataclass(frozen=True)
-class Storage:
-    """A run of numbers in the file."""
+class StorageRef:
+    """A storage of torch: a run of numbers of one dtype in the file, not read yet."""
 
     key: str
     dtype: torch.dtype
@@ -27,7 +27,7 @@ class Storage:
 
     @property
     def bytes(self) -> int:
-        """Size in the file."""
+        """Bytes in the file."""
         return self.count * self.dtype.itemsize
 
 
@@ -35,14 +35,14 @@ class Storage:
 class StoredTensor:
     """A tensor as the file describes it, checked to lie within its storage."""
 
-    storage: Storage
+    storage: StorageRef
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
     @property
     def bytes(self) -> int:
-        """Size once it is in memory."""
+        """Bytes once it is in memory."""
         return math.prod(self.shape) * self.storage.dtype.itemsize
 
 
@@ -52,9 +52,12 @@ class _StorageType:
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> StoredTensor:
-    """Stands for ``torch._utils._rebuild_tensor_v2``; what follows the stride is gradients and hooks."""
+    """Return a tensor from the arguments of ``torch._utils._rebuild_tensor_v2``, checked against its storage.
+
+    After the stride come gradients and hooks, which weights have no use for.
+    """
     numbers = (offset, *shape, *stride)
-    if type(storage) is not Storage or len(shape) != len(stride):
+    if type(storage) is not StorageRef or len(shape) != len(stride):
         raise FormatError("a damaged pickle: a tensor without numbers")
     if len(shape) > _MOST_SIDES:
         raise FormatError(f"a damaged pickle: a tensor of {len(shape):,} dimensions")
@@ -92,13 +95,13 @@ def _encoded(text: str, _: str = "latin1") -> bytes:
 
 def _dict(items: Any = ()) -> dict[Any, Any]:
     """Return a dict of another dict or of pairs."""
-    made: dict[Any, Any] = {}
-    fill(made, items.items() if type(items) is dict else items)
-    return made
+    values: dict[Any, Any] = {}
+    fill(values, items.items() if type(items) is dict else items)
+    return values
 
 
 def _plain(module: str) -> dict[str, Any]:
-    """Return what Python's own plain values are called in ``module``; sets are kept as tuples."""
+    """Return the names of Python's plain values in ``module``. Sets become tuples: nothing is hashed."""
     kinds = ("bool", "bytes", "dict", "float", "int", "list", "long", "object", "str", "tuple", "unicode")
     return {
         **{f"{module}.{kind}": kind for kind in kinds},
@@ -116,7 +119,7 @@ NAMES: Mapping[str, Any] = {
     "torch._utils._rebuild_parameter": Builder(lambda data, *_: data),
     "torch._utils._rebuild_parameter_with_state": Builder(lambda data, *_: data),
     "torch.Size": Builder(lambda items=(): tuple(items)),
-    # What Lightning keeps beside the weights. Of callbacks it only names the class; a name runs nothing.
+    # Lightning keeps these beside the weights. Of callbacks it only names the class; a name runs nothing.
     "pytorch_lightning.utilities.parsing.AttributeDict": Builder(_dict),
     "lightning_fabric.utilities.data.AttributeDict": Builder(_dict),
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint": "ModelCheckpoint",
@@ -132,7 +135,7 @@ NAMES: Mapping[str, Any] = {
 }
 
 SCRIPT = "__torch__"
-"""The module that the classes of a TorchScript archive are in: its own code, which is never read."""
+"""Module of the classes of a TorchScript archive: its own code, which is never read."""
 SCRIPT_NAMES = {
     **NAMES,
     "torch.jit._pickle.restore_type_tag": Builder(lambda value, *_: value),
@@ -140,11 +143,18 @@ SCRIPT_NAMES = {
 }
 
 
-def storage_of(identity: Any) -> Storage:
-    """The storage of a persistent id: ("storage", type, key, device, numbers) and, in old files, a view."""
+def storage_of(identity: Any) -> StorageRef:
+    """Return the storage of a persistent id.
+
+    Args:
+        identity: ("storage", type, key, device, numbers) and, in old files, a view.
+
+    Raises:
+        FormatError: another id, or one without name or size.
+    """
     what, kind, key, _, count, *view = identity
     if what != "storage" or type(kind) is not _StorageType or any(part is not None for part in view):
         raise FormatError("a pickle that refers to something other than tensors")
     if type(key) is not str or type(count) is not int or count < 0:
         raise FormatError("a damaged pickle: a record without name or size")
-    return Storage(key, kind.dtype, count)
+    return StorageRef(key, kind.dtype, count)

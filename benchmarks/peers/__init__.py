@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import BadInputError
+from .checkout import OtherCheckout
 from .comfyui import ComfyUI
 from .older import Older
 from .peer import Interpolate, Peer, Task
@@ -17,6 +18,7 @@ __all__ = ["PEERS", "Against", "Interpolate", "Peer", "Task", "parse"]
 
 PEERS: dict[str, Callable[[Path], Peer]] = {
     "comfyui": ComfyUI,
+    "midframe": OtherCheckout,
     "older": Older,
     "tlbvfi": TLBVFI,
     "vsrife": VsRife,
@@ -30,14 +32,14 @@ class Against:
     argument: str
     """As it was given."""
     label: str
-    """What stands before the ``=``."""
+    """The part before the ``=``."""
     network: str | None
     """None is the network that ours runs; another one's pictures cannot be compared."""
     peer: Peer
 
 
 def parse(argument: str) -> Against:
-    """A peer from ``NAME=PATH`` or ``NAME:NETWORK=PATH``.
+    """Parse a peer from ``NAME=PATH`` or ``NAME:NETWORK=PATH``.
 
     Raises:
         BadInputError: no such peer, or no such folder.

@@ -25,9 +25,9 @@ class ComfyUI:
         self._checkout = checkout
 
     def open(self, task: Task) -> Interpolate:
-        """See :class:`~.peer.Peer`."""
+        """Load the weights into ComfyUI's node; see :class:`~.peer.Peer`."""
         require_dtype(task, "comfyui", torch.float32, torch.float16)
-        # It imports more as it goes, so its folder stays on the path.
+        # It imports more modules while it runs, so its folder stays on the path.
         if str(self._checkout) not in sys.path:
             sys.path.insert(0, str(self._checkout))
         flags = importlib.import_module("comfy.cli_args").args
@@ -45,13 +45,13 @@ class ComfyUI:
         logging.getLogger("comfy").setLevel(logging.WARNING)
 
         def run(frames: Tensor, multiplier: int) -> Tensor:
-            made: Tensor = nodes.FrameInterpolate.execute(patcher, frames, multiplier).args[0]
-            return made
+            result: Tensor = nodes.FrameInterpolate.execute(patcher, frames, multiplier).args[0]
+            return result
 
         return run
 
     def options(self, network: str, height: int, width: int) -> dict[str, Any]:
-        """See :class:`~.peer.Peer`: RIFE in multiples of 64, mirrored; FILM as it is, as ours does."""
+        """Return the padding of RIFE: multiples of 64, mirrored. FILM runs unpadded, as ours does."""
         if not network.startswith("rife"):
             return {}
         return {"padding": "reflect", "padded_size": (-(-height // 64) * 64, -(-width // 64) * 64)}

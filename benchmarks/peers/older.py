@@ -42,7 +42,7 @@ class Older:
         self._checkout = checkout
 
     def open(self, task: Task) -> Interpolate:
-        """See :class:`~.peer.Peer`."""
+        """Load the weights into its node; see :class:`~.peer.Peer`."""
         family, architecture = rife_family(task, _ARCHITECTURES, "older")
         require_dtype(task, "older", torch.float32, torch.float16, torch.bfloat16)
         file = f"rife-{family.name}.pth"
@@ -58,7 +58,7 @@ class Older:
 
         def run(frames: Tensor, multiplier: int) -> Tensor:
             with checkout, contextlib.redirect_stdout(io.StringIO()):
-                made: Tensor = node.vfi(
+                result: Tensor = node.vfi(
                     file,
                     frames,
                     clear_cache_after_n_frames=_CLEAR_AFTER,
@@ -67,18 +67,18 @@ class Older:
                     ensemble=True,
                     dtype=str(task.dtype).removeprefix("torch."),
                 )[0]
-            return made
+            return result
 
         return run
 
     def options(self, network: str, height: int, width: int) -> dict[str, Any]:
-        """See :class:`~.peer.Peer`: zeros up to multiples of 64."""
+        """Return its padding: zeros up to multiples of 64."""
         return {"padding": "zeros", "padded_size": (-(-height // 64) * 64, -(-width // 64) * 64)}
 
 
 @contextlib.contextmanager
 def _host(device: torch.device) -> Iterator[None]:
-    """The two functions of ComfyUI that it imports, where ComfyUI itself is not in this process."""
+    """Provide the two functions of ComfyUI that it imports, where ComfyUI itself is not in this process."""
     if "comfy.model_management" in sys.modules:
         yield
         return

@@ -1,4 +1,4 @@
-"""What a peer is to the command, and what several of them need."""
+"""The protocol of a peer, and helpers that several peers need."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PROJECT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Task:
-    """What a peer is to run."""
+    """The network that a peer is to run, and where."""
 
     network: str
     """Architecture and family as ours are called: ``rife-4.25``."""
@@ -38,10 +38,10 @@ class Task:
 
 
 class Peer(Protocol):
-    """Something to compare with."""
+    """An implementation to compare with."""
 
     def open(self, task: Task) -> Interpolate:
-        """Loads the weights.
+        """Load the weights.
 
         Raises:
             BadInputError: the peer does not have this network or dtype.
@@ -49,15 +49,15 @@ class Peer(Protocol):
         ...
 
     def options(self, network: str, height: int, width: int) -> dict[str, Any]:
-        """Session options with which ours does as the peer does, so that pictures can agree."""
+        """Return session options with which ours does as the peer does, so that pictures can agree."""
         ...
 
 
 class Checkout:
-    """A folder whose modules find one another by their top-level names, while this is entered.
+    """A folder whose modules can be imported by their top-level names while the context is open.
 
     Outside of it these names are free: they are such as ``model`` and ``utils``, and another checkout has
-    them too. Meanwhile this project's own folder is not looked in, which the command may be run in: its
+    them too. Meanwhile this project's own folder, in which the command may be run, is not searched: its
     packages would come before a checkout's folders without ``__init__.py``.
     """
 
@@ -88,7 +88,7 @@ class Checkout:
 
 
 def rife_family(task_or_network: Task | str, known: Mapping[str, str], peer: str) -> tuple[Family, str]:
-    """The family of a RIFE network, and what a peer calls it.
+    """Return the family of a RIFE network, and the peer's name for it.
 
     Raises:
         BadInputError: no RIFE, or one that the peer does not have.
@@ -105,7 +105,7 @@ def rife_family(task_or_network: Task | str, known: Mapping[str, str], peer: str
 
 
 def require_dtype(task: Task, peer: str, *dtypes: torch.dtype) -> None:
-    """Refuses a dtype that a peer cannot run in.
+    """Refuse a dtype that a peer cannot run in.
 
     Raises:
         BadInputError: it is none of ``dtypes``.

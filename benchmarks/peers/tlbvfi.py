@@ -40,7 +40,7 @@ class TLBVFI:
         self._checkout = checkout
 
     def open(self, task: Task) -> Interpolate:
-        """See :class:`~.peer.Peer`."""
+        """Load the weights into the authors' model; see :class:`~.peer.Peer`."""
         require_dtype(task, "tlbvfi", torch.float32)
         yaml = importlib.import_module("yaml")
         with (self._checkout / _CONFIG).open(encoding="utf-8") as file:
@@ -65,13 +65,15 @@ class TLBVFI:
         scale = float(task.options.get("flow_scale", 0.5))
 
         def middle(left: Tensor, right: Tensor) -> Tensor:
-            made: Tensor = model.sample(left, right, scale=scale)
-            return made
+            frame: Tensor = model.sample(left, right, scale=scale)
+            return frame
 
         return lambda frames, multiplier: _bisected(middle, frames, multiplier, task.device)
 
     def options(self, network: str, height: int, width: int) -> dict[str, Any]:
-        """See :class:`~.peer.Peer`."""
+        """Return the options with which ours samples without noise and reads the range of values as they
+        do.
+        """
         return {"eta": 0.0, "published_range": True}
 
 
@@ -85,19 +87,19 @@ def _bisected(
             f"{multiplier}x at {height}x{width}",
             "Measure 2x, 4x, 8x ... of larger frames.",
         )
-    given = [frame.to(device).permute(2, 0, 1).unsqueeze(0) * 2 - 1 for frame in frames]
-    made = [given[0]]
-    for left, right in pairwise(given):
+    sources = [frame.to(device).permute(2, 0, 1).unsqueeze(0) * 2 - 1 for frame in frames]
+    out = [sources[0]]
+    for left, right in pairwise(sources):
         pair = [left, right]
         while len(pair) <= multiplier:
             halves = [middle(*sides) for sides in pairwise(pair)]
             pair = [frame for both in zip(pair[:-1], halves, strict=True) for frame in both] + [right]
-        made += pair[1:]
-    return torch.cat([(frame / 2 + 0.5).cpu() for frame in made]).permute(0, 2, 3, 1)
+        out += pair[1:]
+    return torch.cat([(frame / 2 + 0.5).cpu() for frame in out]).permute(0, 2, 3, 1)
 
 
 def _namespace(value: Any) -> Any:
-    """Dictionaries, also inside one another, as what the authors' modules take."""
+    """Convert nested dictionaries to the namespaces that the authors' modules take."""
     if not isinstance(value, dict):
         return value
     return argparse.Namespace(**{name: _namespace(inner) for name, inner in value.items()})
@@ -105,7 +107,7 @@ def _namespace(value: Any) -> Any:
 
 @contextlib.contextmanager
 def _stand_ins() -> Iterator[None]:
-    """Modules that are imported at the top of the authors' files and do nothing for an inference.
+    """Provide modules that the authors' files import at the top and do not need for an inference.
 
     CuPy's kernel is never called. Of Lightning only the base class is used, which is a module; timm serves
     a transformer that is built and then dropped. Nothing stands in for what is installed, except for the

@@ -38,7 +38,7 @@ class VsRife:
         self._checkout = checkout
 
     def open(self, task: Task) -> Interpolate:
-        """See :class:`~.peer.Peer`."""
+        """Load the weights into its network; see :class:`~.peer.Peer`."""
         family, version = rife_family(task, _VERSIONS, "vsrife")
         require_dtype(task, "vsrife", torch.float32, torch.float16)
         with Checkout(self._checkout), _vapoursynth():
@@ -49,7 +49,7 @@ class VsRife:
         return _Loop(network, family.modulo, task)
 
     def options(self, network: str, height: int, width: int) -> dict[str, Any]:
-        """See :class:`~.peer.Peer`: zeros, to the size that ours takes as well."""
+        """Return its padding: zeros, to the size that ours takes as well."""
         return {"padding": "zeros"}
 
 
@@ -61,7 +61,7 @@ class _Loop:
         self._device, self._dtype = task.device, task.dtype
 
     def __call__(self, frames: Tensor, multiplier: int) -> Tensor:
-        """See :data:`~.peer.Interpolate`."""
+        """Interpolate frames; see :data:`~.peer.Interpolate`."""
         height, width = frames.shape[1:3]
         rows, columns = (-(-side // self._modulo) * self._modulo for side in (height, width))
         half = [(columns - 1) / 2, (rows - 1) / 2]
@@ -77,9 +77,9 @@ class _Loop:
                 time = torch.full(
                     (1, 1, rows, columns), step / multiplier, dtype=self._dtype, device=self._device
                 )
-                made = self._network(left[0], right[0], time, divisor, grid, *left[1:], *right[1:])
-                made = made[0, :, :height, :width].float().clamp(0, 1)
-                out[(i - 1) * multiplier + step] = made.permute(1, 2, 0).cpu()
+                frame = self._network(left[0], right[0], time, divisor, grid, *left[1:], *right[1:])
+                frame = frame[0, :, :height, :width].float().clamp(0, 1)
+                out[(i - 1) * multiplier + step] = frame.permute(1, 2, 0).cpu()
             left = right
         return out
 
@@ -91,7 +91,7 @@ class _Loop:
         return torch.cat((x.expand(-1, -1, rows, -1), y.expand(-1, -1, -1, columns)), 1)
 
     def _prepared(self, frame: Tensor, rows: int, columns: int) -> tuple[Tensor, ...]:
-        """The padded picture, and its features where the network has an encoder."""
+        """Return the padded picture, and its features where the network has an encoder."""
         picture = frame.permute(2, 0, 1).unsqueeze(0).to(self._device, self._dtype)
         picture = F.pad(picture, (0, columns - frame.shape[1], 0, rows - frame.shape[0]))
         return (picture,) if self._encode is None else (picture, self._encode(picture))
@@ -99,7 +99,9 @@ class _Loop:
 
 @contextlib.contextmanager
 def _vapoursynth() -> Iterator[None]:
-    """The package's first file imports VapourSynth and what downloads need; its networks do not."""
+    """Provide VapourSynth and the modules of downloads, which the package's first file imports; its networks
+    do not.
+    """
     names = ("vapoursynth", "requests", "tqdm")
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     for name in missing:

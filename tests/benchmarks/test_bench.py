@@ -26,7 +26,7 @@ from midframe.benchmarks.machine import Rates
 from midframe.benchmarks.network import (
     Counts,
     Stopwatch,
-    Watched,
+    TimedModel,
     counts,
 )
 from midframe.benchmarks.peers.peer import Checkout
@@ -354,7 +354,7 @@ def test_what_a_model_does_itself_is_watched():
 
     clip = work.clip()
     begun = time.perf_counter()
-    made = interpolate(clip, Watched(model, around), work.multiplier)
+    made = interpolate(clip, TimedModel(model, around), work.multiplier)
     assert 0 < watch.taken() < time.perf_counter() - begun
     assert watch.taken() == 0
     assert len(calls) >= 3 + 2 + 2  # three frames encoded, the motion and the frames of two pairs
@@ -395,4 +395,14 @@ def test_sixteen_bits_are_compared_pair_by_pair(tmp_path, capsys):
 def test_a_clip_without_pairs_is_refused(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", pictures(3))
     with pytest.raises(BadInputError, match="too short"):
-        sixteen_bits.pairs_of(clip, sixteen_bits.Chosen())
+        sixteen_bits.pairs_of(clip, sixteen_bits.PairSelection())
+
+
+def test_another_checkout_of_this_project_is_a_peer(run, root, tmp_path):
+    code, report, _ = run("--model", "default", "--multiplier", "2", "--against", f"midframe={root}")
+    row = report["rows"][0]
+    assert code == 0
+    assert row["max_error"] == 0
+    assert row["speedup"] > 0
+    with pytest.raises(BadInputError, match="no checkout of Midframe"):
+        run("--multiplier", "2", "--against", f"midframe={tmp_path}")

@@ -13,7 +13,9 @@ from midframe.benchmarks import (
     contest,
     gpu,
     pressure,
+    transfers,
 )
+from midframe.benchmarks.long_clips import Blend
 from midframe.errors import BadInputError
 from midframe.vfi_models._ops.cuda_graphs import _FIRST
 
@@ -39,7 +41,7 @@ def test_rows_are_what_bench_takes():
     assert asked["older_1080p_float32"].dtype == ["float32"]
     switched = bench._works(asked["rife_1080p_graphs"], "cuda")
     assert [work.options for work in switched] == [{"graphs": True}, {"graphs": False}]
-    assert all(work.made >= 2 * _FIRST for work in switched)  # as many replays as passes before
+    assert all(work.made_frames >= 2 * _FIRST for work in switched)  # as many replays as passes before
     assert {"film_1080p_x2", "rife_720p_x2", "rife_1440p_x2", "rife_4k_x2"} <= asked.keys()
     alone = gpu.rows(None, None)
     assert not any("--against" in row.arguments for row in alone)
@@ -138,3 +140,17 @@ def test_pictures_are_compared_without_tf32_and_timed_as_torch_is_set(monkeypatc
     watch = SimpleNamespace(taken=lambda: 0.0)
     contest._interleaved({"midframe": contender}, torch.zeros(1), work, contest.Limits(1), watch)
     assert seen == [False, True]
+
+
+def test_a_frame_that_holds_another_is_found(monkeypatch, capsys):
+    assert transfers.main(["--device", "cpu", "--small", "--frames", "5"]) == 0
+    assert capsys.readouterr().out.count("9 frames, all the same") == 4
+    between, frames = Blend.between, []
+
+    def late(self, left, right, timestep):
+        frames.append(between(self, left, right, timestep))
+        return frames[max(len(frames) - 2, 0)].clone()
+
+    monkeypatch.setattr(Blend, "between", late)
+    assert transfers.main(["--device", "cpu", "--small", "--frames", "5"]) == 1
+    assert "wrong: [3, 5, 7]" in capsys.readouterr().out

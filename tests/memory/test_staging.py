@@ -13,7 +13,7 @@ from midframe.vfi_utils import (
     by_multiplier,
     run_timeline,
 )
-from midframe.video.stream.pipeline import Stream, at_depth
+from midframe.video.stream.pipeline import DEPTHS, Stream
 
 HEIGHT, WIDTH = 2160, 3840
 FLOAT32 = HEIGHT * WIDTH * 3 * 4
@@ -188,7 +188,7 @@ def test_a_video_takes_frames_in_its_own_depth(bits, dtype):
     frames = torch.rand(2, 5, 7, 3) * 1.5 - 0.25
     narrow = stream.narrowed(frames)
     assert narrow.dtype == dtype
-    assert torch.equal(narrow, at_depth(frames, bits))
+    assert torch.equal(narrow, as_dtype(frames, DEPTHS[bits]))
     shallow = torch.zeros(1, 5, 7, 3, dtype=torch.uint8)
     assert stream.narrowed(shallow) is shallow
 

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 from clips import frames_of, pictures, times_of, write_clip
+from midframe import NODE_CLASS_MAPPINGS
 from midframe.errors import BadInputError
+from midframe.memory.cache import MODELS
 from midframe.nodes import _host
 from midframe.nodes.long_video import MidframeChunks
 
@@ -32,12 +34,33 @@ def test_it_makes_a_file_and_finds_it_again(clip):
     assert times_of(file) == [Fr(k, 50) for k in range(42)]
     shown = got["ui"]["images"][0]
     assert (shown["subfolder"], shown["filename"], shown["type"]) == ("midframe", file.name, "output")
-    written = file.stat().st_mtime_ns
-    assert run(clip)["result"][1] == path
-    assert file.stat().st_mtime_ns == written
+    written, loads = file.stat().st_mtime_ns, MODELS.loads
+    assert run(clip, after_run="unload")["result"][1] == path
+    assert (file.stat().st_mtime_ns, MODELS.loads) == (written, loads)  # a job that is done loads no model
     other = run(clip, target_fps=60.0)["result"][1]
     assert other != path
     assert len(frames_of(other)) == 51
+
+
+def test_lists_and_states_reach_every_chunk(clip):
+    (states,) = NODE_CLASS_MAPPINGS["MidframeStates"]().states("2, 7, 8", True)
+    whole = run(clip, states=states, pairs_per_chunk=100)["result"][1]
+    in_chunks = run(clip, states=states)["result"][1]
+    assert times_of(in_chunks) == times_of(whole)
+    assert len(times_of(whole)) == 42 - 3
+    listed = run(clip, multiplier=[1, 3, 0, *[1] * 17])["result"][1]
+    assert len(times_of(listed)) == 19 + 3 + 2  # the last frame is held as long as a pair past the list
+    assert len({whole, in_chunks, listed, run(clip)["result"][1]}) == 4
+
+
+def test_states_of_an_older_pack_are_another_job_than_none(clip):
+    older = SimpleNamespace(
+        frame_indices=[3], is_skip_list=True, is_frame_skipped=lambda frame_index: frame_index == 3
+    )
+    path = run(clip, states=older)["result"][1]
+    (states,) = NODE_CLASS_MAPPINGS["MidframeStates"]().states("3", True)
+    assert run(clip, states=states)["result"][1] == path
+    assert run(clip)["result"][1] != path
 
 
 def test_it_goes_on_after_cancel(clip, monkeypatch):
@@ -67,7 +90,8 @@ def test_it_goes_on_after_cancel(clip, monkeypatch):
         (lambda clip: SimpleNamespace(get_stream_source=object), {}, "whole video file"),
         (video, {"filename_prefix": "../outside"}, "output folder"),
         (video, {"filename_prefix": ""}, "output folder"),
-        (video, {"multiplier": [2, 3]}, "one multiplier"),
+        (video, {"multiplier": [2, 2.5]}, "whole numbers"),
+        (video, {"states": "1, 2"}, "interpolation states"),
         (video, {"pairs_per_chunk": 0}, "pairs of a chunk must be a whole number, 1 or more"),
     ],
 )

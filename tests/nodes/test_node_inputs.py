@@ -110,8 +110,15 @@ def test_a_scale_that_is_no_number_is_shown_as_it_came(scale):
     with pytest.raises(BadInputError, match="scale must be a number") as caught:
         run(clip(), scale=scale)
     assert caught.value.found == repr(scale)
-    node = NODE_CLASS_MAPPINGS["MidframeRIFE"]
-    assert scale is None or "scale is" in node.VALIDATE_INPUTS(scale=scale)
+
+
+@pytest.mark.parametrize("node", ["MidframeRIFE", "MidframeVideo", "MidframeChunks"])
+def test_the_menu_of_scales_takes_a_number_however_it_was_saved(node):
+    menu = NODE_CLASS_MAPPINGS[node].INPUT_TYPES()["optional"]["scale"][0]
+    # As ComfyUI looks a value up: in the list, which goes to the browser as JSON.
+    assert all(value in menu for value in ("1", 1, 1.0, "1.0", 0.25, "0.5", 4))
+    assert not any(value in menu for value in ("large", 3, "16", None, True, [1], {}))
+    assert json.loads(json.dumps(menu)) == ["0.25", "0.5", "1", "2", "4"]
 
 
 def test_a_list_of_pairs_that_runs_away_is_refused_before_anything_runs():
@@ -265,7 +272,7 @@ def test_a_wrong_model_is_said_once():
     for name in [*ON_FRAMES, "MidframeVideo", "MidframeChunks"]:
         check = inspect.signature(NODE_CLASS_MAPPINGS[name].VALIDATE_INPUTS)
         # ComfyUI repeats what comes back for each parameter that has a value in the workflow.
-        assert set(check.parameters) <= {"model", "scale"}
+        assert set(check.parameters) == {"model"}
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,13 @@ from midframe.memory.cache import MODELS
 from midframe.memory.sinks import TensorSink
 from midframe.nodes import (
     _host,
+    _lending,
     _models,
     _run,
     _weights,
 )
+from midframe.nodes._lending import ModelLender
+from midframe.nodes._progress import progress_line
 from midframe.nodes._weights import choose, complaint
 from midframe.vfi_utils import by_multiplier
 from midframe.weights.find import fetch
@@ -79,9 +82,9 @@ def test_a_preview_of_any_frame(frame):
 
 
 def test_what_is_shown_while_it_runs():
-    assert _host._progress_line(30, 120, 10.0) == "30 of 120 frames, 3.0 frames/s, 0:30 left"
-    assert _host._progress_line(0, 120, 0.0) == "0 frames, 0.0 frames/s"
-    assert _host._progress_line(120, 120, 40.0) == "120 frames in 40.0 s, 3.0 frames/s"
+    assert progress_line(30, 120, 10.0) == "30 of 120 frames, 3.0 frames/s, 0:30 left"
+    assert progress_line(0, 120, 0.0) == "0 frames, 0.0 frames/s"
+    assert progress_line(120, 120, 40.0) == "120 frames in 40.0 s, 3.0 frames/s"
 
 
 class CancelledError(BaseException):
@@ -250,6 +253,20 @@ def test_a_cancelled_download_leaves_nothing(published, monkeypatch):
     assert list(published.iterdir()) == []
 
 
+@pytest.mark.parametrize("then", ["keep loaded", "unload"])
+def test_a_run_without_enough_memory_makes_room_and_gives_the_model_back(monkeypatch, then):
+    emptied = []
+    monkeypatch.setattr(_host, "make_room", lambda: emptied.append(len(MODELS)))
+    lender = ModelLender(choose("default", "cpu", "auto"), {}, then)
+    with pytest.raises(OutOfMemoryError), lender(8, 8) as model:
+        raise OutOfMemoryError("Too little.", str(model), "Use less.")
+    assert emptied == [1]
+    assert len(MODELS) == (then == "keep loaded")
+    with pytest.raises(ValueError, match="another"), lender(8, 8):
+        raise ValueError("another")
+    assert len(emptied) == 1  # only where memory was short
+
+
 # --- memory
 
 
@@ -279,12 +296,14 @@ def test_finished_frames_are_saved_when_memory_runs_out(monkeypatch, tmp_path):
 
     model = LerpModel(before)
     shell = _models.MidframeModel(model)
-    monkeypatch.setattr(_run, "obtain", lambda _: _models.Loaded("key", torch.device("cpu"), shell, None))
+    monkeypatch.setattr(
+        _lending, "obtain", lambda _: _models.Loaded("key", torch.device("cpu"), torch.float32, shell, None)
+    )
     monkeypatch.setattr(_host, "output_folder", lambda: tmp_path)
     frames = clip(5)
     weights = _models.Weights(tmp_path, torch.device("cpu"), torch.float32)
     with pytest.raises(OutOfMemoryError) as caught:
-        _run.Run(weights, by_multiplier(2))(frames)
+        _run.Run(by_multiplier(2), ModelLender(weights, {})).whole(frames)
     (folder,) = tmp_path.iterdir()
     assert str(folder) in str(caught.value)
     pictures = [np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]

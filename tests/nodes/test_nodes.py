@@ -16,9 +16,14 @@ from midframe.errors import BadInputError
 from midframe.inputs.rates import rate_or_zero
 from midframe.memory.cache import MODELS
 from midframe.nodes import _host
-from midframe.nodes._plan import plan
+from midframe.nodes._inputs import changed_options
+from midframe.nodes._timeline import timeline_and_fps
 from midframe.nodes.states import NodeStates, parse_pairs
+from midframe.vfi_models import architectures, build, detect
+from midframe.vfi_models.film.session import FilmOptions
+from midframe.vfi_models.rife.session import RifeOptions
 from midframe.vfi_utils import Settings, by_fps
+from midframe.weights.synthetic import synthetic_state_dict
 
 RIFE = NODE_CLASS_MAPPINGS["MidframeRIFE"]
 NODES = pytest.mark.parametrize("name", NODE_CLASS_MAPPINGS)
@@ -76,32 +81,42 @@ def test_the_function_takes_what_the_widgets_give(name):
             assert options["min"] <= default <= options["max"]
 
 
-def test_widgets_of_saved_workflows_keep_their_places():
-    inputs = RIFE.INPUT_TYPES()
-    links = ("IMAGE", "INTERPOLATION_STATES", "MIDFRAME_MODEL", "VHS_BatchManager")
-    rows = {**inputs["required"], **inputs["optional"]}
-    assert [name for name, row in rows.items() if row[0] not in links] == [
-        "model",
-        "multiplier",
-        "source_fps",
-        "target_fps",
-        "scale",
-        "ensemble",
-        "dtype",
-        "batch",
-        "clear_cache_after_n_frames",
-        "last_frame",
-        "device",
-        "after_run",
-        "allow_changed_picture",
-        "storage",
-    ]
-
-
 def test_the_built_in_model_comes_first_and_every_rife_is_offered():
     names = RIFE.INPUT_TYPES()["required"]["model"][0]
     assert names[0] == "default"
     assert {"rife-hd-3.6", "rife-4.0", "rife-4.6", "rife-4.25", "rife-4.26"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture", "options"),
+    [
+        ("MidframeRIFE", "rife", {"scale": "flow_scale", "ensemble": "ensemble"}),
+        ("MidframeVideo", "compact", {"scale": "flow_scale"}),
+        ("MidframeChunks", "compact", {"scale": "flow_scale"}),
+        ("MidframeFILM", "film", {"align": "align"}),
+        (
+            "MidframeTLBVFI",
+            "tlbvfi",
+            {
+                **{name: name for name in ("seed", "eta", "sample_steps", "flow_scale", "published_range")},
+                "tile_overlap": "overlap",
+            },
+        ),
+    ],
+)
+def test_widgets_begin_with_the_options_of_the_network(name, architecture, options):
+    (found,) = (a for a in architectures() if a.name == architecture)
+    spec = build(detect(synthetic_state_dict(found.shapes(found.families[-1]), 0, 1.0))).spec
+    inputs = NODE_CLASS_MAPPINGS[name].INPUT_TYPES()["optional"]
+    for widget, option in options.items():
+        default = inputs[widget][1]["default"]
+        assert type(spec.options[option])(default) == spec.options[option], widget
+
+
+def test_only_changed_options_are_passed_on():
+    assert changed_options(RifeOptions()) == {}
+    assert changed_options(RifeOptions(ensemble=True)) == {"ensemble": True}
+    assert changed_options(FilmOptions(align=True, strips=False)) == {"align": True}
 
 
 # --- running
@@ -184,7 +199,7 @@ def test_rates_as_people_type_them(typed, exact):
 
 def test_rates_that_are_no_numbers():
     with pytest.raises(BadInputError, match="rate"):
-        plan(2, (float("nan"), 60.0), states=None, end="end_on_last")
+        timeline_and_fps(2, (float("nan"), 60.0), states=None, end="end_on_last", frames=3)
 
 
 def test_options_reach_the_model():

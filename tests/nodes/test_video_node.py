@@ -157,6 +157,33 @@ def test_trimming_the_output(source, tmp_path):
     assert video.as_trimmed(5, 0) is None
 
 
+@pytest.mark.parametrize(
+    "widgets", [{"multiplier": [3, 1, 0, 4]}, {"multiplier": 3}, {"target_fps": 30.0}], ids=repr
+)
+@pytest.mark.parametrize("skip", [True, False])
+def test_lists_and_states_make_the_frames_that_the_nodes_for_frames_make(tmp_path, widgets, skip):
+    path = write_clip(tmp_path / "in.mp4", pictures(7, (48, 64)), rate=12)
+    (states,) = NODE_CLASS_MAPPINGS["MidframeStates"]().states("1, 4-5", skip)
+    video = run(Given(str(path)), states=states, **widgets)
+    with open_clip(path) as clip:
+        frames = torch.stack([frame.pixels for frame in clip]) / 255
+    expected, _, count = NODE_CLASS_MAPPINGS["MidframeRIFE"]().interpolate(
+        frames, "default", states=states, source_fps=12.0, last_frame="hold_last", **widgets
+    )
+    assert video.get_frame_count() == count
+    assert torch.equal(video.get_components().images, expected)
+
+
+def test_states_of_a_part_are_those_of_the_whole_video(source):
+    (states,) = NODE_CLASS_MAPPINGS["MidframeStates"]().states("13, 20", True)
+    video = run(Given(source), states=states)
+    part = video.as_trimmed(0.5, 1.0)
+    images = video.get_components().images
+    first = next(k for k, moment in enumerate(video.lazy.moments) if moment.time == Fr(1, 2))
+    assert torch.equal(part.get_components().images, images[first : first + part.get_frame_count()])
+    assert len(images) == 48 - 2
+
+
 def test_one_after_another(source, tmp_path):
     video = run(run(Given(source)), target_fps=60.0)
     assert isinstance(video, MadeVideo)
@@ -169,7 +196,8 @@ def test_what_is_wrong_is_said_before_anything_is_made(source, tmp_path):
     for video, widgets, words in (
         (Given(str(tmp_path / "broken.mp4")), {}, "cannot be read"),
         (Given(str(tmp_path / "gone.mp4")), {}, "no such file"),
-        (Given(source), {"multiplier": [2, 3]}, "one multiplier"),
+        (Given(source), {"multiplier": [2, 2.5]}, "whole numbers"),
+        (Given(source), {"states": [1, 2]}, "interpolation states"),
         (Given(source), {"multiplier": 0}, "multiplier"),
         (Given(source), {"scale": "16"}, "scale"),
         (Given(source, window=(9.0, 0.0)), {}, "Nothing is left"),
@@ -204,24 +232,6 @@ def test_cancel_and_failure_leave_no_half_file(source, tmp_path, monkeypatch):
             with pytest.raises(Stop):
                 save()
             assert sorted(p.name for p in tmp_path.rglob("*")) == ["in.mp4", "temp"]
-
-
-def test_widgets_of_saved_workflows_keep_their_places():
-    inputs = NODE_CLASS_MAPPINGS["MidframeVideo"].INPUT_TYPES()
-    rows = {**inputs["required"], **inputs["optional"]}
-    assert [name for name, row in rows.items() if row[0] not in ("VIDEO", "MIDFRAME_MODEL")] == [
-        "model",
-        "multiplier",
-        "target_fps",
-        "scale",
-        "dtype",
-        "batch",
-        "clear_cache_after_n_frames",
-        "last_frame",
-        "device",
-        "after_run",
-    ]
-    assert rows["last_frame"][1]["default"] == "hold_last"
 
 
 def test_its_methods_take_what_comfyui_gives():

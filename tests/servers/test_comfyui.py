@@ -243,10 +243,18 @@ def test_cancel_answers_within_one_forward(server):
 
 def test_weights_that_cannot_be_had_are_refused_before_anything_runs(server):
     with pytest.raises(urllib.error.HTTPError) as refused:
-        server.post(images_workflow("no-such-model"))
+        server.post(images_workflow("no-such-model", scale="1"))
     answer = json.loads(refused.value.read())
-    (error,) = answer["node_errors"]["rife"]["errors"]
+    (error,) = answer["node_errors"]["rife"]["errors"]  # once, whatever else is set
     assert "no-such-model" in error["details"]
+
+
+def test_a_scale_may_be_saved_as_a_number(server):
+    for scale in (1, 1.0, "0.5"):
+        assert len(server.run(images_workflow(scale=scale))) == 5
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.post(images_workflow(scale=3))
+    assert "value_not_in_list" in refused.value.read().decode()
 
 
 def test_a_name_of_an_older_pack_finds_the_file(server):

@@ -132,6 +132,15 @@ def test_other_nodes_get_frames_and_sound(server):
     assert len(server.run(prompt)) == 12
 
 
+def test_states_and_a_list_reach_the_frames_of_a_video(server):
+    states = node("MidframeStates", frame_indices="1, 3", is_skip_list=True)
+    multipliers = node("MidframeTestList", numbers="3, 4, 1, 2, 0")
+    links = {"states": ["states", 0], "multiplier": ["list", 0]}
+    (path,) = server.run({"states": states, "list": multipliers, **workflow(**links)})
+    # Pairs of 3, left alone, 1, left alone, 0 frames, and the last frame as long as a pair past the list.
+    assert [round(time * NTSC * 6) for time in times_of(path)] == [0, 2, 4, 6, 12, 18, 24, 30, 33]
+
+
 def test_one_after_another(server):
     second = node("MidframeVideo", video=["vfi", 0], model="default", multiplier=1, target_fps=50.0)
     (path,) = server.run(workflow(between={"second": second}))

@@ -99,6 +99,6 @@ NO_FRAMES = {
 }
 
 
-def named(value):
+def named(value: object) -> str:
     """A short name for a case; some have no text."""
     return type(value).__name__

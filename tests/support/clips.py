@@ -1,15 +1,21 @@
 """Makes and reads small video files."""
 
+from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
 
 NTSC = Fraction(24000, 1001)
 UNEVEN = [Fraction(n, 120) for n in (0, 4, 12, 15, 35, 36, 80, 81, 82, 83, 84, 120, 124, 200)]
 
 
-def h264(gop, **more):
+def h264(gop: int, **more: str) -> dict[str, Any]:
     return {"options": {"qp": "12", "g": str(gop), "bf": "3", "x264-params": "scenecut=0", **more}}
 
 
@@ -29,7 +35,9 @@ KINDS = {
 """Clips of every kind, as arguments of :func:`write_clip`."""
 
 
-def pictures(count, size=(32, 48), *, channels=3, bits=8, step=3):
+def pictures(
+    count: int, size: tuple[int, int] = (32, 48), *, channels: int = 3, bits: int = 8, step: int = 3
+) -> list[Array]:
     """A bright bar that moves right over a smooth gradient."""
     height, width = size
     full, dtype = (255, np.uint8) if bits == 8 else (65535, np.uint16)
@@ -44,19 +52,19 @@ def pictures(count, size=(32, 48), *, channels=3, bits=8, step=3):
 
 
 def write_clip(
-    path,
-    frames,
+    path: Path,
+    frames: Sequence[Array],
     *,
-    rate=24,
-    times=None,
-    codec="libx264",
-    pix_fmt="yuv420p",
-    sound=None,
-    wave=None,
-    options=None,
-    colour=None,
-    base=None,
-):
+    rate: float | Fraction = 24,
+    times: Sequence[Fraction] | None = None,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    sound: str | None = None,
+    wave: Array | None = None,
+    options: dict[str, str] | None = None,
+    colour: tuple[int, ...] | None = None,
+    base: Fraction | None = None,
+) -> Path:
     """``times`` (seconds, Fractions) instead of ``rate`` makes a variable rate. ``sound``: name of an encoder; ``wave``:
     int16 samples at 48000 for it, else a tone. ``colour``: matrix and range, and primaries and transfer if they are not
     those of BT.709."""
@@ -96,17 +104,17 @@ def write_clip(
     return path
 
 
-def times_of(path):
+def times_of(path: Path | str) -> list[Fraction]:
     with av.open(str(path)) as container:
         return [frame.pts * frame.time_base for frame in container.decode(video=0)]
 
 
-def frames_of(path, pix_fmt="rgb24"):
+def frames_of(path: Path | str, pix_fmt: str = "rgb24") -> list[Array]:
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format=pix_fmt) for frame in container.decode(video=0)]
 
 
-def planes_of(path):
+def planes_of(path: Path | str) -> list[Array]:
     """The stored samples of every frame, planes one after the other. Older PyAV has no array for 10 bits."""
     with av.open(str(path)) as container:
         return [
@@ -115,13 +123,13 @@ def planes_of(path):
         ]
 
 
-def _samples(plane, pixel_format):
+def _samples(plane: "av.video.plane.VideoPlane", pixel_format: "av.VideoFormat") -> Array:
     kind = np.uint16 if pixel_format.components[0].bits > 8 else np.uint8
     rows = np.frombuffer(plane, kind).reshape(plane.height, -1)  # each may end in bytes that are no samples
     return rows[:, : plane.width].astype(int).ravel()
 
 
-def audio_packets(path):
+def audio_packets(path: Path | str) -> list[tuple[Fraction, bytes]]:
     with av.open(str(path)) as container:
         return [
             (p.pts * p.time_base, bytes(p))
@@ -130,7 +138,7 @@ def audio_packets(path):
         ]
 
 
-def colours_of(path):
+def colours_of(path: Path | str) -> tuple[int, ...]:
     """How the YUV of a file is tagged: matrix, range, primaries, transfer."""
     with av.open(str(path)) as container:
         next(container.decode(video=0))

@@ -14,12 +14,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 from PIL import Image
 
+Workflow = dict[str, dict[str, Any]]
+"""Nodes by their ids, as the server's API takes them."""
 PACK = "ComfyUI-midframe.pack"
 MIB = 2**20
 START_SECONDS = 300
@@ -29,7 +33,7 @@ START_SECONDS = 300
 class Server:
     """A running ComfyUI and what it said."""
 
-    def __init__(self, base, port):
+    def __init__(self, base: Path, port: int, flags: Sequence[str] = ()) -> None:
         self.base, self.url = base, f"http://127.0.0.1:{port}"
         self.log_path = base / "server.log"
         shim = Path(__file__).resolve().parents[3] / "shared" / "tools" / "torchvision_shim"
@@ -41,14 +45,14 @@ class Server:
         python = os.environ.get("COMFYUI_PYTHON", sys.executable)
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [python, "main.py", *options.split(), *database.split()],
+                [python, "main.py", *options.split(), *database.split(), *flags],
                 cwd=os.environ["COMFYUI_PATH"],
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
 
-    def until(self, ask, seconds):
+    def until(self, ask: Callable[[], Any], seconds: float) -> Any:
         """The first true answer."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -59,37 +63,37 @@ class Server:
             time.sleep(0.02)
         raise TimeoutError(self.log())
 
-    def log(self):
+    def log(self) -> str:
         return re.sub(r"\x1b\[\d+m", "", self.log_path.read_text(errors="replace"))
 
-    def get(self, path):
+    def get(self, path: str) -> bytes:
         with urllib.request.urlopen(self.url + path, timeout=30) as reply:
             return reply.read()
 
-    def json(self, path, data=None):
+    def json(self, path: str, data: Any = None) -> Any:
         body = None if data is None else json.dumps(data).encode()
         request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=30) as reply:
             text = reply.read()
         return json.loads(text) if text.strip() else None
 
-    def post(self, workflow):
+    def post(self, workflow: Workflow) -> str:
         return self.json("/prompt", {"prompt": workflow})["prompt_id"]
 
-    def result(self, prompt_id, seconds=120):
+    def result(self, prompt_id: str, seconds: float = 120) -> Any:
         return self.until(lambda: self.json(f"/history/{prompt_id}").get(prompt_id), seconds)
 
-    def run(self, workflow):
+    def run(self, workflow: Workflow) -> list[Path]:
         """The files that a workflow has written."""
         done = self.result(self.post(workflow))
         assert done["status"]["status_str"] == "success", done["status"]["messages"]
         written = [file for out in done["outputs"].values() for file in out.get("images", [])]
         return [self.base / "output" / file["subfolder"] / file["filename"] for file in written]
 
-    def rss(self):
+    def rss(self) -> int:
         return psutil.Process(self.process.pid).memory_info().rss
 
-    def free(self):
+    def free(self) -> int:
         """Resident bytes once ComfyUI has let go of models and results, which it says nowhere: when they settle."""
         self.json("/free", {"unload_models": True, "free_memory": True})
         lowest, since = self.rss(), time.monotonic()
@@ -99,12 +103,12 @@ class Server:
                 lowest, since = self.rss(), time.monotonic()
         return self.rss()
 
-    def loads(self):
+    def loads(self) -> int:
         return len(re.findall(r"\bloaded \S+\.safetensors", self.log()))
 
 
 @contextlib.contextmanager
-def running(root, base, *others):
+def running(root: Path, base: Path, *others: Path, flags: Sequence[str] = ()) -> Iterator[Server]:
     """A server whose custom nodes are the pack in ``root`` and ``others``, with its folders in ``base``."""
     for name in ("custom_nodes", "input", "output", "temp", "user", "models/frame_interpolation"):
         (base / name).mkdir(parents=True)
@@ -116,7 +120,7 @@ def running(root, base, *others):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = Server(base, port)
+    server = Server(base, port, flags)
     try:
         server.until(lambda: server.get("/system_stats"), START_SECONDS)
         yield server
@@ -125,7 +129,7 @@ def running(root, base, *others):
         server.process.wait(30)
 
 
-def square(step, height=96, width=128):
+def square(step: int, height: int = 96, width: int = 128) -> np.ndarray:
     """A bright square that moves 8 pixels a step over a soft texture."""
     y, x = np.mgrid[:height, :width]
     picture = np.stack([60 + 30 * np.sin(x / 9), 60 + 30 * np.sin(y / 7), 70 + 20 * np.sin((x + y) / 11)], -1)
@@ -133,11 +137,11 @@ def square(step, height=96, width=128):
     return picture.astype(np.uint8)
 
 
-def node(kind, **inputs):
+def node(kind: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": kind, "inputs": inputs}
 
 
-def images_workflow(model="default", multiplier=2, **widgets):
+def images_workflow(model: str = "default", multiplier: Any = 2, **widgets: Any) -> Workflow:
     """Three pictures through the RIFE node."""
     return {
         "a": node("LoadImage", image="0.png"),
@@ -150,5 +154,5 @@ def images_workflow(model="default", multiplier=2, **widgets):
     }
 
 
-def as_arrays(paths):
+def as_arrays(paths: Iterable[Path]) -> np.ndarray:
     return np.stack([np.asarray(Image.open(path)).astype(int) for path in paths])

@@ -7,7 +7,10 @@ that comes after it. Whoever reads what it wrote before that, or writes what it 
 
 import contextlib
 from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
+import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -16,25 +19,25 @@ ROOMY = 64 * 2**30
 
 
 class Stream:
-    def __init__(self, cuda, device):
+    def __init__(self, cuda: "Cuda", device: torch.device | str) -> None:
         self.cuda, self.device, self.work = cuda, torch.device(device), []
 
-    def wait_event(self, event):
+    def wait_event(self, event: "Event") -> None:
         self.work.append(event.place)
 
-    def wait_stream(self, stream):
+    def wait_stream(self, stream: "Stream") -> None:
         self.work.append((stream, len(stream.work)))
 
 
 class Event:
-    def __init__(self, cuda):
+    def __init__(self, cuda: "Cuda") -> None:
         self.cuda, self.place = cuda, None
 
-    def record(self, stream=None):
+    def record(self, stream: Stream | None = None) -> None:
         stream = stream or self.cuda.current_stream()
         self.place = (stream, len(stream.work))
 
-    def synchronize(self):
+    def synchronize(self) -> None:
         self.cuda.waits += 1
         self.cuda.log.append("wait")
         self.cuda.reach(*self.place)
@@ -50,7 +53,7 @@ class Cuda(TorchDispatchMode):
         pinned: buffers of pinned memory that were made.
     """
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
         self.log, self.waits, self.moved, self.pinned = [], 0, Counter(), 0
         self._fake = FakeTensorMode()
@@ -78,22 +81,22 @@ class Cuda(TorchDispatchMode):
         monkeypatch.setattr(torch.Tensor, "contiguous", _contiguous)
         monkeypatch.setattr(torch.Tensor, "__getitem__", _item)
 
-    def __enter__(self):
+    def __enter__(self) -> "Cuda":
         self._stack.enter_context(torch.inference_mode())
         self._stack.enter_context(self._fake)
         return super().__enter__()
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         self._stack.close()
 
-    def current_stream(self, device="cuda:0"):
+    def current_stream(self, device: torch.device | str = "cuda:0") -> Stream:
         device = torch.device(device)
         index = device.index or 0
         return self._current.setdefault(index, Stream(self, torch.device("cuda", index)))
 
     @contextlib.contextmanager
-    def stream(self, stream):
+    def stream(self, stream: Stream) -> Iterator[None]:
         index = stream.device.index or 0
         before = self.current_stream(stream.device)
         self._current[index] = stream
@@ -102,7 +105,7 @@ class Cuda(TorchDispatchMode):
         finally:
             self._current[index] = before
 
-    def reach(self, stream, count):
+    def reach(self, stream: Stream, count: int) -> None:
         """The host knows that the first ``count`` pieces of a stream's work are done."""
         known = self._done.get(stream, 0)
         self._done[stream] = max(known, count)
@@ -110,12 +113,14 @@ class Cuda(TorchDispatchMode):
             if piece is not None:
                 self.reach(*piece)
 
-    def require_done(self, tensor, what):
+    def require_done(self, tensor: torch.Tensor, what: str) -> None:
         """Whatever copied from or to a tensor on the host must be known to be done."""
         stream, count = self._used.get(id(tensor), (None, 0))
         assert stream is None or self._done.get(stream, 0) >= count, f"{what} too early"
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         self.pinned += bool(kwargs.get("pin_memory"))
         made = function(*args, **kwargs)
@@ -125,7 +130,7 @@ class Cuda(TorchDispatchMode):
             self._copy(given.get("src", args[0]), made, blocking=not given.get("non_blocking"))
         return made
 
-    def _copy(self, read, written, *, blocking):
+    def _copy(self, read: torch.Tensor, written: torch.Tensor, *, blocking: bool) -> None:
         if read.device == written.device == torch.device("cpu"):
             self.require_done(read, "read")
             self.require_done(written, "written")
@@ -141,11 +146,11 @@ class Cuda(TorchDispatchMode):
                 self._used[id(tensor)] = (stream, len(stream.work))
 
 
-def _copied(into, read, non_blocking=False):
+def _copied(into: torch.Tensor, read: torch.Tensor, non_blocking: bool = False) -> torch.Tensor:
     return torch.ops.aten.copy_.default(into, read, non_blocking)
 
 
-def _contiguous(tensor):
+def _contiguous(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.is_contiguous():
         return tensor
     return torch.ops.aten.clone.default(tensor, memory_format=torch.contiguous_format)
@@ -154,7 +159,7 @@ def _contiguous(tensor):
 _ITEM = torch.Tensor.__getitem__
 
 
-def _item(tensor, key):
+def _item(tensor: torch.Tensor, key: Any) -> torch.Tensor:
     if tensor.device.type == "cuda" and isinstance(key, slice):
         return torch.ops.aten.slice.Tensor(tensor, 0, key.start, key.stop)
     return _ITEM(tensor, key)

@@ -1,18 +1,21 @@
 """Models and hosts for tests of the loop: exact, tiny, and able to fail on demand."""
 
 from collections import Counter
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from midframe.errors import BadInputError
-from midframe.vfi_models.interface import ModelSpec
+from midframe.vfi_models.interface import ModelSpec, Options
 from midframe.vfi_utils import QuietHost
+from torch import Tensor
 
 QUICK = {"tlbvfi": {"sample_steps": 3, "flow_scale": 0.25}}
 """Options with which a model runs the same code in less time, by architecture."""
 
 
-def spec(**changes):
+def spec(**changes: Any) -> ModelSpec:
     values = {
         "architecture": "fake",
         "family": "lerp",
@@ -30,7 +33,7 @@ def spec(**changes):
 class LerpModel:
     """Makes ``left + t * (right - left)``; ``before(step)`` is called at the start of every step."""
 
-    def __init__(self, before=lambda step: None, **changes):
+    def __init__(self, before: Callable[[str], None] = lambda step: None, **changes: Any) -> None:
         self.spec = spec(**changes)
         self.device, self.dtype, self.weight_bytes = torch.device("cpu"), torch.float32, 8
         self.before = before
@@ -39,11 +42,11 @@ class LerpModel:
         self.opened = []
         self.live = 0
 
-    def step(self, name):
+    def step(self, name: str) -> None:
         self.calls[name] += 1
         self.before(name)
 
-    def open(self, height, width, options=None):
+    def open(self, height: int, width: int, options: Options | None = None) -> SimpleNamespace:
         self.step("open")
         if set(options or {}) - {"flow_scale"}:
             raise BadInputError("unknown option", "", "")
@@ -51,34 +54,34 @@ class LerpModel:
         self.live += 1
         return SimpleNamespace(encode=self.encode, between=self.between, close=self.close)
 
-    def encode(self, frames):
+    def encode(self, frames: Tensor) -> Tensor:
         self.step("encode")
         return frames.clone()
 
-    def between(self, left, right, timestep):
+    def between(self, left: Tensor, right: Tensor, timestep: Tensor) -> Tensor:
         self.step("between")
         if not self.spec.any_timestep:
             assert timestep.tolist() == [0.5]
         self.batches.append(len(timestep))
         return torch.lerp(left, right, timestep.view(-1, 1, 1, 1))
 
-    def close(self):
+    def close(self) -> None:
         self.live -= 1
 
-    def activation_bytes(self, height, width, options=None):
+    def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
         return 1
 
-    def to(self, device=None, dtype=None):
+    def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> "LerpModel":
         self.device, self.dtype = device or self.device, dtype or self.dtype
         return self
 
-    def low_memory(self, options):
+    def low_memory(self, options: Options) -> Options | None:
         scale = options.get("flow_scale", 1.0) / 2
         return {**options, "flow_scale": scale} if scale >= 0.25 else None
 
 
 class RecordingHost(QuietHost):
-    def __init__(self, cancel_at=None):
+    def __init__(self, cancel_at: int | None = None) -> None:
         super().__init__()
         self.seen = []
         self.cleared = 0
@@ -88,32 +91,32 @@ class RecordingHost(QuietHost):
         self.cached = 0
         """Part of ``free``."""
 
-    def progress(self, done, total, preview):
+    def progress(self, done: int, total: int | None, preview: Callable[[], Tensor]) -> None:
         self.seen.append((done, total, preview().clone()))
 
-    def check_cancelled(self):
+    def check_cancelled(self) -> None:
         self.checks += 1
         if self.checks == self.cancel_at:
             raise KeyboardInterrupt
 
-    def clear_cache(self):
+    def clear_cache(self) -> None:
         self.cleared += 1
 
-    def free_bytes(self, device):
+    def free_bytes(self, device: torch.device) -> int:
         return self.free
 
-    def cached_bytes(self, device):
+    def cached_bytes(self, device: torch.device) -> int:
         return self.cached
 
 
 class ListSink:
     """Keeps copies; checks that indices come in order."""
 
-    def __init__(self, before=lambda step: None):
+    def __init__(self, before: Callable[[str], None] = lambda step: None) -> None:
         self.frames = []
         self.before = before
 
-    def put(self, index, frames):
+    def put(self, index: int, frames: Tensor) -> None:
         self.before("put")
         assert index == len(self.frames)
         self.frames.extend(frame.clone() for frame in frames)

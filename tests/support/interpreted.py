@@ -25,7 +25,9 @@ DTYPES = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 WILD = (float("nan"), float("inf"), -float("inf"), 3e38, -1e30)
 
 
-def case(image_dtype, out_dtype, channels, pooled, wild):
+def case(
+    image_dtype: torch.dtype, out_dtype: torch.dtype, channels: int, pooled: bool, wild: float | None
+) -> None:
     divisor = int(2 ** torch.randint(1, 4, ())) if pooled else 1
     height, width = (divisor * n for n in torch.randint(1, 16, (2,)).tolist())
     count, frames = 2, int(torch.randint(1, 3, ()))
@@ -46,7 +48,7 @@ def case(image_dtype, out_dtype, channels, pooled, wild):
     assert (seen[:, -3:] == 7).all()
 
 
-def opaque(pooled, wild):
+def opaque(pooled: bool, wild: float) -> None:
     """The four shares of a pixel add up to 1, wherever a flow points: an opaque alpha stays opaque."""
     image, grid = torch.ones(1, 1, 12, 20), identity_grid(12, 20)
     flow = torch.randn(2, 2, 12, 20).mul_(20)

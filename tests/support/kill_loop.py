@@ -11,12 +11,13 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from packs import load_pack
 
 
-def child_of(work):
+def child_of(work: Callable[[], object]) -> int:
     """Starts ``work`` in a child, which ends without cleaning up in any case."""
     child = os.fork()
     if child:
@@ -29,7 +30,7 @@ def child_of(work):
         os._exit(1)
 
 
-def ended(child, limit):
+def ended(child: int, limit: float) -> bool:
     """Waits ``limit`` seconds at most, then kills. Whether the child came to its end."""
     until = time.monotonic() + limit
     while time.monotonic() < until:
@@ -43,13 +44,13 @@ def ended(child, limit):
     return False
 
 
-def finished(folder):
+def finished(folder: Path) -> dict[str, int]:
     """The segments that have a record, and when they were written."""
     segments = [path.with_suffix(".mkv") for path in folder.glob("0*.json")]
     return {path.name: path.stat().st_mtime_ns for path in segments if path.exists()}
 
 
-def main(source, folder, kills):
+def main(source: str, folder: str, kills: int) -> None:
     load_pack()
     from midframe.chunks import Inline, Job, process
     from midframe.vfi_utils import QuietHost

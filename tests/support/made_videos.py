@@ -1,8 +1,10 @@
 """Interpolated videos for tests, made by the tiny model of fakes.py."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 
 import torch
 from fakes import LerpModel
@@ -13,11 +15,11 @@ from midframe.video.stream.lazy import LazyVideo
 
 
 @contextmanager
-def lend(height, width, model=None):
+def lend(height: int, width: int, model: LerpModel | None = None) -> Iterator[LerpModel]:
     yield model or LerpModel()
 
 
-def video_of(source):
+def video_of(source: Path | str | torch.Tensor) -> MadeVideo:
     """A VIDEO of ours that interpolates a file or frames in memory."""
     opener = (
         partial(TensorClip, source, Fraction(24)) if torch.is_tensor(source) else partial(open_clip, source)

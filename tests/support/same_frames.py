@@ -19,10 +19,12 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stop a shared machine
 
@@ -52,6 +54,8 @@ from midframe.vfi_utils import (
 from midframe.video import Plan, interpolate_video
 from safetensors.torch import save_file
 
+Runs = Iterator[tuple[str, Callable[[], str]]]
+"""Names of runs, and functions that return what came out as a digest."""
 SIZE = 64, 96
 MODELS = {
     "default": {},
@@ -65,7 +69,7 @@ MODELS = {
 """Options of each."""
 
 
-def clip(count, channels=3):
+def clip(count: int, channels: int = 3) -> torch.Tensor:
     """Frames that move, the third the same as the second: (N, H, W, C) float32."""
     frames = (
         torch.stack([torch.from_numpy(p) for p in pictures(count, SIZE, channels=channels)]).float() / 255
@@ -74,7 +78,7 @@ def clip(count, channels=3):
     return frames
 
 
-def digest(frames, times=()):
+def digest(frames: Sequence[Any], times: Sequence[Fraction] = ()) -> str:
     sha = hashlib.sha256(repr([str(time) for time in times]).encode())
     for frame in frames:
         array = frame.contiguous().numpy() if isinstance(frame, torch.Tensor) else frame
@@ -83,11 +87,11 @@ def digest(frames, times=()):
     return f"{len(frames)} frames {sha.hexdigest()}"
 
 
-def of_file(path):
+def of_file(path: Path) -> str:
     return digest(frames_of(path), times_of(path))
 
 
-def file_of(model, folder):
+def file_of(model: str, folder: Path) -> str:
     """The file of a model, or the name of the built-in one."""
     if model == "default":
         return model
@@ -97,11 +101,11 @@ def file_of(model, folder):
     return str(path)
 
 
-def made(model, frames, *arguments, **more):
+def made(model: Any, frames: torch.Tensor, *arguments: Any, **more: Any) -> str:
     return digest(interpolate(frames, model, *arguments, **more))
 
 
-def in_memory(folder):
+def in_memory(folder: Path) -> Runs:
     for name, options in MODELS.items():
         model = load_model(file_of(name, folder), "cpu", "float32")
         settings = Settings(options=options)
@@ -133,14 +137,14 @@ def in_memory(folder):
 class Kept:
     """A sink that keeps copies."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.frames = []
 
-    def put(self, index, frames):
+    def put(self, index: int, frames: torch.Tensor) -> None:
         self.frames.extend(frames.clone().unbind())
 
 
-def in_parts(model):
+def in_parts(model: Any) -> str:
     sink = Kept()
     parts = clip(6).split(2)
     with FrameLoop(by_multiplier(2)) as loop:
@@ -157,19 +161,19 @@ PLANS = {
 }
 
 
-def from_file_to_file(source, target, plan):
+def from_file_to_file(source: Path, target: Path, plan: dict[str, Any]) -> str:
     interpolate_video(source, target, load_model("default", "cpu", "float32"), Plan(**plan))
     return of_file(target)
 
 
-def in_chunks(source, target, plan):
+def in_chunks(source: Path, target: Path, plan: dict[str, Any]) -> str:
     choice = ModelChoice("default", "cpu", "float32")
     job = Job(source, target, target.with_suffix(".chunks"), choice, plan=Plan(**plan), pairs=2)
     process(job, Inline(choice.load), host=QuietHost())
     return of_file(target)
 
 
-def by_files(folder):
+def by_files(folder: Path) -> Runs:
     plain = write_clip(folder / "plain.mkv", pictures(6, SIZE), sound="aac")
     times = [Fraction(n, 100) for n in (0, 4, 5, 12, 15)]
     uneven = write_clip(folder / "uneven.mkv", pictures(5, SIZE), times=times)
@@ -180,14 +184,14 @@ def by_files(folder):
                 yield f"{make.__name__} {source.stem} {name}", partial(make, source, target, plan)
 
 
-def by_words(target, words):
+def by_words(target: Path, words: list[str]) -> str:
     quietly = ["--device", "cpu", "--dtype", "float32", "--quiet"]
     if command([*words[:2], str(target), *words[2:], *quietly]):
         raise RuntimeError(f"midframe {' '.join(words)} failed")
     return of_file(target)
 
 
-def by_command(folder):
+def by_command(folder: Path) -> Runs:
     source = write_clip(folder / "words.mkv", pictures(4, SIZE))
     options = (["--fps", "60"], ["--multiplier", "5/2"], ["-m", "3", "--scale", "0.5", "--ensemble"])
     for i, (word, more) in enumerate(product(("interpolate", "chunks"), options)):
@@ -195,7 +199,7 @@ def by_command(folder):
         yield f"command {word} {' '.join(more)}", partial(by_words, folder / f"words{i}.mkv", words)
 
 
-def of_node(node, options, file):
+def of_node(node: Any, options: dict[str, Any], file: str) -> str:
     """The model by a link, as Load Model makes it."""
     load = NODE_CLASS_MAPPINGS["MidframeModelLoader"]().load
     (link,) = load(model=file, device="cpu", dtype="float32")
@@ -205,19 +209,19 @@ def of_node(node, options, file):
     return f"{digest(frames)} {fps} {count}"
 
 
-def by_nodes(folder):
+def by_nodes(folder: Path) -> Runs:
     models = {"MidframeRIFE": "rife-4.25", "MidframeFILM": "film-narrow", "MidframeTLBVFI": "tlbvfi-small"}
     for name, model in models.items():
         node = NODE_CLASS_MAPPINGS[name]()
         yield f"node {name}", partial(of_node, node, MODELS.get(model, {}), file_of(model, folder))
 
 
-def say(*lines):
+def say(*lines: str) -> None:
     sys.stdout.write("\n  ".join(lines) + "\n")
     sys.stdout.flush()
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

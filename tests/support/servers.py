@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import http.server
+from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -11,7 +13,7 @@ WEIGHTS = save({"w": torch.arange(50_000.0)})
 HASH = hashlib.sha256(WEIGHTS).hexdigest()
 
 
-def put(path, content=b"x"):
+def put(path: Path, content: bytes = b"x") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
@@ -22,15 +24,15 @@ class Server(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.pages = {}
-        self.seen = []
+        self.seen: list[tuple[str, dict[str, str]]] = []
 
-    def url(self, path, host="127.0.0.1"):
+    def url(self, path: str, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.server_address[1]}/{path}"
 
-    def page(self, path, status=200, body=b"", **headers):
+    def page(self, path: str, status: int = 200, body: bytes = b"", **headers: Any) -> str:
         self.pages[f"/{path}"] = status, headers, body
         return self.url(path)
 
@@ -38,7 +40,7 @@ class Server(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         self.server.seen.append((self.path, dict(self.headers)))
         page = self.server.pages.get(self.path, (404, {}, b"Not Found"))
         if callable(page):
@@ -53,5 +55,5 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
         self.close_connection = True
 
-    def log_message(self, *_):
+    def log_message(self, *_: Any) -> None:
         pass

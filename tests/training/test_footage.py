@@ -19,15 +19,15 @@ from midframe.training.footage import (
     is_held_out,
 )
 from midframe.training.motion import Sample
-from midframe.training.plan import Plan
+from midframe.training.plan import TrainingPlan
 from midframe.training.teacher import load_teacher
 from midframe.training.train import Run, Trainer, train
 from midframe.training.triplets import (
     FootageSampler,
     held_out_triplets,
-    lit,
-    taught,
+    relit,
     triplets_of,
+    with_teacher_flow,
 )
 from midframe.vfi_models import architectures
 from midframe.weights.synthetic import synthetic_state_dict
@@ -144,10 +144,10 @@ def test_flow_is_trusted_where_it_leads_to_the_truth():
         flow = torch.tensor([left, 0.0, right, 0.0]).view(1, 4, 1, 1)
         return lambda a, b, t: flow.expand(len(a), 4, *a.shape[-2:])
 
-    right = taught([sample], teacher_of(float(PAN), -float(PAN)))[0]
+    right = with_teacher_flow([sample], teacher_of(float(PAN), -float(PAN)))[0]
     inside = right.visible[:, 8:-8, 8:-8]
     assert inside.min() > 0.99
-    half = taught([sample], teacher_of(float(PAN), float(PAN)))[0]
+    half = with_teacher_flow([sample], teacher_of(float(PAN), float(PAN)))[0]
     assert half.visible[0, 8:-8, 8:-8].min() > 0.99
     assert half.visible[1].mean() < 0.3
     assert float(right.flow[0].mean()) == PAN
@@ -155,10 +155,10 @@ def test_flow_is_trusted_where_it_leads_to_the_truth():
 
 def test_the_middle_has_the_light_between(store):
     sample = FootageSampler(store, frozenset(), seed=1, size=64).sample(3)
-    assert lit(sample, 0.0, 0, 0) is sample
+    assert relit(sample, 0.0, 0, 0) is sample
     grey = torch.full_like(sample.left, 0.5)
     grey = replace(sample, left=grey, right=grey, middle=grey, timestep=torch.tensor(0.25))
-    changed = [lit(grey, 1.0, 0, index) for index in range(8)]
+    changed = [relit(grey, 1.0, 0, index) for index in range(8)]
     for one in changed:
         left, right, middle = (float(x.mean()) for x in (one.left, one.right, one.middle))
         assert middle == pytest.approx(0.75 * left + 0.25 * right, abs=1e-5)
@@ -177,7 +177,7 @@ def test_two_batches_in_three_are_of_clips(packages, tmp_path, teacher_file, mon
     atlas = make_atlas(0, textures=4, shapes=3)
     monkeypatch.setattr(batches_module, "make_atlas", lambda seed: atlas)
     decode(packages, tmp_path)
-    plan = Plan(steps=6, batch=1, size=64, clips=2)
+    plan = TrainingPlan(steps=6, batch=1, size=64, clips=2)
     batches = Batches(plan, Sources(tmp_path, teacher_file))
     shares = [float(batches[step]["hidden_share"]) for step in range(4)]
     assert shares == [0.0, 0.0, 0.25, 0.0]
@@ -189,7 +189,7 @@ def test_two_batches_in_three_are_of_clips(packages, tmp_path, teacher_file, mon
 
 def test_clips_are_asked_for(tmp_path):
     with pytest.raises(BadInputError, match="real clips"):
-        train(Trainer(Plan(steps=1, clips=2)), Run(tmp_path / "net.safetensors"))
+        train(Trainer(TrainingPlan(steps=1, clips=2)), Run(tmp_path / "net.safetensors"))
 
 
 def test_only_rife_teaches(root):

@@ -12,16 +12,16 @@ import pytest
 import torch
 from midframe.errors import BadInputError
 from midframe.training import batches as batches_module
-from midframe.training import exam as exam_module
+from midframe.training import evaluation as evaluation_module
 from midframe.training.atlas import make_atlas
 from midframe.training.batches import Batches
 from midframe.training.condensed import main as condense
-from midframe.training.exam import Curve, Examination, psnr
+from midframe.training.evaluation import Curve, Evaluation, psnr
 from midframe.training.layers import Layer, Path, Wave
 from midframe.training.losses import flow_loss, laplacian_loss, mask_loss
 from midframe.training.motion import MotionGenerator
-from midframe.training.plan import Plan
-from midframe.training.pupils import passes
+from midframe.training.networks import passes
+from midframe.training.plan import TrainingPlan
 from midframe.training.train import (
     Run,
     Trainer,
@@ -33,7 +33,7 @@ from midframe.vfi_models._ops.warp import backward_warp
 from midframe.vfi_models.compact.flow import blend
 from midframe.weights.checkpoint import read_checkpoint
 
-TINY = Plan(steps=12, cool_down=1, batch=2, size=64, warm_up=2, seed=3)
+TINY = TrainingPlan(steps=12, cool_down=1, batch=2, size=64, warm_up=2, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_losses():
 
 
 def test_learning_rate():
-    plan = Plan(steps=100, horizon=200, warm_up=10, cool_down=30, rate=1.0)
+    plan = TrainingPlan(steps=100, horizon=200, warm_up=10, cool_down=30, rate=1.0)
     rates = [plan.rate_at(step) for step in range(100)]
     assert rates[:10] == sorted(rates[:10])
     assert rates[10:] == sorted(rates[10:], reverse=True)
@@ -154,12 +154,12 @@ def test_a_gradient_that_is_not_finite_changes_nothing(batch, caplog):
 
 @pytest.mark.usefixtures("small_atlas")
 def test_resumed_is_uninterrupted(tmp_path):
-    plan = Plan(steps=4, batch=1, size=32, warm_up=1)
+    plan = TrainingPlan(steps=4, batch=1, size=32, warm_up=1)
     whole = Trainer(plan)
-    train(whole, Run(tmp_path / "whole.safetensors", workers=0, examine_every=0))
+    train(whole, Run(tmp_path / "whole.safetensors", workers=0, evaluate_every=0))
 
     halted = Trainer(plan)
-    parts = Run(tmp_path / "parts.safetensors", workers=0, examine_every=0)
+    parts = Run(tmp_path / "parts.safetensors", workers=0, evaluate_every=0)
     train(halted, replace(parts, until=time.time() - 1))
     assert halted.step == 1
     resumed = Trainer.resume(tmp_path / "parts.train")
@@ -206,7 +206,7 @@ train.main()
 @pytest.mark.usefixtures("small_atlas")
 @pytest.mark.long  # trains twice; its shorter sister is the one that resumes exactly
 def test_a_condensed_state_goes_on_nearly(tmp_path):
-    plan = Plan(steps=8, batch=1, size=64, warm_up=1, rate=1e-4, model="compact-v2", cool_down=1)
+    plan = TrainingPlan(steps=8, batch=1, size=64, warm_up=1, rate=1e-4, model="compact-v2", cool_down=1)
     exact, made = Trainer(plan), Batches(plan)
     for step in range(4):
         exact.train_step(made[step])
@@ -239,10 +239,10 @@ def test_a_curve_forgets_what_a_killed_run_wrote_too_much(tmp_path):
 
 
 def test_an_examination_asks_the_same_every_time(monkeypatch, atlas):
-    monkeypatch.setattr(exam_module, "make_atlas", lambda seed, **size: atlas)
-    monkeypatch.setattr(exam_module, "_GENERATED", 2)
-    net = Trainer(Plan(model="compact-v2")).averaged
-    first, again = Examination(), Examination()
+    monkeypatch.setattr(evaluation_module, "make_atlas", lambda seed, **size: atlas)
+    monkeypatch.setattr(evaluation_module, "_GENERATED", 2)
+    net = Trainer(TrainingPlan(model="compact-v2")).averaged
+    first, again = Evaluation(), Evaluation()
     assert first(net)[1] == again(net)[1]
     assert np.isnan(first(net)[0])
     middle = (first.generated[0].middle * 255).round() / 255
@@ -251,12 +251,12 @@ def test_an_examination_asks_the_same_every_time(monkeypatch, atlas):
 
 
 def test_the_length_may_change_until_the_cool_down(tmp_path):
-    trainer = Trainer(Plan(steps=100, cool_down=20))
+    trainer = Trainer(TrainingPlan(steps=100, cool_down=20))
     trainer.step = 70
     trainer.save(tmp_path / "net.train")
-    assert Trainer.resume(tmp_path / "net.train", 90).plan == Plan(steps=90, cool_down=20)
+    assert Trainer.resume(tmp_path / "net.train", 90).plan == TrainingPlan(steps=90, cool_down=20)
     shorter = Trainer.resume(tmp_path / "net.train", 75, 5)
-    assert shorter.plan == Plan(steps=75, cool_down=5)
+    assert shorter.plan == TrainingPlan(steps=75, cool_down=5)
     assert shorter.plan.rate_at(69) == trainer.plan.rate_at(69)
     with pytest.raises(BadInputError, match="length"):
         Trainer.resume(tmp_path / "net.train", 75, 6)
@@ -296,12 +296,12 @@ def test_a_rife_network_can_be_trained(tmp_path):
     model = build(detect(read_checkpoint(out)))
     assert (model.spec.architecture, model.spec.family) == ("rife", "4.25")
     with pytest.raises(BadInputError, match="no such network"):
-        Trainer(Plan(model="rife-5"))
+        Trainer(TrainingPlan(model="rife-5"))
 
 
 @pytest.mark.parametrize("family", ["4.6", "4.25"])
 def test_rife_is_trained_as_it_runs(family):
-    trainer = Trainer(Plan(model=f"rife-{family}", batch=2, size=64))
+    trainer = Trainer(TrainingPlan(model=f"rife-{family}", batch=2, size=64))
     left, right = torch.rand(2, 2, 3, 64, 64)
     timestep = torch.tensor([0.3, 0.5])
     found = passes(trainer.net, {"left": left, "right": right, "timestep": timestep})[-1]

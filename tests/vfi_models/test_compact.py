@@ -11,10 +11,10 @@ from midframe.training.motion import MotionGenerator
 from midframe.vfi_models import build, detect
 from midframe.vfi_models.compact import ARCHITECTURE
 from midframe.vfi_models.compact.flow import (
-    Motion,
+    FlowState,
     lucas_kanade,
-    rested,
-    settled,
+    step_where_better,
+    zero_where_still,
 )
 from midframe.vfi_models.compact.matching import expected_displacement, symmetric_correlation
 from midframe.vfi_models.compact.session import Geometry
@@ -187,13 +187,13 @@ def test_lucas_kanade_finds_a_fraction_of_a_pixel():
 
 def test_settling_helps_a_match_and_leaves_the_rest():
     scene = torch.nn.functional.avg_pool2d(blurred_noise(52, 90), 5, 1)
-    nowhere = Motion(torch.zeros(1, 4, 48, 64), torch.zeros(1, 1, 48, 64), torch.zeros(1, 16, 48, 64))
+    nowhere = FlowState(torch.zeros(1, 4, 48, 64), torch.zeros(1, 1, 48, 64), torch.zeros(1, 16, 48, 64))
     half, inner = torch.full((1, 1, 1, 1), 0.5), (..., slice(8, -8), slice(8, -8))
-    moved = settled(nowhere, scene[..., 9:73], scene[..., 8:72], half)  # 1 pixel to the right
+    moved = step_where_better(nowhere, scene[..., 9:73], scene[..., 8:72], half)  # 1 pixel to the right
     wanted = torch.tensor([-0.5, 0.0, 0.5, 0.0])
     torch.testing.assert_close(moved.flow[inner].mean((0, 2, 3)), wanted, atol=0.1, rtol=0)
     left, right = torch.rand(2, 1, 3, 48, 64)
-    careful, flow = settled(nowhere, left, right, half).flow, nowhere.flow
+    careful, flow = step_where_better(nowhere, left, right, half).flow, nowhere.flow
     for _ in range(3):
         flow = lucas_kanade(flow, nowhere.mask, left, right, half)
     assert careful.abs().mean() < 0.5 * flow.abs().mean()
@@ -203,8 +203,8 @@ def test_what_has_not_changed_rests():
     scene = blurred_noise(48, 80)
     flow = torch.tensor([-2.0, 0.0, 2.0, 0.0]).view(1, 4, 1, 1).expand(1, 4, 48, 64)
     still, inner = scene[..., 8:72], (..., slice(6, -6), slice(6, -6))
-    assert rested(flow, still, still)[inner].abs().max() < 0.2
-    moved = rested(flow, scene[..., 10:74], scene[..., 6:70])  # content 4 pixels to the right
+    assert zero_where_still(flow, still, still)[inner].abs().max() < 0.2
+    moved = zero_where_still(flow, scene[..., 10:74], scene[..., 6:70])  # content 4 pixels to the right
     torch.testing.assert_close(moved[inner], flow[inner], atol=1e-3, rtol=0)
 
 

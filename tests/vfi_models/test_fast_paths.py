@@ -6,7 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fakes import spec
-from midframe.api import runnable_dtype
 from midframe.parity.tolerances import bound
 from midframe.vfi_models import build, detect, precision
 from midframe.vfi_models._ops import convolution
@@ -19,12 +18,13 @@ from midframe.vfi_models._ops.warp import (
     identity_grid,
     sample,
 )
-from midframe.vfi_models.compact.flow import around
+from midframe.vfi_models.compact.flow import box_mean
 from midframe.vfi_models.compact.net import CompactNet, _shuffled
 from midframe.vfi_models.rife import shapes
 from midframe.vfi_models.rife.config import FAMILIES
 from midframe.vfi_models.rife.net import Block
 from midframe.vfi_models.rife.prepared import PreparedBlock
+from midframe.weights.loading import runnable_dtype
 from midframe.weights.synthetic import synthetic_state_dict
 
 DTYPES = {torch.float32: bound("fast path"), torch.bfloat16: bound("golden bfloat16")}
@@ -149,7 +149,7 @@ def test_means():
         for side in (1, 3, 5, 7):
             wanted = F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False)
             torch.testing.assert_close(
-                around(x, side), wanted, atol=bound("operation"), rtol=bound("operation")
+                box_mean(x, side), wanted, atol=bound("operation"), rtol=bound("operation")
             )
 
 

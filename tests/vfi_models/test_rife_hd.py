@@ -4,13 +4,13 @@ import pytest
 import torch
 from checkpoints import save
 from midframe import interpolate
-from midframe.api import open_weights
 from midframe.errors import BadInputError, UnsupportedWeightsError
 from midframe.parity.tolerances import bound
 from midframe.vfi_models import build, detect
 from midframe.vfi_models.rife_hd import shapes
 from midframe.weights.checkpoint import read_checkpoint
 from midframe.weights.convert import convert
+from midframe.weights.loading import open_weights
 from midframe.weights.synthetic import synthetic_state_dict
 
 

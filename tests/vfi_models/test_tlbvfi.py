@@ -11,7 +11,7 @@ import pytest
 import torch
 from fakes import QUICK
 from midframe import NODE_CLASS_MAPPINGS, interpolate
-from midframe.api import load_model, open_weights
+from midframe.api import load_model
 from midframe.errors import BadInputError, UnsupportedWeightsError
 from midframe.memory.cache import MODELS
 from midframe.parity.tolerances import bound
@@ -24,6 +24,7 @@ from midframe.vfi_models.tlbvfi.refine import RefineBlock
 from midframe.vfi_models.tlbvfi.session import Geometry
 from midframe.vfi_models.tlbvfi.tiles import TiledSession, places, ramps
 from midframe.vfi_utils import Settings
+from midframe.weights.loading import open_weights
 from midframe.weights.synthetic import synthetic_state_dict
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -360,7 +361,7 @@ def test_tiles_that_agree_make_the_picture_exactly():
     tile = SimpleNamespace(
         geometry=SimpleNamespace(size=(64, 96), latent=(2, 3)),
         encode=lambda frames: (frames,),
-        made=lambda left, right, noise: left,
+        middle=lambda left, right, noise: left,
         draws=lambda left, right, size: torch.zeros(2, 1, 3, 3, *size),
         close=lambda: None,
     )
@@ -379,7 +380,7 @@ def test_tiles_of_the_network(model):
         session = model.open(256, 256, options)
         noise = SeededNoise(0)(fingerprint(left[0]), fingerprint(right[0]), (2, 1, 3, 3, 8, 10))
         sides = [session.encode(x[..., :256])[0] for x in (left, right)]
-        first = session.made(*sides, noise[..., :8])
+        first = session.middle(*sides, noise[..., :8])
     # Left of the overlap there is the first tile alone, to the outermost pixel.
     torch.testing.assert_close(made[..., :84], first[..., :84], atol=bound("rounding"), rtol=0)
     assert not torch.equal(made[..., 84:256], first[..., 84:256])

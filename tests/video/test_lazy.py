@@ -15,6 +15,7 @@ from fakes import LerpModel, RecordingHost
 from made_videos import lend
 from midframe.errors import BadInputError
 from midframe.memory.sinks import TensorSink
+from midframe.memory.staging import as_dtype
 from midframe.video import (
     Coding,
     Plan,
@@ -26,7 +27,6 @@ from midframe.video.read.span import Span
 from midframe.video.read.tensor import TensorClip
 from midframe.video.read.trim import Trimmed
 from midframe.video.stream.lazy import LazyVideo
-from midframe.video.stream.pipeline import at_depth
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +94,7 @@ def test_one_out_of_another(tmp_path, kind):
     how = KINDS[kind]
     first = lazy(write_clip(tmp_path / kind, pictures(len(how.get("times", range(30)))), **how))
     second = lazy(first.opened, Plan(fps=50))
-    between = at_depth(made(first), 8)
+    between = as_dtype(made(first), torch.uint8)
     moments = [moment.time for moment in first.moments]
     ends = [*moments[1:], moments[-1] + first.moments[-1].duration]
     wanted = []
@@ -144,7 +144,9 @@ def test_frames_in_memory_come_through_untouched(tmp_path):
         assert clip.info.alpha
         assert [frame.pts for frame in clip] == [k / (2 * NTSC) for k in range(10)]
     video.write(tmp_path / "out.mkv", Coding("ffv1"))
-    assert torch.equal(torch.tensor(frames_of(tmp_path / "out.mkv", "rgba")[2]), at_depth(frames[1], 8))
+    assert torch.equal(
+        torch.tensor(frames_of(tmp_path / "out.mkv", "rgba")[2]), as_dtype(frames[1], torch.uint8)
+    )
     deep = lazy(tensors(frames[..., :3], bits=10))
     deep.write(tmp_path / "out.mp4", Coding())
     with open_clip(tmp_path / "out.mp4") as clip:

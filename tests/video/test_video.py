@@ -12,6 +12,7 @@ from clips import audio_packets, frames_of, pictures, planes_of, times_of, write
 from fakes import LerpModel, RecordingHost
 from midframe.engine.timeline import Moment, by_multiplier
 from midframe.errors import BadInputError, MidframeError
+from midframe.memory.staging import as_dtype
 from midframe.video import (
     Coding,
     Plan,
@@ -22,7 +23,6 @@ from midframe.video.read.images import natural_key
 from midframe.video.stream import workers
 from midframe.video.stream.clock import Clock
 from midframe.video.stream.pipe import AbandonedError, Pipe
-from midframe.video.stream.pipeline import at_depth
 from PIL import Image
 
 NTSC = Fr(24000, 1001)
@@ -270,17 +270,17 @@ def test_every_kind_of_image_is_read(tmp_path, mode, extension, alpha):
         wanted.append(pixels[..., :1].repeat(3, 2) if mode == "I;16" else np.asarray(image.convert("RGB")))
     with open_clip(tmp_path) as clip:
         assert clip.info.alpha == alpha
-        got = [at_depth(frame.pixels, 8)[..., :3].int().numpy() for frame in clip]
+        got = [as_dtype(frame.pixels, torch.uint8)[..., :3].int().numpy() for frame in clip]
     assert abs(np.stack(got) - np.stack(wanted)).max() <= (10 if extension == "jpg" else 0)
 
 
 def test_rounding_not_truncation():
     values = torch.tensor([0.0, 0.4, 0.6, 127.49, 127.51, 254.6, 255.0, 300.0, -3.0])
-    assert at_depth(values / 255, 8).tolist() == [0, 0, 1, 127, 128, 255, 255, 255, 0]
+    assert as_dtype(values / 255, torch.uint8).tolist() == [0, 0, 1, 127, 128, 255, 255, 255, 0]
     every = torch.arange(65536).float() / 65535
-    assert torch.equal(at_depth(every, 16).int(), torch.arange(65536, dtype=torch.int32))
-    assert at_depth(torch.tensor([7, 255], dtype=torch.uint8), 16).tolist() == [7 * 257, 65535]
-    assert at_depth(at_depth(torch.tensor([7], dtype=torch.uint8), 16), 8).tolist() == [7]
+    assert torch.equal(as_dtype(every, torch.uint16).int(), torch.arange(65536, dtype=torch.int32))
+    assert as_dtype(torch.tensor([7, 255], dtype=torch.uint8), torch.uint16).tolist() == [7 * 257, 65535]
+    assert as_dtype(as_dtype(torch.tensor([7], dtype=torch.uint8), torch.uint16), torch.uint8).tolist() == [7]
 
 
 @pytest.mark.parametrize("extension", ["webm", "mov", "mkv", "apng", "gif"])
@@ -292,7 +292,7 @@ def test_transparency_is_carried(tmp_path, extension):
     with open_clip(source) as a, open_clip(tmp_path / f"out.{extension}") as b:
         assert a.info.alpha
         assert b.info.alpha
-        was, now = [at_depth(f.pixels, 8) for f in a], [at_depth(f.pixels, 8) for f in b]
+        was, now = [as_dtype(f.pixels, torch.uint8) for f in a], [as_dtype(f.pixels, torch.uint8) for f in b]
     assert len(now) == 6
     bound = 80 if extension == "gif" else 4  # in a GIF a pixel is there or not
     assert abs(was[1][..., 3].float() - now[2][..., 3].float()).mean() < bound

@@ -1,5 +1,6 @@
 """Files that are no checkpoints or are made to do harm: refused, with a clear error, and nothing is run."""
 
+import importlib
 import io
 import os
 import pickle
@@ -18,7 +19,7 @@ from midframe.errors import (
     UnsupportedWeightsError,
     WeightsNotFoundError,
 )
-from midframe.weights import checkpoint
+from midframe.weights import checkpoint, danger
 from midframe.weights.checkpoint import read_checkpoint
 
 # --- files that are something else
@@ -158,6 +159,59 @@ def test_nothing_is_ever_run(tmp_path, name, protocol, kind):
     assert "antigravity" not in sys.modules
     assert name != "eval" or "eval" in caught.value.found
     assert name != "os.system" or "system" in caught.value.found
+
+
+def with_name(path, module, name):
+    """The tiny checkpoint with a call of ``module``.``name`` as its pickle."""
+    texts = b"".join(b"\x8c%c%b" % (len(text), text.encode()) for text in (module, name))
+    return with_pickle(path, b"\x80\x04" + texts + b"\x93)R.", "zip")
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("code", "interact"),
+        ("code", "InteractiveConsole.push"),
+        ("code", "__loader__.exec_module"),
+        ("trace", "Trace"),
+        ("trace", "pickle.loads"),
+        ("profile", "run"),
+        ("commands", "getoutput"),
+        ("collections", "_sys.exit"),
+        ("builtins", "eval.__call__"),
+        ("codecs", "open"),
+        ("multiprocessing.util", "spawnv_passfds"),
+    ],
+)
+def test_what_runs_programs_is_refused_as_such(tmp_path, module, name):
+    with pytest.raises(CorruptWeightsError, match="nothing was run") as caught:
+        read_checkpoint(with_name(tmp_path / "x.pth", module, name))
+    assert "other programs either" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("code", "Net"),
+        ("code.models.net", "Net"),
+        ("trace", "Recorder"),
+        ("trace.data", "Recorder"),
+        ("profile", "Config"),
+        ("commands.train", "Arguments"),
+        ("trainer.eval.metrics", "PSNR"),
+        ("trainer.system", "Config"),
+    ],
+)
+def test_a_trainers_own_package_with_the_name_of_one_of_pythons_modules_is_no_danger(tmp_path, module, name):
+    with pytest.raises(UnsupportedWeightsError, match=f"{module}.{name}") as caught:
+        read_checkpoint(with_name(tmp_path / "x.pth", module, name))
+    assert "other programs either" not in str(caught.value)
+
+
+@pytest.mark.parametrize("module", [name for name in danger._NAMES_IN if name != "commands"])
+def test_the_names_in_modules_that_run_programs_are_all_known(module):
+    found = {name for name in vars(importlib.import_module(module)) if not name.startswith("__")}
+    assert found <= danger._NAMES_IN[module] | danger._ANYWHERE
 
 
 def tensor_pickle(count=2**40, offset=0, shape=(2,), stride=(1,), key="0"):

@@ -6,7 +6,6 @@ import os
 import pytest
 import torch
 from checkpoints import save
-from midframe.api import open_weights
 from midframe.benchmarks.loading import save_archive
 from midframe.cli import convert as command
 from midframe.errors import (
@@ -19,6 +18,7 @@ from midframe.vfi_models import architectures
 from midframe.vfi_models.film.config import published_names
 from midframe.weights import convert as module
 from midframe.weights.convert import convert
+from midframe.weights.loading import open_weights
 from midframe.weights.synthetic import synthetic_state_dict
 from safetensors import safe_open
 from safetensors.torch import load_file

@@ -14,11 +14,11 @@ import pytest
 import real_weights
 import torch
 from midframe import interpolate, load_model
-from midframe.api import open_weights
 from midframe.benchmarks.quality import difference
 from midframe.errors import BadInputError
 from midframe.parity.tolerances import bound
 from midframe.vfi_utils import Settings
+from midframe.weights.loading import open_weights
 from PIL import Image
 
 REFERENCES = np.load(Path(__file__).parent / "references" / "rife.npz")

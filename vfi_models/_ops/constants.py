@@ -1,4 +1,6 @@
-"""Tensors that depend on nothing but a size, kept by a session: on a GPU they are launches each time."""
+"""Tensors that depend on nothing but a size, kept by a session: on a GPU each would cost launches every
+time.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,14 @@ from torch import Tensor
 Constants = dict[Hashable, Tensor]
 
 _KEPT: ContextVar[Constants | None] = ContextVar("constants", default=None)
-"""Of the session that runs in this thread."""
+"""The constants of the session that runs in this thread."""
 
 
 @contextmanager
 def keeping(constants: Constants, device: torch.device) -> Iterator[None]:
-    """Have :func:`constant` keep what it makes in ``constants`` while this is open, in this thread.
+    """Have :func:`constant` keep its tensors in ``constants`` while the context is open, in this thread.
 
-    Not on a CPU, where to make them again takes less than the memory that they would hold.
+    Not on a CPU: there they are quick to compute again, and the memory is worth more.
     """
     before = _KEPT.set(constants if device.type != "cpu" else None)
     try:
@@ -29,11 +31,11 @@ def keeping(constants: Constants, device: torch.device) -> Iterator[None]:
 
 
 def constant(key: Hashable, make: Callable[[], Tensor]) -> Tensor:
-    """Return ``make()``, of this session the same tensor each time. Never written to.
+    """Return ``make()``, within a session the same tensor each time. Never written to.
 
     Args:
-        key: everything that it depends on: what it is, sizes, dtype, device.
-        make: makes it.
+        key: a name, and everything that the tensor depends on: sizes, dtype, device.
+        make: computes it.
     """
     kept = _KEPT.get()
     if kept is None:

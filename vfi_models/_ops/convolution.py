@@ -1,11 +1,11 @@
-"""A convolution as it is run: its weights laid out once, its activation in the same pass where it can be.
+"""Convolutions for inference: weights laid out once, the activation fused in where that is possible.
 
 On a CPU activations are stored channels last, where convolutions of few channels are several times faster,
-and oneDNN is handed the weights in the layout that it wants: torch would convert them at every call, which
-at small sizes is a tenth of the time. Which layout that is hangs on the size of the picture, and from one
-blocked layout into another oneDNN converts by a slow loop (64 channels: 3 ms, where the convolution itself
-takes 0.1), so the weights are laid out for each size. torch has operators for that which it keeps to
-itself, so they are tried once, and where they are missing or wrong the public ones do the same thing.
+and oneDNN gets the weights in the layout that it prefers: torch would convert them at every call, which at
+small sizes is a tenth of the time. The layout depends on the size of the picture, and from one blocked layout
+into another oneDNN converts by a slow loop (64 channels: 3 ms, where the convolution itself takes 0.1), so
+the weights are laid out anew for each size. torch's operators for this are private, so they are tested once,
+and where they are missing or wrong the public ones do the same.
 """
 
 from __future__ import annotations
@@ -26,13 +26,20 @@ from .fused import kernel
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def memory_format(device: torch.device) -> torch.memory_format:
-    """How activations are stored on a device."""
-    return torch.channels_last if device.type == "cpu" else torch.contiguous_format
+def memory_format(device: torch.device, *, on_cuda: bool = False) -> torch.memory_format:
+    """Return how activations are stored on a device: channels last where that is fast, else planes.
+
+    Args:
+        device: where they are.
+        on_cuda: channels last on CUDA too, for a network whose time goes into wide convolutions: tensor
+            cores read that layout. Others keep planes there.
+    """
+    fast = ("cpu", "cuda") if on_cuda else ("cpu",)
+    return torch.channels_last if device.type in fast else torch.contiguous_format
 
 
 def channels_last(x: Tensor, out: Tensor | None = None) -> Tensor:
-    """``x`` (N, C, H, W), finite, stored channels last: ``x`` itself where it is.
+    """Return ``x`` (N, C, H, W), finite, stored channels last: ``x`` itself where it is already.
 
     Args:
         x: planes.
@@ -43,8 +50,8 @@ def channels_last(x: Tensor, out: Tensor | None = None) -> Tensor:
     out = torch.empty_like(x, memory_format=torch.channels_last) if out is None else out
     if x.dtype != torch.bfloat16 or x.device.type != "cpu" or not multiplies_bfloat16() or x.requires_grad:
         return out.copy_(x)
-    # Copied as such, 16 bits take longer than 32. Times one, plus zeros, is exact, and up to five times as
-    # fast.
+    # torch copies 16 bits more slowly than 32. A product with the unit matrix is exact (times one, plus
+    # zeros) and up to five times as fast as the copy.
     unit = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     for planes, pixels in zip(x, out.permute(0, 2, 3, 1), strict=True):
         torch.mm(planes.reshape(x.shape[1], -1).t(), unit, out=pixels.reshape(-1, x.shape[1]))
@@ -53,13 +60,13 @@ def channels_last(x: Tensor, out: Tensor | None = None) -> Tensor:
 
 @cache
 def multiplies_bfloat16() -> bool:
-    """Whether this CPU has instructions for products in bfloat16."""
-    known = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in known)
+    """Tell whether this CPU has instructions for products in bfloat16."""
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in checks)
 
 
 class Convolution:
-    """``leaky(convolution(x) + plus)``.
+    """Computes ``leaky(convolution(x) + plus)``.
 
     Args:
         weight: (out, in / groups, rows, columns), on its device and in the dtype to run in; copied.
@@ -71,7 +78,7 @@ class Convolution:
     """
 
     sizes = 1
-    """Sizes of pictures that it meets in turn: its weights are kept laid out for the latest of them."""
+    """How many sizes of pictures take turns: weights stay laid out for the latest so many."""
 
     def __init__(
         self,
@@ -91,7 +98,8 @@ class Convolution:
         self._packed: dict[tuple[int, int], Tensor] = {}
 
     def __call__(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
-        """
+        """Run the convolution.
+
         Args:
             x: (N, in, H, W) in the dtype of the weights.
             plus: (N, out, h, w) in the same dtype, added before the activation.
@@ -118,7 +126,8 @@ class Convolution:
             return packed
         with _ONE_AT_A_TIME:  # several threads may run one network
             if size not in self._packed:
-                # The plain weights are kept only until the first layout holds them.
+                # The plain weights are kept only until there is a first layout, from which they can be read
+                # back: a layer has its weights in memory once.
                 first = next(iter(self._packed.values()), None)
                 plain = self._weight if first is None else channels_last(first.to_dense())
                 kept = list(self._packed.items())[max(0, len(self._packed) - self.sizes + 1) :]
@@ -129,13 +138,13 @@ class Convolution:
 
 
 class _SharedConvolution(Convolution):
-    """Of a layer that the levels of a pyramid share."""
+    """The convolution of a layer that all levels of a pyramid share."""
 
     sizes = 8
 
 
 class LeakyConv2d(nn.Conv2d):
-    """``leaky(convolution(x) + plus)`` that trains as torch's layer does, and runs as :class:`Convolution`.
+    """A layer ``leaky(convolution(x) + plus)`` that trains as torch's does and runs as :class:`Convolution`.
 
     Args:
         inputs, outputs: channels.
@@ -158,10 +167,10 @@ class LeakyConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, size, stride=stride, padding=padding)
         self._slope = slope
         self._ready: Convolution | None = None
-        self._made_from: object = None
+        self._prepared_from: object = None
 
     def forward(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
-        """See :class:`Convolution`."""
+        """Apply the layer; see :class:`Convolution`."""
         if torch.is_grad_enabled():
             y = super().forward(x)
             y = y if plus is None else y + plus
@@ -171,19 +180,19 @@ class LeakyConv2d(nn.Conv2d):
         return _activated(super().forward(x), plus, self._slope)
 
     def _laid_out(self) -> Convolution:
-        """Of the parameters as they are now: a host may have replaced them, an optimiser changed them."""
+        """Return the convolution of the present parameters: a host or an optimiser may have changed them."""
         weight, bias = self.weight, self.get_parameter("bias")
         versions = [None if p.is_inference() else p._version for p in (weight, bias)]
         made_from = weight.data_ptr(), bias.data_ptr(), weight.dtype, versions
-        if self._ready is None or self._made_from != made_from:
+        if self._ready is None or self._prepared_from != made_from:
             self._ready = _SharedConvolution(
                 weight, bias, stride=self.stride[0], padding=int(self.padding[0]), slope=self._slope
             )
-            self._made_from = made_from
+            self._prepared_from = made_from
         return self._ready
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is made of the parameters: a copy makes its own."""
+        """Return the state without the prepared convolution: a copy prepares its own."""
         return {**self.__dict__, "_ready": None}
 
 
@@ -205,8 +214,8 @@ def dense(x: Tensor) -> bool:
 
 
 def _difference(add_leaky_: Callable[..., Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """See :data:`~.fused.Check`."""
-    # More than a program does, and no multiple of it.
+    """Return the largest difference of the kernel from plain operations; see :data:`~.fused.Check`."""
+    # More elements than a program of the kernel handles, and no multiple of that.
     values = torch.arange(3001, dtype=torch.float32, device=device)
     y, plus = values.mul(0.7).sin().to(dtype), values.mul(0.3).cos().to(dtype)
     expected = F.leaky_relu(y.float() + plus.float(), 0.1)
@@ -218,7 +227,7 @@ _Window = tuple[int, int, int]
 
 
 def _pack(weight: Tensor, window: _Window, size: torch.Size) -> Tensor:
-    """``weight`` in oneDNN's layout for inputs of about this size."""
+    """Return ``weight`` in oneDNN's layout for inputs of about this size."""
     padding, stride, groups = window
     packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
         weight, [padding] * 2, [stride] * 2, [1, 1], groups, list(size)
@@ -229,15 +238,15 @@ def _pack(weight: Tensor, window: _Window, size: torch.Size) -> Tensor:
 def _fused(x: Tensor, packed: Tensor, bias: Tensor, window: _Window, slope: float | None) -> Tensor:
     padding, stride, groups = window
     after: tuple[str, list[Any]] = ("none", []) if slope is None else ("leaky_relu", [slope])
-    made: Tensor = torch.ops.mkldnn._convolution_pointwise(
+    out: Tensor = torch.ops.mkldnn._convolution_pointwise(
         x, packed, bias, [padding] * 2, [stride] * 2, [1, 1], groups, *after, ""
     )
-    return made
+    return out
 
 
 @cache
 def _fuses(dtype: torch.dtype) -> bool:
-    """Whether torch's own operators are there, and do what the public ones do."""
+    """Tell whether torch's private operators exist and compute what the public ones do."""
     if dtype not in (torch.float32, torch.bfloat16):
         return False
     values = torch.linspace(-1.0, 1.0, 8 * 6 * 6 + 8 * 8 * 9, dtype=torch.float32, device="cpu")
@@ -246,9 +255,9 @@ def _fuses(dtype: torch.dtype) -> bool:
     window, bias = (1, 1, 1), weight.new_zeros(8)
     with undisturbed(x.device):
         try:
-            made = _fused(x, _pack(weight, window, x.shape), bias, window, 0.5)
+            out = _fused(x, _pack(weight, window, x.shape), bias, window, 0.5)
         except (RuntimeError, AttributeError, TypeError, NotImplementedError):
             return False
-        wanted = F.leaky_relu(F.conv2d(x.float(), weight.float(), None, 1, 1), 0.5)
+        expected = F.leaky_relu(F.conv2d(x.float(), weight.float(), None, 1, 1), 0.5)
         bound = 1e-4 if dtype == torch.float32 else 0.1
-        return bool((made.float() - wanted).abs().max() < bound)
+        return bool((out.float() - expected).abs().max() < bound)

@@ -1,7 +1,8 @@
-"""Launches recorded once and replayed: a pass of a few hundred small kernels as one CUDA graph.
+"""Records the launches of a pass once, as a CUDA graph, and replays them: a few hundred kernels at one call.
 
-A recording reads and writes the same memory at every replay. So whatever it works on lies in its own pool,
-or outlives it; what it is given is copied in, and what it makes is copied out.
+A CUDA graph reads and writes the same addresses at every replay. So all the memory that it works on lies in a
+pool of its own or outlives it, inputs are copied in, and the result is copied out. Nothing of the Python code
+runs again at a replay: the pass may not depend on values, wait for the device or draw random numbers.
 """
 
 from __future__ import annotations
@@ -18,68 +19,71 @@ from torch import Tensor
 _LOG = logging.getLogger(__name__)
 
 _MOST = 2
-"""Each keeps what a pass takes. Conversions of frame rates alternate between two counts of timesteps."""
+"""Recordings at a time; each keeps the memory that a pass takes. Two, because conversions of frame rates
+alternate between two counts of timesteps."""
 _FIRST = 24
-"""The pass of a shape that is recorded. To record takes three passes more, two emptied caches, whose memory
+"""The pass of a shape that is recorded. A recording costs three passes more, two emptied caches, whose memory
 the passes after it ask the driver for again, and the memory of a pass for as long as it is kept: some 120 ms
-beside passes of 8 ms. What it saves is the processor's part of a launch, 5 to 7 us, as far as the device
-waits for it: at most 1.5 ms for the 242 launches of RIFE 4.25 at 1080p. So it is even after about 80 passes.
-How many will come is not known, but a clip that lasted for a second of film mostly goes on, and waiting
-costs it 35 ms. Reckoned, not measured, as no GPU was at hand: rife_1080p_graphs of benchmarks.gpu tells."""
+beside passes of 8 ms. It saves the processor's part of a launch, 5 to 7 us, as far as the device waits for
+it: at most 1.5 ms for the 242 launches of RIFE 4.25 at 1080p. So it pays after about 80 passes. How many
+will come is not known, but a clip that lasted for a second of film mostly goes on, and waiting costs it
+35 ms. Calculated, not measured, as no GPU was at hand: rife_1080p_graphs of benchmarks.gpu measures it."""
 _SPARE = 2
-"""How many times what a pass takes must be free to record it: once is kept, and once is for everybody else.
-On Windows the driver gives out main memory rather than say that there is no more, at a tenth of the speed."""
+"""How many times the memory of a pass must be free to record it: the recording keeps it once, and as much is
+left to everybody else. On Windows the driver lends main memory instead of failing, at a tenth of the
+speed."""
 _NEAR = 1e-3
-"""How far a replay may be from the pass itself. They are mostly the same bits, but convolutions may take
-another kernel where their workspace is another."""
+"""Largest difference of a replay from the pass itself. They are mostly equal bit for bit, but convolutions
+may take another kernel where their workspace has another size."""
 _INVALID = threading.Event()
-"""Set once a recording has failed. torch's allocator may then be recording still, for the whole process: it
-gives out no memory a second time, and to empty its cache may fail. Nothing but a new process undoes that."""
+"""Set once a recording has failed. torch's allocator may then still be in capture mode, for the whole
+process: it gives out no memory a second time, and emptying its cache may fail. Only a new process undoes
+that."""
 
 Pass = Callable[..., Tensor]
 
 
 class Replay(Protocol):
-    """What was recorded."""
+    """Recorded launches, which can be started again."""
 
     def replay(self) -> None:
-        """Start it again, on the stream that is current. Not waited for."""
+        """Start them again on the current stream, without waiting for them."""
         ...
 
     def reset(self) -> None:
-        """Let go of it and of its pool."""
+        """Release them and their memory pool."""
         ...
 
 
 class Recorder(Protocol):
-    """Something that can record: CUDA, a test."""
+    """Records passes on a device; CUDA's implementation is :class:`CudaRecorder`, tests have their own."""
 
     def measure(self, work: Callable[[], Tensor]) -> tuple[Tensor, int]:
-        """Run it as it is, and return with its result how many bytes it takes at its peak."""
+        """Run a pass without recording it; return its result and the bytes that it takes at its peak."""
         ...
 
     def free_bytes(self) -> int:
-        """Return what the driver can still give to anybody. What is only cached is not free."""
+        """Return the bytes that the driver can still give to anybody; cached memory does not count."""
         ...
 
     def warm_up(self, work: Callable[[], Tensor]) -> Tensor:
-        """Run it once where it will be recorded, so that nothing is set up while it is."""
+        """Run a pass once on the stream of the recording, so that nothing is set up during the capture."""
         ...
 
     def record(self, work: Callable[[], Tensor]) -> tuple[Replay, Tensor]:
-        """Record it, without doing any of it, and return with it where its result will be."""
+        """Record a pass without executing it; return the recording and the tensor of its result."""
         ...
 
     def release(self) -> None:
-        """Give the pools of recordings that were reset, and all that is only cached, back to the driver."""
+        """Give the pools of recordings that were reset, and all cached memory, back to the driver."""
         ...
 
 
 def recorder_for(device: torch.device) -> Recorder | None:
-    """Return what records on a device, or None where nothing does so safely.
+    """Return a recorder for a device, or None where none is safe.
 
     Only torch's own allocator keeps recordings in pools that it can count and give back; under
-    ``cudaMallocAsync`` they stay with the driver, out of everybody's reach. On ROCm nothing was tried.
+    ``cudaMallocAsync`` that memory stays with the driver, where nobody can get at it. ROCm is untested.
     """
     if device.type != "cuda" or torch.version.hip is not None or not torch.cuda.is_available():
         return None
@@ -89,67 +93,69 @@ def recorder_for(device: torch.device) -> Recorder | None:
 
 
 class CudaRecorder:
-    """See :class:`Recorder`.
+    """Records CUDA graphs; see :class:`Recorder`.
 
     Args:
-        device: of CUDA.
+        device: a CUDA device.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        # CUDA refuses to capture the default stream, on which the frame loop runs.
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def measure(self, work: Callable[[], Tensor]) -> tuple[Tensor, int]:
-        """See :class:`Recorder`. Waits for nothing: the allocator counts when memory is asked for."""
+        """Run a pass and measure its peak. Nothing is waited for: the allocator counts on the host."""
         torch.cuda.reset_peak_memory_stats(self._device)
         before = torch.cuda.memory_allocated(self._device)
         output = work()
         return output, torch.cuda.max_memory_allocated(self._device) - before
 
     def free_bytes(self) -> int:
-        """See :class:`Recorder`."""
+        """Return the bytes that the driver has left on the device."""
         return int(torch.cuda.mem_get_info(self._device)[0])
 
     def warm_up(self, work: Callable[[], Tensor]) -> Tensor:
-        """See :class:`Recorder`."""
+        """Run a pass on the stream of the recording: cuDNN and cuBLAS allocate workspaces at a first call."""
         computing = torch.cuda.current_stream(self._device)
-        self._stream.wait_stream(computing)
+        self._stream.wait_stream(computing)  # the inputs may still be under way there
         try:
             with torch.cuda.stream(self._stream):
-                made = work()
+                output = work()
         finally:
             computing.wait_stream(self._stream)
-        made.record_stream(computing)
-        return made
+        # Allocated on one stream and read on another: the allocator must not give it out before that is read.
+        output.record_stream(computing)
+        return output
 
     def record(self, work: Callable[[], Tensor]) -> tuple[Replay, Tensor]:
-        """See :class:`Recorder`. Waits for the device once, and gives back what is only cached."""
+        """Record a pass as a CUDA graph. Waits for the device once, and empties torch's cache."""
         graph = torch.cuda.CUDAGraph()
-        # The outer stream brings the current one back even where the end of the recording fails. Only this
-        # thread's doings are held against it: others go on allocating.
+        # The outer stream context restores the current stream even where the end of the capture fails.
+        # thread_local: only this thread's calls can invalidate the capture, so others may allocate meanwhile.
         try:
             with (
                 torch.cuda.device(self._device),
                 torch.cuda.stream(self._stream),
                 torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
             ):
-                made = work()
+                output = work()
         except BaseException:
             graph.reset()
             raise
-        return graph, made
+        return graph, output
 
     def release(self) -> None:
-        """See :class:`Recorder`."""
+        """Empty torch's cache on the device."""
         with torch.cuda.device(self._device):
             torch.cuda.empty_cache()
 
 
 class _Recording:
-    """One pass for inputs of one shape.
+    """A recorded pass for inputs of one shape.
 
     Args:
-        inputs: whose shapes and dtypes it is for; copied.
+        inputs: with the shapes and dtypes that it is for. Copied: the copies are its input buffers.
     """
 
     def __init__(self, inputs: tuple[Tensor, ...]) -> None:
@@ -157,18 +163,18 @@ class _Recording:
         self._replay: Replay | None = None
         self._output: Tensor | None = None
         self.held_bytes = 0
-        """What it took from the driver."""
+        """Memory that it took from the driver."""
 
     def record(self, work: Pass, recorder: Recorder, forget: Callable[[], None]) -> float:
         """Record, and return the largest difference of the first replay from the pass itself."""
         forget()
         expected = recorder.warm_up(lambda: work(*self._inputs)).clone()
         forget()
-        recorder.release()  # or what the warm-up left cached would hide what the recording takes
+        recorder.release()  # or memory that the warm-up left cached would hide what the recording takes
         before = recorder.free_bytes()
         self._replay, self._output = recorder.record(lambda: work(*self._inputs))
         self.held_bytes = max(0, before - recorder.free_bytes())
-        forget()
+        forget()  # buffers made during the capture belong to its pool: a plain pass may not write to them
         self._replay.replay()
         return float((self._output - expected).abs().amax())
 
@@ -178,7 +184,8 @@ class _Recording:
         for kept, given in zip(self._inputs, inputs, strict=True):
             kept.copy_(given)
         self._replay.replay()
-        # As pictures are handed on, so that this is the only copy.
+        # Copied, for the next replay writes over it; channels last, as frames are downloaded, so that this
+        # is the only copy.
         return self._output.clone(memory_format=torch.channels_last)
 
     def close(self) -> None:
@@ -189,25 +196,26 @@ class _Recording:
 
 @dataclass
 class _Shape:
-    """What is known of the passes for inputs of one shape."""
+    """Statistics of the passes for inputs of one shape."""
 
     passes: int = 0
-    """That ran as they are since memory was last looked at."""
+    """How many ran unrecorded since free memory was last checked."""
     bytes: int = 0
-    """What the last of them took at its peak."""
+    """Peak memory of the last of them that was measured."""
     recording: _Recording | None = None
 
 
 class Recordings:
     """Runs a pass, replayed where that is safe and pays.
 
-    From the ``first`` pass of a shape on it is recorded once ``_SPARE`` times what it takes is free, and its
-    first replay is compared. Where memory runs out over that, or the replay is another picture, the owner's
-    passes run as they are from then on; after any other failure nothing is recorded in this process any more.
+    From the ``first`` pass of a shape on, the pass is recorded once ``_SPARE`` times its memory is free, and
+    the first replay is compared with the pass itself. Where memory runs out over that, or the replay differs,
+    the owner's passes run unrecorded from then on; after any other failure nothing is recorded in this
+    process any more.
 
     Args:
-        recorder: None where there is nothing to record with, see :func:`recorder_for`.
-        most: recordings at a time; passes of other shapes run as they are.
+        recorder: None where nothing can be recorded, see :func:`recorder_for`.
+        most: recordings at a time; passes of other shapes run unrecorded.
         first: which pass of a shape is recorded, 2 or more: the one before it is measured.
     """
 
@@ -220,7 +228,7 @@ class Recordings:
 
     @property
     def held_bytes(self) -> int:
-        """What live recordings took from the driver. Nothing else can use it, whatever the allocator says."""
+        """Return the bytes that live recordings took from the driver: nothing else can use them."""
         return sum(recording.held_bytes for recording in self._live())
 
     def run(
@@ -229,12 +237,12 @@ class Recordings:
         """Return ``work(*inputs)``.
 
         Args:
-            work: (K, C, H, W) of tensors on the device. Must depend on nothing else that changes, wait for
-                nothing and ask nobody: nothing of it happens again but the launches.
-            inputs: not written to. N frames each, or timesteps: a count of these is a shape of its own.
-            forget: makes the owner of ``work`` let go of memory that it keeps from call to call, which must
-                belong either to a recording or to the pass as it is. What it keeps in spite of that must
-                stay until :meth:`close`.
+            work: computes (K, C, H, W) from tensors on the device. It must depend on nothing else that
+                changes, wait for nothing and check nothing: only its launches happen again.
+            inputs: not written to. N frames each, or timesteps: each count of these is a shape of its own.
+            forget: makes the owner of ``work`` drop the buffers that it keeps from call to call: a buffer
+                must belong either to a recording or to plain passes. What the owner keeps in spite of that
+                must stay until :meth:`close`.
 
         Returns:
             A new tensor: the next call does not write over it.
@@ -253,7 +261,7 @@ class Recordings:
         return work(*inputs)
 
     def follow(self, parameters: Iterable[Tensor]) -> None:
-        """Let go of all recordings where these, which passes read, lie elsewhere than at the last call."""
+        """Drop all recordings where the parameters that passes read have moved since the last call."""
         if self._recorder is not None:
             reads = storages(parameters)
             if reads != self._reads:
@@ -261,7 +269,7 @@ class Recordings:
             self._reads = reads
 
     def close(self) -> None:
-        """Let go of all recordings and their memory. May be used again."""
+        """Drop all recordings and their memory. May be used again."""
         recordings = self._live()
         self._shapes.clear()
         for recording in recordings:
@@ -270,7 +278,7 @@ class Recordings:
             self._recorder.release()
 
     def drop(self) -> bool:
-        """Let go of all recordings for good, as memory is short; return whether there were any."""
+        """Drop all recordings and record no more, as memory is short; return whether there were any."""
         dropped = bool(self._live())
         self.close()
         self._recorder = None
@@ -280,11 +288,11 @@ class Recordings:
         return [shape.recording for shape in self._shapes.values() if shape.recording is not None]
 
     def _is_due(self, shape: _Shape, recorder: Recorder) -> bool:
-        """Count a pass; return whether it is one to record, and there is the memory."""
+        """Count a pass; return whether it is to be recorded and there is memory for that."""
         shape.passes += 1
         if shape.passes < self._first:
             return False
-        shape.passes = 0  # where it cannot be recorded now, that is looked at again as many passes from here
+        shape.passes = 0  # where it cannot be recorded now, it is tried again after as many passes
         if _INVALID.is_set() or len(self._live()) == self._most:
             return False
         return recorder.free_bytes() > _SPARE * shape.bytes
@@ -307,7 +315,7 @@ class Recordings:
         except BaseException:  # Ctrl-C in the middle of it
             _INVALID.set()
             raise
-        # Outside the handler, where the traceback has let go of the tensors of the failed recording.
+        # Outside the handler: inside it the traceback would keep the tensors of the failed recording alive.
         _LOG.warning("Passes are not recorded: %s", reason)
         if recording is not None:
             recording.close()
@@ -319,24 +327,28 @@ class Recordings:
 
 
 class RecordedSession:
-    """What a session answers that runs its passes through :class:`Recordings`."""
+    """Base of a session that runs its passes through :class:`Recordings`."""
 
     _recordings: Recordings
 
     def held_bytes(self) -> int:
-        """See the seam."""
+        """Return the bytes that recordings took from the driver; see
+        :class:`~..interface.RecordingSession`.
+        """
         return self._recordings.held_bytes
 
     def drop_recordings(self) -> bool:
-        """See the seam."""
+        """Drop all recordings and record no more; return whether there were any."""
         return self._recordings.drop()
 
 
 def storages(parameters: Iterable[Tensor]) -> tuple[tuple[int, torch.device, torch.dtype], ...]:
-    """Return where parameters lie: what tells those that a host has replaced from those that were read."""
+    """Return the addresses of parameters, which change where a host has replaced these since they were
+    read.
+    """
     return tuple((p.data_ptr(), p.device, p.dtype) for p in parameters)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether an allocation failed, after which torch ends a recording as it should."""
+    """Tell whether an allocation failed: only then torch ends a capture properly."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "out of memory" in str(error).lower()

@@ -1,9 +1,9 @@
-"""A backward warp in one pass on CUDA, where Triton is there and does what torch does.
+"""Chooses Triton kernels on CUDA, where Triton is installed and its kernels agree with torch.
 
-torch takes five: coordinates, their join, an enlarged copy of a 16-bit image, sampling in float32, and the
-copy to where the result belongs. Here each pixel is read and written once.
+A backward warp takes torch five passes: coordinates, their concatenation, a float32 copy of a 16-bit image,
+sampling in float32, and the copy to where the result belongs. The kernel reads and writes each pixel once.
 
-Written against Triton's interpreter and compiled for CUDA without one: not measured on a GPU.
+Written against Triton's interpreter and compiled for CUDA without a device: not measured on a GPU.
 """
 
 from __future__ import annotations
@@ -24,30 +24,31 @@ from ..surroundings import undisturbed
 _LOG = logging.getLogger(__name__)
 
 _NEVER = {"cpu", "meta"}
-"""Where nobody expects a kernel."""
+"""Devices on which nobody expects a kernel, so that nothing is logged."""
 _NEAR = 2e-5
 """Largest difference in float32: sums in another order, of values in 0..1."""
 _ROUNDING = {torch.float32: _NEAR, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
-"""The same where an image or the result has that dtype: two steps of it."""
+"""Largest difference where an image or the result has that dtype: two steps of it in 16 bits."""
 
 
 _REPLACED: ContextVar[Mapping[str, Callable[..., Tensor]] | None] = ContextVar("replaced", default=None)
 
 
 class Warp(Protocol):
-    """What :class:`~.warp.GridSampler` does, for any floating dtypes and strides."""
+    """A backward warp as :class:`~.warp.GridSampler` does it, for any floating dtypes and strides."""
 
     def __call__(
         self, image: Tensor, flow: Tensor, grid: Tensor, *, size: tuple[int, int], pooled: bool, out: Tensor
     ) -> Tensor:
-        """
+        """Sample an image where a flow points.
+
         Args:
             image: (N, C, H, W); N may be 1 for a flow of K samples.
-            flow: (K, 2, h, w) in pixels of the image. What is not a number or lies outside takes a pixel of
-                the border.
+            flow: (K, 2, h, w) in pixels of the image. Where it is not a number or points outside, a pixel of
+                the border is taken.
             grid: (1, 2, h, w) float32, rows and columns of ``identity_grid(H, W)``.
             size: (H, W).
-            pooled: means of 2 x 2 pixels.
+            pooled: return means of 2 x 2 pixels.
             out: (K, C, h, w), pooled (K, C, h/2, w/2). Returned.
         """
         ...
@@ -80,7 +81,7 @@ def kernel(name: str, x: Tensor, difference: Check) -> Callable[..., Tensor] | N
 
     Args:
         name: of the kernel.
-        x: what it would read: says the device and the dtype.
+        x: its input, for the device and the dtype.
         difference: see :data:`Check`; a function of a module.
     """
     if not _can_run(x) or x.dtype not in _ROUNDING:
@@ -94,7 +95,7 @@ Check = Callable[[Callable[..., Tensor], torch.device, torch.dtype], Tensor]
 
 
 def _can_run(x: Tensor) -> bool:
-    """Return whether there are kernels for a device; says so once where one might expect them."""
+    """Tell whether there are kernels for a device; log once where there are none and one may expect them."""
     if x.device.type in _NEVER or torch.is_grad_enabled():
         return False
     if x.device.type != "cuda" or torch.version.hip is not None:
@@ -113,12 +114,12 @@ def _compiled(
 
         found: Callable[..., Tensor] = getattr(kernels, name)
         with undisturbed(device):
-            apart = float(difference(found, device, dtype)) / _ROUNDING[dtype]
-    # An installation half removed, no C compiler, a driver: whatever is wrong, torch does it too.
-    except Exception as error:  # noqa: BLE001
-        _say(str(device), _reason(error))
+            error = float(difference(found, device, dtype)) / _ROUNDING[dtype]
+    # Triton fails in many ways: half removed, without a C compiler, with another driver. torch always works.
+    except Exception as failure:  # noqa: BLE001
+        _say(str(device), _reason(failure))
         return None
-    if not apart <= 1.0:
+    if not error <= 1.0:
         _LOG.warning("The kernel %s is wrong on %s in %s: separate operations run", name, device, dtype)
         return None
     return found
@@ -135,7 +136,7 @@ def _checked(
 
         with undisturbed(device):
             difference = disagreement(warp, plain, device, dtype, out_dtype)
-    # An installation half removed, no C compiler, a driver: whatever is wrong, torch does it too.
+    # Any failure, as in _compiled.
     except Exception as error:  # noqa: BLE001
         _say(str(device), _reason(error))
         return None
@@ -153,7 +154,7 @@ def _say(where: str, reason: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Return what is wrong with Triton, in a line, the same at each try."""
+    """Return the reason why Triton fails in a line, the same at each try."""
     if isinstance(error, subprocess.CalledProcessError):  # names a new temporary file each time
         return "Triton's C compiler fails"
     return f"Triton: {str(error).partition(chr(10))[0] or type(error).__name__}"
@@ -166,12 +167,12 @@ def disagreement(
     dtype: torch.dtype,
     out_dtype: torch.dtype,
 ) -> float:
-    """The largest difference between two warps, over what rounding explains. NaN where one makes NaN.
+    """Return the largest difference between two warps over the rounding allowed, NaN where one returns NaN.
 
-    Of a small picture, with flows that stay inside, leave it, and are no numbers. Waits for the device.
+    It is of a small picture, with flows that stay inside, leave it, and are no numbers. Waits for the device.
     """
     height, width, channels = 20, 36, 5
-    # Computed, not drawn: nobody's random numbers shall change.
+    # Computed, not drawn: the caller's random numbers must not change.
     values = torch.arange(2 * channels * height * width, dtype=torch.float32, device=device).mul(0.7).sin()
     image = values.view(2, channels, height, width).mul(0.5).add(0.5).to(dtype)
     flow = 9.0 * values.mul(91.0).sin()[: 4 * height * width].view(2, 2, height, width)
@@ -183,10 +184,11 @@ def disagreement(
     worst = torch.zeros((), dtype=torch.float32, device=device)
     for pooled in (False, True):
         size = (height // 2, width // 2) if pooled else (height, width)
-        made = torch.full((2, channels + 3, *size), torch.nan, dtype=out_dtype, device=device)
-        wanted = torch.empty((2, channels, *size), dtype=out_dtype, device=device)
-        plain(image, flow, grid, size=(height, width), pooled=pooled, out=wanted)
-        inner = made[:, 1:-2]
+        # The kernel writes to some channels of a larger tensor, as networks have it do.
+        joined = torch.full((2, channels + 3, *size), torch.nan, dtype=out_dtype, device=device)
+        expected = torch.empty((2, channels, *size), dtype=out_dtype, device=device)
+        plain(image, flow, grid, size=(height, width), pooled=pooled, out=expected)
+        inner = joined[:, 1:-2]
         warp(image, flow, grid, size=(height, width), pooled=pooled, out=inner)
-        worst = torch.maximum(worst, (inner.float() - wanted.float()).abs().amax())
+        worst = torch.maximum(worst, (inner.float() - expected.float()).abs().amax())
     return float(worst) / max(_ROUNDING[dtype], _ROUNDING[out_dtype])

@@ -1,4 +1,4 @@
-"""The Triton kernel of :mod:`.fused`. Importing this imports Triton: nothing else may."""
+"""The Triton kernel of a backward warp. Importing this imports Triton: only :mod:`.fused` may."""
 
 # What Triton compiles is no Python: it looks up annotations on the device, and takes constants as capitals,
 # and sizes and strides as arguments, however many these are.
@@ -22,10 +22,10 @@ UNROLL = tl.constexpr(4)
 
 @triton.jit
 def _along(line, flow, half, last, INDEX: tl.constexpr):
-    """The two pixels about a place on one axis, and the share of the second.
+    """Return the two pixels about a position on one axis, and the share of the second.
 
-    Each step as torch takes it, so that the last bits agree: divided before it is added, and then from
-    -1..1 to pixels. The comparison makes 0 of what is not a number.
+    Each step is taken as torch takes it, so that the last bits agree: divided before it is added, and then
+    from -1..1 to pixels. The comparison makes 0 of NaN.
     """
     # A half is exact, and by a constant too the compiler divides in full, which takes eight instructions.
     place = ((line + tl.div_rn(flow, half)) + 1.0) * 0.5 * last
@@ -49,7 +49,9 @@ def _corners(
     lasts,
     INDEX: tl.constexpr,
 ):
-    """Where the four pixels about a place lie in a channel, and the shares of the right and the lower two."""
+    """Return where the four pixels about a position lie in a channel, and the shares of the right and the
+    lower two.
+    """
     here = flow + row.to(INDEX) * flow_strides[2] + column.to(INDEX) * flow_strides[3]
     flow_x = tl.load(here, mask=inside, other=0.0).to(tl.float32)
     flow_y = tl.load(here + flow_strides[1], mask=inside, other=0.0).to(tl.float32)
@@ -64,7 +66,7 @@ def _corners(
 
 @triton.jit
 def _mixed(image, corners):
-    """One channel at these places, float32."""
+    """Return one channel at these positions, float32."""
     top_left, top_right, bottom_left, bottom_right, to_right, to_bottom = corners
     from_right, from_bottom = 1.0 - to_right, 1.0 - to_bottom
     value = tl.load(image + top_left).to(tl.float32) * (from_right * from_bottom)
@@ -91,7 +93,7 @@ def _warp(
     INDEX: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """A block of pixels of one sample, all channels. Places are worked out once for all of these."""
+    """Warp a block of pixels of one sample, all channels. Positions are computed once for all of these."""
     sample = tl.program_id(1).to(tl.int64)
     rows, columns = shape[0], shape[1]
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -100,7 +102,7 @@ def _warp(
     image += sample * image_strides[0]
     flow += sample * flow_strides[0]
     out += sample * out_strides[0]
-    made = out + row.to(INDEX) * out_strides[2] + column.to(INDEX) * out_strides[3]
+    target = out + row.to(INDEX) * out_strides[2] + column.to(INDEX) * out_strides[3]
     if POOLED:
         row, column = 2 * row, 2 * column
     # fmt: off
@@ -114,17 +116,17 @@ def _warp(
         value = _mixed(image, a)
         if POOLED:
             value = (value + _mixed(image, b) + _mixed(image, c) + _mixed(image, d)) * 0.25
-        tl.store(made, value.to(made.dtype.element_ty), mask=inside)
+        tl.store(target, value.to(target.dtype.element_ty), mask=inside)
         # From plane to plane by the pointer, which is 64 bits wide: all channels together can lie further
         # apart than 32 bits count.
         image += image_strides[1]
-        made += out_strides[1]
+        target += out_strides[1]
 
 
 def warp(
     image: Tensor, flow: Tensor, grid: Tensor, *, size: tuple[int, int], pooled: bool, out: Tensor
 ) -> Tensor:
-    """See :class:`~.fused.Warp`. Nothing is waited for, nothing allocated."""
+    """Run the kernel; see :class:`~.fused.Warp`. Nothing is waited for, nothing allocated."""
     count, channels, rows, columns = out.shape
     image = image.expand(count, -1, -1, -1)
     furthest = max(_reach(image), _reach(flow), _reach(out))
@@ -146,11 +148,12 @@ def warp(
             INDEX=tl.int32 if furthest <= _LONGEST_32_BIT else tl.int64,
             BLOCK=_BLOCK,
             num_warps=_WARPS,
-            enable_fp_fusion=True,  # as torch's own kernels; 3.9 warns where nobody says, 3.10 takes another
+            # As torch's own kernels. Triton 3.9 warns where it is left out, and 3.10 has another default.
+            enable_fp_fusion=True,
         )
     return out
 
 
 def _reach(x: Tensor) -> int:
-    """How far from its first pixel the last one of a channel lies, in elements."""
+    """Return how far from its first pixel the last one of a channel lies, in elements."""
     return (x.shape[-2] - 1) * abs(x.stride(-2)) + (x.shape[-1] - 1) * abs(x.stride(-1))

@@ -1,4 +1,4 @@
-"""Triton kernels of a few lines. Importing this imports Triton: nothing but :mod:`.fused` may."""
+"""Triton kernels of a few lines. Importing this imports Triton: only :mod:`.fused` may."""
 
 # What Triton compiles is no Python: it looks up annotations on the device, and takes constants as capitals,
 # and sizes and strides as arguments, however many these are.
@@ -55,7 +55,7 @@ def _correlation(
     REACH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """A displacement at a block of pixels of one sample; what lies outside is 0."""
+    """Correlate one displacement at a block of pixels of one sample; outside the maps features are 0."""
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     number, sample = tl.program_id(1), tl.program_id(2).to(tl.int64)
     window: tl.constexpr = 2 * REACH + 1
@@ -85,7 +85,9 @@ def _correlation(
 
 
 def correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
-    """See :func:`~..compact.matching.symmetric_correlation`; any floating dtype and strides."""
+    """Run the kernel; see :func:`~..compact.matching.symmetric_correlation`. Any floating dtype and
+    strides.
+    """
     count, channels, rows, columns = left.shape
     window = 2 * reach + 1
     out = torch.empty((count, window**2, rows, columns), dtype=torch.float32, device=left.device)

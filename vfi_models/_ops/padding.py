@@ -1,4 +1,4 @@
-"""Padding a picture to the size a network needs, at the right and at the bottom."""
+"""Pads a picture to the size that a network needs, at the right and at the bottom."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _RGB = 3
 
 
 def round_up(size: int, multiple: int) -> int:
-    """The smallest multiple of ``multiple`` that is not below ``size``."""
+    """Return the smallest multiple of ``multiple`` that is not below ``size``."""
     return -(-size // multiple) * multiple
 
 
 def pad_to(image: Tensor, height: int, width: int, mode: PaddingMode = "zeros") -> Tensor:
-    """``image`` (N, C, H, W) enlarged to ``height`` x ``width`` at the right and at the bottom.
+    """Enlarge ``image`` (N, C, H, W) to ``height`` x ``width`` at the right and at the bottom.
 
     ``reflect`` mirrors without repeating the edge pixel, again and again where the side is smaller
-    than its padding, and repeats the only pixel of a side of 1. The same tensor comes back where
-    nothing is to be done.
+    than its padding, and repeats the only pixel of a side of 1. An image of that size already is returned
+    itself.
     """
     rows, columns = image.shape[-2:]
     if (rows, columns) == (height, width):
@@ -51,7 +51,7 @@ def pad_frames(
 
     Returns:
         The picture (N, 3, height, width) and the channels past RGB (N, C - 3, height, width), None where
-        there are none. Where nothing is to be done, both are views of ``frames``.
+        there are none. Where nothing is to be padded, both are views of ``frames``.
     """
     return pad_to(frames[:, :_RGB], height, width, mode), _padded_extra(frames, height, width)
 
@@ -67,29 +67,30 @@ def _padded_extra(frames: Tensor, height: int, width: int) -> Tensor | None:
 
 
 def clamp_padded(frames: Tensor, out: Tensor, mode: PaddingMode = "zeros") -> tuple[Tensor, Tensor | None]:
-    """Pad source frames as :func:`pad_frames` does, the picture clamped to 0..1 and written where it belongs.
+    """Pad source frames as :func:`pad_frames` does, and write the picture, clamped to 0..1, into ``out``.
 
     Args:
         frames: (N, C, H, W) floating, C >= 3, RGB first.
-        out: (N, 3, height, width), which says the size to pad to.
+        out: (N, 3, height, width), of the size to pad to.
         mode: of the picture, see :func:`pad_to`.
 
     Returns:
         ``out``, and the channels past RGB as :func:`pad_frames` pads them.
     """
     rows, columns = frames.shape[-2:]
-    if mode == "zeros":  # without a padded copy in between, which would be written and read once more
+    height, width = out.shape[-2:]
+    if mode == "zeros":  # a padded copy in between would be written and read once more
         torch.clamp(frames[:, :_RGB], 0.0, 1.0, out=out[..., :rows, :columns])
         for border in (out[..., rows:, :], out[..., :rows, columns:]):
             if border.numel():
                 border.zero_()
     else:
-        torch.clamp(pad_to(frames[:, :_RGB], *out.shape[-2:], mode), 0.0, 1.0, out=out)
-    return out, _padded_extra(frames, *out.shape[-2:])
+        torch.clamp(pad_to(frames[:, :_RGB], height, width, mode), 0.0, 1.0, out=out)
+    return out, _padded_extra(frames, height, width)
 
 
 def _mirror(size: int, padded: int, device: torch.device) -> Tensor:
-    """Source index of each of ``padded`` positions along a side of ``size``."""
+    """Return the source index of each of ``padded`` positions along a side of ``size``."""
     if size == 1:
         return torch.zeros(padded, dtype=torch.int64, device=device)
     position = torch.arange(padded, dtype=torch.int64, device=device) % (2 * size - 2)

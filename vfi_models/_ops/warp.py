@@ -2,7 +2,7 @@
 
 Convention, everywhere in the pack: images are (N, C, H, W), flow is (N, 2, H, W) in pixels, channel 0
 is x (to the right), channel 1 is y (down); pixel centres of the first and last pixel are the ends of
-the sampling grid (``align_corners=True``); what lies outside takes the nearest border pixel.
+the sampling grid (``align_corners=True``); positions outside take the nearest border pixel.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _ends_apart(count: int, device: torch.device | str) -> Tensor:
 
 
 def backward_warp(image: Tensor, flow: Tensor, grid: Tensor | None = None) -> Tensor:
-    """``out(p) = image(p + flow(p))``, bilinear.
+    """Compute ``out(p) = image(p + flow(p))``, bilinear.
 
     Coordinates and sampling are float32 whatever the dtype of the image: a grid rounded to 16 bits
     is off by up to two pixels at common widths.
@@ -61,11 +61,11 @@ def backward_warp(image: Tensor, flow: Tensor, grid: Tensor | None = None) -> Te
 
 
 def sample(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:
-    """:func:`backward_warp` at some of the pixels.
+    """Run :func:`backward_warp` at some of the pixels.
 
     Args:
         image: (N, C, H, W), any floating dtype; N may be 1 for a flow of K samples.
-        flow: (K, 2, h, w) in pixels of the image, at the pixels that are wanted.
+        flow: (K, 2, h, w) in pixels of the image, at these pixels.
         grid: (1, 2, h, w), the part of ``identity_grid(H, W)`` at these pixels: rows and columns of it.
         size: (H, W).
 
@@ -75,8 +75,8 @@ def sample(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> 
     if flow.device.type == "cpu" and not torch.is_grad_enabled():
         sampler, image_32, flow = GridSampler(grid, size), image.float(), flow.float()
         if flow.shape[0] == 1:
-            made = sampler.parts(image_32[0], flow[0]).transpose(0, 1)
-            return made.reshape(1, -1, *flow.shape[-2:]).to(image.dtype)
+            sampled = sampler.parts(image_32[0], flow[0]).transpose(0, 1)
+            return sampled.reshape(1, -1, *flow.shape[-2:]).to(image.dtype)
         out = image.new_empty(flow.shape[0], image.shape[1], *flow.shape[-2:])
         return sampler(image_32, flow, out=out)
     warp = fused(image, image, _plainly)
@@ -87,9 +87,9 @@ def sample(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> 
 
 
 def _sampled(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:
-    """:func:`sample` as torch does it at once, also backwards."""
+    """Run :func:`sample` by torch's operations, with a gradient."""
     height, width = size
-    # By Python numbers, not by a tensor made of them: that would be a copy to the device, which waits.
+    # By Python numbers, not by a tensor of them: that would be a copy to the device, which waits.
     x = grid[:, 0] + flow[:, 0].float() / (max(width - 1, 1) / 2)
     y = grid[:, 1] + flow[:, 1].float() / (max(height - 1, 1) / 2)
     where = torch.stack((x, y), -1)
@@ -107,21 +107,21 @@ def _sampled(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -
 def _plainly(
     image: Tensor, flow: Tensor, grid: Tensor, *, size: tuple[int, int], pooled: bool, out: Tensor
 ) -> Tensor:
-    """See :class:`~.fused.Warp`."""
+    """Warp by torch's operations; see :class:`~.fused.Warp`."""
     sampled = _sampled(image.float(), flow, grid, size)
     return out.copy_(halved(sampled) if pooled else sampled)
 
 
 class GridSampler:
-    """:func:`sample` at the same pixels again and again, into memory of the caller. Without gradient.
+    """Runs :func:`sample` at the same pixels again and again, into memory of the caller. Without gradient.
 
-    torch's ``grid_sample`` gives each picture of a batch to one processor, and writes wherever it likes: on
-    a CPU the rows are given to it in as many parts as there are processors. On CUDA see :mod:`.fused`.
+    torch's ``grid_sample`` gives each picture of a batch to one processor and allocates its result: on a CPU
+    the rows are passed to it in as many parts as there are processors. On CUDA see :mod:`.fused`.
 
     Args:
         grid: (1, 2, h, w), the part of ``identity_grid(H, W)`` at the pixels: rows and columns of it.
         size: (H, W).
-        halved: hand out the means of 2 x 2 pixels.
+        halved: return the means of 2 x 2 pixels.
     """
 
     def __init__(self, grid: Tensor, size: tuple[int, int], *, halved: bool = False) -> None:
@@ -133,7 +133,8 @@ class GridSampler:
             self._where = grid.new_empty(*grid.shape[-2:], 2)
 
     def __call__(self, image: Tensor, flow: Tensor, *, out: Tensor) -> Tensor:
-        """
+        """Sample into ``out``, and return it.
+
         Args:
             image: (N, C, H, W) float32, off the CPU any floating dtype; N may be 1 for a flow of K samples.
             flow: (K, 2, h, w) float32 in pixels of the image.
@@ -143,13 +144,15 @@ class GridSampler:
             warp = fused(image, out, _plainly) or _plainly
             return warp(image, flow, self._grid, size=self._size, pooled=self._halved, out=out)
         image = image.expand(flow.shape[0], -1, -1, -1)
-        for one, motion, made in zip(image, flow, out, strict=True):
-            parts = self.parts(one, motion)
-            made.view(-1, len(parts), *parts.shape[-2:]).copy_(parts.transpose(0, 1))
+        for source, motion, target in zip(image, flow, out, strict=True):
+            parts = self.parts(source, motion)
+            target.view(-1, len(parts), *parts.shape[-2:]).copy_(parts.transpose(0, 1))
         return out
 
     def parts(self, image: Tensor, flow: Tensor) -> Tensor:
-        """The rows of one sample, (C, H, W) and (2, h, w) on a CPU, in equal parts: (P, C, h / P, w)."""
+        """Sample one picture (C, H, W) by (2, h, w) on a CPU; return its rows in equal parts, (P, C, h / P,
+        w).
+        """
         where = self._where
         if where is None:
             raise TypeError("parts of a picture that is not on a CPU")
@@ -169,18 +172,21 @@ class GridSampler:
 
 
 def _parts(rows: int) -> int:
-    """Into how many equal parts rows are divided: one for each processor, where that is possible."""
+    """Return the number of equal parts that rows are divided into: one for each processor, where that is
+    possible.
+    """
     return next(n for n in range(min(torch.get_num_threads(), rows), 0, -1) if rows % n == 0)
 
 
 def halved(x: Tensor) -> Tensor:
-    """Means of 2 x 2 pixels, (N, C, 2h, 2w) to (N, C, h, w): torch's pooling takes three times as long."""
+    """Average 2 x 2 pixels, (N, C, 2h, 2w) to (N, C, h, w): torch's pooling takes three times as long."""
     total = x[..., ::2, ::2] + x[..., 1::2, ::2]
     return total.add_(x[..., ::2, 1::2]).add_(x[..., 1::2, 1::2]).mul_(0.25)
 
 
 class Sampler:
-    """Samples any number of images at the places that one flow points to: :func:`backward_warp`, prepared.
+    """Samples any number of images where one flow points: :func:`backward_warp` with its weights computed
+    once.
 
     On a CPU each pixel is a weighted sum of four rows of a table, as word embeddings are summed: with all
     channels of a pixel side by side in memory that is 4 to 8 times as fast as ``grid_sample``. Coordinates
@@ -203,7 +209,7 @@ class Sampler:
             self._grid = identity_grid(*self._size, flow.device)[..., rows, :]
 
     def __call__(self, image: Tensor, out: Tensor | None = None) -> Tensor:
-        """Return ``image`` (N, C, H, W) at the places, (K, C, h, W); N is 1 or K.
+        """Return ``image`` (N, C, H, W) where the flow points, (K, C, h, W); N is 1 or K.
 
         Fastest, and without a copy of the image, where it is in ``torch.channels_last``; so is the result.
 
@@ -222,8 +228,8 @@ class Sampler:
             first = self._size[0] * width * torch.arange(frames, dtype=pixels.dtype, device=pixels.device)
             pixels = (pixels.view(frames, -1) + first.unsqueeze(1)).view(-1, 4)
         table = image.permute(0, 2, 3, 1).reshape(-1, channels).float()
-        made = F.embedding_bag(pixels, table, per_sample_weights=shares, mode="sum")
-        return made.view(count, height, width, channels).permute(0, 3, 1, 2).to(image.dtype)
+        sampled = F.embedding_bag(pixels, table, per_sample_weights=shares, mode="sum")
+        return sampled.view(count, height, width, channels).permute(0, 3, 1, 2).to(image.dtype)
 
     def _sample_into(self, image: Tensor, out: Tensor) -> Tensor:
         warp = fused(image, out, _plainly) if self._corners is None else None
@@ -233,10 +239,10 @@ class Sampler:
 
 
 def _corners(flow: Tensor, first: int, height: int) -> tuple[Tensor, Tensor]:
-    """The four pixels about each place and their shares in it, (K * h * W, 4) int32 and float32.
+    """Return the four pixels about each position and their shares in it, (K * h * W, 4) int32 and float32.
 
-    Pixels of an image of ``height`` rows are numbered row by row; the flow begins at row ``first``. What is
-    not a number points at the first pixel.
+    Pixels of an image of ``height`` rows are numbered row by row; the flow begins at row ``first``. NaN
+    points at the first pixel.
     """
     rows, width = flow.shape[-2:]
     columns = torch.arange(width, dtype=torch.float32, device=flow.device)

@@ -1,4 +1,4 @@
-"""Samplers: timesteps out of a model that knows only the middle, or out of frames that were made before."""
+"""Samplers reach timesteps by several passes: for midpoint-only models, or from frames made before."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MakeSampler = Callable[[Session[Any], Callable[[], None], Sequence[Fraction]], S
 
 
 def sampler_for(spec: ModelSpec, *, recursive: bool) -> MakeSampler | None:
-    """Return what makes the timesteps of a model's pairs; None where the model takes them as they are.
+    """Return the sampler for the timesteps of a model's pairs; None where the model takes them directly.
 
     Args:
         spec: of the model.

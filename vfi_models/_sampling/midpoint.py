@@ -1,4 +1,4 @@
-"""Any timestep out of a model that only knows the middle."""
+"""Reaches any timestep with a model that only predicts the middle of a pair."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ _DEPTH = 6
 
 
 class MidpointSampler(Sampler):
-    """Reach a timestep by halving: the middle, then the middle of the half that it lies in.
+    """Reaches a timestep by bisection: the middle, then the middle of the half that it lies in.
 
-    Multiples of 1/64 are met exactly, any other t by the nearest of them. Frames
-    in between are made once for all timesteps of a call. The deeper a frame, the more made frames it
-    stands on.
+    Multiples of 1/64 are reached exactly, any other t by the nearest of them. Intermediate frames are made
+    once for all timesteps of a call. Each level of bisection adds the error of one more made frame.
 
     Args:
         session: of a model whose ``spec.any_timestep`` is False.
@@ -28,14 +27,15 @@ class MidpointSampler(Sampler):
     def between(self, left: Any, right: Any, timestep: Tensor) -> Tensor:
         """Make the frames at ``timestep`` (K,) from the features of one frame each: (K, C, H, W)."""
         frames: dict[Fraction, Tensor] = {}
-        known = {Fraction(0): left, Fraction(1): right}
+        features = {Fraction(0): left, Fraction(1): right}
         half = torch.full_like(timestep[:1], 0.5)
         times = float32_values(timestep, self._times)
-        return torch.cat([self._reach(Fraction(t), half, frames, known) for t in times])
+        return torch.cat([self._reach(Fraction(t), half, frames, features) for t in times])
 
     def _reach(
-        self, t: Fraction, half: Tensor, frames: dict[Fraction, Tensor], known: dict[Fraction, Any]
+        self, t: Fraction, half: Tensor, frames: dict[Fraction, Tensor], features: dict[Fraction, Any]
     ) -> Tensor:
+        """Make the frame nearest to ``t``, and keep frames and features of the bisection for other times."""
         steps = 2**_DEPTH
         t = Fraction(min(max(round(t * steps), 1), steps - 1), steps)
         low, high = Fraction(0), Fraction(1)
@@ -43,9 +43,9 @@ class MidpointSampler(Sampler):
             middle = (low + high) / 2
             if middle not in frames:
                 self._before()
-                frames[middle] = self._session.between(known[low], known[high], half)
+                frames[middle] = self._session.between(features[low], features[high], half)
             if middle == t:
                 return frames[middle]
-            if middle not in known:
-                known[middle] = self._session.encode(frames[middle].clamp(0.0, 1.0))
+            if middle not in features:
+                features[middle] = self._session.encode(frames[middle].clamp(0.0, 1.0))
             low, high = (low, middle) if t < middle else (middle, high)

@@ -30,7 +30,7 @@ class Step:
 
 
 def schedule(times: Sequence[float]) -> list[Step]:
-    """In which order the frames of a pair are made, and from which.
+    """Return the order in which the frames of a pair are made, and from which neighbours.
 
     The next one is always the missing frame that lies nearest to the middle of its gap; of several, the
     first. Where they tie by arithmetic, the rounding of float32 decides, and with it which frames are made
@@ -75,9 +75,9 @@ def _places(times: Sequence[float]) -> NDArray[np.float32]:
 
 
 class RecursiveSampler(Sampler):
-    """Make the frames of a pair in the order of :func:`schedule`, each from its nearest neighbours.
+    """Makes the frames of a pair in the order of :func:`schedule`, each from its nearest neighbours.
 
-    It wants all timesteps of a pair in one call. The recursion follows the gaps from left to right and not
+    It needs all timesteps of a pair in one call. The recursion follows the gaps from left to right and not
     the order of the schedule: the pictures are the same, and only the features of the frames about the
     current gap are kept.
 

@@ -1,4 +1,4 @@
-"""What samplers share: a session that makes frames through another session."""
+"""The base of samplers: a session that makes frames through another session."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Sampler:
     Args:
         session: runs the network.
         before: called before every forward pass; may raise to cancel.
-        times: what ``timestep`` will be, where that is known: to read it off a device waits for the device.
+        times: the values of ``timestep`` where these are known: reading them off a device waits for it.
     """
 
     def __init__(
@@ -43,7 +43,9 @@ class Sampler:
 
 
 def float32_values(timestep: Tensor, times: Sequence[Fraction] | None) -> list[float]:
-    """Return what a float32 timestep holds: ``times``, or read off its device where nobody knows these."""
+    """Return the values of a float32 timestep: ``times``, or read off its device where these are not
+    known.
+    """
     if times is not None:
         return [float(np.float32(float(t))) for t in times]
     values: list[float] = timestep.tolist()

@@ -8,28 +8,16 @@ from dataclasses import asdict
 import torch
 
 from ...errors import BadInputError
-from ..interface import (
-    Architecture,
-    Detection,
-    ModelSpec,
-    Options,
-    StateDict,
-)
-from ..options import chosen
+from ..interface import Architecture, Detection, ModelSpec, Options, StateDict
+from ..options import chosen, with_half_scale
 from ..torch_interpolator import TorchInterpolator, build_strict, require_fit, shapes_of
 from .net import CompactNet
 from .pyramid import PyramidNet
-from .session import (
-    CompactOptions,
-    CompactSession,
-    Geometry,
-    activation_bytes,
-    option_problem,
-)
+from .session import CompactOptions, CompactSession, Geometry, activation_bytes
 
 __all__ = ["ARCHITECTURE", "Compact"]
 
-_LEAST_SCALE = 0.25
+_LEAST_SCALE, _LARGEST_SCALE = 0.25, 4.0
 _ADVICE = "Use the file that came with this version, or train one: python -m midframe.training.train."
 _Net = CompactNet | PyramidNet
 _NETS: dict[str, type[CompactNet] | type[PyramidNet]] = {"v1": CompactNet, "v2": PyramidNet}
@@ -37,7 +25,7 @@ _TELLING = {
     "v1": ("decoder.sharpness", "encoder.stem.weight", "fine.leave.weight"),
     "v2": ("decoders.0.sharpness", "encoder.stem.weight", "fine.leave.weight"),
 }
-"""Names that no other network has together."""
+"""Names that only these networks have together, by family."""
 
 
 class Compact(TorchInterpolator[_Net]):
@@ -58,34 +46,36 @@ class Compact(TorchInterpolator[_Net]):
         super().__init__(net, spec)
 
     def open(self, height: int, width: int, options: Options | None = None) -> CompactSession:
-        """See the seam.
+        """Open a session for frames of this size; see :class:`~..interface.Interpolator`.
 
         Raises:
             BadInputError: an unknown option, or a value out of range.
         """
-        chosen = _checked(options)
-        return CompactSession(self.module, Geometry.of(height, width, chosen.flow_scale), chosen)
+        checked = _checked(options)
+        return CompactSession(self.module, Geometry.of(height, width, checked.flow_scale), checked)
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
-        """See the seam."""
+        """Estimate the bytes that one timestep takes."""
         return activation_bytes(Geometry.of(height, width, _checked(options).flow_scale), self.module.dtype)
 
     def low_memory(self, options: Options) -> Options | None:
-        """See the seam: half the flow scale, down to 0.25."""
-        scale = _checked(options).flow_scale / 2
-        return {**options, "flow_scale": scale} if scale >= _LEAST_SCALE else None
+        """Return the options with half the flow scale, or None below 0.25."""
+        return with_half_scale(options, _checked(options).flow_scale)
 
 
 def _checked(options: Options | None) -> CompactOptions:
     checked = chosen(options, CompactOptions(), "The built-in model")
-    problem = option_problem(checked)
-    if problem:
-        raise BadInputError("The built-in model cannot take this value.", *problem)
+    if not _LEAST_SCALE <= checked.flow_scale <= _LARGEST_SCALE:
+        raise BadInputError(
+            "The built-in model cannot take this value.",
+            f"flow_scale {checked.flow_scale!r}",
+            f"Use a number from {_LEAST_SCALE:g} to {_LARGEST_SCALE:g}.",
+        )
     return checked
 
 
 def detect(state_dict: StateDict) -> Detection | None:
-    """The built-in model's own files; they carry no prefix and nothing but parameters.
+    """Recognise the built-in model's own files; they carry no prefix and nothing but parameters.
 
     Raises:
         UnsupportedWeightsError: its names with other shapes.

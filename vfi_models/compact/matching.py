@@ -13,10 +13,10 @@ from torch.autograd.function import once_differentiable
 
 from .._ops.constants import constant
 from .._ops.fused import kernel
-from .flow import around
+from .flow import box_mean
 
 _PRODUCT_BYTES = 2**28
-"""Of the products that are summed at once: at 1/4 of 4K all of them would be 3 GB."""
+"""Bytes of the products that are summed at once: at 1/4 of 4K all of them would be 3 GB."""
 
 
 def unit(features: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def _planes(x: Tensor) -> Tensor:
 
 
 def _difference(correlation: Callable[..., Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """See :data:`~.._ops.fused.Check`."""
+    """Return the largest difference of the kernel from plain operations; see :data:`~.._ops.fused.Check`."""
     values = torch.arange(2 * 2 * 5 * 9 * 17, dtype=torch.float32, device=device).mul(0.7).sin()
     left, right = values.view(2, 2, 5, 9, 17).mul(0.4).to(dtype).unbind()
     worst = torch.zeros((), dtype=torch.float32, device=device)
@@ -74,7 +74,7 @@ def _difference(correlation: Callable[..., Tensor], device: torch.device, dtype:
 def _correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
     count, _, height, width = left.shape
     window = 2 * reach + 1
-    # The same memory again and again: to be given new memory takes longer than to multiply.
+    # The same memory for every displacement: an allocation takes longer than the product.
     products = left.new_empty(left.shape)
     costs = left.new_empty(count, window**2, height, width)
     margin = _margin(reach)
@@ -85,7 +85,7 @@ def _correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
 
 
 def _correlation_at_once(left: Tensor, right: Tensor, reach: int) -> Tensor:
-    """:func:`_correlation` in some ten operations, each of them one launch.
+    """Compute :func:`_correlation` in some ten operations, each of them one launch.
 
     All displacements are tried at each place of the left features; then each cost is moved to its own place.
     """
@@ -181,7 +181,7 @@ def expected_displacement(cost: Tensor, sharpness: Tensor) -> Tensor:
     """
     window = math.isqrt(cost.shape[1])
     reach = window // 2
-    weight = torch.softmax(around(cost, 3) * sharpness, 1)
+    weight = torch.softmax(box_mean(cost, 3) * sharpness, 1)
 
     def displacements() -> Tensor:
         steps = torch.arange(-reach, reach + 1, device=cost.device, dtype=cost.dtype)

@@ -2,9 +2,9 @@
 
 Coarse to fine over picture pyramids. Both frames go through one encoder at every level; a symmetric
 correlation, measured where the new frame is, finds the displacement between them by a soft maximum; a
-decoder shared by all levels refines flow and visibility; Lucas-Kanade steps without parameters settle the
-last fraction of a pixel, and what has not changed is held still; a fine block at half size decides what to
-take from which frame.
+decoder shared by all levels refines flow and visibility; Lucas-Kanade steps without parameters find the last
+fraction of a pixel, and flow is set to zero where nothing changed; a fine block at half size decides how much
+of each frame to show.
 
 Flows follow the convention of ``_ops.warp`` and point from the new frame to a source frame, in pixels of
 the level they belong to. Flow, grids and matching are float32 in every dtype of the convolutions.
@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from .._ops.convolution import LeakyConv2d
 from .._ops.warp import halved
 from .flow import (
-    Motion,
+    FlowState,
     doubled,
     lucas_kanade,
     no_motion,
-    rested,
-    settled,
+    step_where_better,
     warped,
+    zero_where_still,
 )
 from .matching import expected_displacement, symmetric_correlation, unit
 
@@ -54,7 +54,7 @@ def _convolution(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class Residual(nn.Module):
-    """Two convolutions whose outcome is added to what went in."""
+    """Two convolutions whose result is added to their input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -62,13 +62,13 @@ class Residual(nn.Module):
         self.second = LeakyConv2d(width, width, slope=_SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same."""
-        made: Tensor = self.second(self.first(x), x)
-        return made
+        """Apply the block: (N, C, H, W) to the same shape."""
+        out: Tensor = self.second(self.first(x), x)
+        return out
 
 
 class Encoder(nn.Module):
-    """Picture (N, 3, H, W) to features (N, 32, H/4, W/4); one frame alone, the same at every level."""
+    """Turns a picture (N, 3, H, W) into features (N, 32, H/4, W/4): of one frame, alike at every level."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,13 +79,13 @@ class Encoder(nn.Module):
         self.out = LeakyConv2d(_FEATURES, _FEATURES)
 
     def forward(self, picture: Tensor) -> Tensor:
-        """See the class."""
+        """Encode a picture (N, 3, H, W) in 0..1."""
         features: Tensor = self.out(self.body(self.shrink(self.stem(picture - 0.5))))
         return features
 
 
 class Decoder(nn.Module):
-    """Refines a level's motion from what both frames look like where it points."""
+    """Refines a level's flow and mask from the features of both frames, warped by the flow."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -95,22 +95,28 @@ class Decoder(nn.Module):
         self.body = nn.Sequential(Residual(width), Residual(width))
         self.leave = LeakyConv2d(width, 4 + 1 + _HIDDEN)
 
-    def forward(self, left: Tensor, right: Tensor, motion: Motion, timestep: Tensor) -> Motion:
-        """Features (K, 32, H, W) of both frames already warped by ``motion``; timestep (K, 1, 1, 1)."""
+    def forward(self, left: Tensor, right: Tensor, motion: FlowState, timestep: Tensor) -> FlowState:
+        """Refine the motion of a level.
+
+        Args:
+            left, right: features (K, 32, H, W) of both frames, already warped by ``motion``.
+            motion: at this level's size, from the coarser one.
+            timestep: (K, 1, 1, 1) float32.
+        """
         dtype = self.leave.weight.dtype
         left, right = unit(left), unit(right)
         cost = symmetric_correlation(left, right, _REACH)
-        apart = expected_displacement(cost, self.sharpness.float().exp())
-        flow = motion.flow + torch.cat((-timestep * apart, (1.0 - timestep) * apart), 1)
+        step = expected_displacement(cost, self.sharpness.float().exp())
+        flow = motion.flow + torch.cat((-timestep * step, (1.0 - timestep) * step), 1)
         plane = timestep.expand(-1, 1, *flow.shape[-2:])
-        known = (left, right, cost, apart, flow / _FLOW_UNIT, motion.mask, motion.hidden, plane)
-        out = self.leave(self.body(self.enter(torch.cat([x.to(dtype) for x in known], 1))))
+        inputs = (left, right, cost, step, flow / _FLOW_UNIT, motion.mask, motion.hidden, plane)
+        out = self.leave(self.body(self.enter(torch.cat([x.to(dtype) for x in inputs], 1))))
         update, mask, hidden = out[:, :4].float(), out[:, 4:5].float(), out[:, 5:]
-        return Motion(flow + update, motion.mask + mask, hidden)
+        return FlowState(flow + update, motion.mask + mask, hidden)
 
 
 class Fine(nn.Module):
-    """The last word at half size: flow and mask once more, and a small residual, at full size."""
+    """The last refinement, at half size: flow, mask and a small residual for the picture at full size."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -118,16 +124,23 @@ class Fine(nn.Module):
         self.body = nn.Sequential(_convolution(width, width), Residual(width))
         self.leave = LeakyConv2d(width, 4 * (4 + 1 + 3))
 
-    def forward(self, left: Tensor, right: Tensor, motion: Motion, timestep: Tensor) -> tuple[Motion, Tensor]:
-        """Warped pictures (K, 3, 2H, 2W) and the motion at H x W; the motion's flow is of full size.
+    def forward(
+        self, left: Tensor, right: Tensor, motion: FlowState, timestep: Tensor
+    ) -> tuple[FlowState, Tensor]:
+        """Refine the motion, and predict the residual.
+
+        Args:
+            left, right: warped pictures (K, 3, 2H, 2W).
+            motion: mask and hidden state at H x W; the flow at full size, 2H x 2W.
+            timestep: (K, 1, 1, 1) float32.
 
         Returns:
-            Motion at 2H x 2W, and the residual (K, 3, 2H, 2W) float32.
+            The motion at 2H x 2W, and the residual (K, 3, 2H, 2W) float32.
         """
         flow = halved(motion.flow) / _FLOW_UNIT
-        # Zero where a thing moves evenly: the two flows then point opposite ways in the ratio of the times.
+        # Zero where motion is uniform: the two flows then point opposite ways in the ratio of the times.
         uneven = ((1.0 - timestep) * flow[:, :2] + timestep * flow[:, 2:]).abs().sum(1, keepdim=True)
-        known = (
+        inputs = (
             F.pixel_unshuffle(left, 2),
             F.pixel_unshuffle(right, 2),
             halved((left - right).abs().mean(1, keepdim=True)),
@@ -138,19 +151,19 @@ class Fine(nn.Module):
             timestep.expand(-1, 1, *motion.mask.shape[-2:]),
         )
         dtype = self.leave.weight.dtype
-        out = self.leave(self.body(self.enter(torch.cat([x.to(dtype) for x in known], 1))))
+        out = self.leave(self.body(self.enter(torch.cat([x.to(dtype) for x in inputs], 1))))
         update = _shuffled(out)
-        made = Motion(motion.flow + update[:, :4], doubled(motion.mask) + update[:, 4:5], motion.hidden)
-        return made, 0.1 * update[:, 5:]
+        refined = FlowState(motion.flow + update[:, :4], doubled(motion.mask) + update[:, 4:5], motion.hidden)
+        return refined, 0.1 * update[:, 5:]
 
 
 def _grey(picture: Tensor) -> Tensor:
-    """(K, 3, H, W) to (K, 1, H, W); torch's mean over so few channels takes longer."""
+    """Average the colours, (K, 3, H, W) to (K, 1, H, W); torch's mean over so few channels takes longer."""
     return (picture[:, :1] + picture[:, 1:2]).add_(picture[:, 2:]).div_(3)
 
 
 def _shuffled(x: Tensor) -> Tensor:
-    """``pixel_shuffle(x, 2)`` as float32 planes; in one pass where no gradient is wanted."""
+    """Return ``pixel_shuffle(x, 2)`` as float32 planes; in one pass where no gradient is wanted."""
     if torch.is_grad_enabled():
         return F.pixel_shuffle(x, 2).float()
     count, channels, height, width = x.shape
@@ -175,11 +188,11 @@ class CompactNet(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the convolutions run in."""
+        """Return what the convolutions run in."""
         return self.fine.leave.weight.dtype
 
     def encode(self, picture: Tensor, levels: int) -> Encoded:
-        """Pictures and features of one frame at every level, fine to coarse.
+        """Compute the pictures and the features of one frame at every level, fine to coarse.
 
         Args:
             picture: (N, 3, H, W) float32; H and W multiples of ``4 * 2 ** (levels - 1)``.
@@ -195,62 +208,62 @@ class CompactNet(nn.Module):
 
     def match(
         self, left: Encoded, right: Encoded, timestep: Tensor, *, training: bool = False
-    ) -> list[Motion]:
-        """Motion after every level, coarse to fine, the last at 1/4.
+    ) -> list[FlowState]:
+        """Find the motion at every level, coarse to fine, the last at 1/4.
 
         Args:
-            left, right: what :meth:`encode` returns.
+            left, right: as :meth:`encode` returns them.
             timestep: (K, 1, 1, 1) float32.
-            training: leaves out :func:`settled`, which only helps once the decoder has learned.
+            training: leave out :func:`step_where_better`, which only helps once the decoder has learned.
         """
-        made: list[Motion] = []
+        motions: list[FlowState] = []
         coarsest = len(left[1]) - 1
         for level in range(coarsest, -1, -1):
-            seen_left, seen_right = left[1][level], right[1][level]
-            if made:
-                motion = made[-1].doubled()
-                seen_left, seen_right = warped(motion.flow, seen_left, seen_right)
+            left_features, right_features = left[1][level], right[1][level]
+            if motions:
+                motion = motions[-1].doubled()
+                left_features, right_features = warped(motion.flow, left_features, right_features)
             else:
-                motion = no_motion(seen_left, timestep.shape[0], _HIDDEN)
-            motion = self.decoder(seen_left, seen_right, motion, timestep)
+                motion = no_motion(left_features, timestep.shape[0], _HIDDEN)
+            motion = self.decoder(left_features, right_features, motion, timestep)
             if not training and level < coarsest:
-                motion = settled(motion, left[0][level + 2], right[0][level + 2], timestep)
-            made.append(motion)
-        return made
+                motion = step_where_better(motion, left[0][level + 2], right[0][level + 2], timestep)
+            motions.append(motion)
+        return motions
 
     def finish(
         self,
-        motion: Motion,
+        motion: FlowState,
         left: Sequence[Tensor],
         right: Sequence[Tensor],
         timestep: Tensor,
         *,
         training: bool = False,
-    ) -> tuple[Motion, Tensor]:
-        """From the motion at 1/4 to the motion and the residual (K, 3, H, W) at full size.
+    ) -> tuple[FlowState, Tensor]:
+        """Refine the motion at 1/4 to the motion and the residual (K, 3, H, W) at full size.
 
         Args:
             motion: the last of :meth:`match`.
             left, right: (K, 3, h, w) pictures at full size, at half size.
             timestep: (K, 1, 1, 1) float32.
-            training: leaves out :func:`rested`, which only helps once the rest is learned.
+            training: leave out :func:`zero_where_still`, which only helps once everything else is learned.
         """
         half = motion.doubled()
-        # By brightness alone: colours would take a third more time and bring nothing to the picture.
+        # By brightness alone: colours take a third more time and do not change the picture.
         grey_left, grey_right = ([_grey(picture) for picture in side[:2]] for side in (left, right))
         flow = half.flow
         for _ in range(_STEPS_AT_HALF):
             flow = lucas_kanade(flow, half.mask, grey_left[1], grey_right[1], timestep)
         flow = 2.0 * doubled(flow)
         if not training:
-            flow = rested(flow, grey_left[0], grey_right[0])
+            flow = zero_where_still(flow, grey_left[0], grey_right[0])
         for _ in range(_STEPS_AT_FULL):
             flow = lucas_kanade(flow, doubled(half.mask), grey_left[0], grey_right[0], timestep)
-        at_half = Motion(flow, half.mask, half.hidden)
-        made: tuple[Motion, Tensor] = self.fine(*warped(flow, left[0], right[0]), at_half, timestep)
-        return made
+        at_half = FlowState(flow, half.mask, half.hidden)
+        refined: tuple[FlowState, Tensor] = self.fine(*warped(flow, left[0], right[0]), at_half, timestep)
+        return refined
 
-    def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[Motion, Tensor]:
-        """Return motion and residual (K, 3, H, W) at full size; see :meth:`match`."""
+    def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[FlowState, Tensor]:
+        """Find motion and residual (K, 3, H, W) at full size; see :meth:`match`."""
         at_quarter = self.match(left, right, timestep)[-1]
         return self.finish(at_quarter, left[0], right[0], timestep)

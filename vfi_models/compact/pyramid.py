@@ -2,9 +2,9 @@
 
 Every frame is encoded once, at 1/4, 1/8, 1/16 and so on of its size; from 1/32 on one stage is applied again
 and again, so that any number of levels may follow. Coarse to fine, the keys of both frames are warped by the
-flows so far and matched symmetrically where the new frame is; a decoder refines flow and mask, and may
-hold still what matches as well in place. A last part at half size sees both warped frames and hands out flow,
-mask and a small residual at full size.
+flows so far and matched symmetrically where the new frame is; a decoder refines flow and mask, and may set
+the flow to zero where keys match as well in place. A last part at half size sees both warped frames and
+returns flow, mask and a small residual at full size.
 
 Flows follow the convention of ``_ops.warp`` and point from the new frame to a source frame, in pixels of
 the level they belong to. Flow, grids and matching are float32 in every dtype of the convolutions.
@@ -20,7 +20,7 @@ from .._ops.constants import constant
 from .._ops.convolution import LeakyConv2d, memory_format
 from .._ops.warp import Sampler, backward_warp, halved
 from .flow import (
-    Motion,
+    FlowState,
     doubled,
     no_motion,
     warped,
@@ -42,10 +42,10 @@ _FINE = 24
 _FLOW_UNIT = 8.0
 """Flow in pixels is divided by this where a convolution reads it."""
 _GENTLE = 0.1
-"""Scale of last layers before training: first guesses are those of the correlation alone, and what is added
-to features is small beside them."""
+"""Scale of last layers before training: first guesses are those of the correlation alone, and residuals are
+small beside the features that they are added to."""
 _MOVES = 4.0
-"""Added to the logit of moving: before training all that matches moves."""
+"""Added to the logit of the flow's gate: before training every flow counts nearly in full."""
 
 
 def _convolution(inputs: int, outputs: int, size: int = 3) -> LeakyConv2d:
@@ -53,12 +53,12 @@ def _convolution(inputs: int, outputs: int, size: int = 3) -> LeakyConv2d:
 
 
 def _halving(inputs: int, outputs: int) -> LeakyConv2d:
-    """Each feature sits in the middle of the four that it is made of."""
+    """Return a convolution of stride 2; each feature sits in the middle of the four that it is made of."""
     return LeakyConv2d(inputs, outputs, 2, stride=2, padding=0, slope=_SLOPE)
 
 
 class Stage(nn.Module):
-    """Features (N, C, 2H, 2W) to features (N, C', H, W) and, of length 1 each, keys (N, K, H, W)."""
+    """Turns features (N, C, 2H, 2W) into features (N, C', H, W) and keys (N, K, H, W) of length 1 each."""
 
     def __init__(self, inputs: int, outputs: int, keys: int) -> None:
         super().__init__()
@@ -68,13 +68,13 @@ class Stage(nn.Module):
         self.key = LeakyConv2d(outputs, keys, 1, padding=0)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class; both in the dtype of ``x``."""
+        """Compute features and keys, both in the dtype of ``x``."""
         features = self.body(self.shrink(x))
         return features, unit(self.key(features)).to(x.dtype)
 
 
 class Encoder(nn.Module):
-    """A picture's features and keys at every level."""
+    """Computes a picture's features and keys at every level."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Refines a level's motion from what both frames look like where it points."""
+    """Refines a level's flow and mask from the features of both frames, warped by the flow."""
 
     def __init__(self, kind: int) -> None:
         super().__init__()
@@ -106,8 +106,9 @@ class Decoder(nn.Module):
         self.body = nn.Sequential(Residual(width), Residual(width))
         self.leave = LeakyConv2d(width, 4 + 1 + 1 + _HIDDEN, 1, padding=0)
 
-    def forward(self, left: Tensor, right: Tensor, motion: Motion, timestep: Tensor) -> Motion:
-        """
+    def forward(self, left: Tensor, right: Tensor, motion: FlowState, timestep: Tensor) -> FlowState:
+        """Warp, match and refine a level.
+
         Args:
             left, right: (K, C, H, W) keys and features of a level, not yet warped.
             motion: at this level's size, from the coarser one.
@@ -121,12 +122,12 @@ class Decoder(nn.Module):
         flow = _stepped(motion.flow, step, timestep)
         plane = timestep.expand(-1, 1, *flow.shape[-2:])
         matched = (cost, in_place, step, flow / _FLOW_UNIT, motion.mask, motion.hidden, plane)
-        known = _joined((left[:, keys:], right[:, keys:], *matched), left.dtype)
-        out = self.leave(self.body(self.enter(known)))
-        found = out[:, : 4 + 1 + 1].float()
-        update, mask, moves, hidden = found[:, :4], found[:, 4:5], found[:, 5:], out[:, 6:]
+        inputs = _joined((left[:, keys:], right[:, keys:], *matched), left.dtype)
+        out = self.leave(self.body(self.enter(inputs)))
+        maps = out[:, : 4 + 1 + 1].float()
+        update, mask, moves, hidden = maps[:, :4], maps[:, 4:5], maps[:, 5:], out[:, 6:]
         flow = torch.addcmul(update, flow, torch.sigmoid(moves + _MOVES))
-        return Motion(flow, motion.mask + mask, hidden)
+        return FlowState(flow, motion.mask + mask, hidden)
 
 
 def _stepped(flow: Tensor, step: Tensor, timestep: Tensor) -> Tensor:
@@ -151,14 +152,14 @@ def _joined(parts: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
 
 
 def _moved(flow: Tensor, x: Tensor) -> Tensor:
-    """Return (K, C, H, W) features as the flow (K, 2, H, W) brings them to the new frame."""
+    """Warp (K, C, H, W) features to the new frame by the flow (K, 2, H, W)."""
     if torch.is_grad_enabled():
         return backward_warp(x, flow)
     return Sampler(flow)(x)
 
 
 class Fine(nn.Module):
-    """The last word: both frames warped at half size, a look around at 1/4, and all of it at full size."""
+    """The last refinement: from both frames warped at half size, with context at 1/4, to full size."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,20 +172,21 @@ class Fine(nn.Module):
         self.join = _convolution(_FINE, _FINE)
         self.leave = LeakyConv2d(_FINE, 1 + 4 * (4 + 1 + 3))
 
-    def forward(self, left: Tensor, right: Tensor, motion: Motion) -> tuple[Motion, Tensor]:
-        """
+    def forward(self, left: Tensor, right: Tensor, motion: FlowState) -> tuple[FlowState, Tensor]:
+        """Refine the motion at 1/4 to full size, and predict the residual.
+
         Args:
             left, right: (K, 3, 2H, 2W) pictures at half size.
             motion: at 1/4, (K, ., H, W).
 
         Returns:
-            Motion at full size, 4H x 4W, and the residual (K, 3, 4H, 4W) float32.
+            The motion at full size, 4H x 4W, and the residual (K, 3, 4H, 4W) float32.
         """
         flow, mask = doubled(2.0 * motion.flow), doubled(motion.mask)
-        seen_left, seen_right = warped(flow, left, right)
-        moved, still = _difference(seen_left, seen_right), _difference(left, right)
-        known = (seen_left - 0.5, seen_right - 0.5, moved, still, flow / _FLOW_UNIT, mask)
-        near = self.enter(_joined(known, motion.hidden.dtype))
+        warped_left, warped_right = warped(flow, left, right)
+        moved, still = _difference(warped_left, warped_right), _difference(left, right)
+        inputs = (warped_left - 0.5, warped_right - 0.5, moved, still, flow / _FLOW_UNIT, mask)
+        near = self.enter(_joined(inputs, motion.hidden.dtype))
         wide = self.body(self.shrink(near, self.carry(motion.hidden)))
         near = self.join(F.pixel_shuffle(self.grow(wide), 2), near)
         out = self.leave(near)
@@ -192,7 +194,7 @@ class Fine(nn.Module):
         out = F.pixel_shuffle(out[:, 1:], 2).float()
         # Added in place: at full size new memory takes as long as the sum.
         flow, mask = doubled(flow).add_(out[:, :4]), doubled(mask).add_(out[:, 4:5])
-        return Motion(flow, mask, motion.hidden), 0.1 * out[:, 5:]
+        return FlowState(flow, mask, motion.hidden), 0.1 * out[:, 5:]
 
 
 def _difference(a: Tensor, b: Tensor) -> Tensor:
@@ -220,11 +222,11 @@ class PyramidNet(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the convolutions run in."""
+        """Return what the convolutions run in."""
         return self.fine.leave.weight.dtype
 
     def encode(self, picture: Tensor, levels: int) -> Encoded:
-        """Return what a frame's pairs need of it.
+        """Compute the pictures, keys and features of a frame, once for both its pairs.
 
         Args:
             picture: (N, 3, H, W) float32; H and W multiples of ``4 * 2 ** (levels - 1)``.
@@ -235,23 +237,23 @@ class PyramidNet(nn.Module):
         """
         return (picture, halved(picture)), self.encoder(picture.to(self.dtype), levels)
 
-    def match(self, left: Encoded, right: Encoded, timestep: Tensor) -> list[Motion]:
-        """Return the motion after every level, coarse to fine, the last at 1/4.
+    def match(self, left: Encoded, right: Encoded, timestep: Tensor) -> list[FlowState]:
+        """Find the motion at every level, coarse to fine, the last at 1/4.
 
         Args:
-            left, right: what :meth:`encode` returns.
+            left, right: as :meth:`encode` returns them.
             timestep: (K, 1, 1, 1) float32.
         """
-        motions: list[Motion] = []
+        motions: list[FlowState] = []
         for level in range(len(left[1]) - 1, -1, -1):
-            seen_left, seen_right = left[1][level], right[1][level]
-            motion = motions[-1].doubled() if motions else no_motion(seen_left, len(timestep), _HIDDEN)
+            left_features, right_features = left[1][level], right[1][level]
+            motion = motions[-1].doubled() if motions else no_motion(left_features, len(timestep), _HIDDEN)
             decoder = self.decoders[min(level, len(self.decoders) - 1)]
-            motions.append(decoder(seen_left, seen_right, motion, timestep))
+            motions.append(decoder(left_features, right_features, motion, timestep))
         return motions
 
-    def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[Motion, Tensor]:
-        """Return motion and residual (K, 3, H, W) at full size; see :meth:`match`."""
+    def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[FlowState, Tensor]:
+        """Find motion and residual (K, 3, H, W) at full size; see :meth:`match`."""
         at_quarter = self.match(left, right, timestep)[-1]
-        found: tuple[Motion, Tensor] = self.fine(left[0][1], right[0][1], at_quarter)
-        return found
+        refined: tuple[FlowState, Tensor] = self.fine(left[0][1], right[0][1], at_quarter)
+        return refined

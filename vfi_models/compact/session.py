@@ -1,4 +1,4 @@
-"""Running the network on frames of one size: scaling, padding, the blend at full size."""
+"""Runs the network on frames of one size: scaling, padding, the blend at full size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .._ops.constants import Constants, keeping
 from .._ops.cuda_graphs import RecordedSession, Recordings, recorder_for
 from .._ops.padding import pad_to, round_up
-from .flow import Motion, blend
+from .flow import FlowState, blend
 from .net import STRIDE, Encoded
 
 _BASE_LEVELS = 4
@@ -21,11 +21,11 @@ _BASE_SIDE = 320
 
 
 class Network(Protocol):
-    """What a session runs: every family of the built-in model."""
+    """The part of a network that a session calls; every family of the built-in model has it."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the convolutions run in."""
+        """Return what the convolutions run in."""
         ...
 
     def parameters(self) -> Iterator[nn.Parameter]:
@@ -33,23 +33,24 @@ class Network(Protocol):
         ...
 
     def encode(self, picture: Tensor, levels: int) -> Encoded:
-        """Return what the pairs of a frame need of it."""
+        """Compute what the pairs of a frame need of it."""
         ...
 
-    def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[Motion, Tensor]:
-        """Return motion and residual at full size; timestep (K, 1, 1, 1)."""
+    def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[FlowState, Tensor]:
+        """Find motion and residual at full size; timestep (K, 1, 1, 1)."""
         ...
 
 
 @dataclass(frozen=True)
 class CompactOptions:
-    """What :meth:`Compact.open` takes."""
+    """The options of :meth:`Compact.open`."""
 
     flow_scale: float = 1.0
     """0.25 to 4. Below 1 motion is found on a smaller picture: less memory and time, larger reach, less
     detail. The picture itself is always warped at full size."""
     ensemble: bool = False
-    """Average with what comes out upside down and backwards in time: twice the time, a little better."""
+    """Average with the result for both frames turned by 180 degrees and exchanged: twice the time, a little
+    better."""
     graphs: bool = True
     """On CUDA, launch the passes of a long clip as one recorded graph, which keeps the memory that a pass
     takes."""
@@ -57,7 +58,7 @@ class CompactOptions:
 
 @dataclass(frozen=True)
 class CompactFeatures:
-    """N source frames as the network wants them."""
+    """N source frames, encoded."""
 
     frames: Tensor
     """(N, C, H, W) float32 as given."""
@@ -69,10 +70,9 @@ class CompactFeatures:
     """The same of the frames turned by 180 degrees, with ``ensemble``."""
 
     def shared_by(self, count: int) -> CompactFeatures:
-        """The features of one frame seen by ``count`` timesteps, without a copy."""
+        """Return the features of one frame for ``count`` timesteps, without a copy."""
         if self.frames.shape[0] == count:
             return self
-
         return self.of(x.expand(count, -1, -1, -1) for x in self.tensors())
 
     def tensors(self) -> tuple[Tensor, ...]:
@@ -101,7 +101,9 @@ class Geometry:
 
     @classmethod
     def of(cls, height: int, width: int, flow_scale: float) -> Geometry:
-        """Four levels up to 640 pixels along the longer side, one more for each doubling."""
+        """Work out the sizes: four levels up to 640 pixels along the longer side, one more for each
+        doubling.
+        """
         scaled = max(1, round(height * flow_scale)), max(1, round(width * flow_scale))
         levels = _BASE_LEVELS + max(0, (max(scaled) // _BASE_SIDE).bit_length() - 1)
         multiple = STRIDE * 2 ** (levels - 1)
@@ -110,13 +112,13 @@ class Geometry:
 
 
 class CompactSession(RecordedSession):
-    """See :class:`~..interface.Session`.
+    """The built-in model at one picture size; see :class:`~..interface.Session`.
 
     Args:
         net: on its device.
         geometry: of the frames.
-        options: how.
-        recordings: how passes are replayed; CUDA's own where it is left out.
+        options: of the model.
+        recordings: how passes are replayed; CUDA graphs where it is left out.
     """
 
     def __init__(
@@ -134,7 +136,9 @@ class CompactSession(RecordedSession):
         self._recordings = recordings or Recordings(recorder_for(device) if options.graphs else None)
 
     def encode(self, frames: Tensor) -> CompactFeatures:
-        """See the seam. Motion is looked for in the values clamped to 0..1."""
+        """Encode source frames; see :class:`~..interface.Session`. Motion is found on the values clamped to
+        0..1.
+        """
         with keeping(self._constants, frames.device):
             features = self._features(frames)
             if self._options.ensemble:
@@ -142,7 +146,7 @@ class CompactSession(RecordedSession):
             return features
 
     def between(self, left: CompactFeatures, right: CompactFeatures, timestep: Tensor) -> Tensor:
-        """See the seam. Channels past RGB are warped and blended like the picture."""
+        """Make the frames at some timesteps; channels past RGB are warped and blended like the picture."""
         self._recordings.follow(self._net.parameters())
 
         def work(timestep: Tensor, *sides: Tensor) -> Tensor:
@@ -152,18 +156,19 @@ class CompactSession(RecordedSession):
         return self._recordings.run(work, (timestep.float(), *left.tensors(), *right.tensors()))
 
     def _pass(self, left: CompactFeatures, right: CompactFeatures, timestep: Tensor) -> Tensor:
-        """Make the frames at some timesteps; see :meth:`~.Recordings.run`."""
+        """Run one pass, which may be replayed; see :meth:`~.Recordings.run`."""
         count = max(timestep.shape[0], left.frames.shape[0], right.frames.shape[0])
         left, right = left.shared_by(count), right.shared_by(count)
         times = timestep.expand(count).view(-1, 1, 1, 1)
         with keeping(self._constants, times.device):
-            made = self._made(left, right, times)
+            frames = self._interpolated(left, right, times)
             if left.turned and right.turned:
-                made = (made + _turned(self._made(right.turned, left.turned, 1.0 - times))) / 2
-            return made
+                mirrored = self._interpolated(right.turned, left.turned, 1.0 - times)
+                frames = (frames + _turned(mirrored)) / 2
+            return frames
 
     def close(self) -> None:
-        """See the seam."""
+        """Drop recordings and constants."""
         self._recordings.close()
         self._constants.clear()
 
@@ -172,36 +177,36 @@ class CompactSession(RecordedSession):
         padded = pad_to(picture, *self._geometry.padded, "reflect")
         return CompactFeatures(frames, *self._net.encode(padded, self._geometry.levels))
 
-    def _made(self, left: CompactFeatures, right: CompactFeatures, times: Tensor) -> Tensor:
+    def _interpolated(self, left: CompactFeatures, right: CompactFeatures, times: Tensor) -> Tensor:
         encoded = (left.pictures, left.encoded), (right.pictures, right.encoded)
         motion, residual = self._net.find(*encoded, times)
         motion, residual = self._at_full_size(motion, residual)
-        made = blend(motion, left.frames, right.frames)
-        made[:, :3] += residual
-        return made
+        frames = blend(motion, left.frames, right.frames)
+        frames[:, :3] += residual
+        return frames
 
-    def _at_full_size(self, motion: Motion, residual: Tensor) -> tuple[Motion, Tensor]:
+    def _at_full_size(self, motion: FlowState, residual: Tensor) -> tuple[FlowState, Tensor]:
         size, scaled = self._geometry.size, self._geometry.scaled
         flow, mask, residual = (
             x[..., : scaled[0], : scaled[1]] for x in (motion.flow, motion.mask, residual)
         )
         if scaled != size:
             x, y = size[1] / scaled[1], size[0] / scaled[0]
-            # By numbers and in place: a tensor made of them would be a copy to the device, which waits.
+            # By Python numbers and in place: a tensor of them would be a copy to the device, which waits.
             flow = _resized(flow, size)
             flow[:, ::2].mul_(x)
             flow[:, 1::2].mul_(y)
             mask, residual = _resized(mask, size), _resized(residual, size)
-        return Motion(flow, mask, motion.hidden), residual
+        return FlowState(flow, mask, motion.hidden), residual
 
 
 def _turned(x: Tensor) -> Tensor:
-    """Upside down, not mirrored."""
+    """Turn by 180 degrees, without mirroring."""
     return x.flip(-1, -2)
 
 
 def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Averaged where it shrinks, bilinear where it grows; the same tensor at the same size."""
+    """Resize: averaged where it shrinks, bilinear where it grows; the same tensor at the same size."""
     if tuple(x.shape[-2:]) == size:
         return x
     if size[0] < x.shape[-2]:
@@ -209,15 +214,8 @@ def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
-def option_problem(options: CompactOptions) -> tuple[str, str] | None:
-    """What was found and what to do about a value that cannot be taken, or None."""
-    if not 0.25 <= options.flow_scale <= 4:  # noqa: PLR2004
-        return f"flow_scale {options.flow_scale!r}", "Use a number from 0.25 to 4."
-    return None
-
-
 def activation_bytes(geometry: Geometry, dtype: torch.dtype, *, channels: int = 4) -> int:
-    """Bytes that one timestep takes at its peak: in the network, or in the blend at full size.
+    """Estimate the bytes that one timestep takes at its peak: in the network, or in the blend at full size.
 
     Fitted to peaks of the first family measured at 544 x 960 and 1088 x 1920 (273 bytes a pixel in
     float32); the second takes 253 to 277 in float32.

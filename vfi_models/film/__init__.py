@@ -9,12 +9,7 @@ import torch
 from torch import Tensor
 
 from .._ops.padding import round_up
-from ..interface import (
-    Architecture,
-    Detection,
-    ModelSpec,
-    Options,
-)
+from ..interface import Architecture, Detection, ModelSpec, Options
 from ..options import chosen
 from ..torch_interpolator import TorchInterpolator, build_strict
 from ..torch_interpolator import shapes_of as shapes_of_network
@@ -32,7 +27,7 @@ from .session import FilmOptions, FilmSession
 __all__ = ["ARCHITECTURE", "Film"]
 
 _LEAST_SIDE = 2 ** (LEVELS - 1)
-"""Below it the coarsest level has no pixel left."""
+"""Below it the coarsest level has no pixels."""
 _FLOAT32 = 4
 """Bytes."""
 
@@ -55,25 +50,30 @@ class Film(TorchInterpolator[FilmNet]):
         super().__init__(net, spec)
 
     def open(self, height: int, width: int, options: Options | None = None) -> FilmSession:
-        """See the seam. Sides below 64, which no published FILM takes, are mirrored up to 64 at the right
-        and at the bottom, and the picture is cut out again.
+        """Open a session for frames of this size; see :class:`~..interface.Interpolator`.
+
+        Sides below 64, which no published FILM takes, are mirrored up to 64 at the right and at the bottom,
+        and the frame is cropped again.
 
         Raises:
             BadInputError: an unknown option, or a value that it cannot take.
         """
-        wanted = chosen(options, FilmOptions(), "FILM")
+        checked = chosen(options, FilmOptions(), "FILM")
         return FilmSession(
             self.module,
             (height, width),
-            _padded(height, width, wanted),
-            in_strips=wanted.strips or self.device.type == "cpu",
+            _padded(height, width, checked),
+            in_strips=checked.strips or self.device.type == "cpu",
         )
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
-        """See the seam: features of both frames, and what the largest level of the fusion holds besides."""
-        wanted = chosen(options, FilmOptions(), "FILM")
-        rows, columns = _padded(height, width, wanted)
-        in_strips = wanted.strips or self.device.type == "cpu"
+        """Estimate the bytes that one timestep takes.
+
+        They are the features of both frames, and what the largest level of the fusion holds besides.
+        """
+        checked = chosen(options, FilmOptions(), "FILM")
+        rows, columns = _padded(height, width, checked)
+        in_strips = checked.strips or self.device.type == "cpu"
         config, item = self.module.config, self.dtype.itemsize
         kept = 2 * sum((config.features(k) + config.flow_width(k)) * 0.25**k for k in range(LEVELS))
         pictures_and_flows = (2 * (3 + 2) + 2 * (2 + 4)) * 4 / 3
@@ -90,7 +90,7 @@ class Film(TorchInterpolator[FilmNet]):
         return int(rows * columns * (item * kept + _FLOAT32 * pictures_and_flows + largest))
 
     def low_memory(self, options: Options) -> Options | None:
-        """See the seam. There is nothing to take away from this network."""
+        """Return None: there are no options with which this network takes less."""
         return None
 
 

@@ -1,6 +1,6 @@
-"""The sizes of a FILM network, and how a state dict of any layout tells them.
+"""The sizes of a FILM network, and how they are read off a state dict of any layout.
 
-Three layouts of names are around: the two TorchScript archives (v1.0.0 and v1.0.2 of
+Three layouts of names are published: the two TorchScript archives (v1.0.0 and v1.0.2 of
 dajes/frame-interpolation-pytorch, under one file name) and ComfyUI's safetensors file. The network here has
 the names of the last one, so that a converted file serves ComfyUI's own node too.
 """
@@ -32,7 +32,7 @@ RGB = 3
 
 @dataclass(frozen=True)
 class Config:
-    """What differs between a published FILM and a small one made for tests."""
+    """The widths of a network, which differ between the published FILM and a small one for tests."""
 
     filters: int
     """Channels of the first stage; each later stage has twice as many."""
@@ -40,19 +40,19 @@ class Config:
     """Channels of the flow predictors of level 0, 1, 2 and of the shared one."""
 
     def features(self, level: int) -> int:
-        """Channels of the features of a level."""
+        """Return the channels of the features of a level."""
         return self.filters * ((2 << min(level, STAGES - 1)) - 1)
 
     def flow_width(self, level: int) -> int:
-        """Channels of the flow predictor of a level."""
+        """Return the channels of the flow predictor of a level."""
         return self.flow_filters[min(level, OWN_FLOW_LEVELS)]
 
     def aligned(self, level: int) -> int:
-        """Channels of a level of the fusion's input: both pictures, both features, both flows."""
+        """Return the channels of a level of the fusion's input: both pictures, both features, both flows."""
         return 2 * (RGB + self.features(level) + 2)
 
     def fused(self, level: int) -> int:
-        """Channels that the fusion hands from a level to the next finer one."""
+        """Return the channels that the fusion passes from a level to the next finer one."""
         return self.filters << level if level < FUSED_LEVELS - 1 else self.aligned(level)
 
 
@@ -60,8 +60,8 @@ FAMILIES: dict[str, Config] = {
     "film": Config(64, (32, 64, 128, 256)),
     "narrow": Config(4, (4, 4, 8, 8)),
 }
-"""``film`` is the published network. ``narrow`` stands for the same network in any other width: nobody
-publishes one, but the goldens and the tests of the loop do with less."""
+"""``film`` is the published network. ``narrow`` stands for the same network in any other width: none is
+published, but a small one does for the goldens and for tests of the loop."""
 
 _PREFIX = re.compile(r"^(?:module\.|model\.)+")
 _LAYER = re.compile(
@@ -70,24 +70,24 @@ _LAYER = re.compile(
     r"|predict_flow\._predictors\.\d\._convs\.\d"
     r"|fuse\.convs\.\d\.\d)(?:\.0|\.conv)?\.(weight|bias)"
 )
-"""A convolution in any layout: some of them wrap it (``.0`` or ``.conv``) together with its activation."""
+"""Matches a convolution in any layout: some wrap it (``.0`` or ``.conv``) together with its activation."""
 _FIRST = "extract.extract_sublevels.convs.0.0.conv.weight"
 _FLOW = ("predict_flow._predictors.2", "predict_flow._predictors.1", "predict_flow._predictors.0")
 """The predictors of level 0, 1 and 2: they are numbered from coarse to fine."""
 
 
 def clean(state_dict: StateDict) -> dict[str, Tensor]:
-    """The parameters under the network's own names, whatever the layout."""
+    """Return the parameters under the network's own names, whatever the layout."""
     return {_LAYER.sub(r"\1.conv.\2", _PREFIX.sub("", name)): value for name, value in state_dict.items()}
 
 
 def published_names(state_dict: Mapping[str, T]) -> dict[str, T]:
-    """Values under the names of the v1.0.2 archive instead of the network's own."""
+    """Return values under the names of the v1.0.2 archive instead of the network's own."""
     return {name.replace(".conv.", ".0."): value for name, value in state_dict.items()}
 
 
 def detect(state_dict: StateDict) -> Detection | None:
-    """FILM in any layout, or None where the names are another network's.
+    """Recognise FILM in any layout; return None where the names are another network's.
 
     Raises:
         UnsupportedWeightsError: FILM by its names, but cut off or of other depth.
@@ -101,7 +101,7 @@ def detect(state_dict: StateDict) -> Detection | None:
 
 
 def read_config(weights: StateDict) -> Config:
-    """The sizes, from the shapes of parameters under the network's own names.
+    """Read the sizes off the shapes of parameters under the network's own names.
 
     Raises:
         UnsupportedWeightsError: a parameter that all sizes have is missing or is no convolution.

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._ops.convolution import memory_format
 from .._ops.padding import round_up
 from .._ops.warp import Sampler
 from .config import (
@@ -30,18 +31,13 @@ from .config import (
 
 _SLOPE = 0.2
 _REACH = 2
-"""Rows that the two 3 x 3 convolutions of a fusion level look beyond their own."""
+"""Rows beyond its own that a strip needs: one for each of the two 3 x 3 convolutions of a fusion level."""
 _MOST_STRIPS, _LEAST_STRIP = 4, 64
-"""In how many strips a fusion level is made, and the fewest rows that one should have."""
-
-
-def memory_format(device: torch.device) -> torch.memory_format:
-    """How activations lie in memory: channels side by side where convolutions are fastest so."""
-    return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
+"""The most strips that a fusion level is made in, and the fewest rows that a strip should have."""
 
 
 def leaky(x: Tensor) -> Tensor:
-    """The network's activation, in place."""
+    """Apply the network's activation in place."""
     return F.leaky_relu_(x, _SLOPE)
 
 
@@ -53,7 +49,7 @@ class Layer(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, size, padding=1 if size == 3 else 0)  # noqa: PLR2004 - 3 x 3
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, h, w) to (N, outputs, h, w), without the activation."""
+        """Convolve (N, inputs, h, w) to (N, outputs, h, w), without the activation."""
         out: Tensor = self.conv(x)
         return out
 
@@ -63,7 +59,7 @@ def _layers(modules: nn.Module) -> list[Layer]:
 
 
 class Extractor(nn.Module):
-    """Features of a frame: the same stages started at every level of its image pyramid."""
+    """Computes the features of a frame: the same stages, started at every level of its image pyramid."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -72,13 +68,14 @@ class Extractor(nn.Module):
         self.extract_sublevels = nn.ModuleDict({"convs": nn.ModuleList(stages)})
 
     def forward(self, pictures: Sequence[Tensor]) -> list[Tensor]:
-        """
+        """Compute the features of an image pyramid.
+
         Args:
             pictures: (N, 3, h, w) of each level, in the dtype of the parameters.
 
         Returns:
             Features of each level, (N, ``config.features(level)``, h, w): those of every stage that
-            arrives at its size, stage 0 first.
+            ends at its size, stage 0 first.
         """
         stages = [_layers(stage) for stage in self.extract_sublevels["convs"].children()]
         arrived: list[list[Tensor]] = [[] for _ in pictures]
@@ -101,10 +98,10 @@ def _cat(parts: list[Tensor], dim: int) -> Tensor:
 
 
 class Predictor(nn.Module):
-    """The flow that is still missing at a level, from one frame's features and the other's, warped.
+    """Predicts the residual flow of a level, from one frame's features and the other's, warped.
 
-    The first layer is linear in both. Its share of the frame that stays where it is depends on nothing
-    else, so it is computed with the features and serves both pairs of the frame.
+    The first layer is linear in both. Its part that reads the frame that is not warped depends on nothing
+    else, so it is computed once with the features and serves both pairs of the frame.
     """
 
     def __init__(self, features: int, filters: int) -> None:
@@ -116,12 +113,13 @@ class Predictor(nn.Module):
         self._convs = nn.ModuleList(layers)
 
     def own(self, features: Tensor) -> Tensor:
-        """The first layer's share of the frame that stays, (N, filters, h, w)."""
+        """Compute the first layer's part of the frame that is not warped, (N, filters, h, w)."""
         conv = _layers(self._convs)[0].conv
         return F.conv2d(features, conv.weight[:, : self.features], conv.bias, padding=1)
 
     def forward(self, own: Tensor, other: Tensor) -> Tensor:
-        """
+        """Predict the residual flow.
+
         Args:
             own: from :meth:`own`. Never written to.
             other: features of the other frame, warped, (K, features, h, w).
@@ -138,7 +136,7 @@ class Predictor(nn.Module):
 
 
 class FlowEstimator(nn.Module):
-    """Flow from one frame to another, coarse to fine."""
+    """Estimates the flow from one frame to another, coarse to fine."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -147,17 +145,18 @@ class FlowEstimator(nn.Module):
         self._predictors = nn.ModuleList(reversed(fine))
 
     def predictor(self, level: int) -> Predictor:
-        """The predictor of a level."""
+        """Return the predictor of a level."""
         if level >= OWN_FLOW_LEVELS:
             return self._predictor
         return cast(Predictor, self._predictors[OWN_FLOW_LEVELS - 1 - level])
 
     def own(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """What every level of :meth:`forward` needs of the frame that the flow starts from."""
+        """Compute what every level of :meth:`forward` needs of the frame that the flow starts from."""
         return [self.predictor(level).own(x) for level, x in enumerate(features)]
 
     def forward(self, own: Sequence[Tensor], other: Sequence[Tensor]) -> list[Tensor]:
-        """
+        """Estimate the flow of one direction.
+
         Args:
             own: from :meth:`own` of the frame that the flow starts from.
             other: features of the frame that it leads to.
@@ -169,7 +168,7 @@ class FlowEstimator(nn.Module):
         flow = self.predictor(LEVELS - 1)(own[-1], other[-1])
         flows = [flow]
         for level in reversed(range(LEVELS - 1)):
-            # Always twice as far, also where an odd size makes it a little more.
+            # Always times two, as published, also where an odd size grows by a little more than that.
             flow = 2 * F.interpolate(flow, size=own[level].shape[-2:], mode="bilinear")
             flow += self.predictor(level)(own[level], Sampler(flow)(other[level]))
             flows.append(flow)
@@ -182,9 +181,9 @@ class FlowEstimator(nn.Module):
         left: Sequence[Tensor],
         right: Sequence[Tensor],
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Return :meth:`forward` from the left frame to the right one, and from the right one to the left.
+        """Estimate the flow from the left frame to the right one, and from the right one to the left.
 
-        Off a CPU as one batch, which halves the launches.
+        Off a CPU both run as one batch, which halves the launches.
         """
         if own_left[0].device.type == "cpu":
             return self(own_left, right), self(own_right, left)
@@ -198,7 +197,7 @@ class FlowEstimator(nn.Module):
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two frames, as the fusion sees it: levels 0 to 4, N of 1 or K."""
+    """One of the two frames as input of the fusion: levels 0 to 4, N of 1 or K."""
 
     pictures: Sequence[Tensor]
     """(N, 3, h, w) float32."""
@@ -207,12 +206,12 @@ class Side:
     flows: Sequence[Tensor]
     """(N, 2, h, w) float32 pixels: from the other frame into this one."""
     share: Tensor
-    """(K, 1, 1, 1) float32: the part of the way to the other frame at which the picture is made."""
+    """(K, 1, 1, 1) float32: the time from this frame to the new one, in parts of the time to the other."""
 
     def at(self, level: int) -> Plane:
-        """One level, at the moment of the picture."""
+        """Return one level, its flow scaled to the time of the new frame."""
         flow, features = self.share * self.flows[level], self.features[level]
-        # On a CPU what is sampled has to be float32; converted once and not for each strip.
+        # Sampling on a CPU is in float32; converted once here and not for each strip.
         return Plane(
             self.pictures[level], features.float() if features.device.type == "cpu" else features, flow
         )
@@ -227,14 +226,14 @@ class Plane:
     features: Tensor
     """(N, c, h, w) as they are sampled: float32 on a CPU, elsewhere in the dtype of the parameters."""
     flow: Tensor
-    """(K, 2, h, w) float32 pixels, to where the picture is found at the moment that is made."""
+    """(K, 2, h, w) float32 pixels, from the new frame into this one."""
 
 
 Planes = tuple[Plane, Plane]
 
 
 class Fusion(nn.Module):
-    """The picture out of both frames' pictures and features, warped to one moment."""
+    """Makes the new frame from both frames' pictures and features, warped to its time."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -250,10 +249,11 @@ class Fusion(nn.Module):
         )
 
     def forward(self, left: Side, right: Side, *, in_strips: bool = True) -> Tensor:
-        """
+        """Fuse both frames, coarse to fine.
+
         Args:
             left, right: the two frames.
-            in_strips: makes each level in strips, in less memory.
+            in_strips: make each level in strips, in less memory.
 
         Returns:
             (K, 3, H, W) float32, not clamped.
@@ -276,25 +276,32 @@ class Fusion(nn.Module):
         planes: Planes,
         parts: Sequence[tuple[int, int]],
     ) -> Tensor:
-        """What a level makes of the coarser one's ``net``; at level 0 the picture.
+        """Refine the coarser level's ``net`` by a level; at level 0 to the picture.
 
-        In strips, for what goes into a level is several times as large as what comes out. A strip sees the
-        rows about it that the two convolutions reach; where the picture ends it ends, and zeros follow.
+        In strips, for the input of a level is several times as large as its output. A strip is computed with
+        the rows about it that the two convolutions reach; at the borders of the picture zeros follow, as in
+        one piece.
         """
         enlarging, joining, last = layers
         width, height = self.config.fused(level), planes[0].flow.shape[-2]
-        made = []
+        finished = []
         for top, bottom in parts:
             rows = slice(max(top - _REACH, 0), min(bottom + _REACH, height))
             x = self._aligned(planes, rows, self.config.aligned(level) + width)
             double(net, enlarging.conv, x[:, -width:], rows, height)
             x = leaky(last(leaky(joining(x))))
             x = x if level else self.output_conv(x)
-            made.append(x[..., top - rows.start : bottom - rows.start, :])
-        return _cat(made, -2).contiguous(memory_format=memory_format(net.device))
+            finished.append(x[..., top - rows.start : bottom - rows.start, :])
+        return _cat(finished, -2).contiguous(memory_format=memory_format(net.device, on_cuda=True))
 
     def _aligned(self, planes: Planes, rows: slice, channels: int) -> Tensor:
-        """Some rows of what the fusion sees at a level; channels past that are for the caller to fill."""
+        """Return some rows of a level's input to the fusion: both frames warped.
+
+        Args:
+            planes: the level of both frames.
+            rows: of the level.
+            channels: of the tensor; those past the warped ones are for the caller to fill.
+        """
         flows = [plane.flow[..., rows, :] for plane in planes]
         count, _, height, width = flows[0].shape
         weight = self.output_conv.weight
@@ -302,7 +309,7 @@ class Fusion(nn.Module):
             (count, channels, height, width),
             dtype=weight.dtype,
             device=weight.device,
-            memory_format=memory_format(weight.device),
+            memory_format=memory_format(weight.device, on_cuda=True),
         )
         first = 0
         for plane in planes:
@@ -317,16 +324,17 @@ class Fusion(nn.Module):
 
 
 def strips(height: int) -> list[tuple[int, int]]:
-    """First row and end of each strip; they begin at even rows."""
+    """Return first row and end of each strip of ``height`` rows; strips begin at even rows."""
     count = min(max(height // _LEAST_STRIP, 1), _MOST_STRIPS)
     step = round_up(-(-height // count), 2)
     return [(top, min(top + step, height)) for top in range(0, height, step)]
 
 
 def double(x: Tensor, conv: nn.Conv2d, out: Tensor, rows: slice, height: int) -> None:
-    """Some rows of: ``x`` enlarged by repeating pixels, then ``conv``, 2 x 2, into ``out``.
+    """Enlarge ``x`` by repeating pixels, convolve by ``conv``, 2 x 2, and write some rows of that into
+    ``out``.
 
-    The convolution sees each pixel of ``x`` up to four times. Where the size exactly doubles, its taps are
+    The convolution reads each pixel of ``x`` up to four times. Where the size exactly doubles, its taps are
     added up before: one convolution at the small size for each of the four pixels that a small one
     becomes, with 9 products instead of 16 and nothing enlarged.
 
@@ -343,18 +351,18 @@ def double(x: Tensor, conv: nn.Conv2d, out: Tensor, rows: slice, height: int) ->
         large = x.index_select(-2, below).index_select(-1, _repeated(x.shape[-1], width, x.device))
         out.copy_(F.conv2d(large, conv.weight, conv.bias, padding=1)[..., 1 : out.shape[-2] + 1, 1:])
         return
-    # One row more than these become: the odd ones look at the next.
+    # One row more than that: odd rows of the result read the next row of ``x``.
     x = x[..., rows.start // 2 : rows.stop // 2 + 1, :]
     weight = conv.weight.float()
     for row, whole in enumerate((weight[..., :1, :] + weight[..., 1:, :], weight)):
         for column, taps in enumerate((whole[..., :1] + whole[..., 1:], whole)):
-            made = F.conv2d(x, taps.to(x.dtype), conv.bias, padding=(row, column))
-            place = out[..., row::2, column::2]
-            place.copy_(made[..., row : row + place.shape[-2], column:])
+            convolved = F.conv2d(x, taps.to(x.dtype), conv.bias, padding=(row, column))
+            target = out[..., row::2, column::2]
+            target.copy_(convolved[..., row : row + target.shape[-2], column:])
 
 
 def _repeated(size: int, larger: int, device: torch.device) -> Tensor:
-    """Source index of each of ``larger`` positions, as ``nearest`` takes it."""
+    """Return the source index of each of ``larger`` positions, as torch's ``nearest`` takes it."""
     indices = torch.arange(size, dtype=torch.float32, device=device).view(1, 1, -1)
     return F.interpolate(indices, size=larger, mode="nearest").view(-1).long()
 

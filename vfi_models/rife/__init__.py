@@ -1,22 +1,16 @@
-"""RIFE 4.x."""
+"""RIFE 4.x: flow and mask by a pyramid of blocks, for any timestep."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, replace
 from functools import partial
-from typing import get_args
 
 import torch
 
 from ...errors import BadInputError
-from .._ops.padding import PaddingMode, round_up
-from ..interface import (
-    Architecture,
-    Detection,
-    ModelSpec,
-    Options,
-)
-from ..options import chosen
+from .._ops.padding import round_up
+from ..interface import Architecture, Detection, ModelSpec, Options
+from ..options import checked_scale, chosen, require_padding, with_half_scale
 from ..torch_interpolator import TorchInterpolator, build_strict, shapes_of
 from .config import FAMILIES, detect
 from .net import IFNet
@@ -24,14 +18,13 @@ from .session import RifeOptions, RifeSession
 
 __all__ = ["ARCHITECTURE", "Rife"]
 
-FLOW_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Others do not divide a padded size into whole cells at every level."""
-
 
 def _safe_dtypes(net: IFNet) -> tuple[torch.dtype, ...]:
-    """Return the dtypes that keep the picture, bfloat16 among them: with its published weights 4.25 stays at
-    least 51 dB from float32 on real clips (benchmarks/README.md), and every family but one at least 49 with
-    synthetic weights. 4.0's flows can grow so large that every digit shows.
+    """Return the dtypes that keep the picture, bfloat16 among them but for 4.0.
+
+    With its published weights 4.25 stays at least 51 dB from float32 in bfloat16 on real clips
+    (benchmarks/README.md), and every family but one at least 49 with synthetic weights. 4.0's flows can grow
+    so large that the last digit shows.
     """
     safe = (torch.float32, torch.float16)
     return safe if net.family.inner == "plain_skip" else (*safe, torch.bfloat16)
@@ -55,43 +48,44 @@ class Rife(TorchInterpolator[IFNet]):
         super().__init__(net, spec)
 
     def open(self, height: int, width: int, options: Options | None = None) -> RifeSession:
-        """See the seam.
+        """Open a session for frames of this size; see :class:`~..interface.Interpolator`.
 
         Raises:
             BadInputError: an unknown option, or one that this family or file does not have.
         """
-        wanted = self._checked(options)
+        checked = self._checked(options)
         return RifeSession(
-            self.module, (height, width), padded=self._padded(height, width, wanted), options=wanted
+            self.module, (height, width), padded=self._padded(height, width, checked), options=checked
         )
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
-        """See the seam. Float32 values at full size (pictures, flow, mask, carry, grids, a block's outputs)
-        and what the last block holds in the network's dtype.
+        """Estimate the bytes that one timestep takes.
+
+        They are float32 values at full size (pictures, flow, mask, carry, grids, a block's outputs), and what
+        the last block holds in the network's dtype.
         """
-        wanted = self._checked(options)
-        rows, columns = self._padded(height, width, wanted)
+        checked = self._checked(options)
+        rows, columns = self._padded(height, width, checked)
         family = self.module.family
         item = self.dtype.itemsize
         full = 2 * 3 * 3 + 4 * family.outputs + 12
-        reach = family.divisors[-1] / wanted.flow_scale
+        reach = family.divisors[-1] / checked.flow_scale
         inside = (2 * family.later_inputs + family.widths[-1] / 2 + 4 * family.outputs) / max(
             reach, 0.25
         ) ** 2
         features = 4 * (family.picture_channels - 3)
-        return int(rows * columns * (4 * (full + features) + item * inside) * (2 if wanted.ensemble else 1))
+        return int(rows * columns * (4 * (full + features) + item * inside) * (2 if checked.ensemble else 1))
 
     def low_memory(self, options: Options) -> Options | None:
-        """See the seam: half the flow scale, down to 0.25."""
-        scale = self._checked(options).flow_scale / 2
-        return {**options, "flow_scale": scale} if scale >= FLOW_SCALES[0] else None
+        """Return the options with half the flow scale, or None below 0.25."""
+        return with_half_scale(options, self._checked(options).flow_scale)
 
     def _padded(self, height: int, width: int, options: RifeOptions) -> tuple[int, int]:
         needed = self.module.family.modulo * (2 if options.restart else 1)
         multiple = max(needed, int(needed / options.flow_scale))
         if options.padded_size is None:
             return round_up(height, multiple), round_up(width, multiple)
-        # More than needed at flow scales above 1: the network itself is content with this.
+        # At flow scales above 1 ``multiple`` is more than the network needs, which is this.
         least = max(int(needed / options.flow_scale), 2)
         rows, columns = options.padded_size
         if rows < height or columns < width or rows % least or columns % least:
@@ -103,40 +97,35 @@ class Rife(TorchInterpolator[IFNet]):
         return rows, columns
 
     def _checked(self, options: Options | None) -> RifeOptions:
-        wanted = _typed(options)
+        checked = _typed(options)
         family = self.module.family
-        if wanted.ensemble and not family.ensemble:
+        if checked.ensemble and not family.ensemble:
             raise BadInputError(
                 "Ensemble is not defined for this RIFE family.",
                 f"RIFE {' / '.join(family.versions)} carries features from block to block",
                 "Switch ensemble off, or choose RIFE 4.0 to 4.20 or 4.24.",
             )
-        if wanted.refine and not hasattr(self.module, "contextnet"):
+        if checked.refine and not hasattr(self.module, "contextnet"):
             raise BadInputError(
                 "This file has no refinement network.",
                 f"RIFE {family.name} without contextnet and unet",
                 "Switch refinement off, or load a 4.0 to 4.4 file that carries it.",
             )
-        if wanted.restart and family.name != "4.0":
+        if checked.restart and family.name != "4.0":
             raise BadInputError(
                 "Only RIFE 4.0 and 4.1 restart.", f"RIFE {family.name}", "Switch restart off."
             )
-        return wanted
+        return checked
 
 
 def _typed(options: Options | None) -> RifeOptions:
-    """The options, each of its type and in its range; not yet whether this family has them."""
+    """Return the options, each of its type and in its range; whether this family has them is checked
+    later.
+    """
     typed = chosen(options, RifeOptions(), "RIFE")
-    if typed.flow_scale not in FLOW_SCALES:
-        allowed = ", ".join(f"{scale:g}" for scale in FLOW_SCALES)
-        raise BadInputError(
-            "RIFE does not run at this flow scale.", repr(typed.flow_scale), f"Use {allowed}."
-        )
-    if typed.padding not in get_args(PaddingMode):
-        raise BadInputError(
-            "There is no such padding.", repr(typed.padding), f"Use one of {get_args(PaddingMode)}."
-        )
-    return replace(typed, flow_scale=float(typed.flow_scale))
+    scale = checked_scale(typed.flow_scale, "RIFE")
+    require_padding(typed.padding)
+    return replace(typed, flow_scale=scale)
 
 
 def build(detection: Detection) -> Rife:

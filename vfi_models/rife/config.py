@@ -1,7 +1,8 @@
-"""The families of RIFE 4.x and how a state dict tells which one it is.
+"""The families of RIFE 4.x, and how a state dict is recognised as one of them.
 
-Versions with one network share a row. Three things are not in the shapes and stand only here: the
-divisors, whether a block's mask is added or put in place, and the skip over the eight of 4.0.
+Versions with one network share a row. Three things cannot be deduced from shapes and stand only here: the
+divisors, whether a block's mask is added to the mask before or replaces it, and the skip connection over the
+eight inner convolutions of 4.0.
 Source of the rows: the published networks, as HolyWu/vs-rife 2a7f2c8 and hzwer/Practical-RIFE keep them.
 """
 
@@ -22,7 +23,7 @@ HeadKind = Literal["pair", "sequential", "named"]
 
 @dataclass(frozen=True)
 class Head:
-    """The encoder of one picture: its layout, its width inside and the channels it returns."""
+    """The encoder of one picture: its layout, its inner width and the channels that it returns."""
 
     kind: HeadKind
     width: int
@@ -41,43 +42,45 @@ class Family:
     groups: int = 1
     head: Head | None = None
     outputs: int = 6
-    """Channels a block hands out: flow 4, mask 1, then one unused (6) or what is carried on (13)."""
+    """Channels that a block returns: flow 4, mask 1, then one unused (6) or eight for the next block (13)."""
     divisors: tuple[int, ...] = (8, 4, 2, 1)
     ensemble: bool = True
 
     @property
     def carry(self) -> int:
-        """Channels handed from block to block besides flow and mask."""
+        """Return the channels passed from block to block besides flow and mask."""
         return self.outputs - 5 if self.outputs > 6 else 0  # noqa: PLR2004 - the sixth channel is never used
 
     @property
     def mask_summed(self) -> bool:
-        """Mask logits add up over the blocks; families with a head put each block's own in place."""
+        """Tell whether mask logits add up over the blocks; in families with a head a block's mask replaces
+        the last.
+        """
         return self.head is None
 
     @property
     def shuffled(self) -> bool:
-        """A block ends in a pixel shuffle at its own resolution, not at half of it."""
+        """Tell whether a block ends in a pixel shuffle at its own resolution, and not at half of it."""
         return self.inner == "residual"
 
     @property
     def modulo(self) -> int:
-        """Both padded sides are multiples of this at flow scale 1."""
+        """Return the number that both padded sides are multiples of at flow scale 1."""
         return 4 * self.divisors[0]
 
     @property
     def first_inputs(self) -> int:
-        """Input channels of block 0: two pictures, two features, the timestep."""
+        """Return the input channels of block 0: two pictures, two features, the timestep."""
         return 2 * self.picture_channels + 1
 
     @property
     def later_inputs(self) -> int:
-        """Input channels of the other blocks: the same warped, and mask, carry and flow."""
+        """Return the input channels of the other blocks: the same warped, and mask, carry and flow."""
         return self.first_inputs + 1 + self.carry + 4
 
     @property
     def picture_channels(self) -> int:
-        """Channels of one picture and its features."""
+        """Return the channels of one picture and its features."""
         return 3 + (self.head.channels if self.head else 0)
 
 
@@ -167,10 +170,10 @@ _TRAINING_ONLY = ("teacher.", "caltime.", "block_tea.")
 
 
 def clean(state_dict: StateDict) -> dict[str, Tensor]:
-    """The parameters under the network's own names, without prefixes and leftovers of training.
+    """Return the parameters under the network's own names, without prefixes and what only training needs.
 
     The prefix is whatever stands before the first block's first weight (``module.``, ``flownet.``,
-    ``_orig_mod.`` ...); what does not have it belongs to something else in the file. Empty where no name
+    ``_orig_mod.`` ...); names without it belong to something else in the file. Empty where no name
     looks like RIFE's.
     """
     found = (pattern.match(name) for name in sorted(state_dict) for pattern in (_FIRST, _OLD_FIRST))
@@ -184,21 +187,20 @@ def clean(state_dict: StateDict) -> dict[str, Tensor]:
 
 
 def detect(state_dict: StateDict) -> Detection | None:
-    """The family of a RIFE 4.x state dict, or None where the names are another network's.
+    """Recognise the family of a RIFE 4.x state dict; return None where the names are another network's.
 
     Raises:
         UnsupportedWeightsError: RIFE by its names, but of no 4.x family.
     """
     weights = clean(state_dict)
-    if "block0.convblock0.0.0.weight" in weights:  # the pairs of HD 3.x, which is a network of its own
+    if "block0.convblock0.0.0.weight" in weights:  # HD 3.x, which is an architecture of its own
         return None
     if (
         not {"block0.conv0.0.0.weight", "block0.conv0.1.0.weight", "block1.conv0.0.0.weight"}
         <= weights.keys()
     ):
         return None
-    name = _four_point_something(weights)
-    return Detection("rife", name, weights)
+    return Detection("rife", _family_name(weights), weights)
 
 
 def _unsupported(what: str, found: str, nearest: str | None = None) -> UnsupportedWeightsError:
@@ -210,16 +212,13 @@ def _unsupported(what: str, found: str, nearest: str | None = None) -> Unsupport
     )
 
 
-def _four_point_something(weights: dict[str, Tensor]) -> str:
-    """Name of the family by the marks that separate the rows of the table."""
+def _family_name(weights: dict[str, Tensor]) -> str:
+    """Return the name of the family, by the marks that tell the rows of the table apart."""
     count = sum(re.fullmatch(r"block\d+\.conv0\.1\.0\.weight", name) is not None for name in weights)
     widths = tuple(_rows(weights, f"block{i}.conv0.1.0.weight") for i in range(count))
     if count == 3:  # noqa: PLR2004 - the paper's student has three blocks
         raise _unsupported("Weights of the RIFE paper's model", f"three blocks of {widths} channels")
-    head = next(
-        (k for k, mark in _HEAD_MARKS.items() if mark in weights),
-        None,
-    )
+    head = next((kind for kind, mark in _HEAD_MARKS.items() if mark in weights), None)
     marks = (
         widths,
         head,
@@ -246,7 +245,7 @@ _HEAD_MARKS: dict[HeadKind, str] = {
 
 
 def _marks(family: Family) -> tuple[object, ...]:
-    """What :func:`_four_point_something` reads off a state dict, for a family."""
+    """Return for a family what :func:`_family_name` reads off a state dict."""
     head = family.head
     return (
         family.widths,
@@ -259,7 +258,7 @@ def _marks(family: Family) -> tuple[object, ...]:
 
 
 def _nearest(widths: tuple[int, ...], head: HeadKind | None) -> str | None:
-    """The family that shares most with what was found."""
+    """Return the family that shares most marks with a state dict."""
     same_depth = [f for f in FAMILIES.values() if len(f.widths) == len(widths)]
     if not same_depth:
         return None

@@ -35,7 +35,7 @@ def _activation(family: Family, channels: int) -> nn.Module:
 
 
 class ResConv(nn.Module):
-    """``leaky(conv(x) * beta + x)`` with one learned ``beta`` a channel."""
+    """Computes ``leaky(conv(x) * beta + x)`` with one learned ``beta`` a channel."""
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
@@ -43,26 +43,26 @@ class ResConv(nn.Module):
         self.beta = nn.Parameter(self.conv.weight.new_ones(1, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same."""
+        """Apply the layer: (N, C, H, W) to the same shape."""
         return F.leaky_relu_(self.conv(x) * self.beta + x, 0.2)
 
 
 def resize(x: Tensor, factor: float) -> Tensor:
-    """Bilinear by a factor, ``align_corners=False``, no antialiasing; output size is floor(size * factor)."""
+    """Resize bilinearly by a factor, ``align_corners=False``, no antialiasing, to floor(size * factor)."""
     if factor == 1.0:
         return x
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 def _inner(family: Family, width: int) -> nn.Module:
-    """One of the eight convolutions of a block."""
+    """Return one of the eight inner convolutions of a block."""
     if family.inner == "residual":
         return ResConv(width, family.groups)
     return nn.Sequential(_conv3(width, width), _activation(family, width))
 
 
 class Block(nn.Module):
-    """One level of the pyramid: sees everything at 1/divisor, hands out an update at full size."""
+    """One level of the pyramid: reads everything at 1/divisor, and returns an update at full size."""
 
     def __init__(self, family: Family, inputs: int, width: int) -> None:
         super().__init__()
@@ -80,16 +80,17 @@ class Block(nn.Module):
         )
 
     def forward(self, parts: Sequence[Tensor], flow: Tensor | None, divisor: float) -> Tensor:
-        """
+        """Predict an update of flow and mask.
+
         Args:
-            parts: (N, c, H, W) each, what the block sees besides the flow, in the order of its channels.
+            parts: (N, c, H, W) each, the inputs besides the flow, in the order of the block's channels.
                 Joined before they are reduced, as in the reference: reduced one by one they take another
-                kernel, whose last bit very large flows blow up to 6e-5.
+                kernel, whose last bit very large flows amplify to 6e-5.
             flow: (N, 4, H, W) float32, pixels, or None for block 0.
             divisor: how far the block reduces its input; below 1 it enlarges.
 
         Returns:
-            (N, outputs, H, W) float32: flow update in pixels (4), mask logit (1), the rest.
+            (N, outputs, H, W) float32: flow update in pixels (4), mask logit (1), the remaining outputs.
         """
         dtype = next(self.parameters()).dtype
         x = resize(torch.cat([part.to(dtype) for part in parts], 1), 1 / divisor)
@@ -105,7 +106,7 @@ class Block(nn.Module):
 
 
 def _head(head: Head) -> nn.Module:
-    """The encoder of one picture, (N, 3, H, W) to (N, channels, H, W)."""
+    """Return the encoder of one picture, (N, 3, H, W) to (N, channels, H, W)."""
     if head.kind == "pair":
         return nn.Sequential(_conv3(3, head.width, 2), _double(head.width, head.channels))
     if head.kind == "named":
@@ -132,7 +133,7 @@ class NamedHead(nn.Module):
         self.cnn3 = _double(head.width, head.channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) to (N, channels, H, W)."""
+        """Encode a picture: (N, 3, H, W) to (N, channels, H, W)."""
         for convolution in (self.cnn0, self.cnn1, self.cnn2):
             x = F.leaky_relu_(convolution(x), 0.2)
         out: Tensor = self.cnn3(x)
@@ -140,28 +141,33 @@ class NamedHead(nn.Module):
 
 
 @dataclass(frozen=True)
-class Motion:
-    """What the blocks have found so far, at full padded size, float32."""
+class FlowEstimate:
+    """Flow, mask and carry as the blocks have estimated them so far, at full padded size, float32."""
 
     flow: Tensor
     """(K, 4, H, W) pixels: t to left (x, y), t to right (x, y)."""
     hidden: Tensor
-    """(K, 1 + carry, H, W): the mask logit (how much of the left picture is shown), then what is handed
-    on to the next block only."""
+    """(K, 1 + carry, H, W): the mask logit (how much of the left picture is shown), then the carry, which
+    only the next block reads."""
 
     @property
     def mask(self) -> Tensor:
-        """(K, 1, H, W) logit."""
+        """Return the mask's logit, (K, 1, H, W)."""
         return self.hidden[:, :1]
 
 
 def swap_flows(x: Tensor) -> Tensor:
-    """The flow of a pair whose two pictures were exchanged."""
+    """Return the flow of a pair whose two pictures are exchanged."""
     return torch.cat((x[:, 2:4], x[:, :2]), 1)
 
 
 class IFNet(nn.Module):
-    """All families of :data:`~.config.FAMILIES`; ``refine`` adds 4.0's and 4.2's optional refinement."""
+    """The network of every family in :data:`~.config.FAMILIES`.
+
+    Args:
+        family: its layout.
+        refine: add the optional refinement of 4.0 and 4.2.
+    """
 
     def __init__(self, family: Family, *, refine: bool = False) -> None:
         super().__init__()
@@ -176,6 +182,6 @@ class IFNet(nn.Module):
             self.unet = RefineNet(lambda channels: _activation(family, channels))
 
     def blocks(self) -> list[Block]:
-        """The blocks, coarse to fine. Read off the module each time: a host may replace parameters."""
+        """Return the blocks, coarse to fine, as they are now: a host may replace parameters."""
         modules = (self.get_submodule(f"block{i}") for i in range(len(self.family.widths)))
         return [module for module in modules if isinstance(module, Block)]

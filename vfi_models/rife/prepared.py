@@ -1,4 +1,4 @@
-"""A block's weights as they are run: folded, reordered, laid out."""
+"""The blocks of RIFE for inference: weights folded, reordered and laid out once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _SLOPE = 0.2
 
 
 class PreparedBlock:
-    """See :class:`~.net.Block`, whose weights these are (copies). Not for 4.0, which has other activations.
+    """A :class:`~.net.Block` on copies of its weights. Not for 4.0, which has other activations.
 
     Args:
         block: on its device and in its dtype.
-        order: for each input channel, which one it is of the published block.
-        outputs: channels that are wanted of those the block hands out.
-        pixels: what the flow is multiplied by, a power of two.
+        order: for each input channel, its index in the published block.
+        outputs: how many of the block's output channels to compute.
+        pixels: factor of the flow, a power of two.
     """
 
     def __init__(self, block: Block, order: Sequence[int], *, outputs: int, pixels: int) -> None:
@@ -31,37 +31,42 @@ class PreparedBlock:
             Convolution(*_parameters(second), stride=2, slope=_SLOPE),
         ]
         self._inner = [_inner(part) for part in block.convblock.children()]
-        self._apart = weight.dtype != torch.float32 and block.shuffled
+        self._adds_input = weight.dtype != torch.float32 and block.shuffled
         self._factor = 4 if block.shuffled else 2
         last = next(m for m in block.lastconv.modules() if isinstance(m, nn.ConvTranspose2d))
         self._exit = Convolution(*_exit(last, own=self._factor // 2, outputs=outputs, pixels=pixels))
-        self._made: Tensor | None = None
+        self._output: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(K, inputs, h, w) in the block's dtype to (K, outputs, h, w) float32, or (K, outputs, h/2, w/2)
-        for 4.2; nothing is enlarged. What comes back is written over at the next call.
+        """Run the block at its own resolution.
+
+        Args:
+            x: (K, inputs, h, w) in the block's dtype.
+
+        Returns:
+            (K, outputs, h, w) float32, for 4.2 (K, outputs, h/2, w/2). The next call writes over it.
         """
         for step in self._entry:
             x = step(x)
         for step in self._inner:
-            x = step(x, x if self._apart else None)
+            x = step(x, x if self._adds_input else None)
         x = self._exit(x)
         count, channels, rows, columns = x.shape
         shape = (count, channels // self._factor**2, self._factor * rows, self._factor * columns)
-        if self._made is None or self._made.shape != shape:
-            self._made = x.new_empty(shape, dtype=torch.float32)
-        return _shuffled(x, self._factor, out=self._made)
+        if self._output is None or self._output.shape != shape:
+            self._output = x.new_empty(shape, dtype=torch.float32)
+        return _shuffled(x, self._factor, out=self._output)
 
     def forget(self) -> None:
-        """Lets go of the memory of what it made last."""
-        self._made = None
+        """Drop the output buffer."""
+        self._output = None
 
 
 class PreparedHead:
-    """The encoder of one picture, (N, 3, H, W) to (N, channels, H, W).
+    """The encoder of one picture, (N, 3, H, W) to (N, channels, H, W), on copies of its weights.
 
     Args:
-        head: whose weights these are (copies).
+        head: the published layers.
     """
 
     def __init__(self, head: nn.Module) -> None:
@@ -74,22 +79,23 @@ class PreparedHead:
         self._exit = Convolution(*_exit(last, own=1, outputs=last.out_channels, pixels=1))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """In the dtype of the weights."""
+        """Encode a picture in the dtype of the weights."""
         for step in self._steps:
             x = step(x)
         return _shuffled(self._exit(x), 2)
 
 
 def _shuffled(x: Tensor, factor: int, out: Tensor | None = None) -> Tensor:
-    """(K, f * outputs * f, h + 1, w + 1), channels as :func:`_exit` orders them, to (K, outputs, f h, f w).
+    """Shuffle (K, f * outputs * f, h + 1, w + 1), channels as :func:`_exit` orders them, to (K, outputs, f h,
+    f w).
 
-    torch's own shuffle wants another order of channels and takes twice as long.
+    torch's own pixel shuffle needs another order of channels and takes twice as long.
     """
     count, channels, rows, columns = x.shape
     outputs = channels // factor**2
     if out is None:
         out = x.new_empty(count, outputs, factor * rows, factor * columns)
-    # On a CPU to float32 first: strided and converted at once, 16 bits take three times as long there.
+    # On a CPU converted first: a strided copy that also converts 16 bits takes three times as long there.
     x = x.to(out.dtype) if x.device.type == "cpu" else x
     cells = x.view(count, factor, outputs, factor, rows, columns).permute(0, 2, 4, 1, 5, 3)
     out.view(count, outputs, rows, factor, columns, factor).copy_(cells)
@@ -102,8 +108,10 @@ def _parameters(convolution: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def _inner(part: nn.Module) -> Convolution:
-    """One of the eight. ``conv(x) * beta + x`` is one convolution with scaled weights and 1 added where a
-    channel meets itself; in 16 bits that 1 would cost the weight its last digits, so there it stays apart.
+    """Return one of the eight inner convolutions.
+
+    ``conv(x) * beta + x`` is one convolution with scaled weights, and 1 added where a channel meets itself.
+    In 16 bits that 1 would cost the weight its last digits, so there the input is added separately.
     """
     if not isinstance(part, ResConv):
         return Convolution(*_parameters(part.get_submodule("0")), slope=_SLOPE)
@@ -117,21 +125,21 @@ def _inner(part: nn.Module) -> Convolution:
 
 
 def _exit(last: nn.ConvTranspose2d, *, own: int, outputs: int, pixels: int) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a 2x2 convolution (padding 1) that is ``last``, before shuffles.
+    """Return weight and bias of a 2x2 convolution (padding 1) that is ``last``, before shuffles.
 
     A transposed 4x4 convolution of stride 2 makes each output pixel from 2 x 2 inputs. The four pixels
     around the corner between four inputs are made from the same ones, so these four are channels of one
-    2x2 convolution over the corners. What it makes begins a pixel before the picture and ends one after.
+    2x2 convolution over the corners. Its result begins a pixel before the picture and ends one after.
 
     Args:
         last: in, outputs * own * own.
         own: factor of the pixel shuffle that follows ``last``; 1 is none.
-        outputs: how many are wanted.
+        outputs: how many to compute.
         pixels: see :class:`PreparedBlock`.
 
     Returns:
         (f * outputs * f, in, 2, 2) with f = 2 * own, and its bias: row in a cell of f x f pixels, output,
-        column. f / 2 pixels of what comes out are to be cut off on all sides.
+        column. f / 2 pixels of the result are to be cropped on all sides.
     """
     inputs = last.weight.shape[0]
     # Output pixel 2i - 1 + a takes input i - 1 + r by the kernel's row 2 + a - 2r.

@@ -1,4 +1,4 @@
-"""The refinement of the paper, which the files of 4.0 to 4.4 carry as an option.
+"""The refinement network of the paper, which the files of 4.0 to 4.4 hold as an option.
 
 Source: Huang et al., ECCV 2022 (ContextNet and U-Net), base width 16.
 """
@@ -18,7 +18,7 @@ _BASE = 16
 
 
 def _pair(inputs: int, outputs: int, activation: Activation) -> nn.Module:
-    """Two 3x3 convolutions, the first of stride 2, under the published names."""
+    """Return two 3x3 convolutions, the first of stride 2, under the published names."""
     pair = nn.Module()
     pair.conv1 = nn.Sequential(nn.Conv2d(inputs, outputs, 3, 2, 1), activation(outputs))
     pair.conv2 = nn.Sequential(nn.Conv2d(outputs, outputs, 3, 1, 1), activation(outputs))
@@ -31,7 +31,7 @@ def _run_pair(pair: nn.Module, x: Tensor) -> Tensor:
 
 
 class ContextNet(nn.Module):
-    """Four levels of context of one picture, each warped to the new frame."""
+    """Computes four levels of context of one picture, each warped to the new frame."""
 
     def __init__(self, activation: Activation) -> None:
         super().__init__()
@@ -40,7 +40,8 @@ class ContextNet(nn.Module):
             self.add_module(f"conv{i + 1}", _pair(widths[i], widths[i + 1], activation))
 
     def forward(self, picture: Tensor, flow: Tensor) -> list[Tensor]:
-        """
+        """Compute the context of a picture, warped.
+
         Args:
             picture: (N, 3, H, W) in the module's dtype.
             flow: (N, 2, H, W) float32, pixels, new frame to this picture.
@@ -71,10 +72,11 @@ class RefineNet(nn.Module):
         self.conv = nn.Conv2d(_BASE, 3, 3, 1, 1)
 
     def forward(self, x: Tensor, left: list[Tensor], right: list[Tensor]) -> Tensor:
-        """
+        """Predict the residual.
+
         Args:
             x: (N, 17, H, W): both pictures, both warped, mask logit, flow; in the module's dtype.
-            left, right: what :class:`ContextNet` returns for the two pictures.
+            left, right: as :class:`ContextNet` returns them for the two pictures.
 
         Returns:
             (N, 3, H, W), to be added to the blend, -1 to 1.

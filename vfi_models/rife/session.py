@@ -1,4 +1,8 @@
-"""Running a RIFE network on frames of one size: padding, the pass over the blocks, the blend."""
+"""Runs a RIFE network on frames of one size: padding, the pass over the blocks, the blend.
+
+There are two passes over the blocks. The fast one, :mod:`.lowres`, runs them at their own resolution on
+prepared weights, and may be replayed as a CUDA graph. The plain one is the published algorithm at full size.
+"""
 
 from __future__ import annotations
 
@@ -14,29 +18,29 @@ from .._ops.warp import GridSampler, backward_warp, identity_grid
 from .lowres import LowResolution, applies
 from .net import (
     LARGE_UPDATE,
+    FlowEstimate,
     IFNet,
-    Motion,
     swap_flows,
 )
 
 
 @dataclass(frozen=True)
 class RifeOptions:
-    """What :meth:`Rife.open` takes."""
+    """The options of :meth:`Rife.open`."""
 
     flow_scale: float = 1.0
-    """0.25, 0.5, 1, 2 or 4. Below 1 the blocks look at a coarser picture (large frames, large motion)."""
+    """0.25, 0.5, 1, 2 or 4. Below 1 the blocks read a coarser picture (large frames, large motion)."""
     ensemble: bool = False
-    """Every block runs on both orders of the pair and is averaged: twice the time, 4.0 to 4.20 and 4.24."""
+    """Run every block on both orders of the pair and average: twice the time, 4.0 to 4.20 and 4.24."""
     refine: bool = False
-    """Run the refinement network that files of 4.0 to 4.4 carry."""
+    """Run the refinement network that files of 4.0 to 4.4 may hold."""
     restart: bool = False
-    """4.0 only: begin again at double divisors where block 1 finds very large motion. What comes out
-    depends on everything in the batch."""
+    """4.0 only: begin again at double divisors where block 1 finds very large motion. The result depends on
+    everything in the batch."""
     plain: bool = False
-    """Run the blocks as published, at full size: slower, to compare with."""
+    """Run the blocks as published, at full size: slower, for comparison."""
     padding: PaddingMode = "zeros"
-    """What stands right of and below the picture; channels past RGB repeat their edge there."""
+    """How the picture continues to the right and below; channels past RGB repeat their edge there."""
     padded_size: tuple[int, int] | None = None
     """(height, width) to pad to; None is the smallest size that the family takes."""
     graphs: bool = True
@@ -46,24 +50,24 @@ class RifeOptions:
 
 @dataclass(frozen=True)
 class RifeFeatures:
-    """N source frames as the network wants them, at padded size."""
+    """N source frames, encoded, at padded size."""
 
     stacked: Tensor
-    """(N, 3 + c, H, W) float32: the picture, clamped to 0..1, then what the head returns, for families that
-    have one; together, because they are sampled at once."""
+    """(N, 3 + c, H, W) float32: the picture, clamped to 0..1, then the head's features, for families that
+    have a head; in one tensor, because they are sampled together."""
     extra: Tensor | None
     """(N, C - 3, H, W) float32: channels past RGB, the edge repeated."""
 
 
 class RifeSession(RecordedSession):
-    """See :class:`~..interface.Session`.
+    """RIFE 4.x at one picture size; see :class:`~..interface.Session`.
 
     Args:
         net: on its device.
         size: (height, width) of the frames.
-        padded: what they are padded to.
-        options: how.
-        recordings: how passes are replayed; CUDA's own where it is left out.
+        padded: (height, width) that they are padded to.
+        options: of the model.
+        recordings: how passes are replayed; CUDA graphs where it is left out.
     """
 
     def __init__(
@@ -84,15 +88,18 @@ class RifeSession(RecordedSession):
         self._blocks: LowResolution | None = None
         self._sampler: GridSampler | None = None
         self._sides: Tensor | None = None
-        # 4.0 is left as published: its flows can grow so large that the last bit of a sum shows.
-        skips = net.family.inner == "plain_skip"
-        self._plain = options.plain or options.restart or skips or not applies(self._divisors)
+        # 4.0 runs as published: its flows can grow so large that the last bit of a sum shows.
+        is_4_0 = net.family.inner == "plain_skip"
+        self._plain = options.plain or options.restart or is_4_0 or not applies(self._divisors)
         device = next(net.parameters()).device
+        # The plain pass reads values on the way (a restart), and allocates everything anew: no graph can.
         records = options.graphs and not self._plain
         self._recordings = recordings or Recordings(recorder_for(device) if records else None)
 
     def encode(self, frames: Tensor) -> RifeFeatures:
-        """See the seam. Values outside 0..1 are clamped, as every 4.x network expects."""
+        """Encode source frames; see :class:`~..interface.Session`. Values are clamped to 0..1, as 4.x
+        expects.
+        """
         head = self._net.family.head
         stacked = frames.new_empty(len(frames), 3 + (head.channels if head else 0), *self._padded)
         picture, extra = clamp_padded(frames, stacked[:, :3], self._options.padding)
@@ -103,17 +110,19 @@ class RifeSession(RecordedSession):
         return RifeFeatures(stacked, extra)
 
     def between(self, left: RifeFeatures, right: RifeFeatures, timestep: Tensor) -> Tensor:
-        """See the seam. Replayed where it can be; also then a new tensor."""
+        """Make the frames at some timesteps, replayed where that is possible; always a new tensor."""
         inputs = [left.stacked, right.stacked, timestep.float()]
         if left.extra is not None and right.extra is not None:
             inputs += [left.extra, right.extra]
         if self._plain:
             return self._pass(*inputs)
-        self._prepared()  # of the weights as they are now, which a replay does not look at
+        # A replay reads the weights that it was recorded with: where a host has replaced these, this drops
+        # the recordings.
+        self._prepared()
         return self._recordings.run(self._pass, tuple(inputs), self._forget)
 
     def _pass(self, left: Tensor, right: Tensor, timestep: Tensor, *extra: Tensor) -> Tensor:
-        """Everything that is done for some timesteps; see :meth:`~.Recordings.run`.
+        """Run one pass, which may be replayed; see :meth:`~.Recordings.run`.
 
         Args:
             left, right: ``stacked`` of both sides.
@@ -125,24 +134,26 @@ class RifeSession(RecordedSession):
         motion = self._estimate(left, right, timestep.expand(count))
         share = torch.sigmoid(motion.mask)
         warped_left, warped_right = self._warped(left[:, :3], right[:, :3], motion.flow)
-        made = torch.lerp(warped_right, warped_left, share)
+        frames = torch.lerp(warped_right, warped_left, share)
         if self._options.refine:
-            made = self._refined(made, (left[:, :3], right[:, :3], warped_left, warped_right), motion)
+            frames = self._refined(frames, (left[:, :3], right[:, :3], warped_left, warped_right), motion)
         if extra:
             extra_left, extra_right = (
-                self._warp(one.expand(count, -1, -1, -1), motion.flow[:, 2 * i : 2 * i + 2])
-                for i, one in enumerate(extra)
+                self._warp(side.expand(count, -1, -1, -1), motion.flow[:, 2 * i : 2 * i + 2])
+                for i, side in enumerate(extra)
             )
-            made = torch.cat((made, torch.lerp(extra_right, extra_left, share)), 1)
-        return made[..., : self._size[0], : self._size[1]]
+            frames = torch.cat((frames, torch.lerp(extra_right, extra_left, share)), 1)
+        return frames[..., : self._size[0], : self._size[1]]
 
     def close(self) -> None:
-        """See the seam."""
+        """Drop recordings, prepared weights and buffers."""
         self._recordings.close()
         self._grid = self._blocks = self._sampler = self._sides = None
 
     def _forget(self) -> None:
-        """Lets go of what is written over at every pass, and only of that: recordings read the rest."""
+        """Drop the buffers that every pass writes over, and only these: a recording goes on reading
+        everything else.
+        """
         self._sides = None
         if self._blocks is not None:
             self._blocks.forget()
@@ -153,7 +164,7 @@ class RifeSession(RecordedSession):
         return backward_warp(image, flow, self._grid)
 
     def _warped(self, left: Tensor, right: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-        """Both pictures (K, 3, H, W), in memory that is written over at the next call."""
+        """Warp both pictures (K, 3, H, W), into memory that the next call writes over."""
         shape = (2, *left.shape)
         if self._sampler is None:
             self._sampler = GridSampler(identity_grid(*self._padded, left.device), self._padded)
@@ -163,8 +174,8 @@ class RifeSession(RecordedSession):
             self._sampler(side, flow[:, 2 * i : 2 * i + 2], out=self._sides[i])
         return self._sides[0], self._sides[1]
 
-    def _seen(self, left: Tensor, right: Tensor, flow: Tensor | None) -> list[Tensor]:
-        """Pictures and features as a block sees them: the originals, warped by the flow so far."""
+    def _block_inputs(self, left: Tensor, right: Tensor, flow: Tensor | None) -> list[Tensor]:
+        """Return pictures and features for a block: the originals, warped by the flow so far."""
         parts = [left[:, :3], right[:, :3]]
         if self._net.family.head:
             dtype = next(self._net.parameters()).dtype
@@ -176,71 +187,82 @@ class RifeSession(RecordedSession):
 
     def _prepared(self) -> LowResolution:
         if self._blocks is None or not self._blocks.fits(self._net):
-            self._recordings.close()  # they read the weights that were
+            self._recordings.close()  # they read the old weights
             self._blocks = LowResolution(
                 self._net, self._padded, self._divisors, ensemble=self._options.ensemble
             )
         return self._blocks
 
-    def _estimate(self, left: Tensor, right: Tensor, timestep: Tensor) -> Motion:
+    def _estimate(self, left: Tensor, right: Tensor, timestep: Tensor) -> FlowEstimate:
         if self._plain:
             return self._estimate_plainly(left, right, timestep)
         return self._prepared().estimate(left, right, timestep)
 
-    def _estimate_plainly(self, left: Tensor, right: Tensor, timestep: Tensor) -> Motion:
-        """As published, at full size: for restarts, flow scales above 1, and to compare with."""
+    def _estimate_plainly(self, left: Tensor, right: Tensor, timestep: Tensor) -> FlowEstimate:
+        """Run the blocks as published, at full size: for restarts, flow scales above 1, and comparison."""
         plane = timestep.view(-1, 1, 1, 1).expand(-1, 1, *self._padded)
         divisors = self._divisors
         blocks = self._net.blocks()
-        motion = self._update(0, self._seen(left, right, None), plane, None, divisors[0])
+        sides = self._block_inputs(left, right, None)
+        motion = self._update(0, sides, plane, None, divisors[0])
         i = 1
         while i < len(blocks):
-            seen = self._seen(left, right, motion.flow)
-            update = self._update(i, seen, plane, motion, divisors[i])
+            warped = self._block_inputs(left, right, motion.flow)
+            update = self._update(i, warped, plane, motion, divisors[i])
             if i == 1 and self._options.restart and divisors is self._divisors and _is_large(update.flow):
                 divisors = tuple(2 * d for d in divisors)
-                motion = self._update(0, self._seen(left, right, None), plane, None, divisors[0], single=True)
+                motion = self._update(0, sides, plane, None, divisors[0], single=True)
                 continue
             hidden = motion.hidden + update.hidden if self._net.family.mask_summed else update.hidden
-            motion = Motion(motion.flow + update.flow, hidden)
+            motion = FlowEstimate(motion.flow + update.flow, hidden)
             i += 1
         return motion
 
     def _update(
         self,
         index: int,
-        seen: list[Tensor],
+        sides: list[Tensor],
         plane: Tensor,
-        motion: Motion | None,
+        motion: FlowEstimate | None,
         divisor: float,
         *,
         single: bool = False,
-    ) -> Motion:
-        """What one block adds, averaged over both orders of the pair with ``ensemble``."""
+    ) -> FlowEstimate:
+        """Return the update of one block, averaged over both orders of the pair with ``ensemble``.
+
+        Args:
+            index: of the block.
+            sides: as :meth:`_block_inputs` returns them.
+            plane: (K, 1, H, W), the timesteps.
+            motion: of the blocks before.
+            divisor: of the block.
+            single: run on the given order alone, also with ``ensemble``: a restart does so as published.
+        """
         block = self._net.blocks()[index]
         flow = motion.flow if motion else None
-        known = [motion.hidden] if motion else []
-        out = block([*seen, plane, *known], flow, divisor)
+        hidden = [motion.hidden] if motion else []
+        out = block([*sides, plane, *hidden], flow, divisor)
         if self._options.ensemble and not single:
-            exchanged = [seen[i ^ 1] for i in range(len(seen))]
-            known = [-motion.hidden] if motion else []
+            exchanged = [sides[i ^ 1] for i in range(len(sides))]
+            hidden = [-motion.hidden] if motion else []
             other = block(
-                [*exchanged, 1 - plane, *known], swap_flows(flow) if flow is not None else None, divisor
+                [*exchanged, 1 - plane, *hidden], swap_flows(flow) if flow is not None else None, divisor
             )
             out[:, :4] = (out[:, :4] + swap_flows(other)) / 2
             out[:, 4:5] = (out[:, 4:5] - other[:, 4:5]) / 2
-        return Motion(out[:, :4], out[:, 4 : 5 + self._net.family.carry])
+        return FlowEstimate(out[:, :4], out[:, 4 : 5 + self._net.family.carry])
 
-    def _refined(self, made: Tensor, pictures: Sequence[Tensor], motion: Motion) -> Tensor:
+    def _refined(self, blended: Tensor, pictures: Sequence[Tensor], motion: FlowEstimate) -> Tensor:
+        """Add the refinement's residual to the blend; ``pictures`` are both, then both warped."""
         dtype = next(self._net.parameters()).dtype
         left = self._net.contextnet(pictures[0].to(dtype), motion.flow[:, :2])
         right = self._net.contextnet(pictures[1].to(dtype), motion.flow[:, 2:4])
-        known = torch.cat((*pictures, motion.mask, motion.flow), 1).to(dtype)
-        refined: Tensor = made + self._net.unet(known, left, right)
+        inputs = torch.cat((*pictures, motion.mask, motion.flow), 1).to(dtype)
+        refined: Tensor = blended + self._net.unet(inputs, left, right)
         return refined.clamp(0.0, 1.0)
 
 
 def _is_large(flow: Tensor) -> bool:
-    """Whether both flows of an update move something by more than :data:`~.net.LARGE_UPDATE`."""
+    """Tell whether both flows of an update exceed :data:`~.net.LARGE_UPDATE` somewhere."""
     largest = flow.abs().amax((0, 2, 3))
     return bool((largest[:2].amax() > LARGE_UPDATE) & (largest[2:].amax() > LARGE_UPDATE))

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import get_args
 
 import torch
 
 from ...errors import BadInputError
-from .._ops.padding import PaddingMode, round_up
-from ..interface import (
-    Architecture,
-    Detection,
-    ModelSpec,
-    Options,
-    StateDict,
-)
-from ..options import chosen
-from ..rife import FLOW_SCALES
+from .._ops.padding import round_up
+from ..interface import Architecture, Detection, ModelSpec, Options, StateDict
+from ..options import checked_scale, chosen, require_padding, with_half_scale
 from ..rife.config import clean
 from ..torch_interpolator import TorchInterpolator, build_strict, require_fit, shapes_of
 from .net import HDNet
@@ -50,7 +42,7 @@ class RifeHD(TorchInterpolator[HDNet]):
         super().__init__(net, spec)
 
     def open(self, height: int, width: int, options: Options | None = None) -> HDSession:
-        """See the seam.
+        """Open a session for frames of this size; see :class:`~..interface.Interpolator`.
 
         Raises:
             BadInputError: an unknown option, or a value that the network cannot take.
@@ -60,9 +52,10 @@ class RifeHD(TorchInterpolator[HDNet]):
         return HDSession(self.module, (height, width), padded=padded, options=checked)
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
-        """See the seam. Float32 values at full size (pictures, warped ones, flow, mask, coordinates), and
-        what the last block holds of both orders in the network's dtype: its input, and exits at half its
-        size.
+        """Estimate the bytes that one timestep takes.
+
+        They are float32 values at full size (pictures, warped ones, flow, mask, coordinates), and what the
+        last block holds of both orders in the network's dtype: its input, and outputs at half its size.
         """
         scale = _checked(options).flow_scale
         rows, columns = _padded(height, width, scale)
@@ -70,9 +63,8 @@ class RifeHD(TorchInterpolator[HDNet]):
         return int(rows * columns * (4 * 40 + 2 * (3 * item + 4) * 20 * scale**2))
 
     def low_memory(self, options: Options) -> Options | None:
-        """See the seam: half the flow scale, down to 0.25."""
-        scale = _checked(options).flow_scale / 2
-        return {**options, "flow_scale": scale} if scale >= FLOW_SCALES[0] else None
+        """Return the options with half the flow scale, or None below 0.25."""
+        return with_half_scale(options, _checked(options).flow_scale)
 
 
 def _padded(height: int, width: int, scale: float) -> tuple[int, int]:
@@ -82,22 +74,15 @@ def _padded(height: int, width: int, scale: float) -> tuple[int, int]:
 
 def _checked(options: Options | None) -> HDOptions:
     checked = chosen(options, HDOptions(), "RIFE HD 3.x")
-    if checked.flow_scale not in FLOW_SCALES:
-        allowed = ", ".join(f"{scale:g}" for scale in FLOW_SCALES)
-        raise BadInputError(
-            "RIFE HD 3.x does not run at this flow scale.", repr(checked.flow_scale), f"Use {allowed}."
-        )
-    if checked.padding not in get_args(PaddingMode):
-        raise BadInputError(
-            "There is no such padding.", repr(checked.padding), f"Use one of {get_args(PaddingMode)}."
-        )
+    scale = checked_scale(checked.flow_scale, "RIFE HD 3.x")
+    require_padding(checked.padding)
     if not checked.ensemble:
         raise BadInputError(
             "RIFE HD 3.x always averages over both orders of the pair.",
             "ensemble is off",
             "Leave ensemble out.",
         )
-    return replace(checked, flow_scale=float(checked.flow_scale))
+    return replace(checked, flow_scale=scale)
 
 
 def detect(state_dict: StateDict) -> Detection | None:

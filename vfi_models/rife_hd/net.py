@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .._ops.convolution import LeakyConv2d, memory_format
 
 DIVISORS = (4, 2, 1)
-"""How far each block reduces what it sees, coarse to fine. Not in the shapes of the parameters."""
+"""How far each block reduces its input, coarse to fine. This cannot be deduced from shapes."""
 _INPUTS = 11
 """Both warped pictures (6), the mask logit (1), the flow (4)."""
 _WIDTH = 90
@@ -22,7 +22,7 @@ def _step(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 def _exit(outputs: int) -> nn.Sequential:
-    """From a quarter of the block's resolution back to it."""
+    """Return the layers from a quarter of the block's resolution back to it."""
     return nn.Sequential(
         nn.ConvTranspose2d(_WIDTH, _WIDTH // 2, 4, 2, 1),
         nn.PReLU(_WIDTH // 2),
@@ -31,7 +31,7 @@ def _exit(outputs: int) -> nn.Sequential:
 
 
 class HDBlock(nn.Module):
-    """One level of the pyramid: flow and mask that are added to those of the levels before."""
+    """One level of the pyramid: an update of the flow and the mask of the levels before."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class HDBlock(nn.Module):
         self.conv2 = _exit(1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Estimate what to add.
+        """Predict an update of flow and mask.
 
         Args:
             x: (N, 11, h, w) in the network's dtype, sides divisible by 4: both pictures, the mask logit, and

@@ -1,4 +1,4 @@
-"""Running RIFE HD 3.x on frames of one size: padding, the pass over the blocks, the blend."""
+"""Runs RIFE HD 3.x on frames of one size: padding, the pass over the blocks, the blend."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _RGB = 3
 
 @dataclass(frozen=True)
 class HDOptions:
-    """What :meth:`RifeHD.open` takes."""
+    """The options of :meth:`RifeHD.open`."""
 
     flow_scale: float = 1.0
-    """0.25, 0.5, 1, 2 or 4. Below 1 the blocks look at a coarser picture (large frames, large motion)."""
+    """0.25, 0.5, 1, 2 or 4. Below 1 the blocks read a coarser picture (large frames, large motion)."""
     ensemble: bool = True
     """Average over both orders of the pair: the network is published with it and does not run without."""
     padding: PaddingMode = "zeros"
-    """What stands right of and below the picture; channels past RGB repeat their edge there."""
+    """How the picture continues to the right and below; channels past RGB repeat their edge there."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class HDFeatures:
 
 
 @dataclass(frozen=True)
-class _Motion:
-    """What the blocks have found so far, at padded size, float32."""
+class _FlowAndMask:
+    """Flow and mask as the blocks have estimated them so far, at padded size, float32."""
 
     flow: Tensor
     """(K, 4, H, W) pixels: middle to left (x, y), middle to right (x, y)."""
@@ -46,13 +46,13 @@ class _Motion:
 
 
 class HDSession:
-    """See :class:`~..interface.Session`.
+    """RIFE HD 3.x at one picture size; see :class:`~..interface.Session`.
 
     Args:
         net: on its device.
         size: (height, width) of the frames.
-        padded: what they are padded to.
-        options: how.
+        padded: (height, width) that they are padded to.
+        options: of the model.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class HDSession:
         self._grid: Tensor | None = None
 
     def encode(self, frames: Tensor) -> HDFeatures:
-        """See the seam. The network has no encoder: a frame is only padded, and not clamped."""
+        """Encode source frames. The network has no encoder: a frame is only padded, and not clamped."""
         picture, extra = pad_frames(frames, *self._padded, self._options.padding)
         return HDFeatures(picture if extra is None else torch.cat((picture, extra), 1))
 
     def between(self, left: HDFeatures, right: HDFeatures, timestep: Tensor) -> Tensor:
-        """See the seam; every timestep is taken for 1/2."""
+        """Make the frame in the middle of each pair: every timestep is taken for 1/2."""
         count = max(len(timestep), len(left.frames))
         sides = left.frames.expand(count, -1, -1, -1), right.frames.expand(count, -1, -1, -1)
         motion = self._estimated(sides[0][:, :_RGB], sides[1][:, :_RGB])
@@ -79,18 +79,20 @@ class HDSession:
         return blended[..., : self._size[0], : self._size[1]]
 
     def close(self) -> None:
-        """See the seam."""
+        """Drop the sampling grid."""
         self._grid = None
 
-    def _estimated(self, left: Tensor, right: Tensor) -> _Motion:
+    def _estimated(self, left: Tensor, right: Tensor) -> _FlowAndMask:
         """Estimate flow and mask between pictures (K, 3, H, W)."""
         count, _, height, width = left.shape
-        motion = _Motion(left.new_zeros(count, 4, height, width), left.new_zeros(count, 1, height, width))
+        motion = _FlowAndMask(
+            left.new_zeros(count, 4, height, width), left.new_zeros(count, 1, height, width)
+        )
         sides = left, right
         for i, block in enumerate(self._net.blocks()):
-            seen = self._warped(sides, motion.flow) if i else sides
-            update = _update(block, seen, motion, DIVISORS[i] / self._options.flow_scale)
-            motion = _Motion(motion.flow + update.flow, motion.mask + update.mask)
+            warped = self._warped(sides, motion.flow) if i else sides
+            update = _update(block, warped, motion, DIVISORS[i] / self._options.flow_scale)
+            motion = _FlowAndMask(motion.flow + update.flow, motion.mask + update.mask)
         return motion
 
     def _warped(self, sides: tuple[Tensor, Tensor], flow: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,13 +102,15 @@ class HDSession:
         return backward_warp(left, flow[:, :2], self._grid), backward_warp(right, flow[:, 2:], self._grid)
 
 
-def _update(block: HDBlock, seen: tuple[Tensor, Tensor], motion: _Motion, divisor: float) -> _Motion:
-    """Return what a block adds, averaged over both orders of the pair.
+def _update(
+    block: HDBlock, sides: tuple[Tensor, Tensor], motion: _FlowAndMask, divisor: float
+) -> _FlowAndMask:
+    """Return the update of a block, averaged over both orders of the pair.
 
-    Everything is linear but the block, so both orders share what is reduced and what is enlarged, and run as
-    one batch.
+    Everything but the block is linear, so both orders share the reduced inputs and the enlarged outputs, and
+    run as one batch.
     """
-    left, right, mask, flow = (resize(x, 1 / divisor) for x in (*seen, motion.mask, motion.flow))
+    left, right, mask, flow = (resize(x, 1 / divisor) for x in (*sides, motion.mask, motion.flow))
     flow = flow / divisor
     forward = torch.cat((left, right, mask, flow), 1)
     backward = torch.cat((right, left, -mask, swap_flows(flow)), 1)
@@ -114,4 +118,4 @@ def _update(block: HDBlock, seen: tuple[Tensor, Tensor], motion: _Motion, diviso
     flows, masks = (x.chunk(2) for x in block(torch.cat((forward, backward)).to(dtype)))
     flow = (flows[0] + swap_flows(flows[1])) * (divisor / 2)
     mask = (masks[0] - masks[1]) / 2
-    return _Motion(resize(flow, divisor), resize(mask, divisor))
+    return _FlowAndMask(resize(flow, divisor), resize(mask, divisor))

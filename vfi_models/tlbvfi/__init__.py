@@ -9,12 +9,7 @@ from functools import partial
 import torch
 
 from ...errors import BadInputError
-from ..interface import (
-    Architecture,
-    Detection,
-    ModelSpec,
-    Options,
-)
+from ..interface import Architecture, Detection, ModelSpec, Options
 from ..options import chosen
 from ..torch_interpolator import TorchInterpolator, build_strict, shapes_of
 from .bridge import FEWEST_STEPS, MOST_STEPS
@@ -44,7 +39,7 @@ class Tlbvfi(TorchInterpolator[TlbvfiNet]):
             family=net.family.name,
             any_timestep=False,
             follows_extra=True,
-            # In 16 bits, latents move to other entries of the codebook than the published ones do.
+            # In 16 bits latents round to other entries of the codebook than the published ones do.
             dtypes=(torch.float32,),
             safe_dtypes=(torch.float32,),
             options=asdict(TlbvfiOptions()),
@@ -54,51 +49,52 @@ class Tlbvfi(TorchInterpolator[TlbvfiNet]):
         super().__init__(net, spec)
 
     def open(self, height: int, width: int, options: Options | None = None) -> TlbvfiSession | TiledSession:
-        """See the seam.
+        """Open a session for frames of this size, in tiles where that is asked for.
 
         Raises:
-            BadInputError: an unknown option, or a value that cannot be.
+            BadInputError: an unknown option, or a value out of range.
         """
-        wanted = _checked(options)
+        checked = _checked(options)
         size = (height, width)
-        if wanted.tile and max(size) > wanted.tile:
-            height, width = min(height, wanted.tile), min(width, wanted.tile)
-        session = TlbvfiSession(self.module, Geometry.of(height, width, wanted.flow_scale), wanted)
-        return session if session.geometry.size == size else TiledSession(size, session, wanted.overlap)
+        if checked.tile and max(size) > checked.tile:
+            height, width = min(height, checked.tile), min(width, checked.tile)
+        session = TlbvfiSession(self.module, Geometry.of(height, width, checked.flow_scale), checked)
+        return session if session.geometry.size == size else TiledSession(size, session, checked.overlap)
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
-        """See the seam.
+        """Estimate the bytes that one timestep takes.
 
-        In tensors of the tower's width at padded size: about ten in the decoder; in the refinement, whose
-        size the flow scale sets, fifteen on top of three.
+        In tensors of the tower's width at padded size they are about ten in the decoder, and fifteen on top
+        of three in the refinement, whose size the flow scale sets.
         """
-        wanted = _checked(options)
-        if wanted.tile:
-            height, width = min(height, wanted.tile), min(width, wanted.tile)
-        rows, columns = Geometry.of(height, width, wanted.flow_scale).padded
-        tensors = max(10.5, 3.0 + 15.5 * wanted.flow_scale**2)
+        checked = _checked(options)
+        if checked.tile:
+            height, width = min(height, checked.tile), min(width, checked.tile)
+        rows, columns = Geometry.of(height, width, checked.flow_scale).padded
+        tensors = max(10.5, 3.0 + 15.5 * checked.flow_scale**2)
         return int(4 * self.module.family.width * tensors * rows * columns)
 
     def low_memory(self, options: Options) -> Options | None:
-        """See the seam: motion at half the size, then ever smaller tiles."""
-        wanted = _checked(options)
-        if wanted.flow_scale > _LIGHT_SCALE:
+        """Return options with motion at half the size, then with ever smaller tiles; None below 256."""
+        checked = _checked(options)
+        if checked.flow_scale > _LIGHT_SCALE:
             return {**options, "flow_scale": _LIGHT_SCALE}
-        if wanted.tile == _SMALL_TILE:
+        if checked.tile == _SMALL_TILE:
             return None
-        tile = {_TILE_UNIT: _SMALL_TILE, _LARGE_TILE: _TILE_UNIT}.get(wanted.tile, _LARGE_TILE)
-        return {**options, "tile": tile, "overlap": min(wanted.overlap, tile // 2)}
+        tile = {_TILE_UNIT: _SMALL_TILE, _LARGE_TILE: _TILE_UNIT}.get(checked.tile, _LARGE_TILE)
+        return {**options, "tile": tile, "overlap": min(checked.overlap, tile // 2)}
 
 
 def _checked(options: Options | None) -> TlbvfiOptions:
     checked = chosen(options, TlbvfiOptions(), "TLBVFI")
-    for complaint in _complaints(checked):
-        raise BadInputError(*complaint)
+    problem = next(_problems(checked), None)
+    if problem is not None:
+        raise BadInputError(*problem)
     return checked
 
 
-def _complaints(options: TlbvfiOptions) -> Iterator[tuple[str, str, str]]:
-    """What is wrong with the values of some options: wrong, found, advice."""
+def _problems(options: TlbvfiOptions) -> Iterator[tuple[str, str, str]]:
+    """Yield what is wrong with the values of some options: wrong, found, advice."""
     if not FEWEST_STEPS <= options.sample_steps <= MOST_STEPS:
         reason = "the last two steps are always at times 1 and 0, and one must come before"
         yield (

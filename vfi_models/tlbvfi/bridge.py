@@ -1,7 +1,7 @@
 """The Brownian bridge: from the latent of a video with an empty middle to that of a whole one.
 
 The state starts at the known end Y itself. The network predicts the difference between a state and the
-wanted end; each step goes a part of that way and adds noise.
+unknown end; each step goes a part of that way and adds noise.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _MAX_VARIANCE = 1.0
 
 
 def mixing() -> Tensor:
-    """m_t of every time: the share of Y in a state, (1000,) float32 from 0.001 to 0.999."""
+    """Return m_t of every time: the share of Y in a state, (1000,) float32 from 0.001 to 0.999."""
     return torch.from_numpy(np.linspace(0.001, 0.999, TIMES).astype(np.float32))
 
 
 def schedule(steps: int) -> list[int]:
-    """The times that ``steps`` steps visit, descending; the last two are 1 and 0.
+    """Return the times that ``steps`` steps visit, descending; the last two are 1 and 0.
 
     Args:
-        steps: 3 to 1000. Of 1 and 2 steps nothing would be left before the last two.
+        steps: 3 to 1000. With 1 or 2 there is none before the last two.
     """
     # The authors count in float32; for 101, 187 and 200 steps other arithmetic is off by one somewhere.
     step = -((TIMES - 1) / (steps - 2))
@@ -39,7 +39,7 @@ def schedule(steps: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Step:
-    """``x - pull * network + eta * spread * noise``."""
+    """One step of the sampler: ``x - pull * network + eta * spread * noise``."""
 
     time: int
     pull: float
@@ -47,27 +47,27 @@ class Step:
 
 
 def plan(steps: int) -> list[Step]:
-    """The steps of a sampling; the last pulls all the way and has no noise.
+    """Return the steps of a sampling; the last pulls all the way and adds no noise.
 
     The authors write a step as a mean of x, Y and the predicted end, with coefficients from three
-    variances. Y drops out of it, and this is what remains; their float32 form differs by 2e-5 or less.
+    variances. Y cancels out, which leaves this form; their float32 form differs by 2e-5 or less.
     """
     m = mixing().double().tolist()
     times = schedule(steps)
-    made = []
+    steps_before = []
     for now, then in pairwise(times):
-        rest = 1.0 - m[then] / m[now]
-        made.append(Step(now, rest, math.sqrt(2.0 * _MAX_VARIANCE * m[then] * rest)))
-    return [*made, Step(0, 1.0, 0.0)]
+        pull = 1.0 - m[then] / m[now]
+        steps_before.append(Step(now, pull, math.sqrt(2.0 * _MAX_VARIANCE * m[then] * pull)))
+    return [*steps_before, Step(0, 1.0, 0.0)]
 
 
 def sample(
     network: Callable[[Tensor, Tensor, int], Tensor], known: Tensor, steps: list[Step], noise: Tensor | None
 ) -> Tensor:
-    """The wanted end of the bridge.
+    """Sample the unknown end of the bridge.
 
     Args:
-        network: of a state, Y and a time.
+        network: predicts the difference from a state, Y and a time.
         known: Y, (N, 3, 3, h, w) float32.
         steps: from :func:`plan`.
         noise: (len(steps) - 1, N, 3, 3, h, w), scaled by eta already; None is eta 0.

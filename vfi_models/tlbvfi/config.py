@@ -1,4 +1,4 @@
-"""The networks of TLBVFI, and how a state dict tells which one it is."""
+"""The networks of TLBVFI, and how a state dict is recognised as one of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Family:
     codes: int
     """Entries of the codebook."""
     samples: bool = True
-    """Whether the sampler's network is there; without it the decoder gets the latent of the empty middle."""
+    """Whether it has the sampler's network; without one the decoder gets the latent of the empty middle."""
 
 
 FAMILIES: dict[str, Family] = {
@@ -32,7 +32,7 @@ FAMILIES: dict[str, Family] = {
     for family in (
         Family("vimeo", 64, (240, 150, 90), 8192),
         Family("vimeo-autoencoder", 64, (240, 150, 90), 8192, samples=False),
-        # The same layout, a quarter as wide: nobody has published weights of it. Tests run it.
+        # The same layout, a quarter as wide, without published weights: for tests.
         Family("small", 16, (48, 32, 16), 512),
     )
 }
@@ -44,8 +44,8 @@ _TIME = "denoise_fn.time_embed.0.weight"
 
 _PREFIX = re.compile(r"^(?:module\.)+")
 _AUTOENCODER = ("encoder.", "decoder.", "quantize.", "quant_conv.", "post_quant_conv.")
-# The condition's network is the autoencoder once more; the rest are buffers of the schedule, networks of the
-# training's losses, counters, and layers that the published code has and never calls.
+# The condition's network is the autoencoder once more; the others are buffers of the schedule, networks of
+# the training's losses, counters, and layers that the published code has and never calls.
 _DROPPED = ("cond_stage_model.", "vqgan.loss.", "loss.")
 _SCHEDULE = {"m_t", "m_tminus", "variance_t", "variance_tminus", "variance_t_tminus", "posterior_variance_t"}
 _UNUSED = re.compile(r"\.num_batches_tracked$|\.cross_attn\.out_conv\.")
@@ -53,7 +53,7 @@ _SHORTCUT = ".block.0.nin_shortcut."
 
 
 def clean(state_dict: StateDict) -> dict[str, Tensor]:
-    """The parameters under the network's own names, without what the network does not use.
+    """Return the parameters under the network's own names, without those that the network does not use.
 
     A file of the autoencoder alone has its names without ``vqgan.``.
     """
@@ -68,13 +68,15 @@ def clean(state_dict: StateDict) -> dict[str, Tensor]:
 
 
 def _keeps_width(weights: Mapping[str, Tensor], name: str) -> bool:
-    """Whether a shortcut stands where the width does not change: there the published code adds the input."""
+    """Tell whether a shortcut stands where the width does not change: there the published code adds the
+    input.
+    """
     weight = weights.get(name.rpartition(".")[0] + ".weight")
     return weight is not None and weight.ndim > 1 and weight.shape[0] == weight.shape[1]
 
 
 def detect(state_dict: StateDict) -> Detection | None:
-    """The family of a TLBVFI state dict, or None where the names are another network's.
+    """Recognise the family of a TLBVFI state dict; return None where the names are another network's.
 
     Raises:
         UnsupportedWeightsError: TLBVFI by its names, but of no known family.

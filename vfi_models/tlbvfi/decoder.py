@@ -1,4 +1,4 @@
-"""The decoder: a quantised latent video and what both frames show, to the frame in the middle."""
+"""The decoder: from a quantised latent video and the features of both frames to the frame in the middle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .refine import RefineNet
 from .windows import CrossBlock, WindowBlock
 
 _WARPED_LEVELS = 3
-"""The finest levels see the features of both frames warped as well."""
+"""The finest levels, so many, read the features of both frames warped as well."""
 
 
 class _Level(nn.Module):
@@ -30,7 +30,7 @@ class _Level(nn.Module):
     Args:
         inputs, outputs: channels in and out.
         features: channels of a frame's features at this size.
-        warps: whether it also sees them warped.
+        warps: whether it also reads them warped.
         attends: whether a window block stands before the cross block.
     """
 
@@ -46,12 +46,12 @@ class _Level(nn.Module):
         x = self.block[0](x)
         for attention in self.attn:
             x = attention(x)
-        made: Tensor = self.upsample(self.cross_attn(x, context))
-        return made
+        out: Tensor = self.upsample(self.cross_attn(x, context))
+        return out
 
 
 class Decoder(nn.Module):
-    """Also holds the networks of the flow, as the published checkpoints do.
+    """The decoder, with the networks of the flow, which the published checkpoints keep in it.
 
     Args:
         width: channels at full size.
@@ -92,7 +92,7 @@ class Decoder(nn.Module):
     def forward(
         self, latent: Tensor, left: Sequence[Tensor], right: Sequence[Tensor], flow: Tensor
     ) -> Tensor:
-        """What is to be added to the warped frames, and which of them to take.
+        """Predict the residual to the warped frames, and the mask between them.
 
         Args:
             latent: (N, 3, 3, H/32, W/32), quantised, after ``post_quant_conv``.
@@ -114,17 +114,17 @@ class Decoder(nn.Module):
 
 
 def _context(left: Tensor, right: Tensor, flow: Tensor | None) -> Tensor:
-    seen = [left, right]
+    features = [left, right]
     if flow is not None:
-        seen += [backward_warp(left, flow[:, :2]), backward_warp(right, flow[:, 2:])]
-    return torch.cat(seen, 1)
+        features += [backward_warp(left, flow[:, :2]), backward_warp(right, flow[:, 2:])]
+    return torch.cat(features, 1)
 
 
 def residual(maps: Tensor) -> Tensor:
-    """What the decoder's maps add to the frame, (N, 3, H, W), -1..1."""
+    """Return the residual that the decoder's maps add to the frame, (N, 3, H, W), -1..1."""
     return torch.sigmoid(maps[:, :3]).mul_(2.0).sub_(1.0)
 
 
 def blended(share: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Both warped frames, ``share`` (N, 1, H, W) of the left one."""
+    """Blend both warped frames, with ``share`` (N, 1, H, W) of the left one."""
     return torch.lerp(right, left, share)

@@ -1,6 +1,6 @@
-"""The encoder: a tower for each frame by itself, then what joins the three frames of a video.
+"""The encoder: a tower for each frame by itself, then layers that join the three frames of a video.
 
-The frame to be made is not known; an empty picture stands for it.
+The frame in the middle is not known; an empty picture stands in its place.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class _Level(nn.Module):
         x = self.block[0](x)
         for attention in self.attn:
             x = attention(x)
-        made: Tensor = self.downsample(x)
-        return made
+        out: Tensor = self.downsample(x)
+        return out
 
 
 class Encoder(nn.Module):
-    """Pictures to features and to the latent video.
+    """Encodes pictures to features and to the latent video.
 
     Args:
         width: channels at full size.
@@ -63,7 +63,7 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv3d(widths[-1], LATENT, 3, padding=1)
 
     def tower(self, picture: Tensor, levels: int = len(LEVELS)) -> list[Tensor]:
-        """Features of one frame at 1, 1/2, 1/4, ... of its size, ``levels + 1`` of them.
+        """Compute the features of one frame at 1, 1/2, 1/4, ... of its size, ``levels + 1`` of them.
 
         Args:
             picture: (N, 3, H, W), values 0..1; sides a multiple of 2 ** levels, of 256 for all levels.
@@ -75,7 +75,7 @@ class Encoder(nn.Module):
         return features
 
     def latent(self, pictures: Tensor, deepest: Tensor) -> Tensor:
-        """The latent video, before ``quant_conv``.
+        """Compute the latent video, before ``quant_conv``.
 
         Args:
             pictures: (N, 3, 3, H, W), the video, values 0..1.
@@ -86,5 +86,5 @@ class Encoder(nn.Module):
         """
         gate = torch.sigmoid(self.frequency_extractor(bands(pictures))).unsqueeze(2)
         video = self.mid(deepest + gate * deepest)
-        made: Tensor = self.conv_out(swish(frame_by_frame(self.norm_out, video)))
-        return made
+        latent: Tensor = self.conv_out(swish(frame_by_frame(self.norm_out, video)))
+        return latent

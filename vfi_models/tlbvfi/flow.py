@@ -18,22 +18,22 @@ MULTIPLE = 16
 
 
 def resized(x: Tensor, factor: float) -> Tensor:
-    """Bilinear, no antialias, edges of pixels aligned."""
+    """Resize bilinearly, without antialiasing, with the edges of pixels aligned."""
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 def doubled(flow: Tensor) -> Tensor:
-    """A flow at twice the size, in pixels of that size."""
+    """Return a flow at twice the size, in pixels of that size."""
     return 2.0 * resized(flow, 2.0)
 
 
 def halved(flow: Tensor) -> Tensor:
-    """A flow at half the size, in pixels of that size."""
+    """Return a flow at half the size, in pixels of that size."""
     return 0.5 * resized(flow, 0.5)
 
 
 def warped(left: Tensor, right: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-    """What the middle frame sees of both frames (N, C, H, W)."""
+    """Warp both frames (N, C, H, W) to the frame in the middle."""
     return backward_warp(left, flow[:, :2]), backward_warp(right, flow[:, 2:])
 
 
@@ -42,7 +42,7 @@ def _activated(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class FlowBlock(nn.Module):
-    """Adds to the flow what it sees at a picture shrunk by a factor."""
+    """Predicts an update of the flow on a picture shrunk by a factor."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
@@ -51,14 +51,14 @@ class FlowBlock(nn.Module):
         self.conv1 = nn.ConvTranspose2d(width, 4, 4, 2, 1)
 
     def forward(self, x: Tensor, shrink: int) -> Tensor:
-        """``x`` (N, inputs, H, W) to a flow at half its size."""
+        """Predict a flow at half the size of ``x`` (N, inputs, H, W)."""
         x = self.conv0(resized(x, 1 / shrink) if shrink > 1 else x)
         flow = self.conv1(self.convblock(x).add_(x))
         return resized(flow, float(shrink)) if shrink > 1 else flow
 
 
 class FlowNet(nn.Module):
-    """Two frames to their flow at half size.
+    """Estimates the flow of two frames at half size.
 
     Args:
         widths: of the three blocks.
@@ -72,14 +72,16 @@ class FlowNet(nn.Module):
         self.block2 = FlowBlock(10, third)
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        """``left`` and ``right`` (N, 3, H, W), sides a multiple of 16, to (N, 4, H/2, W/2)."""
+        """Estimate the flow (N, 4, H/2, W/2) of ``left`` and ``right`` (N, 3, H, W), sides a multiple of
+        16.
+        """
         return self.sums(left, right)[-1]
 
     def sums(self, left: Tensor, right: Tensor) -> list[Tensor]:
-        """The flow after each block."""
+        """Return the flow after each block."""
         flows = [self.block0(torch.cat((left, right), 1), _SHRINKS[0])]
         for block, shrink in zip((self.block1, self.block2), _SHRINKS[1:], strict=True):
             full = doubled(flows[-1])
-            seen = torch.cat((*warped(left, right, full), full), 1)
-            flows.append(flows[-1] + block(seen, shrink))
+            inputs = torch.cat((*warped(left, right, full), full), 1)
+            flows.append(flows[-1] + block(inputs, shrink))
         return flows

@@ -13,7 +13,9 @@ from .unet import UNet
 
 
 class Autoencoder(nn.Module):
-    """Frames to a latent video, and a latent video with the frames' features to the frame in the middle."""
+    """Encodes frames to a latent video, and decodes that with the frames' features to the frame between
+    them.
+    """
 
     def __init__(self, family: Family) -> None:
         super().__init__()
@@ -24,16 +26,16 @@ class Autoencoder(nn.Module):
         self.post_quant_conv = nn.Conv2d(LATENT, LATENT, 1)
 
     def latent(self, pictures: Tensor, deepest: Tensor) -> Tensor:
-        """See :meth:`Encoder.latent`; after ``quant_conv``, not quantised."""
+        """Compute the latent video after ``quant_conv``, not quantised; see :meth:`Encoder.latent`."""
         return frame_by_frame(self.quant_conv, self.encoder.latent(pictures, deepest))
 
     def quantised(self, latent: Tensor) -> Tensor:
-        """What the decoder takes, of a latent video (N, 3, 3, h, w)."""
+        """Quantise a latent video (N, 3, 3, h, w) for the decoder."""
         return frame_by_frame(self.post_quant_conv, self.quantize(latent))
 
 
 class TlbvfiNet(nn.Module):
-    """Autoencoder and, but in files of the autoencoder alone, the sampler's network."""
+    """The autoencoder and the sampler's network; a file of the autoencoder alone has None in its place."""
 
     def __init__(self, family: Family) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """The sampler's noise: it follows from the seed and the two frames, and from nothing else.
 
-A pair has no number that would survive cutting a clip into chunks, resuming in the middle or halving a pair,
-so it is told by what it shows: each frame has a fingerprint of its content, and a pair's noise is seeded
-with both, left before right.
+A pair has no number that would survive cutting a clip into chunks, resuming half-way or bisecting a pair, so
+it is identified by its content: each frame has a fingerprint, and a pair's noise is seeded with both, left
+before right.
 """
 
 from __future__ import annotations
@@ -19,33 +19,34 @@ _LEVELS = 65_535
 
 
 class Noise(Protocol):
-    """Where noise comes from."""
+    """A source of noise."""
 
     def __call__(self, left: int, right: int, shape: tuple[int, ...]) -> Tensor:
-        """float32 noise of ``shape`` on the host, for the pair of frames with these fingerprints."""
+        """Return float32 noise of ``shape`` on the host, for the pair of frames with these fingerprints."""
         ...
 
 
 class SeededNoise:
-    """Normal noise; the same pair gets the same at every call, on every device."""
+    """Normal noise: the same for the same pair, at every call and for every device."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
     def __call__(self, left: int, right: int, shape: tuple[int, ...]) -> Tensor:
-        """See :class:`Noise`."""
+        """Draw the noise of a pair; see :class:`Noise`."""
         digest = hashlib.blake2b(f"{self._seed} {left} {right}".encode(), digest_size=8).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
         return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
 def fingerprint(frame: Tensor) -> int:
-    """Return :class:`Fingerprint` of a frame, at once: waits for its device."""
+    """Compute the :class:`Fingerprint` of a frame, and wait for it."""
     return int(Fingerprint(frame))
 
 
 class Fingerprint:
-    """A number below 2**31 that tells a frame from others; on its way from the device until it is asked for.
+    """A number below 2**31 that identifies a frame by its content; ``int()`` waits for it to leave the
+    device.
 
     Values are rounded to 16 bits first, so that a device that is off by the last bit of a float gets the
     same number for frames of 8 to 16 bits. All sums are exact, whatever their order.
@@ -67,7 +68,7 @@ class Fingerprint:
         self._sums = torch.stack(sums)
         self._arrived: torch.cuda.Event | None = None
         if frame.device.type == "cuda":
-            # The encoder is queued after it: whoever waits for this alone leaves the device its work.
+            # Only this event is waited for: the encoder, which is queued after it, keeps the device busy.
             self._sums = self._sums.to("cpu", non_blocking=True)
             self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._arrived.record(torch.cuda.current_stream(frame.device))
@@ -82,6 +83,6 @@ class Fingerprint:
 
 
 def _weights(count: int, factor: int, device: torch.device) -> Tensor:
-    """Numbers below the prime without an order that a picture could have."""
+    """Return numbers below the prime, in an order that no picture has."""
     spread = torch.arange(1, count + 1, dtype=torch.int64, device=device).mul_(factor).remainder_(_PRIME)
     return torch.bitwise_xor(spread, spread >> _MIX).mul_(factor).remainder_(_PRIME)

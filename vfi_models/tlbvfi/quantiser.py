@@ -1,4 +1,4 @@
-"""The codebook: every position of a latent becomes its nearest entry."""
+"""The codebook: replaces every position of a latent by its nearest entry."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor, nn
 from .encoder import LATENT
 
 _AT_ONCE = 4096
-"""Positions that are compared with the codebook at once."""
+"""Positions that are compared with the codebook in one product, for the memory of the distances."""
 
 
 class Quantiser(nn.Module):
-    """Entries (codes, 3)."""
+    """A codebook of entries (codes, 3)."""
 
     def __init__(self, codes: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(codes, LATENT)
 
     def indices(self, latent: Tensor) -> Tensor:
-        """The nearest entry of each position, the first where several are as near.
+        """Find the nearest entry of each position, the first where several are as near.
 
         Args:
             latent: (N, 3, ...) float32.
@@ -33,12 +33,12 @@ class Quantiser(nn.Module):
         lengths = entries.square().sum(1)
         vectors = latent.movedim(1, -1)
         flat = vectors.reshape(-1, LATENT)
-        found = []
+        nearest = []
         for start in range(0, len(flat), _AT_ONCE):
-            some = flat[start : start + _AT_ONCE]
-            found.append((some.square().sum(1, keepdim=True) + lengths - 2 * some @ entries.T).argmin(1))
-        return torch.cat(found).view(vectors.shape[:-1])
+            part = flat[start : start + _AT_ONCE]
+            nearest.append((part.square().sum(1, keepdim=True) + lengths - 2 * part @ entries.T).argmin(1))
+        return torch.cat(nearest).view(vectors.shape[:-1])
 
     def forward(self, latent: Tensor) -> Tensor:
-        """``latent`` with every position replaced by its entry."""
+        """Replace every position of ``latent`` by its entry."""
         return F.embedding(self.indices(latent), self.embedding.weight.float()).movedim(-1, 1)

@@ -1,8 +1,8 @@
-"""Refined motion: a coarse flow made better on the features of both frames, from 1/8 of the size up.
+"""Refines a coarse flow on the features of both frames, from 1/8 of the size up.
 
-At each size the features that the flow finds in both frames are mixed to what the middle frame should look
-like, and that is compared with the 3 x 3 surroundings of what was found. The published code unfolds all
-nine positions at once, nine times the features in memory; here one is looked at after the other.
+At each size the features of both frames are warped by the flow and blended to those that the middle frame
+should have, and these are compared with the 3 x 3 surroundings of each warped position. The published code
+unfolds all nine positions at once, nine times the features in memory; here they are compared one by one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _activated(inputs: int, outputs: int, side: int, count: int = 1) -> list[nn.
 
 
 class RefineBlock(nn.Module):
-    """Betters a flow at one size. The same weights serve both frames."""
+    """Refines a flow at one size. The same weights serve both frames."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -48,31 +48,33 @@ class RefineBlock(nn.Module):
         self.flow_head = nn.Sequential(*_activated(width, width, 3), nn.Conv2d(width, 2, 3, padding=1))
 
     def forward(self, left: Tensor, right: Tensor, flow: Tensor) -> Tensor:
-        """``left`` and ``right`` (N, width, H, W), ``flow`` (N, 4, H, W); a better flow."""
+        """Refine ``flow`` (N, 4, H, W) on the features ``left`` and ``right`` (N, width, H, W)."""
         height, width = flow.shape[-2:]
         grid = identity_grid(height, width, flow.device)
         sides = [(left, flow[:, :2]), (right, flow[:, 2:])]
-        seen = [backward_warp(features, motion, grid) for features, motion in sides]
-        share = torch.sigmoid(self.occl_convs(torch.cat(seen, 1)))
-        expected = torch.lerp(seen[1], seen[0], share)
+        warped = [backward_warp(features, motion, grid) for features, motion in sides]
+        share = torch.sigmoid(self.occl_convs(torch.cat(warped, 1)))
+        expected = torch.lerp(warped[1], warped[0], share)
         updates = [
             self._update(expected, found, self._agreement(expected, features, motion, grid), motion)
-            for (features, motion), found in zip(sides, seen, strict=True)
+            for (features, motion), found in zip(sides, warped, strict=True)
         ]
         return flow + torch.cat(updates, 1)
 
     def _agreement(self, expected: Tensor, features: Tensor, motion: Tensor, grid: Tensor) -> Tensor:
-        """Cosines between what is expected and the 3 x 3 surroundings of what is found: (N, 9, H, W)."""
+        """Return cosines between the expected features and the 3 x 3 surroundings of the warped ones: (N, 9,
+        H, W).
+        """
         height, width = motion.shape[-2:]
         padded = F.pad(features, (1, 1, 1, 1))
         length = _length(expected)
-        made = []
+        cosines = []
         for dy in range(_TAPS):
             for dx in range(_TAPS):
                 tap = backward_warp(padded[..., dy : dy + height, dx : dx + width], motion, grid)
                 products = (expected * tap).sum(1, keepdim=True)
-                made.append(products.div_(_length(tap)).div_(length))
-        return torch.cat(made, 1)
+                cosines.append(products.div_(_length(tap)).div_(length))
+        return torch.cat(cosines, 1)
 
     def _update(self, expected: Tensor, found: Tensor, agreement: Tensor, motion: Tensor) -> Tensor:
         moves = self.motion_convs(torch.cat((self.corr_convs(agreement), self.flow_convs(motion)), 1))
@@ -85,7 +87,7 @@ def _length(x: Tensor) -> Tensor:
 
 
 class RefineNet(nn.Module):
-    """A flow at half size to a better one at full size.
+    """Refines a flow at half size to one at full size.
 
     Args:
         width: channels of the features at full size.
@@ -100,7 +102,7 @@ class RefineNet(nn.Module):
         self.rf_block4 = RefineBlock(widths[3])
 
     def forward(self, left: Sequence[Tensor], right: Sequence[Tensor], flow: Tensor) -> Tensor:
-        """The flow at full size.
+        """Refine a flow to full size.
 
         Args:
             left, right: features of both frames at 1, 1/2, 1/4, 1/8.

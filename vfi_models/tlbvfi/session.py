@@ -1,4 +1,4 @@
-"""Running the network on frames of one size: from two source frames to the frame in the middle."""
+"""Runs the network on frames of one size: from two source frames to the frame in the middle."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from .noise import Fingerprint, Noise, SeededNoise
 from .refine import COARSEST
 
 _UNIT = 512
-"""Both padded sides are multiples of this, or the one smaller side that the layout allows:"""
+"""Both padded sides are multiples of this, but for one smaller side that the network can run at."""
 _SMALLEST = 256
+"""That side."""
 LEAST_SCALE = 0.05
 _FRAMES = 3
 _GREY = 0.5
@@ -31,7 +32,7 @@ _GREY = 0.5
 
 @dataclass(frozen=True)
 class TlbvfiOptions:
-    """What :meth:`Tlbvfi.open` takes."""
+    """The options of :meth:`Tlbvfi.open`."""
 
     seed: int = 0
     """Of the sampler's noise. The same clip and seed give the same frames."""
@@ -43,37 +44,39 @@ class TlbvfiOptions:
     """0.05 to 1: the size at which motion is computed. The published tables are of 0.25 (very large motion),
     0.5 and 1."""
     published_range: bool = False
-    """As the published code does, take frames without a pixel below mid grey as if 0..1 were -1..1: the
-    result is paler. Off: all frames are treated alike."""
+    """As the published code does, read frames without a pixel below mid grey as if their 0..1 were -1..1: the
+    result is paler. Off, all frames are treated alike."""
     tile: int = 0
-    """256, or a multiple of 512: side of the tiles that a larger picture is made in, to need less memory.
-    The normalisations and the attention then see a tile, not the picture, so colours and detail may differ a
-    little from tile to tile. 0: the picture is made whole."""
+    """256, or a multiple of 512: side of the tiles that a larger frame is made in, to need less memory. The
+    normalisations and the attention then cover a tile, not the frame, so colours and detail may differ a
+    little from tile to tile. 0: the frame is made in one piece."""
     overlap: int = 64
     """Least number of pixels that two tiles share; they are cross-faded there."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """The sizes, (height, width) each, of a picture on its way."""
+    """The sizes, (height, width) each, that a picture goes through."""
 
     size: tuple[int, int]
     padded: tuple[int, int]
     scale: float
     canvas: tuple[int, int]
-    """What the motion is computed on; the shrunken picture lies at its top left."""
+    """Size of the picture that the motion is computed on; the shrunken frame lies at its top left."""
 
     @classmethod
     def of(cls, height: int, width: int, scale: float) -> Geometry:
-        """Published: multiples of 512, or exactly 256; sides below 256 are first filled up to that."""
+        """Work out the sizes. Published: multiples of 512, or exactly 256; sides below 256 are first padded
+        to that.
+        """
         padded = (_padded(height), _padded(width))
-        # A thousandth of a pixel is rounding of the product, not a pixel more.
+        # Less than a thousandth of a pixel is the rounding of the product: no pixel more for that.
         canvas = _each(padded, lambda side: round_up(ceil(side * scale - 1e-3), MULTIPLE))
         return cls((height, width), padded, scale, canvas)
 
     @property
     def latent(self) -> tuple[int, int]:
-        """Size of a frame of the latent video."""
+        """Return the size of a frame of the latent video."""
         return _each(self.padded, lambda side: side // STRIDE)
 
 
@@ -87,20 +90,20 @@ def _padded(side: int) -> int:
 
 @dataclass(frozen=True)
 class FrameFeatures:
-    """One source frame as the network wants it."""
+    """One source frame, encoded."""
 
     identity: Fingerprint
-    """Of its content: what the noise of its pairs is seeded with."""
+    """Of its content: seeds the noise of its pairs."""
     picture: Tensor
     """(1, 3, H, W) float32, padded, 0..1."""
     canvas: Tensor
-    """(1, 3, h, w) float32: what the motion is computed on, 0..1."""
+    """(1, 3, h, w) float32: the picture that the motion is computed on, 0..1."""
     extra: Tensor | None
     """(1, C - 3, H, W) float32: channels past RGB, padded by repeating the edge."""
     features: tuple[Tensor, ...] = ()
-    """Of the tower at 1/2, 1/4 ... 1/32 of the padded size."""
+    """Features of the tower at 1/2, 1/4 ... 1/32 of the padded size."""
     moving: tuple[Tensor, ...] = ()
-    """Of the tower on the canvas at 1, 1/2, 1/4, 1/8 of its size."""
+    """Features of the tower on the canvas, for the motion, at 1, 1/2, 1/4, 1/8 of its size."""
 
 
 TlbvfiFeatures = tuple[FrameFeatures, ...]
@@ -108,12 +111,18 @@ TlbvfiFeatures = tuple[FrameFeatures, ...]
 
 
 class TlbvfiSession:
-    """See :class:`~..interface.Session`.
+    """TLBVFI at one picture size; see :class:`~..interface.Session`.
 
-    Convolutions are exact: by those of TF32, as by 16 bits, latents move to other entries of the codebook.
+    Convolutions run without TF32: with it, as in 16 bits, latents round to other entries of the codebook.
 
-    Pairs are made one after the other also when several are asked for: the latent becomes entries of a
+    Pairs run one after the other also where several are asked for: the latent is rounded to entries of a
     codebook, where the last bit of a sum, which depends on the batch, can decide between two entries.
+
+    Args:
+        net: on its device.
+        geometry: of the frames.
+        options: of the model.
+        noise: of the sampler; by the seed of the options where it is left out.
     """
 
     def __init__(
@@ -127,40 +136,40 @@ class TlbvfiSession:
         self._empty: dict[bool, Tensor] = {}
 
     def encode(self, frames: Tensor) -> TlbvfiFeatures:
-        """See the seam. Values outside 0..1 are clamped."""
-        # Channels last would be passed on from layer to layer, and torch's group norm of that layout loses
-        # digits on the CPU: a thousandth in the latent of a flat picture.
+        """Encode source frames; see :class:`~..interface.Session`. Values outside 0..1 are clamped."""
+        # Every layer keeps the layout of its input, and torch's group norm of channels last loses digits on
+        # the CPU: a thousandth in the latent of a flat picture.
         frames = frames.contiguous()
         with exact_convolutions(frames.device):
             return tuple(self._encoded(frames[i : i + 1]) for i in range(len(frames)))
 
     def between(self, left: TlbvfiFeatures, right: TlbvfiFeatures, timestep: Tensor) -> Tensor:
-        """See the seam; every timestep is taken for 1/2."""
+        """Make the frame in the middle of each pair: every timestep is taken for 1/2."""
         count = max(len(left), len(right))
-        made = [self.made(left[i % len(left)], right[i % len(right)]) for i in range(count)]
-        return torch.cat(made if count >= len(timestep) else made * len(timestep))
+        frames = [self.middle(left[i % len(left)], right[i % len(right)]) for i in range(count)]
+        return torch.cat(frames if count >= len(timestep) else frames * len(timestep))
 
-    def made(self, left: FrameFeatures, right: FrameFeatures, noise: Tensor | None = None) -> Tensor:
-        """The frame in the middle of one pair, (1, C, height, width).
+    def middle(self, left: FrameFeatures, right: FrameFeatures, noise: Tensor | None = None) -> Tensor:
+        """Make the frame in the middle of one pair, (1, C, height, width).
 
         Args:
-            left, right: of :meth:`encode`.
-            noise: instead of what the pair's own would be; see :meth:`draws`.
+            left, right: as :meth:`encode` returns them.
+            noise: in place of the pair's own; see :meth:`draws`.
         """
         with exact_convolutions(left.picture.device):
             latent = self.latent(left, right)
-            if noise is None:  # here, where the device has something to do while it is drawn
+            if noise is None:  # only now: while the host draws it, the device computes the latent
                 noise = self.draws(left.identity, right.identity, self.geometry.latent)
             frame = self.decoded(self.sampled(latent, noise), left, right)
         height, width = self.geometry.size
         return frame[..., :height, :width]
 
     def close(self) -> None:
-        """See the seam."""
+        """Drop the features of the empty picture."""
         self._empty = {}
 
     def latent(self, left: FrameFeatures, right: FrameFeatures) -> Tensor:
-        """The latent video of a pair with nothing in its middle, (1, 3, 3, H/32, W/32)."""
+        """Compute the latent video of a pair with an empty middle, (1, 3, 3, H/32, W/32)."""
         left, right, raw = self._in_range(left, right)
         empty = torch.full_like(left.picture, 0.0 if raw else _GREY)
         if raw not in self._empty:
@@ -170,7 +179,9 @@ class TlbvfiSession:
         return self._net.vqgan.latent(torch.stack(pictures, 2), torch.stack(deepest, 2))
 
     def sampled(self, latent: Tensor, noise: Tensor | None) -> Tensor:
-        """The latent video with its middle, before it is quantised. Without a sampler, ``latent`` itself."""
+        """Sample the latent video with its middle, before it is quantised; without a sampler, return
+        ``latent``.
+        """
         if self._net.denoise_fn is None:
             return latent
         if noise is not None:
@@ -178,9 +189,9 @@ class TlbvfiSession:
         return sample(self._net.denoise_fn, latent, self._steps, noise)
 
     def decoded(self, latent: Tensor, left: FrameFeatures, right: FrameFeatures) -> Tensor:
-        """The frame in the middle, (1, C, H, W), padded, 0..1."""
+        """Decode the frame in the middle, (1, C, H, W), padded, 0..1."""
         left, right, _ = self._in_range(left, right)
-        raw = self._is_raw(left.picture)  # the published decoder looks at the left frame alone
+        raw = self._is_raw(left.picture)  # the published decoder decides by the left frame alone
         flow = self.flow(left, right, raw=raw)
         maps = self._net.vqgan.decoder(self._net.vqgan.quantised(latent), left.features, right.features, flow)
         share = torch.sigmoid(maps[:, 3:])
@@ -192,7 +203,7 @@ class TlbvfiSession:
         return torch.cat((frame, blended(share, *warped(left.extra, right.extra, flow))), 1)
 
     def draws(self, left: SupportsInt, right: SupportsInt, size: tuple[int, int]) -> Tensor | None:
-        """The noise of every step but the last, (steps - 1, 1, 3, 3, *size); None where there is none.
+        """Draw the noise of every step but the last, (steps - 1, 1, 3, 3, *size); None where there is none.
 
         Args:
             left, right: fingerprints of the frames.
@@ -209,7 +220,7 @@ class TlbvfiSession:
         picture = padded.clamp(0.0, 1.0)
         canvas = picture
         if geometry.scale < 1:
-            # What is shrunk is not padded by reflection but laid on mid grey, as the published code does.
+            # The shrunken frame is not padded by reflection but laid on mid grey, as the published code does.
             height, width = _each(geometry.size, lambda side: max(side, _SMALLEST))
             small = resized(picture[..., :height, :width], geometry.scale)
             height, width = geometry.canvas
@@ -219,7 +230,7 @@ class TlbvfiSession:
     def _described(
         self, frame: FrameFeatures, *, raw: bool = False, raw_canvas: bool = False
     ) -> FrameFeatures:
-        """The frame with the features of the tower."""
+        """Return the frame with the features of the tower."""
         tower = self._net.vqgan.encoder.tower
         features = tuple(tower(_ranged(frame.picture, raw)))
         if self.geometry.scale >= 1:
@@ -232,7 +243,9 @@ class TlbvfiSession:
     def _in_range(
         self, left: FrameFeatures, right: FrameFeatures
     ) -> tuple[FrameFeatures, FrameFeatures, bool]:
-        """A pair with features of the range that the encoder takes it for, and whether that is -1..1."""
+        """Return a pair with features of the range that the encoder reads it in, and whether that is
+        -1..1.
+        """
         raw = self._is_raw(left.picture, right.picture)
         raw_canvas = self._is_raw(left.canvas, right.canvas)
         if raw or raw_canvas:
@@ -240,30 +253,30 @@ class TlbvfiSession:
         return left, right, raw
 
     def flow(self, left: FrameFeatures, right: FrameFeatures, *, raw: bool = False) -> Tensor:
-        """Where the frame in the middle finds itself in both frames: (1, 4, H, W), pixels."""
+        """Estimate where the frame in the middle is found in both frames: (1, 4, H, W), pixels."""
         decoder, scale = self._net.vqgan.decoder, self.geometry.scale
         # Below scale 1 the published code gives this network -1..1, though it was trained on 0..1.
-        seen = [_ranged(side.canvas, raw or scale < 1) for side in (left, right)]
-        flow: Tensor = decoder.refinenet(left.moving, right.moving, decoder.flownet(*seen))
+        canvases = [_ranged(side.canvas, raw or scale < 1) for side in (left, right)]
+        flow: Tensor = decoder.refinenet(left.moving, right.moving, decoder.flownet(*canvases))
         if scale >= 1:
             return flow
         height, width = self.geometry.padded
-        # A trifle more, lest rounding lose the last row.
+        # A trifle more than 1 / scale: else rounding may lose the last row.
         full = resized(flow, (1.0 + 1e-12) / scale)[..., :height, :width]
         return full / scale
 
     def _is_raw(self, *pictures: Tensor) -> bool:
-        """Whether the published code would take these pictures' -1..1 for 0..1."""
+        """Tell whether the published code would read these pictures' -1..1 as 0..1."""
         return self._options.published_range and all(bool((p >= _GREY).all()) for p in pictures)
 
 
 def _sent(noise: Tensor, device: torch.device) -> Tensor:
-    """Return noise on a device."""
-    if device.type == "cuda":  # pinned, or the copy would wait for all that is queued
+    """Copy noise to a device."""
+    if device.type == "cuda":  # from pageable memory the copy would wait for everything that is queued
         noise = torch.empty(noise.shape, dtype=noise.dtype, device="cpu", pin_memory=True).copy_(noise)
     return noise.to(device, non_blocking=True)
 
 
 def _ranged(picture: Tensor, raw: bool) -> Tensor:
-    """A picture with values 0..1, or -1..1."""
+    """Return a picture with values 0..1, or -1..1."""
     return 2.0 * picture - 1.0 if raw else picture

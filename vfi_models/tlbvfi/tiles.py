@@ -1,8 +1,8 @@
-"""A picture made in tiles that overlap, for pictures whose activations do not fit.
+"""Makes a frame in overlapping tiles, for frames whose activations do not fit.
 
-Each tile is a picture of its own for the network: its normalisations, its attention and its quantised
-latent know nothing of the next tile. That is the limit of it: colours and fine detail may differ a little
-from one tile to the next. The cross-fade hides the step, not the difference.
+To the network each tile is a picture of its own: its normalisations, its attention and its quantised latent
+depend on nothing outside it. So colours and fine detail may differ a little from one tile to the next; the
+cross-fade hides the step, not the difference.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from .session import TlbvfiSession
 
 
 def places(length: int, side: int, overlap: int) -> list[int]:
-    """Where tiles of ``side`` begin along ``length`` pixels: evenly spread, sharing ``overlap`` or more."""
+    """Return where tiles of ``side`` begin along ``length`` pixels: evenly spread, sharing ``overlap`` or
+    more.
+    """
     if length <= side:
         return [0]
     count = ceil((length - overlap) / (side - overlap))
@@ -28,7 +30,9 @@ def places(length: int, side: int, overlap: int) -> list[int]:
 
 
 def ramps(starts: list[int], side: int) -> list[Tensor]:
-    """The weight of each tile along a side: 1, falling evenly where it meets another tile, never to 0."""
+    """Return the weight of each tile along a side: 1, falling evenly where it meets another tile, never to
+    0.
+    """
     weights = [torch.ones(side, dtype=torch.float32, device="cpu") for _ in starts]
     for i, (here, following) in enumerate(pairwise(starts)):
         shared = here + side - following
@@ -40,7 +44,7 @@ def ramps(starts: list[int], side: int) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class TiledFrame:
-    """One source frame. Its tiles are encoded when they are made: all at once they would not fit."""
+    """One source frame. A tile of it is encoded when its turn comes: all at once they would not fit."""
 
     identity: Fingerprint
     picture: Tensor
@@ -48,7 +52,7 @@ class TiledFrame:
 
 
 class TiledSession:
-    """See :class:`~..interface.Session`.
+    """TLBVFI at one picture size, tile by tile; see :class:`~..interface.Session`.
 
     Args:
         size: height and width of the picture.
@@ -64,38 +68,39 @@ class TiledSession:
         self._ramps = [ramps(starts, side) for starts, side in zip(self._starts, self._sides, strict=True)]
 
     def encode(self, frames: Tensor) -> tuple[TiledFrame, ...]:
-        """See the seam."""
+        """Keep source frames (copies) and their fingerprints; see :class:`TiledFrame`."""
         return tuple(TiledFrame(Fingerprint(frame[:3]), frame.unsqueeze(0).clone()) for frame in frames)
 
     def between(
         self, left: tuple[TiledFrame, ...], right: tuple[TiledFrame, ...], timestep: Tensor
     ) -> Tensor:
-        """See the seam; every timestep is taken for 1/2."""
+        """Make the frame in the middle of each pair: every timestep is taken for 1/2."""
         count = max(len(left), len(right))
-        made = [self._made(left[i % len(left)], right[i % len(right)]) for i in range(count)]
-        return torch.cat(made if count >= len(timestep) else made * len(timestep))
+        frames = [self._middle(left[i % len(left)], right[i % len(right)]) for i in range(count)]
+        return torch.cat(frames if count >= len(timestep) else frames * len(timestep))
 
     def close(self) -> None:
-        """See the seam."""
+        """Close the session of the tiles."""
         self._tile.close()
 
-    def _made(self, left: TiledFrame, right: TiledFrame) -> Tensor:
+    def _middle(self, left: TiledFrame, right: TiledFrame) -> Tensor:
+        """Make the frame in the middle of a pair, (1, C, height, width)."""
         field = self._field(left, right)
-        made = torch.zeros_like(left.picture)
-        total = made.new_zeros(self._size)
+        weighted = torch.zeros_like(left.picture)
+        total = weighted.new_zeros(self._size)
         rows, columns = (
             list(zip(*axis, strict=True)) for axis in zip(self._starts, self._ramps, strict=True)
         )
         for (top, falling), (start, sinking) in product(rows, columns):
             place = (..., slice(top, top + self._sides[0]), slice(start, start + self._sides[1]))
             ((before,), (after,)) = (self._tile.encode(frame.picture[place]) for frame in (left, right))
-            weight = torch.outer(falling, sinking).to(made.device)
-            made[place] += weight * self._tile.made(before, after, self._noise(field, top, start))
+            weight = torch.outer(falling, sinking).to(weighted.device)
+            weighted[place] += weight * self._tile.middle(before, after, self._noise(field, top, start))
             total[place] += weight
-        return made / total
+        return weighted / total
 
     def _field(self, left: TiledFrame, right: TiledFrame) -> Tensor | None:
-        """Noise for the whole picture, so that tiles share it where they overlap."""
+        """Draw the noise of the whole picture, so that tiles share it where they overlap."""
         height, width = (
             starts[-1] // STRIDE + latent
             for starts, latent in zip(self._starts, self._tile.geometry.latent, strict=True)

@@ -1,4 +1,4 @@
-"""The network of the sampler: a small U-Net over the latent video."""
+"""The sampler's network: a small U-Net over the latent video."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Resize = Literal["keep", "halve", "double"]
 
 
 def embed_time(time: Tensor) -> Tensor:
-    """Times (N,) as (N, 32): cosines, then sines, of 16 frequencies."""
+    """Embed times (N,) as (N, 32): cosines, then sines, of 16 frequencies."""
     half = _WIDTH // 2
     frequencies = torch.exp(
         -math.log(_SLOWEST) / half * torch.arange(half, dtype=torch.float32, device=time.device)
@@ -38,7 +38,7 @@ def _conv(inputs: int, outputs: int) -> nn.Conv3d:
 
 
 def _resized(x: Tensor, resize: Resize) -> Tensor:
-    """Height and width halved or doubled; time stays."""
+    """Halve or double height and width; time stays."""
     if resize == "halve":
         return F.avg_pool3d(x, (1, 2, 2))
     if resize == "double":
@@ -47,7 +47,7 @@ def _resized(x: Tensor, resize: Resize) -> Tensor:
 
 
 class Residual(nn.Module):
-    """Residual block; the time scales and shifts what the second convolution sees."""
+    """A residual block; the time scales and shifts the input of the second convolution."""
 
     def __init__(self, inputs: int = _WIDTH, resize: Resize = "keep") -> None:
         super().__init__()
@@ -59,17 +59,17 @@ class Residual(nn.Module):
         self.skip_connection = nn.Conv3d(inputs, _WIDTH, 1) if inputs != _WIDTH else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """``x`` (N, inputs, 3, h, w); ``time`` (1, 128), embedded."""
+        """Apply the block to ``x`` (N, inputs, 3, h, w) at ``time`` (1, 128), embedded."""
         inner = _resized(self.in_layers[:2](x), self._resize)
         inner = self.in_layers[2](inner)
         scale, shift = self.emb_layers(time)[..., None, None, None].chunk(2, 1)
         inner = self.out_layers[0](inner) * (1.0 + scale) + shift
-        made: Tensor = self.skip_connection(_resized(x, self._resize)) + self.out_layers[1:](inner)
-        return made
+        out: Tensor = self.skip_connection(_resized(x, self._resize)) + self.out_layers[1:](inner)
+        return out
 
 
 class Attention(nn.Module):
-    """One head over all positions of all frames."""
+    """Attention of one head over all positions of all frames."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,26 +78,26 @@ class Attention(nn.Module):
         self.proj_out = nn.Conv1d(_WIDTH, _WIDTH, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 32, 3, h, w)."""
+        """Attend over a video (N, 32, 3, h, w)."""
         flat = x.flatten(2)
         q, k, v = self.qkv(self.norm(flat)).transpose(1, 2).unsqueeze(1).chunk(3, -1)
-        seen = F.scaled_dot_product_attention(q, k, v).squeeze(1).transpose(1, 2)
-        made: Tensor = flat + self.proj_out(seen)
-        return made.view(x.shape)
+        attended = F.scaled_dot_product_attention(q, k, v).squeeze(1).transpose(1, 2)
+        out: Tensor = flat + self.proj_out(attended)
+        return out.view(x.shape)
 
 
 class Stage(nn.Sequential):
-    """Layers in a row, of which residual blocks are told the time."""
+    """Layers in sequence, of which residual blocks also get the time."""
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:  # type: ignore[override]
-        """``x`` (N, C, 3, h, w); ``time`` (1, 128), embedded."""
+        """Apply the layers to ``x`` (N, C, 3, h, w) at ``time`` (1, 128), embedded."""
         for layer in self:
             x = layer(x, time) if isinstance(layer, Residual) else layer(x)
         return x
 
 
 class UNet(nn.Module):
-    """The difference between a state of the bridge and its wanted end."""
+    """Predicts the difference between a state of the bridge and its unknown end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +127,13 @@ class UNet(nn.Module):
         self.out = nn.Sequential(_norm(_WIDTH), nn.SiLU(), _conv(_WIDTH, LATENT))
 
     def forward(self, state: Tensor, known: Tensor, time: int) -> Tensor:
-        """``state`` and ``known`` (N, 3, 3, h, w) float32, h and w a multiple of 4; ``time`` 0 to 999."""
+        """Predict the difference.
+
+        Args:
+            state: (N, 3, 3, h, w) float32, h and w a multiple of 4.
+            known: Y, the known end, of the same shape.
+            time: 0 to 999.
+        """
         embedded = self.time_embed(embed_time(state.new_full((1,), time)))
         x = torch.cat((state, known), 1)
         skips = []
@@ -137,5 +143,5 @@ class UNet(nn.Module):
         x = self.middle_block(x, embedded)
         for block in self.output_blocks:
             x = block(torch.cat((x, skips.pop()), 1), embedded)
-        made: Tensor = self.out(x)
-        return made
+        out: Tensor = self.out(x)
+        return out

@@ -1,4 +1,4 @@
-"""What changes along time, as bands of a wavelet, and the small network that reads them."""
+"""Wavelet bands of a video along time, height and width, and the small network that reads them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BANDS = 21
 
 
 def _filtered(x: Tensor, axis: int, *, high: bool, same: bool) -> Tensor:
-    """``tap * (next +- this)`` along an axis; ``same`` keeps its length, with zero behind the end."""
+    """Compute ``tap * (next +- this)`` along an axis; ``same`` keeps its length, with zero behind the end."""
     length = x.shape[axis] - 1
     this, following = x.narrow(axis, 0, length), x.narrow(axis, 1, length)
     if same:
@@ -28,7 +28,7 @@ def _filtered(x: Tensor, axis: int, *, high: bool, same: bool) -> Tensor:
 
 
 def analyse(video: Tensor) -> tuple[Tensor, Tensor]:
-    """One level of the transform: along time (3 frames become 2), then height, then width.
+    """Compute one level of the transform: along time (3 frames become 2), then height, then width.
 
     Args:
         video: (N, 1, F, H, W), F of 2 or 3.
@@ -44,7 +44,7 @@ def analyse(video: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def bands(video: Tensor) -> Tensor:
-    """All bands of a video (N, 3, 3, H, W) with values 0..1: (N, 21, H, W)."""
+    """Compute all bands of a video (N, 3, 3, H, W) with values 0..1: (N, 21, H, W)."""
     weights = video.new_tensor(_GREY).view(1, 3, 1, 1, 1)
     grey = (video * weights).sum(1, keepdim=True)
     low, first = analyse(grey)
@@ -62,16 +62,16 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inner = self.conv1(F.relu_(self.norm1(x)))
-        made: Tensor = self.conv2(F.relu_(self.norm2(inner)))
-        return made.add_(self.shortcut(x))
+        out: Tensor = self.conv2(F.relu_(self.norm2(inner)))
+        return out.add_(self.shortcut(x))
 
 
 class FrequencyExtractor(nn.Module):
-    """Bands (N, 21, H, W) to (N, outputs, H/32, W/32).
+    """Reads bands (N, 21, H, W) and returns (N, outputs, H/32, W/32).
 
     Args:
-        width: channels inside.
-        outputs: channels that come out.
+        width: inner channels.
+        outputs: channels of the result.
     """
 
     def __init__(self, width: int, outputs: int) -> None:
@@ -80,7 +80,7 @@ class FrequencyExtractor(nn.Module):
         self.Blocks = nn.ModuleList((_Block(width, width), _Block(width, outputs)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Apply the layers to bands."""
         x = self.conv_in(x)
         for block in self.Blocks:
             x = block(x)

@@ -1,4 +1,4 @@
-"""Attention among 64 positions: in 8 x 8 neighbourhoods, then on a grid spread over the whole picture.
+"""Attention over 64 positions: of 8 x 8 neighbourhoods, then of a grid spread over the whole picture.
 
 A picture (N, C, H, W), sides a multiple of 8, is cut into windows (n, 64, C). In the *block* part a window
 is 8 x 8 neighbours; in the *grid* part its positions lie H/8 and W/8 apart.
@@ -14,11 +14,11 @@ _SIDE = 8
 _POSITIONS = _SIDE * _SIDE
 _REACH = 2 * _SIDE - 1
 _MOST_VALUES = 2**23
-"""Values of the widest tensor that a part works on at once: windows are independent of each other."""
+"""Values of the widest tensor at a time. Windows are independent of each other: fewer take less memory."""
 
 
 def split(picture: Tensor, *, grid: bool) -> Tensor:
-    """The windows of a picture, (N H W / 64, 64, C)."""
+    """Cut a picture into its windows, (N H W / 64, 64, C)."""
     count, channels, height, width = picture.shape
     rows, columns = height // _SIDE, width // _SIDE
     if grid:
@@ -29,7 +29,7 @@ def split(picture: Tensor, *, grid: bool) -> Tensor:
 
 
 def join(windows: Tensor, shape: torch.Size, *, grid: bool) -> Tensor:
-    """The picture of ``shape`` (N, C, H, W) whose windows these are."""
+    """Join windows to the picture of ``shape`` (N, C, H, W)."""
     count, channels, height, width = shape
     rows, columns = height // _SIDE, width // _SIDE
     cut = windows.view(count, rows, columns, _SIDE, _SIDE, channels)
@@ -38,7 +38,7 @@ def join(windows: Tensor, shape: torch.Size, *, grid: bool) -> Tensor:
 
 
 class WindowAttention(nn.Module):
-    """One head over the positions of a window, with a learned bias for each displacement."""
+    """Attention of one head over the positions of a window, with a learned bias for each displacement."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -49,18 +49,18 @@ class WindowAttention(nn.Module):
         self.rel_pos_bias = nn.Embedding(_REACH * _REACH, 1)
 
     def bias(self) -> Tensor:
-        """What is added to the logits, (64, 64): query, key."""
+        """Return the bias of the logits, (64, 64): query, key."""
         table = self.rel_pos_bias.weight.view(_REACH, _REACH)
         place = torch.arange(_SIDE, dtype=torch.int64, device=table.device)
-        apart = place.unsqueeze(1) - place + _SIDE - 1
-        rows = apart.view(_SIDE, 1, _SIDE, 1)
-        return table[rows, apart.view(1, _SIDE, 1, _SIDE)].reshape(_POSITIONS, _POSITIONS)
+        displacement = place.unsqueeze(1) - place + _SIDE - 1
+        rows, columns = displacement.view(_SIDE, 1, _SIDE, 1), displacement.view(1, _SIDE, 1, _SIDE)
+        return table[rows, columns].reshape(_POSITIONS, _POSITIONS)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """``x`` and ``context`` (n, 64, C); keys and values come from the context."""
+        """Attend from ``x`` to ``context``, both (n, 64, C); keys and values come from the context."""
         q, k, v = self.to_q(x), self.to_k(context), self.to_v(context)
-        seen: Tensor = self.to_out(F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias()))
-        return seen
+        out: Tensor = self.to_out(F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias()))
+        return out
 
 
 class _Normed(nn.Module):
@@ -81,8 +81,8 @@ class _Perceptron(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        made: Tensor = self.net(x)
-        return made
+        out: Tensor = self.net(x)
+        return out
 
 
 class WindowBlock(nn.Module):
@@ -96,11 +96,13 @@ class WindowBlock(nn.Module):
         self.ff_grid = _Normed(channels, _Perceptron(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W), sides a multiple of 8."""
+        """Attend within a picture (N, C, H, W), sides a multiple of 8."""
         return self.attend(x, None)
 
     def attend(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """Both parts on a picture; keys and values from ``context`` of the same shape, or from x itself."""
+        """Run both parts on a picture; keys and values from ``context`` of the same shape, or from x
+        itself.
+        """
         x = _part(self.attn_block, self.ff_block, x, context, grid=False)
         return _part(self.attn_grid, self.ff_grid, x, context, grid=True)
 
@@ -110,20 +112,20 @@ def _part(
 ) -> Tensor:
     windows = split(x, grid=grid)
     others = split(context, grid=grid) if context is not None else None
-    made = torch.empty_like(windows)
+    out = torch.empty_like(windows)
     step = max(1, _MOST_VALUES // (4 * _POSITIONS * x.shape[1]))
     for start in range(0, len(windows), step):
-        some = slice(start, start + step)
-        y = attention.norm(windows[some])
-        # The same norm serves both sides.
-        seen = attention.norm(others[some]) if others is not None else y
-        y = attention.fn(y, seen).add_(windows[some])
-        made[some] = perceptron.fn(perceptron.norm(y)).add_(y)
-    return join(made, x.shape, grid=grid)
+        part = slice(start, start + step)
+        y = attention.norm(windows[part])
+        # As published, the same norm serves queries and keys.
+        keys = attention.norm(others[part]) if others is not None else y
+        y = attention.fn(y, keys).add_(windows[part])
+        out[part] = perceptron.fn(perceptron.norm(y)).add_(y)
+    return join(out, x.shape, grid=grid)
 
 
 class BatchNorm(nn.Module):
-    """Batch norm by the statistics of the training."""
+    """Batch norm with the statistics of the training."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -137,12 +139,12 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", unknown)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W)."""
+        """Normalise (N, C, H, W)."""
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias)
 
 
 class Gate(nn.Module):
-    """Scales each channel by what a small network makes of all channels' means."""
+    """Scales each channel by a gate that a small network computes from the means of all channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -156,7 +158,7 @@ class Gate(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W), in place."""
+        """Scale (N, C, H, W) in place."""
         return x.mul_(self.gate(x.mean((2, 3)))[..., None, None])
 
 
@@ -184,7 +186,13 @@ class CrossBlock(WindowBlock):
         )
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """``x`` (N, C, H, W); ``context`` (N, context, H, W)."""
+        """Attend from a picture to features.
+
+        Args:
+            x: (N, C, H, W).
+            context: (N, context, H, W). Always given: it has a default because the base class has one
+            argument.
+        """
         if context is None:
             raise TypeError("a cross block needs a context")
         return self.attend(x, self.proj_in(context))

@@ -23,7 +23,8 @@ from .workers import DecodeThread, EncodeThread
 
 BYTE = 8
 """Bits of a channel of uint8."""
-_DTYPES = {BYTE: torch.uint8, 16: torch.uint16}
+DEPTHS = {BYTE: torch.uint8, 16: torch.uint16}
+"""dtypes of pixels by the bits of a channel."""
 
 
 class Streamed(NamedTuple):
@@ -78,12 +79,12 @@ class Stream:
     def narrowed(self, frames: Tensor) -> Tensor:
         """See :class:`..memory.sinks.NarrowSink`."""
         self._output_frames += len(frames)
-        return narrowed(frames, _DTYPES[self._bits])
+        return narrowed(frames, DEPTHS[self._bits])
 
     def put(self, index: int, frames: Tensor) -> None:
         """See :class:`..memory.sinks.Sink`."""
         for frame in frames:
-            pixels = at_depth(frame, self._bits)
+            pixels = as_dtype(frame, DEPTHS[self._bits])
             self._encoder.put(pixels, self._clock.next_moment(), self._host.check_cancelled)
 
     def _frames(self) -> Iterator[Tensor]:
@@ -189,13 +190,3 @@ class Counted:
         total = self._total or total
         # The header may say too few: a total below what is done would look like an error.
         self._host.progress(done, None if total is None else max(done, total), preview)
-
-
-def at_depth(frames: Tensor, bits: int) -> Tensor:
-    """Return frames of any picture type as uint8 (``bits`` 8) or uint16 (16), rounded, not truncated.
-
-    Args:
-        frames: any shape; float in 0..1, uint8 or uint16.
-        bits: 8 or 16.
-    """
-    return as_dtype(frames, _DTYPES[bits])

@@ -1,13 +1,11 @@
-"""What the widgets of an interpolation node ask for."""
+"""Which frames come out of a node that takes frames, and the rate at which they play at natural speed."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from ..engine.timeline import pair_multiplier
 from ..errors import BadInputError
 from ..inputs.numbers import Number, multipliers
 from ..inputs.rates import rate_or_zero
@@ -24,16 +22,16 @@ _LOG = logging.getLogger(__name__)
 ASSUMED_FPS = 24
 """Frames a second of a source whose rate nobody knows: film's, and what Midframe takes folders of images for.
 Video Combine and Create Video need some rate, and refuse 0."""
+_PAIR = 2
 
 
-def plan(
+def timeline_and_fps(
     multiplier: Any,
     rates: tuple[Any, Any],
     *,
     states: StatesLike | None,
     end: EndLaw,
-    in_batches: bool = False,
-    frames: int | None = None,
+    frames: int | None,
 ) -> tuple[Timeline, float]:
     """Return the timeline of a node's widgets, and the frame rate at which its output plays at natural speed.
 
@@ -45,8 +43,7 @@ def plan(
         rates: of the source and of the target, 0 for none.
         states: pairs in which nothing is made.
         end: what follows the last source frame.
-        in_batches: the clip comes in batches, of which each must have an output.
-        frames: of the clip, where that is known.
+        frames: of the clip; None where it comes in batches, of which each must have an output.
 
     Raises:
         BadInputError: a multiplier, rate or states that cannot be used, or a target rate without a source
@@ -54,13 +51,26 @@ def plan(
     """
     source, target = map(rate_or_zero, rates)
     if target:
-        _check_target(source, target, in_batches=in_batches)
+        _check_target(source, target, in_batches=frames is None)
         return by_fps(source, target, states=states, end=end), float(target)
-    given = multipliers(multiplier)
+    exact = multipliers(multiplier)
     if not source:
         _LOG.info("source_fps is not set: the fps output counts on %d frames a second", ASSUMED_FPS)
-    fps = (source or ASSUMED_FPS) * _mean(given, None if in_batches else frames)
-    return by_multiplier(given, states=states, end=end), float(fps)
+    fps = (source or ASSUMED_FPS) * _mean_multiplier(exact, frames)
+    return by_multiplier(exact, states=states, end=end), float(fps)
+
+
+def nothing_to_make(timeline: Timeline, frames: int) -> str | None:
+    """Return why no frame is made of a clip of so many frames, for its user; None where some are."""
+    if frames < _PAIR:
+        found = "one frame" if frames else "no frame"
+        return (
+            f"Nothing was made: {found} came in, and frames are made between two. Where a list hands them on "
+            "one by one, join them first, with Rebatch Images for example."
+        )
+    if any(any(timeline.shown(index, last=False)) for index in range(frames - 1)):
+        return None
+    return "Nothing was made: multiplier, frame rates and states leave no moment between two source frames."
 
 
 def _check_target(source: Fraction, target: Fraction, *, in_batches: bool) -> None:
@@ -79,18 +89,13 @@ def _check_target(source: Fraction, target: Fraction, *, in_batches: bool) -> No
         )
 
 
-def _mean(given: Number | tuple[int, ...], frames: int | None) -> Number:
+def _mean_multiplier(exact: Number | tuple[int, ...], frames: int | None) -> Number:
     """Return how many frames come out for each source frame, on average over the pairs of a clip.
 
     Where nobody knows how many pairs there are, those of the list count.
     """
-    if not isinstance(given, tuple):
-        return given
-    pairs = len(given) if frames is None else frames - 1
-    each = [max(pair_multiplier(given, index), 1) for index in range(max(pairs, 1))]
-    return Fraction(sum(each), len(each))
-
-
-def unlike_default(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the options that differ from their defaults: a model need not know the others."""
-    return {name: value for name, value in options.items() if value != defaults[name]}
+    if not isinstance(exact, tuple):
+        return exact
+    pairs = max(len(exact) if frames is None else frames - 1, 1)
+    steps = by_multiplier(exact).count(pairs + 1) - 1  # from the first source frame to the last
+    return Fraction(steps, pairs)

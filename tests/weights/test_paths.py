@@ -14,7 +14,7 @@ import torch
 from checkpoints import save, tiny
 from fakes import LerpModel
 from midframe import NODE_CLASS_MAPPINGS, interpolate
-from midframe.api import load_model, usable_device
+from midframe.api import load_model
 from midframe.chunks import Job, ModelChoice
 from midframe.cli import main
 from midframe.errors import (
@@ -33,8 +33,9 @@ from midframe.weights.find import (
     CKPTS,
     available,
     find,
-    listed,
+    find_listed,
 )
+from midframe.weights.loading import usable_device
 from midframe.weights.synthetic import synthetic_state_dict
 from safetensors.torch import save_file
 from servers import put
@@ -175,7 +176,7 @@ def test_every_file_is_offered_and_its_name_means_it_alone(tmp_path, files, monk
         with monkeypatch.context() as moved:
             moved.chdir(tmp_path)
             put(Path(choice.name), b"another")
-            assert listed(choice.name, folders) in (choice.path, None)
+            assert find_listed(choice.name, folders) in (choice.path, None)
 
 
 def test_the_first_keeps_the_plain_name_and_the_second_is_told_apart_by_its_folder(tmp_path):

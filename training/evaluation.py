@@ -1,4 +1,4 @@
-"""What a network is measured by while it learns: always the same held-out triplets and generated samples."""
+"""Measures a network while it learns, always on the same held-out triplets and generated samples."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .triplets import held_out_triplets
 COLUMNS = ("step", "loss", "rate", "held_out_db", "generated_db", "seconds")
 _GENERATED, _SIZE = 12, 192
 _SEED = 0xE7
-"""Of the samples and of their atlas: no training uses it."""
+"""The seed of the samples and of their atlas: no training uses it."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """Two frames (3, H, W), 0..1, and what lies between them at ``timestep``."""
+class EvaluationSample:
+    """Two frames (3, H, W), 0..1, and the true frame between them at ``timestep``."""
 
     left: Tensor
     right: Tensor
@@ -33,12 +33,12 @@ class Question:
     timestep: float
 
 
-class Examination:
-    """Mean PSNR over a fixed set of questions.
+class Evaluation:
+    """The mean PSNR over a fixed set of samples.
 
     Args:
-        sources: with a store: questions from its held-out clips too.
-        every: of the held-out triplets one in so many is asked.
+        sources: with a store: samples from its held-out clips too.
+        every: of the held-out triplets one in so many is used.
     """
 
     def __init__(self, sources: Sources | None = None, *, every: int = 3) -> None:
@@ -46,21 +46,21 @@ class Examination:
             make_atlas(_SEED, textures=24, shapes=12), seed=_SEED, size=_SIZE, reach=0.25 * _SIZE
         )
         samples = [generator.sample(i) for i in range(_GENERATED)]
-        self.generated = [Question(s.left, s.right, s.middle, float(s.timestep)) for s in samples]
+        self.generated = [EvaluationSample(s.left, s.right, s.middle, float(s.timestep)) for s in samples]
         self.held_out = _held_out(Store(sources.store), every) if sources else []
 
     def __call__(self, net: nn.Module) -> tuple[float, float]:
         """Return the PSNR in dB on held-out clips, nan without any, and on generated samples."""
         model = build(detect(net.state_dict()))
         means = []
-        for questions in (self.held_out, self.generated):
+        for samples in (self.held_out, self.generated):
             scores = []
-            for q in questions:
+            for s in samples:
                 with torch.inference_mode():
-                    session = model.open(*q.left.shape[-2:])
-                    left, right = session.encode(q.left[None]), session.encode(q.right[None])
-                    times = torch.tensor([q.timestep], dtype=torch.float32, device="cpu")
-                    scores.append(psnr(session.between(left, right, times)[0], q.middle))
+                    session = model.open(*s.left.shape[-2:])
+                    left, right = session.encode(s.left[None]), session.encode(s.right[None])
+                    times = torch.tensor([s.timestep], dtype=torch.float32, device="cpu")
+                    scores.append(psnr(session.between(left, right, times)[0], s.middle))
             means.append(sum(scores) / len(scores) if scores else math.nan)
         return means[0], means[1]
 
@@ -72,22 +72,24 @@ def psnr(picture: Tensor, expected: Tensor) -> float:
     return min(60.0, -10.0 * math.log10(max(error, 1e-9)))
 
 
-def _held_out(store: Store, every: int) -> list[Question]:
+def _held_out(store: Store, every: int) -> list[EvaluationSample]:
     def picture(clip: int, number: int) -> Tensor:
         frame = torch.from_numpy(store.frame(store.clips[clip], number).copy())
         return frame.permute(2, 0, 1).float() / 255.0
 
     return [
-        Question(picture(t.clip, t.left), picture(t.clip, t.right), picture(t.clip, t.middle), t.timestep)
+        EvaluationSample(
+            picture(t.clip, t.left), picture(t.clip, t.right), picture(t.clip, t.middle), t.timestep
+        )
         for t in held_out_triplets(store, left_out())[::every]
     ]
 
 
 class Curve:
-    """A CSV file of a training: a row each time it is examined.
+    """The learning curve of a training as a CSV file: a row for each evaluation.
 
     Args:
-        path: of the file; rows after step ``start`` are of a run that was cut short, and go.
+        path: of the file; rows after step ``start`` are of a run that was cut short, and are removed.
         start: the step from which the training goes on.
     """
 

@@ -1,4 +1,4 @@
-"""What a person gives for a checkpoint: the path of a file, a folder that holds one, or a name."""
+"""Resolve what a user gives for a checkpoint: the path of a file, a folder that holds one, or a name."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .manifest import EXTENSIONS
 
 _log = logging.getLogger(__name__)
 
-NAMES = "Give an existing file, or a name such as default or rife-4.25."
+ADVICE = "Give an existing file, or a name such as default or rife-4.25."
 _SHOWN = 80
 """Characters of a name that an error shows."""
 _SHOWN_FILES = 8
 _SHARD = re.compile(r".+-\d+-of-\d+\.\w+")
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL)
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL)
 """EINVAL: Windows says it of names with a colon, a star or a question mark."""
 
 
@@ -34,20 +34,20 @@ def as_text(given: object) -> str:
     """
     path = os.fspath(given) if isinstance(given, os.PathLike) else given
     if not isinstance(path, str):
-        raise BadInputError("A checkpoint is given by a path or a name.", type(given).__name__, NAMES)
+        raise BadInputError("A checkpoint is given by a path or a name.", type(given).__name__, ADVICE)
     text = path.strip()
     try:
         valid = bool(os.fsencode(text)) and "\0" not in text
     except UnicodeEncodeError:  # half of a pair that UTF-16 is made of
         valid = False
     if not valid:
-        raise not_a_name(path)
+        raise invalid_name(path)
     return text
 
 
-def not_a_name(text: str) -> MidframeError:
+def invalid_name(text: str) -> MidframeError:
     """Return the error for a text that cannot be the name of a file."""
-    return WeightsNotFoundError("This cannot be the name of a file.", ascii(text[:_SHOWN]), NAMES)
+    return WeightsNotFoundError("This cannot be the name of a file.", ascii(text[:_SHOWN]), ADVICE)
 
 
 def as_path(text: str) -> Path:
@@ -59,11 +59,14 @@ def as_path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise not_a_name(text) from error
+        raise invalid_name(text) from error
 
 
-def checkpoint_at(path: Path) -> Path | None:
-    """Return the file of weights that a path means: itself, or the only one in a folder; None for nothing.
+def resolve(path: Path) -> Path | None:
+    """Return the file of weights that a path means: itself, or the only one in a folder.
+
+    Returns:
+        The file, or None where there is nothing of that name.
 
     Raises:
         WeightsNotFoundError: a folder without weights, or a name that is too long.
@@ -78,14 +81,14 @@ def checkpoint_at(path: Path) -> Path | None:
     except BadInputError as error:
         number = getattr(error.__cause__, "errno", None)
         if number == errno.ENAMETOOLONG:
-            raise not_a_name(str(path)) from error
-        if number in _NOT_THERE:
+            raise invalid_name(str(path)) from error
+        if number in _NO_FILE:
             return None
         raise
     if stat.S_ISDIR(mode):
         return _only_one(path)
     if not stat.S_ISREG(mode):
-        raise BadInputError("This is no file of weights.", f"{path} is a device or a pipe", NAMES)
+        raise BadInputError("This is no file of weights.", f"{path} is a device or a pipe", ADVICE)
     return path
 
 
@@ -93,7 +96,7 @@ def _only_one(folder: Path) -> Path:
     """Return the only file of weights in a folder, or else in the folders right below it."""
     with readable(folder):
         inside = sorted(os.listdir(folder))
-    files = list(weights_in(folder, 0)) or list(weights_in(folder, 1))
+    files = list(list_weights(folder, 0)) or list(list_weights(folder, 1))
     if not files:
         raise WeightsNotFoundError(
             "This folder holds no weights.",
@@ -105,44 +108,45 @@ def _only_one(folder: Path) -> Path:
         return files[0]
     names = _listed([file.relative_to(folder).as_posix() for file in files])
     if shards:
-        what, advice = "a checkpoint in several pieces", "Get it as one file: pieces are not put together."
+        found, advice = "a checkpoint in several pieces", "Get it as one file: pieces are not put together."
     elif len(files) == 1:
-        what, advice = (
+        found, advice = (
             "a checkpoint that was unpacked",
             "Get the file as it was published, and leave it packed.",
         )
     else:
-        what, advice = "several files of weights", "Give one of these files instead of the folder."
-    raise BadInputError(f"This folder holds {what}.", f"{folder}: {names}", advice)
+        found, advice = "several files of weights", "Give one of these files instead of the folder."
+    raise BadInputError(f"This folder holds {found}.", f"{folder}: {names}", advice)
 
 
 def _listed(names: list[str]) -> str:
+    """Return names in one line, the first few of many."""
     more = len(names) - _SHOWN_FILES
     return ", ".join(names[:_SHOWN_FILES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _is_unpacked(file: Path) -> bool:
-    """Return whether a file is the description in a zip of ``torch.save`` that somebody unpacked."""
+    """Tell whether a file is the description in a zip of ``torch.save`` that somebody unpacked."""
     return file.name == "data.pkl" and (file.parent / "data").is_dir()
 
 
-def weights_in(folder: Path, depth: int) -> Iterator[Path]:
+def list_weights(folder: Path, depth: int) -> Iterator[Path]:
     """Yield the files of weights in a folder, sorted, then those in the folders ``depth`` levels down."""
     try:
         inside = sorted(os.scandir(folder), key=lambda item: item.name)
     except OSError as error:
         _log.debug("%s is not searched: %s", folder, error)
         return
-    visible = [Path(item.path) for item in inside if not item.name.startswith(".")]
-    yield from filter(usable, visible)
+    visible = [Path(item.path) for item in inside if not item.name.startswith(".")]  # unfinished downloads
+    yield from filter(is_weights_file, visible)
     if depth:
         for path in visible:
             if os.path.isdir(path):  # False, and no error, for links in a circle
-                yield from weights_in(path, depth - 1)
+                yield from list_weights(path, depth - 1)
 
 
-def usable(path: Path) -> bool:
-    """Return whether this is a file with the name of weights and something in it.
+def is_weights_file(path: Path) -> bool:
+    """Tell whether this is a file with an extension of weights and something in it.
 
     Unfinished downloads have other names.
     """

@@ -1,4 +1,4 @@
-"""The networks that can be trained, each with what a step of it is judged by."""
+"""The networks that can be trained, each with its loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import BadInputError
 from ..vfi_models import backward_warp
-from ..vfi_models.compact.flow import Motion, blend
+from ..vfi_models.compact.flow import FlowState, blend
 from ..vfi_models.compact.net import STRIDE, CompactNet, Encoded
 from ..vfi_models.compact.pyramid import PyramidNet
 from ..vfi_models.rife.config import FAMILIES
@@ -19,13 +19,13 @@ from .losses import passes_loss, total_loss
 
 DEFAULT, PYRAMID = "compact", "compact-v2"
 _GENTLE = 0.1
-"""Scale of RIFE's last layers at the start: what they find is multiplied by as much as 32."""
+"""Scale of RIFE's last layers at the start: their outputs are multiplied by as much as 32."""
 
 Batch = dict[str, Tensor]
 
 
-def pupil(model: str, levels: int) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
-    """A network with random weights, and the loss of a collated batch of :class:`~.motion.Sample`.
+def network_with_loss(model: str, levels: int) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
+    """Return a network with random weights, and the loss of a collated batch of :class:`~.motion.Sample`.
 
     Args:
         model: ``compact``, ``compact-v2``, or ``rife-4.25`` and the like.
@@ -43,8 +43,8 @@ def pupil(model: str, levels: int) -> tuple[nn.Module, Callable[[Batch], Tensor]
         return pyramid, partial(_pyramid_loss, pyramid, levels)
     family = FAMILIES.get(model.removeprefix("rife-"))
     if family is None or not model.startswith("rife-"):
-        known = [DEFAULT, PYRAMID, *(f"rife-{name}" for name in FAMILIES)]
-        raise BadInputError("There is no such network to train.", model, f"Use one of {', '.join(known)}.")
+        names = [DEFAULT, PYRAMID, *(f"rife-{name}" for name in FAMILIES)]
+        raise BadInputError("There is no such network to train.", model, f"Use one of {', '.join(names)}.")
     rife = IFNet(family)
     with torch.no_grad():
         for block in rife.blocks():
@@ -54,7 +54,9 @@ def pupil(model: str, levels: int) -> tuple[nn.Module, Callable[[Batch], Tensor]
 
 
 def _encoded(net: CompactNet | PyramidNet, levels: int, batch: Batch) -> tuple[Encoded, Encoded]:
-    """Both frames in one pass: the coarse levels are too small to keep a processor busy by themselves."""
+    """Encode both frames in one pass: the coarse levels are too small to keep a processor busy by
+    themselves.
+    """
     pictures, features = net.encode(torch.cat((batch["left"], batch["right"])), levels)
     left, right = zip(*(x.chunk(2) for x in pictures), strict=True)
     left_features, right_features = zip(*(x.chunk(2) for x in features), strict=True)
@@ -65,43 +67,43 @@ def _pyramid_loss(net: PyramidNet, levels: int, batch: Batch) -> Tensor:
     timestep = batch["timestep"].view(-1, 1, 1, 1)
     # One level more in every second batch: on large pictures the coarsest stage is applied again and again.
     left, right = _encoded(net, levels + int(batch["step"]) % 2, batch)
-    found = net.match(left, right, timestep)
-    final, residual = net.fine(left[0][1], right[0][1], found[-1])
-    made = blend(final, batch["left"], batch["right"]) + residual
-    return total_loss(made, final, found, batch, stride=STRIDE)
+    motions = net.match(left, right, timestep)
+    final, residual = net.fine(left[0][1], right[0][1], motions[-1])
+    frames = blend(final, batch["left"], batch["right"]) + residual
+    return total_loss(frames, final, motions, batch, stride=STRIDE)
 
 
 def _compact_loss(net: CompactNet, levels: int, batch: Batch) -> Tensor:
     timestep = batch["timestep"].view(-1, 1, 1, 1)
     left, right = _encoded(net, levels, batch)
-    found = net.match(left, right, timestep, training=True)
-    final, residual = net.finish(found[-1], left[0], right[0], timestep, training=True)
-    made = blend(final, batch["left"], batch["right"]) + residual
-    return total_loss(made, final, found, batch, stride=STRIDE)
+    motions = net.match(left, right, timestep, training=True)
+    final, residual = net.finish(motions[-1], left[0], right[0], timestep, training=True)
+    frames = blend(final, batch["left"], batch["right"]) + residual
+    return total_loss(frames, final, motions, batch, stride=STRIDE)
 
 
 def _rife_loss(net: IFNet, batch: Batch) -> Tensor:
     return passes_loss(passes(net, batch), batch)
 
 
-def passes(net: IFNet, batch: Batch) -> list[Motion]:
-    """The motion at full size after every block, as the published network finds it."""
+def passes(net: IFNet, batch: Batch) -> list[FlowState]:
+    """Return the motion at full size after every block, as the published network estimates it."""
     family = net.family
     left, right = batch["left"], batch["right"]
-    seen = [left, right]
+    sides = [left, right]
     if family.head:
-        seen += net.encode(torch.cat((left, right))).chunk(2)
+        sides += net.encode(torch.cat((left, right))).chunk(2)
     plane = batch["timestep"].view(-1, 1, 1, 1).expand(-1, 1, *left.shape[-2:])
-    made: list[Motion] = []
+    motions: list[FlowState] = []
     for block, divisor in zip(net.blocks(), family.divisors, strict=True):
-        if not made:
-            out = block([*seen, plane], None, divisor)
+        if not motions:
+            out = block([*sides, plane], None, divisor)
             flow, hidden = out[:, :4], out[:, 4 : 5 + family.carry]
         else:
             halves = flow[:, :2], flow[:, 2:]
-            warped = [backward_warp(part, halves[i % 2]) for i, part in enumerate(seen)]
+            warped = [backward_warp(part, halves[i % 2]) for i, part in enumerate(sides)]
             out = block([*warped, plane, hidden], flow, divisor)
             flow, update = flow + out[:, :4], out[:, 4 : 5 + family.carry]
             hidden = hidden + update if family.mask_summed else update
-        made.append(Motion(flow, hidden[:, :1], hidden[:, 1:]))
-    return made
+        motions.append(FlowState(flow, hidden[:, :1], hidden[:, 1:]))
+    return motions

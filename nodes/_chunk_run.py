@@ -1,0 +1,139 @@
+"""A run of a model over a whole video file in chunks, which goes on where an earlier one ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..chunks import (
+    Executor,
+    Farm,
+    Inline,
+    Job,
+    ModelChoice,
+    process,
+)
+from ..chunks.documents import digest_of
+from ..chunks.watch import Watch
+from ..errors import BadInputError
+from ..inputs.objects import described, require_one_of
+from ..vfi_models.interface import Interpolator
+from . import _host
+from ._inputs import CommonInputs
+from ._models import Weights
+from ._video_host import whole_file_of
+
+_LOG = logging.getLogger(__name__)
+
+FORMATS = ("mp4", "mkv", "mov", "webm")
+"""Types of files that are offered."""
+THIS_PROCESS, RAY = "this process", "ray"
+EXECUTORS = (THIS_PROCESS, RAY)
+"""Who may make the chunks."""
+
+_MARK_LENGTH = 8
+"""Hexadecimal digits in a file's name that tell one job from another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkInputs(CommonInputs):
+    """The inputs of a node that writes a file in chunks.
+
+    Raises:
+        BadInputError: a format or an executor that there is not.
+    """
+
+    filename_prefix: str
+    """Folder in ComfyUI's output folder, and beginning of the file's name."""
+    format: str
+    pairs_per_chunk: int
+    executor: str
+    ray_address: str
+    """Of a Ray cluster; empty for workers on this machine."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of(self.format, FORMATS, "format")
+        require_one_of(self.executor, EXECUTORS, "executor")
+
+
+def run_in_chunks(video: Any, inputs: ChunkInputs) -> Path:
+    """Interpolate a video file into another one, and return that one's path.
+
+    Args:
+        video: ComfyUI's VIDEO, which must be a whole file.
+        inputs: of the node.
+
+    Raises:
+        BadInputError: a source or a setting that cannot be used.
+        MidframeError: the run failed. Finished chunks stay, and the next run goes on from there.
+    """
+    source, plan, place = whole_file_of(video), inputs.plan(), _place(inputs.filename_prefix)
+    lender = inputs.lender()
+    job = _with_own_files(
+        Job(
+            source,
+            place.with_name(f"{place.name}.{inputs.format}"),
+            place,
+            _choice(lender.weights),
+            plan=plan,
+            settings=inputs.settings,
+            pairs=inputs.pairs_per_chunk,
+        )
+    )
+    watch = Watch(lender.weights.device, _LOG.info)
+    # The model is borrowed by the first chunk that is missing: a job that is done already loads none.
+    with ExitStack() as borrowed:
+
+        def load() -> Interpolator:
+            info = job.describe()
+            return borrowed.enter_context(lender(info.height, info.width))
+
+        # The total of 1 is a placeholder: the job knows how many frames there are and says so with each step.
+        host = _host.watch(1, inputs.node_id)
+        return process(job, _executor(inputs, load), host=host, report=watch).path
+
+
+def _executor(inputs: ChunkInputs, load: Callable[[], Interpolator]) -> Executor:
+    """Return who makes the chunks."""
+    # The workers of a cluster load models of their own: ``load`` is for this process.
+    if inputs.executor == RAY:
+        return Farm(address=(inputs.ray_address or "").strip() or None)
+    return Inline(load)
+
+
+def _with_own_files(job: Job) -> Job:
+    """Return the job with an output and a work folder of its own: their names hold a digest of the job."""
+    mark = digest_of(job.identity())[:_MARK_LENGTH]
+    target = job.target.with_name(f"{job.target.stem}_{mark}{job.target.suffix}")
+    return replace(job, target=target, workdir=target.with_name(f"{target.name}.chunks"))
+
+
+def _choice(weights: Weights) -> ModelChoice:
+    """Return the same model as data, which another process can load."""
+    dtype = None if weights.dtype is None else str(weights.dtype).removeprefix("torch.")
+    return ModelChoice(str(weights.path), str(weights.device), dtype, averaged=weights.averaged)
+
+
+def _place(prefix: str) -> Path:
+    """Return the folder and the beginning of the output's name, as one path. The folder is made.
+
+    Raises:
+        BadInputError: outside ComfyUI's output folder, which a workflow from elsewhere must not write out of.
+    """
+    output = _host.output_folder().resolve()
+    # No path may hold a zero byte: resolve() would raise a ValueError that is not ours.
+    name = prefix.strip() if isinstance(prefix, str) and "\0" not in prefix else ""
+    place = (output / name).resolve()
+    if not name or output not in place.parents:
+        raise BadInputError(
+            "The file would not be in ComfyUI's output folder.",
+            described(prefix),
+            "Give a name such as midframe/long.",
+        )
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place

@@ -1,0 +1,126 @@
+"""The inputs that all interpolation nodes share, and what the rest of the pack makes of them.
+
+Nodes spell their parameters out, because ComfyUI reads them off the class and saved workflows hold widgets by
+position. What they have in common goes on from there as one value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from ..inputs.rates import rate_or_zero
+from ..vfi_models.interface import Options
+from ..vfi_utils import EndLaw, Settings, StatesLike, Timeline
+from ..video import Plan
+from ._lending import ModelLender
+from ._meta_batch import Manager, Prompt
+from ._models import AfterRun, Weights, require_after_run
+from ._timeline import timeline_and_fps
+from ._weights import chosen
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonInputs:
+    """Widgets and links that every interpolation node has, as ComfyUI hands them over.
+
+    Nothing is downloaded, loaded or computed before a method is called.
+
+    Raises:
+        BadInputError: no way for a model after a run.
+    """
+
+    model: str
+    """Value of the model widget."""
+    device: str
+    dtype: str = "auto"
+    averaged: bool = True
+    """Whether moving averages of parameters are taken where the file keeps them."""
+    model_override: Weights | None
+    """A model that came by a link; then the four above are not used."""
+    after_run: AfterRun
+    multiplier: Any
+    """A number, or a list with one for each pair of frames."""
+    target_fps: Any
+    """Frames a second to come out; 0 where the multiplier counts."""
+    states: StatesLike | None
+    """Pairs of frames in which nothing is made."""
+    last_frame: EndLaw
+    settings: Settings
+    """Of the frame loop, with the options of the model."""
+    node_id: str | None
+    """The node in the workflow, for progress; None outside ComfyUI."""
+
+    def __post_init__(self) -> None:
+        # Here, and not after the run that it is about: weights may have to be downloaded for that.
+        require_after_run(self.after_run)
+
+    def weights(self) -> Weights:
+        """Return the weights to run, downloaded if they are not on this computer.
+
+        Raises:
+            BadInputError, WeightsNotFoundError: see :func:`._weights.chosen`.
+        """
+        weights = chosen(self.model_override, (self.model, self.device, self.dtype), self.node_id)
+        return weights if self.model_override is not None else replace(weights, averaged=self.averaged)
+
+    def lender(self) -> ModelLender:
+        """Return what lends the model of :meth:`weights` for a run."""
+        return ModelLender(self.weights(), self.settings.options, self.after_run)
+
+    def plan(self) -> Plan:
+        """Return what is made of a video.
+
+        Raises:
+            BadInputError: a multiplier, frame rate, states or end law that cannot be used.
+        """
+        return Plan(
+            self.multiplier,
+            states=self.states,
+            fps=rate_or_zero(self.target_fps) or None,
+            end=self.last_frame,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameInputs(CommonInputs):
+    """The inputs of a node that takes a batch of frames, which knows no frame rate of its own."""
+
+    source_fps: Any
+    """Frames a second of the source; 0 where nobody knows."""
+    storage: str
+    meta_batch: Manager | None
+    """VideoHelperSuite's manager, where the clip comes in batches."""
+    prompt: Prompt | None
+    """The workflow that runs."""
+
+    def timeline_and_fps(self, frames: int) -> tuple[Timeline, float]:
+        """Return which frames come out of a clip or batch of so many frames, and their rate.
+
+        Raises:
+            BadInputError: see :func:`._timeline.timeline_and_fps`.
+        """
+        return timeline_and_fps(
+            self.multiplier,
+            (self.source_fps, self.target_fps),
+            states=self.states,
+            end=self.last_frame,
+            # Of a clip in batches only this one is here, and all must say the same rate.
+            frames=None if self.meta_batch is not None else frames,
+        )
+
+
+def changed_options(options: DataclassInstance) -> Options:
+    """Return the options that differ from their defaults, which are those of the network's ``spec.options``.
+
+    Only these are passed on: another network, chosen by a link or from the whole menu, need not know the
+    others and may have defaults of its own.
+
+    Args:
+        options: of the network that the node is about, such as ``RifeOptions``.
+    """
+    values = ((field, getattr(options, field.name)) for field in fields(options))
+    return {field.name: value for field, value in values if value != field.default}

@@ -1,0 +1,49 @@
+"""Types of sockets and menus that accept more than ComfyUI would let in by itself.
+
+ComfyUI compares the type of a link with that of its input by ``!=``, and looks a menu's value up by ``in``.
+Both ask objects of ours, which can therefore say what fits.
+"""
+
+from __future__ import annotations
+
+from ..inputs.numbers import number
+
+
+class AnyType(str):
+    """A socket type that every link fits."""
+
+    # "*" alone is understood by newer versions only; all compare by ``!=`` first.
+
+    __slots__ = ()
+
+    def __ne__(self, other: object) -> bool:
+        """Return False: a link of any type may be connected."""
+        return False
+
+
+class NumberType(str):
+    """A whole number as a widget, and a link of FLOAT too: 2.5 frames for each source frame are a rate."""
+
+    __slots__ = ()
+
+    def __ne__(self, other: object) -> bool:
+        """Return False for whatever may be linked here."""
+        return str(self) != other and other != "FLOAT"
+
+
+class NumberMenu(list[str]):
+    """A menu of numbers, which a workflow may have saved in another form: 1, 1.0 and "1" are one value."""
+
+    # The alternative, a parameter of VALIDATE_INPUTS, would have ComfyUI report a wrong model twice: it
+    # repeats the answer of that method for each of its parameters.
+
+    __slots__ = ()
+
+    def __contains__(self, value: object) -> bool:
+        """Tell whether ``value`` is one of the numbers, whatever it is written as."""
+        exact = number(value)
+        return exact is not None and exact in map(number, self)
+
+
+ANY = AnyType("*")
+INT_OR_FLOAT = NumberType("INT")

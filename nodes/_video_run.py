@@ -1,0 +1,29 @@
+"""A run of a model over a VIDEO, which begins when somebody saves the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..video.stream.lazy import LazyVideo
+from ._inputs import CommonInputs
+from ._video_host import MadeVideo, source_of
+
+
+def run_on_save(video: Any, inputs: CommonInputs) -> MadeVideo:
+    """Return the interpolated video. Its frames are made while it is saved, read or previewed.
+
+    The source is opened and the model loaded here already, so that what is wrong is said on this node, and
+    not on the one that saves.
+
+    Args:
+        video: ComfyUI's VIDEO.
+        inputs: of the node.
+
+    Raises:
+        MidframeError: a source, model or setting that cannot be used.
+    """
+    plan = inputs.plan()
+    lender = inputs.lender()
+    lazy = LazyVideo(source_of(video), plan, lender, inputs.settings)
+    lender.check(lazy.info.height, lazy.info.width)
+    return MadeVideo(lazy)
