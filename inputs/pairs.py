@@ -11,6 +11,7 @@ from .objects import described
 
 _RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
 _LONGEST_RANGE = 10_000_000
+"""Pairs, five days of film. A slip such as 0-99999999999 would fill the memory."""
 
 
 def parse_pairs(listing: Any) -> frozenset[int]:
