@@ -130,6 +130,7 @@ def simulate(film: Film, costs: Costs, worker: Worker, workers: int) -> Outcome:
     them.
     """
     sizes = film.chunks()
+    # Only workers with a chunk share the storage.
     active = min(workers, len(sizes))
     free = [costs.load] * active
     waits: dict[str, float] = {}
@@ -148,6 +149,7 @@ def simulate(film: Film, costs: Costs, worker: Worker, workers: int) -> Outcome:
 def join_seconds(film: Film, costs: Costs, worker: Worker) -> tuple[float, str]:
     """Return the seconds in which one process joins the chunks, and the stage that decides them."""
     length = float(film.sources / film.rate)
+    # Joining copies packets and decodes nothing, so it goes by frames and by chunks.
     copying = length * float(film.fps) * costs.join + len(film.chunks()) * costs.join_chunk
     moving = length * costs.output_bytes * _JOINING / worker.storage
     return (copying, "join") if copying >= moving else (moving, "storage")

@@ -52,6 +52,7 @@ class Work:
         generator = torch.Generator().manual_seed(0)
         height, width = self.size
         shape = 1, 3, height // 8 + 2, width // 8 + 2
+        # Noise at an eighth of the size, enlarged: with motion that a network can follow.
         texture = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
         frames = []
         for i in range(self.frames):

@@ -73,6 +73,8 @@ class CpuWorkers:
             with contextlib.suppress(threading.BrokenBarrierError):
                 ready.wait()
 
+        # All threads start now: the initializer runs in a thread of its own, and the common number of threads
+        # may not stay changed until a frame comes.
         self._threads = ThreadPoolExecutor(count, "midframe-worker", begin)
         try:
             for _ in range(count):
@@ -108,6 +110,7 @@ class CpuWorkers:
             raise StoppedError
 
     def _run(self, work: Callable[[], T]) -> T:
+        # Inference mode and autocast belong to a thread, so the caller's context does not reach here.
         with undisturbed(_CPU), asking(self.check):
             return work()
 

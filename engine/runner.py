@@ -76,6 +76,7 @@ class ModelRunner:
         self.budget = Budget(self.device, settings.batch)
         self.clearing = Clearing(settings.clear_every, lines=settings.memory_lines)
         self._running = model
+        # Only the first frames of a run are checked, for a check waits for the device.
         self._checked = model.dtype not in _HALVES
         self._options = dict(settings.options)
         self._allow_changed = settings.allow_changed_picture
@@ -135,6 +136,7 @@ class ModelRunner:
         """
         # Each thread has a session to itself: a session may write to memory of its own.
         try:
+            # pop of a list is atomic: workers take sessions without a lock.
             session = self._idle.pop()
         except IndexError:
             session = self._open(pair.left.frame)
@@ -148,6 +150,8 @@ class ModelRunner:
                 raise NotFiniteError("A frame is not finite.", f"made in {dtype}", "Use float32.")
             self._checked = True
         if pair.left.frame.shape[-1] == 1:
+            # A grey frame ran as RGB of three equal channels, which the network may return slightly
+            # different.
             frames = frames.mean(1, keepdim=True)
         if self.device.type == "cpu":
             return frames.clamp_(0.0, 1.0).permute(0, 2, 3, 1)
@@ -224,6 +228,7 @@ class ModelRunner:
         """Close, and have sessions opened from here on keep nothing that they can run without."""
         self.close()
         self._record_no_more()
+        # FILM in strips takes less memory, and makes the same picture.
         if "strips" in self.model.spec.options:
             self._options["strips"] = True
 
@@ -295,6 +300,7 @@ class ModelRunner:
 
     def _open(self, frame: Tensor) -> Session[Any]:
         if not self._sessions:
+            # Once: later sessions, of other workers, are of the same size.
             self.budget.estimate(self._activation_bytes(frame))
         height, width = frame.shape[:2]
         self._sessions.append(self._running.open(height, width, self._options))

@@ -73,6 +73,7 @@ class Path:
         matrix[:2, 2] = self.centre - linear @ self.centre + progress * self.shift
         keystone = np.eye(3)
         keystone[2, :2] = progress * self.tilt
+        # The centre stays where it is under the tilt.
         keystone[2, 2] = 1.0 - progress * self.tilt @ self.centre
         own: Matrix = matrix @ keystone
         return self.under.at(time) @ own if self.under else own

@@ -37,6 +37,7 @@ class MidpointSampler(Sampler):
     ) -> Tensor:
         """Make the frame nearest to ``t``, and keep frames and features of the bisection for other times."""
         steps = 2**_DEPTH
+        # Never 0 or 1: those are the source frames, which the loop shows untouched.
         t = Fraction(min(max(round(t * steps), 1), steps - 1), steps)
         low, high = Fraction(0), Fraction(1)
         while True:
@@ -47,5 +48,6 @@ class MidpointSampler(Sampler):
             if middle == t:
                 return frames[middle]
             if middle not in features:
+                # Clamped as a source frame is: a network may be steep outside of 0..1.
                 features[middle] = self._session.encode(frames[middle].clamp(0.0, 1.0))
             low, high = (low, middle) if t < middle else (middle, high)

@@ -96,6 +96,7 @@ def detect(state_dict: StateDict) -> Detection | None:
     if _FIRST not in weights:
         return None
     config = read_config(weights)
+    # Any other width is called narrow: the network is built from the shapes and not from the family.
     family = next((name for name, known in FAMILIES.items() if known == config), "narrow")
     return Detection("film", family, weights)
 

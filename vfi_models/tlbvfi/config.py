@@ -63,6 +63,7 @@ def clean(state_dict: StateDict) -> dict[str, Tensor]:
         if name.startswith(_DROPPED) or name in _SCHEDULE or _UNUSED.search(name):
             continue
         kept[f"vqgan.{name}" if name.startswith(_AUTOENCODER) else name] = value
+    # The published code creates these layers everywhere and calls them only where the width changes.
     idle = [name for name in kept if _SHORTCUT in name and _keeps_width(kept, name)]
     return {name: value for name, value in kept.items() if name not in idle}
 
