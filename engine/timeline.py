@@ -22,6 +22,7 @@ from ..inputs.rates import common_tick, frame_rate, require_ratio
 from .states import StatesLike, require_states
 
 _LIST_DEFAULT = 2
+"""Output frames of a pair past the end of a list of multipliers."""
 
 EndLaw = Literal["end_on_last", "hold_last"]
 """``end_on_last``: nothing is shown after the time of the last source frame, (N - 1) * m + 1 frames at
@@ -93,7 +94,8 @@ class Evenly(Policy):
     """So many output frames in each gap, evenly spaced over its length."""
 
     multiplier: int | tuple[int, ...]
-    """Output frames of a gap; of a list, see :func:`pair_multiplier`. 0 inserts nothing, like 1."""
+    """Output frames of each gap, or a list with one for each pair: 0 inserts nothing, like 1, and pairs past
+    the end of the list get 2."""
     states: StatesLike | None = None
     """Pairs in which nothing is made: their gap has the source frame alone."""
 
@@ -127,7 +129,9 @@ class Evenly(Policy):
         if self.states is not None and self.states.is_frame_skipped(index):
             return 1
         each = self.multiplier
-        return each if isinstance(each, int) else max(pair_multiplier(each, index), 1)
+        if isinstance(each, int):
+            return each
+        return max(each[index] if index < len(each) else _LIST_DEFAULT, 1)
 
 
 @dataclass(frozen=True)
@@ -318,11 +322,6 @@ def by_multiplier(
     if isinstance(given, Fraction):
         return Timeline(AtRate(given * source_fps, states), end, source_fps)
     return Timeline(Evenly(given, states), end, source_fps)
-
-
-def pair_multiplier(each: Sequence[int], index: int) -> int:
-    """Return the multiplier of pair ``index``: its entry in a list, 2 past the end of it."""
-    return each[index] if index < len(each) else _LIST_DEFAULT
 
 
 def by_fps(

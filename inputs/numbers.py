@@ -102,34 +102,12 @@ def real(value: Any, name: str) -> float:
     return float(exact)
 
 
-def one_multiplier(value: Any) -> Number:
-    """Return the output frames for each source frame, from 1 to :data:`MOST_MULTIPLIER`.
-
-    Args:
-        value: see :func:`number`; a list of numbers that are all the same is that number.
-
-    Raises:
-        BadInputError: no number, out of range, or a list of different ones.
-    """
-    items = _items(value)
-    if items is None:
-        return _multiplier(value)
-    each = {number(item) for item in items}
-    if len(each) == 1:
-        return _multiplier(items[0])
-    raise BadInputError(
-        "A video takes one multiplier for all of it.",
-        described(value),
-        "Give one number; a list works on frames, in midframe.interpolate and the nodes with frames.",
-    )
-
-
 def multipliers(value: Any) -> Number | tuple[int, ...]:
-    """Return one multiplier, see :func:`one_multiplier`, or those of each pair: whole numbers, 0 and up.
+    """Return one multiplier, from 1 to :data:`MOST_MULTIPLIER`, or those of each pair: whole, 0 and up.
 
     Args:
-        value: a number, or a list, tuple or one-dimensional array or tensor of several. They must be whole,
-            unless all are the same: pairs of 2.5 frames each are a rate.
+        value: a number, see :func:`number`; or a list, tuple or one-dimensional array or tensor of several,
+            which must be whole, unless all are the same: pairs of 2.5 frames each are a rate.
 
     Raises:
         BadInputError: not that, or out of range.

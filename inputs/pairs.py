@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from ..errors import BadInputError
@@ -11,6 +12,7 @@ from .objects import described
 
 _RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
 _LONGEST_RANGE = 10_000_000
+"""Pairs, five days of film. A slip such as 0-99999999999 would fill the memory."""
 
 
 def parse_pairs(listing: Any) -> frozenset[int]:
@@ -26,8 +28,20 @@ def parse_pairs(listing: Any) -> frozenset[int]:
         ranges = map(_range, re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", listing.strip())))
         return frozenset(index for indices in ranges for index in indices)
     single = number(listing)
-    indices = listing if single is None else [single]
-    return frozenset(whole(index, "the number of a pair") for index in indices)
+    return require_pairs(listing if single is None else {single})
+
+
+def require_pairs(listing: Any) -> frozenset[int]:
+    """Return a collection of numbers of pairs, whole and 0 or more, as a set.
+
+    Raises:
+        BadInputError: it is something else.
+    """
+    if isinstance(listing, (str, bytes)) or not isinstance(listing, Iterable):
+        raise BadInputError(
+            "The pairs must be a set of whole numbers.", described(listing), "Give {1, 2}, for example."
+        )
+    return frozenset(whole(index, "the number of a pair") for index in listing)
 
 
 def _range(text: str) -> range:

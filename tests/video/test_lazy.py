@@ -16,6 +16,7 @@ from made_videos import lend
 from midframe.errors import BadInputError
 from midframe.memory.sinks import TensorSink
 from midframe.memory.staging import as_dtype
+from midframe.vfi_utils import States
 from midframe.video import (
     Coding,
     Plan,
@@ -48,10 +49,11 @@ def tensors(frames, rate=24, **how):
     return lambda alpha: TensorClip(frames, Fr(rate), alpha=alpha, **how)
 
 
-PLANS = [Plan(3), Plan(fps=NTSC * 2), Plan(fps=10, end="end_on_last")]
+PLANS = {"x3": Plan(3), "fps": Plan(fps=NTSC * 2), "slower": Plan(fps=10, end="end_on_last")}
+LISTED = {"list and states": Plan([3, 1, 4, 0, 2, 5, 1, 3], states=States({5, 9, 12, 13}))}
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=str)
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_it_says_of_itself_is_what_comes_out(tmp_path, kind, plan):
     how = KINDS[kind]
@@ -69,7 +71,7 @@ def test_what_it_says_of_itself_is_what_comes_out(tmp_path, kind, plan):
         assert clip.info.rate == video.info.rate or "times" in how
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=str)
+@pytest.mark.parametrize("plan", [*PLANS.values(), *LISTED.values()], ids=[*PLANS, *LISTED])
 @pytest.mark.parametrize("kind", ["closed.mp4", "ntsc.mkv", "uneven.mp4"])
 def test_a_part_is_made_of_the_same_frames(tmp_path, kind, plan):
     how = KINDS[kind]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from clips import KINDS, NTSC, h264, pictures, write_clip
 from fakes import LerpModel, RecordingHost
+from midframe.vfi_utils import States
 from midframe.video import Plan, open_clip
 from midframe.video.read.part import Part
 from midframe.video.read.span import Span
@@ -45,7 +46,15 @@ def made(path, plan, span=None):
     return kept.frames, part.exhausted and not clock.cut, done.source_frames
 
 
-@pytest.mark.parametrize("plan", [Plan(3), Plan(fps=NTSC * 2), Plan(fps=10, end="end_on_last")], ids=str)
+PLANS = {
+    "x3": Plan(3),
+    "fps": Plan(fps=NTSC * 2),
+    "slower": Plan(fps=10, end="end_on_last"),
+    "list and states": Plan([3, 1, 4, 0, 2, 5, 1, 3, 1, 2, 6], states=States({5, 9, 12, 13})),
+}
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 def test_parts_are_the_whole(clip, plan):
     whole, ended, _ = made(clip, plan)
     assert ended

@@ -115,16 +115,17 @@ def stream_clip(
         BadInputError, OutOfMemoryError, MidframeError: see :func:`interpolate_video`.
     """
     part, clock = _part(clip, plan, span)
-    bits, writer = _open_writer(place, plan, clip.info if span is None else clip.info.cut(span))
-    if span is not None:
-        # Frames keep the times of the whole clip up to here, so that parts fit together.
-        writer = _Shifted(writer, span.start)
     host = maker.watched(plan.frames_estimate(clip.info, span))
-    stream = Stream(part, clock, writer, bits=bits, host=host)
-    try:
+    stream: Stream | None = None
+    try:  # from before the file is there: Ctrl-C may come at any moment
+        bits, writer = _open_writer(place, plan, clip.info if span is None else clip.info.cut(span))
+        if span is not None:
+            # Frames keep the times of the whole clip up to here, so that parts fit together.
+            writer = _Shifted(writer, span.start)
+        stream = Stream(part, clock, writer, bits=bits, host=host)
         done = stream(maker.model, maker.settings)
     except BaseException as error:
-        _keep_or_discard(place, stream.salvaged, error)
+        _keep_or_discard(place, 0 if stream is None else stream.salvaged, error)
         raise
     if done.source_frames == 1 and span is None:
         _LOG.warning("%s has one frame: nothing was made, frames are made between two.", clip.info.path.name)
@@ -176,29 +177,19 @@ def _keep_or_discard(place: Target, kept: int, error: BaseException) -> None:
 
 def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Writer]:
     """Open the writer of a target; return the bits of the frames that it takes, and the writer."""
-    try:
-        coding, bits = plan.coding, plan.coding.bits or info.bits
-        if not target.suffix:
-            bits = BYTE if bits <= BYTE else 16
-            return bits, FolderWriter(target.temporary, bits, coding.images)
-        rate, tick = plan.rate_and_tick(info)
-        # Errors name the file that the user chose, not the temporary one.
-        named = target.path.with_suffix(target.suffix)
-        if target.suffix.lower() == ".gif" and rate > _GIF_RATE:
-            _LOG.warning(
-                "A GIF at %.4g frames a second plays slowly; use at most %d, or .webp.", rate, _GIF_RATE
-            )
-        encoding = choose_encoding(named, coding, (info.height, info.width), bits=bits, alpha=info.alpha)
-        # What the user sets goes before what the source says.
-        tagged = replace(
-            info, metadata={**info.metadata, **plan.metadata}, colour=coding.colour or info.colour
-        )
-        return encoding.bits, VideoWriter(
-            target.temporary, encoding, tagged, Shape(encoding.bits, rate, tick)
-        )
-    except BaseException:
-        target.discard()
-        raise
+    coding, bits = plan.coding, plan.coding.bits or info.bits
+    if not target.suffix:
+        bits = BYTE if bits <= BYTE else 16
+        return bits, FolderWriter(target.temporary, bits, coding.images)
+    rate, tick = plan.rate_and_tick(info)
+    # Errors name the file that the user chose, not the temporary one.
+    named = target.path.with_suffix(target.suffix)
+    if target.suffix.lower() == ".gif" and rate > _GIF_RATE:
+        _LOG.warning("A GIF at %.4g frames a second plays slowly; use at most %d, or .webp.", rate, _GIF_RATE)
+    encoding = choose_encoding(named, coding, (info.height, info.width), bits=bits, alpha=info.alpha)
+    # What the user sets goes before what the source says.
+    tagged = replace(info, metadata={**info.metadata, **plan.metadata}, colour=coding.colour or info.colour)
+    return encoding.bits, VideoWriter(target.temporary, encoding, tagged, Shape(encoding.bits, rate, tick))
 
 
 class _Shifted:
