@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Protocol
 
 from ..errors import BadInputError
-from ..inputs.numbers import whole
 from ..inputs.objects import described, require_like
+from ..inputs.pairs import pair_numbers
 
 _ADVICE = "Connect Interpolation States, or give States({1, 2}), which leaves pairs 1 and 2 alone."
 
@@ -35,14 +34,7 @@ class States:
     """True: the listed pairs are left alone. False: only the listed pairs are interpolated."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.indices, (str, bytes)) or not isinstance(self.indices, Iterable):
-            raise BadInputError(
-                "The pairs must be a set of whole numbers.",
-                described(self.indices),
-                "Give {1, 2}, for example.",
-            )
-        indices = frozenset(whole(index, "the number of a pair") for index in self.indices)
-        object.__setattr__(self, "indices", indices)
+        object.__setattr__(self, "indices", pair_numbers(self.indices))
 
     def is_frame_skipped(self, frame_index: int) -> bool:
         """Tell whether nothing is made in pair ``frame_index``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from ..errors import BadInputError
@@ -11,6 +12,20 @@ from .objects import described
 
 _RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
 _LONGEST_RANGE = 10_000_000
+"""Pairs, five days of film. A slip such as 0-99999999999 would fill the memory."""
+
+
+def pair_numbers(indices: Any) -> frozenset[int]:
+    """Return the numbers of pairs that a set, list, array or tensor holds.
+
+    Raises:
+        BadInputError: it holds anything but whole numbers of 0 or more, or is no collection.
+    """
+    if isinstance(indices, (str, bytes)) or not isinstance(indices, Iterable):
+        raise BadInputError(
+            "The pairs must be a set of whole numbers.", described(indices), "Give {1, 2}, for example."
+        )
+    return frozenset(whole(index, "the number of a pair") for index in indices)
 
 
 def parse_pairs(listing: Any) -> frozenset[int]:
@@ -20,21 +35,21 @@ def parse_pairs(listing: Any) -> frozenset[int]:
     numbers, as other nodes hand them on, are taken too.
 
     Raises:
-        BadInputError: a piece that is neither a number nor a range, or a range that runs backwards.
+        BadInputError: a piece that is neither a number nor a range, a range that runs backwards, or something
+            that lists no pairs.
     """
     if isinstance(listing, str):
         ranges = map(_range, re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", listing.strip())))
         return frozenset(index for indices in ranges for index in indices)
     single = number(listing)
-    indices = listing if single is None else [single]
-    return frozenset(whole(index, "the number of a pair") for index in indices)
+    return pair_numbers(listing if single is None else [single])
 
 
 def _range(text: str) -> range:
     if not text:
         return range(0)
-    found = _RANGE.fullmatch(text)
-    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    match = _RANGE.fullmatch(text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     if not 0 <= last - first <= _LONGEST_RANGE:
         raise BadInputError(
             "The list of pairs cannot be read.",

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..errors import BadInputError
-from ..inputs.numbers import number, whole
-from ..inputs.objects import described
+from ..inputs.pairs import parse_pairs
 from ..vfi_utils import States
 from ._widgets import CATEGORY, SEARCH_WORDS, InputTypes
-
-_RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
-_LONGEST_RANGE = 10_000_000
-"""Pairs, five days of film. A slip such as 0-99999999999 would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -33,34 +27,6 @@ class NodeStates(States):
     def is_skip_list(self) -> bool:
         """Tell whether the listed pairs are left alone; else only they are interpolated."""
         return self.skip
-
-
-def parse_pairs(listing: Any) -> frozenset[int]:
-    """Return the pairs of a text such as ``"1, 2, 5-9"``; separators are commas, semicolons and white space.
-
-    Pair i is frames i and i + 1, counted from 0. An empty text lists none. Numbers and lists of them, as
-    other nodes hand them on, are taken too.
-
-    Raises:
-        BadInputError: a piece that is neither a number nor a range, or a range that runs backwards.
-    """
-    if not isinstance(listing, str):
-        single = number(listing) is not None
-        return States(frozenset({whole(listing, "the number of a pair")}) if single else listing).indices
-    pairs: set[int] = set()
-    for piece in re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", listing.strip())):
-        if not piece:
-            continue
-        match = _RANGE.fullmatch(piece)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not 0 <= last - first <= _LONGEST_RANGE:
-            raise BadInputError(
-                "The list of pairs cannot be read.",
-                described(piece),
-                "Write numbers and ranges from low to high, such as 1, 2, 5-9. The first pair is 0.",
-            )
-        pairs.update(range(first, last + 1))
-    return frozenset(pairs)
 
 
 class MidframeStates:

@@ -58,10 +58,10 @@ class NumberList:
     CATEGORY, FUNCTION, RETURN_TYPES = "testing", "read", ("INT",)
 
     @classmethod
-    def INPUT_TYPES(cls):
+    def INPUT_TYPES(cls) -> dict[str, Any]:
         return {"required": {"numbers": ("STRING", {"default": ""})}}
 
-    def read(self, numbers):
+    def read(self, numbers: str) -> tuple[list[int]]:
         return ([int(number) for number in numbers.split(",")],)
 
 
