@@ -29,6 +29,14 @@ def test_the_examples_run(root, tmp_path, monkeypatch, page):
         assert names["written"].frames == 8
 
 
+def test_the_policy_of_contributing_runs(root):
+    text = (root / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Adding a timeline")[2]
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    names = {"__name__": "example"}
+    exec(block, names)
+    assert names["Policy"].__abstractmethods__ == {"outputs", "tick"}
+
+
 def test_the_readme_is_two_screens(root):
     assert len((root / "README.md").read_text(encoding="utf-8").splitlines()) <= TWO_SCREENS
 
