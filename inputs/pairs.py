@@ -22,7 +22,8 @@ def parse_pairs(listing: Any) -> frozenset[int]:
     numbers, as other nodes hand them on, are taken too.
 
     Raises:
-        BadInputError: a piece that is neither a number nor a range, or a range that runs backwards.
+        BadInputError: a piece that is neither a number nor a range, a range that runs backwards, or something
+            that lists no pairs.
     """
     if isinstance(listing, str):
         ranges = map(_range, re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", listing.strip())))
@@ -47,8 +48,8 @@ def require_pairs(listing: Any) -> frozenset[int]:
 def _range(text: str) -> range:
     if not text:
         return range(0)
-    found = _RANGE.fullmatch(text)
-    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    match = _RANGE.fullmatch(text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     if not 0 <= last - first <= _LONGEST_RANGE:
         raise BadInputError(
             "The list of pairs cannot be read.",

@@ -13,12 +13,13 @@ from midframe import (
     load_model,
 )
 from midframe.errors import BadInputError
+from midframe.inputs.pairs import parse_pairs
 from midframe.inputs.rates import rate_or_zero
 from midframe.memory.cache import MODELS
 from midframe.nodes import _host
 from midframe.nodes._inputs import changed_options
 from midframe.nodes._timeline import timeline_and_fps
-from midframe.nodes.states import NodeStates, parse_pairs
+from midframe.nodes.states import NodeStates
 from midframe.vfi_models import architectures, build, detect
 from midframe.vfi_models.film.session import FilmOptions
 from midframe.vfi_models.rife.session import RifeOptions
