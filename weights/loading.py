@@ -46,7 +46,8 @@ C = TypeVar("C", bound="CachedModel")
 class ModelSource:
     """A file of weights and how its network shall run; what a ``MIDFRAME_MODEL`` link carries.
 
-    It holds no weights: these are in the cache, from where a host can have them back at any time.
+    It holds no weights: these are in the cache, from where a host can have them back at any time. Everything
+    in it is of this machine; what another process is given is a name, see ``chunks.job.ModelChoice``.
     """
 
     path: Path
