@@ -103,6 +103,7 @@ class Card:
         return min(fits, key=lambda block: block.size, default=None)
 
     def _new(self, size: int) -> Block:
+        # As torch: small allocations share a segment of 20 MB, a large one gets its own.
         whole = max(size, 2 * _LARGE) if size < _LARGE else size
         if whole > self.driver:
             self.refused += 1

@@ -19,6 +19,7 @@ def as_svg(report: Mapping[str, Any]) -> str:
 
     Rows without a peer, or whose pictures differ, are left out.
     """
+    # No speed-up where pictures differ: such a bar would compare different work.
     rows = [row for row in report["rows"] if row.get("speedup")]
     height = _TOP + max(len(rows), 1) * _STEP + _FOOT
     most = max([1.0, *(row["speedup"] for row in rows)])

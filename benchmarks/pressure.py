@@ -57,6 +57,7 @@ def measured(work: Work, slack: float) -> dict[str, Any]:
     took = torch.cuda.max_memory_allocated(device)
     torch.cuda.empty_cache()
     there = torch.cuda.get_device_properties(device).total_memory
+    # Capped by torch: the device itself cannot be made smaller, and other programs would not hold still.
     torch.cuda.set_per_process_memory_fraction(min(1.0, slack * took / there), device.index)
     _run(work, model)
     tight = _run(work, model)

@@ -61,6 +61,7 @@ def pairs_of(path: Path, chosen: PairSelection) -> dict[int, Tensor]:
             f"{path}: {len(frames)} frames",
             f"Give one of {chosen.gap + chosen.pairs}.",
         )
+    # In the middle of equal parts of the clip: titles and fades at its ends say little.
     firsts = [room * (2 * i + 1) // (2 * chosen.pairs) for i in range(chosen.pairs)]
     return {i: _in_unit(torch.stack((frames[i], frames[i + chosen.gap]))) for i in firsts}
 

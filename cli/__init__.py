@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain(_CANCELLED, "Cancelled.", verbose=False)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        # Python flushes standard output at its end, which would fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
     except MidframeError as error:
@@ -77,6 +78,7 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, dict[str, _C
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="no progress, no remarks, only errors")
     common.add_argument("--verbose", action="store_true", help="more remarks, and the trace of an error")
+    # Importing a command takes seconds, for torch alone; --help needs none of them.
     called = next((word for word in words if word in _COMMANDS), None)
     commands = {}
     for name, (text, load) in _COMMANDS.items():
@@ -111,6 +113,7 @@ def _logging(*, verbose: bool, quiet: bool) -> Iterator[None]:
     logger.setLevel(level)
     logger.addHandler(handler)
     try:
+        # Else a line of the log would be written into the middle of the bar.
         with logging_redirect_tqdm([logger]):
             yield
     finally:

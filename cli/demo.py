@@ -85,6 +85,7 @@ def _sheet(
     shown: list[Picture], made: list[Picture], blends: list[Picture], truth: list[Picture]
 ) -> Image.Image:
     """Draw two rows of three labelled pictures, of the pair with the largest motion."""
+    # The pair that shows best what a network does and a blend does not.
     at = int(np.argmax([float(abs(a - b).mean()) for a, b in pairwise(shown)]))
     panels = [
         (f"frame {at} of the clip", shown[at]),

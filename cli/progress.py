@@ -29,6 +29,7 @@ class ProgressHost(QuietHost):
     def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
         """Update the bar; see :class:`~..engine.host.Host`."""
         if self._bar is None:
+            # Created at the first frame: before that the model is loaded, which the rate must not count.
             self._bar = tqdm(unit="frame", disable=self._quiet, dynamic_ncols=True, smoothing=0.1)
         self._bar.total = total
         self._bar.update(done - self._bar.n)

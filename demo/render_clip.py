@@ -80,6 +80,7 @@ def shade(things: list[Thing], origin: Array, way: Array, lamp: Array) -> Array:
         to_lamp = lamp[hit] - point
         reach = np.sqrt(dot(to_lamp, to_lamp))
         to_lamp = to_lamp / reach
+        # A little above the surface, or it would shadow itself.
         start = point + normal * 2e-3
         lit = np.ones_like(reach, bool)
         for other in things[1:]:
@@ -111,10 +112,12 @@ def camera(t: float) -> tuple[Array, Array]:
 def render(t: float) -> npt.NDArray[np.uint8]:
     """Render the picture at time ``t``, (HEIGHT, WIDTH, 3)."""
     y, x = (v.reshape(-1, 1) for v in np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32))
+    # Turned anew for each pixel, so that few samples give noise and no rings.
     turn = hashed(x, y)
     total = np.zeros((HEIGHT * WIDTH, 3), np.float32)
     side = round(SAMPLES**0.5)
     for k in range(SAMPLES):
+        # Times of the samples are shuffled by a step that shares no factor with their number.
         place, axes = camera(t + SHUTTER * (k * 7 % SAMPLES) / SAMPLES)
         u, v = (k % side + 0.5) / side, (k // side + 0.5) / side
         screen = np.concatenate(
@@ -136,6 +139,7 @@ def render(t: float) -> npt.NDArray[np.uint8]:
 def write(path: Path, pictures: list[npt.NDArray[np.uint8]], rate: int) -> None:
     """Write pictures as H.264, tagged BT.709."""
     with av.open(str(path), "w") as container:
+        # Slow settings once, for a small file that is downloaded with every copy of the project.
         stream: Any = container.add_stream("libx264", Fraction(rate), {"crf": "17", "preset": "veryslow"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         context = stream.codec_context

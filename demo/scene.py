@@ -163,6 +163,7 @@ class Ball:
         """Return the distance along rays, (N, 1), ``FAR`` where they miss."""
         to = origin - self.centre
         b = dot(to, way)
+        # The discriminant of the quadratic equation for the distance; below 0 the ray misses.
         under = b * b - dot(to, to) + self.radius**2
         near = -b - np.sqrt(np.maximum(under, 0))
         return f32(np.where((under > 0) & (near > NEAR), near, FAR))
@@ -189,6 +190,7 @@ class Block:
     def hit(self, origin: Array, way: Array) -> Array:
         """Return the distance along rays, (N, 1), ``FAR`` where they miss."""
         start, along = (origin - self.centre) @ self.turn.T, way @ self.turn.T
+        # The part of the ray that lies between all three pairs of sides.
         near, far = -FAR, FAR
         for axis in range(3):
             inverse = 1 / np.where(np.abs(along[..., axis]) < TINY, TINY, along[..., axis])

@@ -99,6 +99,7 @@ class ModelRunner:
         """Return ``times`` of a pair in the portions that workers make at once."""
         if self._sampler is not None:  # it shares intermediate frames among the timesteps of a pair
             return [times]
+        # One timestep for each worker, unless the user asks for batches.
         step = self.budget.wish or 1
         return [times[i : i + step] for i in range(0, len(times), step)]
 
@@ -153,11 +154,7 @@ class ModelRunner:
             # A grey frame ran as RGB of three equal channels, which the network may return slightly
             # different.
             frames = frames.mean(1, keepdim=True)
-        if self.device.type == "cpu":
-            return frames.clamp_(0.0, 1.0).permute(0, 2, 3, 1)
-        pixels = frames.permute(0, 2, 3, 1)  # clamped, and laid out as they are downloaded, in one launch
-        output = torch.empty(pixels.shape, dtype=pixels.dtype, device=pixels.device)
-        return torch.clamp(pixels, 0.0, 1.0, out=output)
+        return _clamped_pixels(frames)
 
     def rebase_last_frame(self, frame: Tensor, copy: Tensor) -> None:
         """Keep only the features of ``frame``, and take them for those of ``copy`` from here on."""
@@ -234,6 +231,7 @@ class ModelRunner:
 
     def degrade_options(self) -> str | None:
         """Change the options for less memory; return how, or None where user or model does not allow it."""
+        # Only where the user allows it: less memory here means a coarser flow, and another picture.
         options = self.model.low_memory(self._options) if self._allow_changed else None
         if options is None:
             return None
@@ -305,6 +303,16 @@ class ModelRunner:
         height, width = frame.shape[:2]
         self._sessions.append(self._running.open(height, width, self._options))
         return self._sessions[-1]
+
+
+def _clamped_pixels(frames: Tensor) -> Tensor:
+    """Return frames (K, C, H, W), which may be written over, as (K, H, W, C) in 0..1."""
+    if frames.device.type == "cpu":
+        return frames.clamp_(0.0, 1.0).permute(0, 2, 3, 1)
+    # Clamped, and laid out as they are downloaded, in one launch.
+    pixels = frames.permute(0, 2, 3, 1)
+    output = torch.empty(pixels.shape, dtype=pixels.dtype, device=pixels.device)
+    return torch.clamp(pixels, 0.0, 1.0, out=output)
 
 
 def are_finite(frames: Tensor) -> bool:

@@ -128,6 +128,7 @@ class FrameScheduler:
         Full is: each worker has one to make, or twice as many entries as workers wait. The second bound keeps
         finished frames from piling up behind a slow one.
         """
+        # 0 without workers: then every entry is made at once, here.
         most = self._workers.count if self._workers else 0
         while self._queue and (
             self._queue[0].ready()

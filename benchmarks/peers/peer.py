@@ -69,6 +69,7 @@ class Checkout:
         self._path: list[str] = []
 
     def __enter__(self) -> None:
+        # Modules of the same names, of another checkout or of this environment, come back at the end.
         self._others = self._taken_out()
         sys.modules.update(self._mine)
         self._path = list(sys.path)

@@ -30,9 +30,9 @@ def lerp(frames, position):
 def test_frames_are_where_the_timeline_says(timeline):
     frames, sink = clip(), ListSink()
     count = run_timeline(frames, timeline, LerpModel(), sink)
-    wanted = [i + t for i in range(5) for t in timeline.shown(i, last=i == 4)]
-    assert count == len(sink.frames) == len(wanted) == timeline.count(5)
-    for got, position in zip(sink.frames, wanted, strict=True):
+    expected = [i + t for i in range(5) for t in timeline.shown(i, last=i == 4)]
+    assert count == len(sink.frames) == len(expected) == timeline.count(5)
+    for got, position in zip(sink.frames, expected, strict=True):
         torch.testing.assert_close(got, lerp(frames, position))
 
 
@@ -217,7 +217,7 @@ def test_out_of_memory_for_good_keeps_the_finished_frames():
     count = FailsAt(10**9)
     run_failing(count)
     frames = clip(4)
-    wanted = interpolate(frames, LerpModel(), 5)
+    expected = interpolate(frames, LerpModel(), 5)
     for at in range(1, count.begun + 1):
         fails = FailsAt(at, more=10**9)
         model = LerpModel(fails)
@@ -228,7 +228,7 @@ def test_out_of_memory_for_good_keeps_the_finished_frames():
             run_timeline(frames, by_multiplier(5), model, sink, settings=Settings(batch=4))
         assert model.live == 0
         done = caught.value.finished
-        torch.testing.assert_close(sink.frames[:done], wanted[:done])
+        torch.testing.assert_close(sink.frames[:done], expected[:done])
         assert "cleared" in str(caught.value) or "outside the network" in str(caught.value)
 
 
@@ -238,13 +238,13 @@ def test_out_of_memory_for_good_keeps_the_finished_frames():
 def test_a_sink_never_gets_a_frame_twice(error):
     """Also not after out of memory: a video would have the frame twice."""
     frames = clip(4)
-    wanted = interpolate(frames, LerpModel(), 3)
+    expected = interpolate(frames, LerpModel(), 3)
     for at in range(1, 8):
         sink = ListSink(FailsAt(at, error=error))
         with pytest.raises((type(error), OutOfMemoryError)):
             run_timeline(frames, by_multiplier(3), LerpModel(), sink)
         torch.testing.assert_close(
-            torch.stack([*sink.frames, wanted[0]]), wanted[[*range(len(sink.frames)), 0]]
+            torch.stack([*sink.frames, expected[0]]), expected[[*range(len(sink.frames)), 0]]
         )
 
 
@@ -296,10 +296,10 @@ def test_memory_is_given_up_where_it_is_short(option, plenty):
             self.asked = [*getattr(self, "asked", []), (options or {}).get(option, plenty)]
             return super().open(height, width)
 
-    for at, wanted in ((10**9, [plenty]), (4, [plenty, not plenty])):
+    for at, expected in ((10**9, [plenty]), (4, [plenty, not plenty])):
         model = Recording(FailsAt(at), options={option: plenty})
         interpolate(clip(4), model, 2)
-        assert model.asked == wanted
+        assert model.asked == expected
 
 
 def test_a_changed_picture_only_where_it_is_allowed():
@@ -322,8 +322,8 @@ def test_partial_frames_come_with_the_error():
     with pytest.raises(OutOfMemoryError) as caught:
         interpolate(frames, LerpModel(fails), 2)
     assert caught.value.finished == len(caught.value.partial) > 0
-    wanted = interpolate(frames, LerpModel(), 2)
-    torch.testing.assert_close(caught.value.partial, wanted[: caught.value.finished])
+    expected = interpolate(frames, LerpModel(), 2)
+    torch.testing.assert_close(caught.value.partial, expected[: caught.value.finished])
 
 
 def test_other_errors_are_not_taken_for_memory():

@@ -92,7 +92,7 @@ def test_parts_are_bitwise_equal_with_the_built_in_model(settings):
 
 def test_a_model_that_was_let_go_or_replaced_encodes_the_kept_frame_again():
     frames, timeline = clip(), TIMELINES["list"]
-    wanted = single(frames, timeline, LerpModel())
+    expected = single(frames, timeline, LerpModel())
     for change in ("let go", "replaced"):
         models, loop, made = [LerpModel()] * 2, FrameLoop(timeline), []
         if change == "replaced":
@@ -104,7 +104,7 @@ def test_a_model_that_was_let_go_or_replaced_encodes_the_kept_frame_again():
             if change == "let go":
                 loop.release()
                 assert models[0].live == 0
-        assert torch.equal(torch.stack(made), wanted)
+        assert torch.equal(torch.stack(made), expected)
         assert sum(model.calls["encode"] for model in set(models)) == 16 + 1
 
 

@@ -114,9 +114,9 @@ def test_atlas_is_repeatable(atlas):
 
 
 def test_losses():
-    wanted = torch.rand(1, 3, 64, 64)
-    assert laplacian_loss(wanted, wanted) == 0
-    assert laplacian_loss(wanted + 0.1, wanted) > 0
+    expected = torch.rand(1, 3, 64, 64)
+    assert laplacian_loss(expected, expected) == 0
+    assert laplacian_loss(expected + 0.1, expected) > 0
     flow, seen = torch.zeros(1, 4, 8, 8), torch.ones(1, 2, 8, 8)
     torch.testing.assert_close(flow_loss(flow, flow + 3.0, seen), torch.tensor(18.0**0.5), atol=1e-3, rtol=0)
     assert flow_loss(flow, flow + 3.0, 0 * seen) < flow_loss(flow, flow + 3.0, seen)

@@ -120,10 +120,12 @@ def test_flow_scale_takes_any_size(model, scale, size):
 def test_flow_scale_still_follows_motion(model):
     scene = torch.nn.functional.avg_pool2d(blurred_noise(128, 200), 5, 1, 2)
     left, right = scene[..., 20:180], scene[..., 12:172]
-    wanted, inner = scene[..., 16:176], (..., slice(16, -16), slice(16, -16))
-    blend = psnr(((left + right) / 2)[inner], wanted[inner])
+    expected, inner = scene[..., 16:176], (..., slice(16, -16), slice(16, -16))
+    blend = psnr(((left + right) / 2)[inner], expected[inner])
     for scale in (0.5, 2.0):
-        assert psnr(made(model, left, right, [0.5], {"flow_scale": scale})[inner], wanted[inner]) > blend + 5
+        assert (
+            psnr(made(model, left, right, [0.5], {"flow_scale": scale})[inner], expected[inner]) > blend + 5
+        )
 
 
 @pytest.mark.parametrize("options", [{"flow_scale": 0.2}, {"flow_scale": "1"}, {"ensemble": 1}, {"scale": 1}])
@@ -190,8 +192,8 @@ def test_settling_helps_a_match_and_leaves_the_rest():
     nowhere = FlowState(torch.zeros(1, 4, 48, 64), torch.zeros(1, 1, 48, 64), torch.zeros(1, 16, 48, 64))
     half, inner = torch.full((1, 1, 1, 1), 0.5), (..., slice(8, -8), slice(8, -8))
     moved = step_where_better(nowhere, scene[..., 9:73], scene[..., 8:72], half)  # 1 pixel to the right
-    wanted = torch.tensor([-0.5, 0.0, 0.5, 0.0])
-    torch.testing.assert_close(moved.flow[inner].mean((0, 2, 3)), wanted, atol=0.1, rtol=0)
+    expected = torch.tensor([-0.5, 0.0, 0.5, 0.0])
+    torch.testing.assert_close(moved.flow[inner].mean((0, 2, 3)), expected, atol=0.1, rtol=0)
     left, right = torch.rand(2, 1, 3, 48, 64)
     careful, flow = step_where_better(nowhere, left, right, half).flow, nowhere.flow
     for _ in range(3):

@@ -307,11 +307,11 @@ def test_rife_replayed_is_rife(family, channels):
     made = []
     for i in range(4):
         for times in ([0.5], [0.2, 0.7]):
-            wanted = plain.between(features[i], features[i + 1], torch.tensor(times))
-            made.append((wanted, ours.between(features[i], features[i + 1], torch.tensor(times))))
+            expected = plain.between(features[i], features[i + 1], torch.tensor(times))
+            made.append((expected, ours.between(features[i], features[i + 1], torch.tensor(times))))
     assert fake.log.count("record") == 2
-    for wanted, got in made:
-        torch.testing.assert_close(got, wanted, atol=bound("rounding"), rtol=0)
+    for expected, got in made:
+        torch.testing.assert_close(got, expected, atol=bound("rounding"), rtol=0)
 
 
 def compact(family="v2", **options):
@@ -412,8 +412,8 @@ def test_the_loop_over_replays_gives_the_frames_of_the_loop_without(schedule):
             return session(model, recordings_of(fake))
 
     frames, settings = torch.rand(5, 40, 50, 3), Settings(batch=4, schedule=schedule)
-    wanted = interpolate(frames, model, 4, settings=settings)
-    torch.testing.assert_close(interpolate(frames, Recorded(), 4, settings=settings), wanted)
+    expected = interpolate(frames, model, 4, settings=settings)
+    torch.testing.assert_close(interpolate(frames, Recorded(), 4, settings=settings), expected)
     assert fake.log.count("record") == fake.log.count("reset") == 1  # nothing outlives the loop
 
 

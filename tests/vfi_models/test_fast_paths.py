@@ -53,10 +53,10 @@ def test_convolution(monkeypatch, dtype, fused, groups):
         run = Convolution(weight, bias, stride=stride, groups=groups, slope=slope)
         for _ in range(3):  # also at another size than it was laid out for
             x = torch.randn(2, 8, *(n + 4 for n in size()), dtype=dtype)
-            wanted = F.conv2d(x.float(), weight.float(), bias.float(), stride, 1, groups=groups)
-            plus = torch.randn(wanted.shape, dtype=dtype)
+            expected = F.conv2d(x.float(), weight.float(), bias.float(), stride, 1, groups=groups)
+            plus = torch.randn(expected.shape, dtype=dtype)
             for extra in (None, plus):
-                sums = wanted if extra is None else wanted + extra.float()
+                sums = expected if extra is None else expected + extra.float()
                 sums = sums if slope is None else F.leaky_relu(sums, slope)
                 made = run(x, extra).float()
                 assert (made - sums).abs().max() < DTYPES[dtype] * sums.abs().max(), (stride, kernel)
@@ -108,9 +108,9 @@ def test_a_layer_follows_its_parameters():
     layer, x = LeakyConv2d(3, 8, slope=0.1), torch.randn(1, 3, 9, 7)
 
     def agree():
-        wanted = layer(x)  # with gradient: as torch does it
+        expected = layer(x)  # with gradient: as torch does it
         with torch.no_grad():
-            torch.testing.assert_close(layer(x), wanted, atol=bound("operation"), rtol=bound("operation"))
+            torch.testing.assert_close(layer(x), expected, atol=bound("operation"), rtol=bound("operation"))
 
     agree()
     with torch.no_grad():
@@ -130,16 +130,16 @@ def test_sampler(is_halved):
         height, width = (2 * n for n in size(30))
         image, flow = torch.rand(3, 5, height, width), 9 * torch.randn(3, 2, height, width)
         grid = identity_grid(height, width)
-        wanted = _sampled(image, flow, grid, (height, width))
-        wanted = F.avg_pool2d(wanted, 2) if is_halved else wanted
+        expected = _sampled(image, flow, grid, (height, width))
+        expected = F.avg_pool2d(expected, 2) if is_halved else expected
         sampler = GridSampler(grid, (height, width), halved=is_halved)
         for count in (1, 3):
-            made = sampler(image[:count], flow[:count], out=torch.empty_like(wanted[:count]))
-            torch.testing.assert_close(made, wanted[:count], atol=bound("fast path"), rtol=0)
+            made = sampler(image[:count], flow[:count], out=torch.empty_like(expected[:count]))
+            torch.testing.assert_close(made, expected[:count], atol=bound("fast path"), rtol=0)
             if not is_halved:
                 with torch.no_grad():
                     made = sample(image[:count], flow[:count], grid, (height, width))
-                torch.testing.assert_close(made, wanted[:count], atol=bound("fast path"), rtol=0)
+                torch.testing.assert_close(made, expected[:count], atol=bound("fast path"), rtol=0)
 
 
 def test_means():
@@ -147,9 +147,9 @@ def test_means():
         x = torch.randn(2, 5, *(2 * n for n in size()))
         torch.testing.assert_close(halved(x), F.avg_pool2d(x, 2))
         for side in (1, 3, 5, 7):
-            wanted = F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False)
+            expected = F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False)
             torch.testing.assert_close(
-                box_mean(x, side), wanted, atol=bound("operation"), rtol=bound("operation")
+                box_mean(x, side), expected, atol=bound("operation"), rtol=bound("operation")
             )
 
 
@@ -159,8 +159,8 @@ def test_reflection():
         for height, width in ((8, 9), (6, 17), (rows, 10)):
             if height < rows or width < columns:
                 continue
-            wanted = x[:, :, _mirror(rows, height, x.device)][..., _mirror(columns, width, x.device)]
-            assert torch.equal(pad_to(x, height, width, "reflect"), wanted)
+            expected = x[:, :, _mirror(rows, height, x.device)][..., _mirror(columns, width, x.device)]
+            assert torch.equal(pad_to(x, height, width, "reflect"), expected)
 
 
 @pytest.mark.parametrize("family", ["4.2", "4.6", "4.14.lite", "4.25"])
@@ -172,9 +172,9 @@ def test_prepared_block(family):
     prepared = PreparedBlock(block, list(range(12)), outputs=5, pixels=4)
     for _ in range(3):
         x = torch.randn(2, 12, *(16 * n for n in size(5)))
-        wanted = block.lastconv(block.convblock(block.conv0(x)))[:, :5]
-        wanted[:, :4] *= 4
-        torch.testing.assert_close(prepared(x), wanted, atol=bound("fast path"), rtol=bound("fast path"))
+        expected = block.lastconv(block.convblock(block.conv0(x)))[:, :5]
+        expected[:, :4] *= 4
+        torch.testing.assert_close(prepared(x), expected, atol=bound("fast path"), rtol=bound("fast path"))
 
 
 def test_built_in_network_runs_as_it_is_trained():
@@ -188,12 +188,12 @@ def test_built_in_network_runs_as_it_is_trained():
     for _ in range(2):
         height, width = (32 * n for n in size(4))
         pair = *torch.rand(2, 1, 3, height, width), torch.full((1, 1, 1, 1), 0.4)
-        wanted, residual = made(*pair)
+        expected, residual = made(*pair)
         with torch.no_grad():
             motion, again = made(*pair)
             x = torch.randn(2, 8, height, width)
             torch.testing.assert_close(_shuffled(x), F.pixel_shuffle(x, 2))
-        torch.testing.assert_close(motion.flow, wanted.flow, atol=bound("flow of a fast path"), rtol=1e-3)
+        torch.testing.assert_close(motion.flow, expected.flow, atol=bound("flow of a fast path"), rtol=1e-3)
         torch.testing.assert_close(again, residual, atol=bound("fast path"), rtol=1e-3)
 
 
@@ -228,12 +228,12 @@ def test_auto_takes_no_dtype_that_changes_the_picture(tmp_path):
             dtypes=(torch.float32, torch.bfloat16, torch.float16), safe_dtypes=(torch.float32, torch.float16)
         )
 
-    for asked, suits, wanted in (
+    for asked, suits, expected in (
         (None, torch.bfloat16, torch.float32),
         (None, torch.float16, torch.float16),
         (torch.bfloat16, torch.float32, torch.bfloat16),
     ):
-        assert runnable_dtype(Model(), tmp_path, asked, suits) == wanted
+        assert runnable_dtype(Model(), tmp_path, asked, suits) == expected
 
 
 def test_padding_repeats_the_edge_of_masks_and_not_of_the_picture():

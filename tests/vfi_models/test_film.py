@@ -148,9 +148,9 @@ def test_other_channels_follow_the_flow():
     made = middle(constant_flow(8, 4), left, right, (0.25,))
     # Frame 0 is seen where a quarter of the way leads, frame 1 where the other three quarters do.
     seen = [left.roll((-1, -2), (2, 3)), right.roll((-3, -6), (2, 3))]
-    wanted = 0.75 * seen[0] + 0.25 * seen[1]
+    expected = 0.75 * seen[0] + 0.25 * seen[1]
     torch.testing.assert_close(
-        made[:, 3:, :-3, :-6], wanted[:, 3:, :-3, :-6], atol=bound("operation"), rtol=0
+        made[:, 3:, :-3, :-6], expected[:, 3:, :-3, :-6], atol=bound("operation"), rtol=0
     )
     assert made[:, :3].abs().max() == 0
 
@@ -211,12 +211,12 @@ def test_features_are_not_written_to():
 def test_doubling_and_convolving_at_the_small_size(small, large):
     conv = nn.Conv2d(6, 7, 2).requires_grad_(False)
     x = torch.randn(2, 6, *small)
-    wanted = conv(F.pad(F.interpolate(x, size=large, mode="nearest"), (0, 1, 0, 1)))
+    expected = conv(F.pad(F.interpolate(x, size=large, mode="nearest"), (0, 1, 0, 1)))
     for first, last in {(0, large[0]), (0, large[0] // 2), (large[0] // 4 * 2, large[0])}:
         out = torch.empty(2, 12, last - first, large[1])
         double(x, conv, out[:, 5:], slice(first, last), large[0])
         torch.testing.assert_close(
-            out[:, 5:], wanted[..., first:last, :], atol=bound("operation"), rtol=bound("operation")
+            out[:, 5:], expected[..., first:last, :], atol=bound("operation"), rtol=bound("operation")
         )
 
 

@@ -252,6 +252,9 @@ def test_loading_copies():
         {"padding": "mirror"},
         {"padded_size": (10, 10)},
         {"padded_size": (96, 100)},
+        {"padded_size": 96},
+        {"padded_size": (96, 96, 3)},
+        {"padded_size": ("96", "96")},
     ],
 )
 def test_options_of_the_wrong_kind_are_refused_before_anything_runs(options):

@@ -39,9 +39,9 @@ def test_every_frame_is_made_once_from_neighbours_that_are_there(m):
 
 def test_orders_of_the_older_node(root):
     table = json.loads((root / "parity" / "goldens" / "film" / "schedule.json").read_text())
-    for m, wanted in table.items():
+    for m, expected in table.items():
         times = torch.tensor(even(int(m))).tolist()  # as a session gets them: rounded to float32
-        assert [[s.frame, s.left, s.right, s.timestep] for s in schedule(times)] == wanted
+        assert [[s.frame, s.left, s.right, s.timestep] for s in schedule(times)] == expected
 
 
 @pytest.mark.parametrize("m", [2, 4, 8, 16, 64])
@@ -80,8 +80,8 @@ def test_the_recursion_takes_every_step_and_encodes_what_it_needs_again(m):
     steps = schedule(even(m))
     torch.testing.assert_close(made.flatten(), torch.tensor(even(m)))
     assert len(session.asked) == len(checks) == m - 1
-    wanted = sorted((s.left / m, s.right / m, s.timestep) for s in steps)
-    torch.testing.assert_close(torch.tensor(sorted(session.asked)), torch.tensor(wanted))
+    expected = sorted((s.left / m, s.right / m, s.timestep) for s in steps)
+    torch.testing.assert_close(torch.tensor(sorted(session.asked)), torch.tensor(expected))
     again = {s.left for s in steps} | {s.right for s in steps}
     assert sorted(round(x * m) for x in session.encoded) == sorted(again - {0, m})
 

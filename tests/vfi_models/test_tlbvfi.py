@@ -108,9 +108,9 @@ def test_averages_take_the_place_of_what_was_averaged(tmp_path, weights, legacy,
     path = tmp_path / "vimeo_unet.pth"
     torch.save(saved, path, _use_new_zipfile_serialization=not legacy)
     name = "denoise_fn.out.2.bias"
-    for averaged, wanted in ((True, averages), (False, weights)):
+    for averaged, expected in ((True, averages), (False, weights)):
         state = open_weights(path, averaged=averaged).module.state_dict()
-        assert torch.equal(state[name], wanted[name])
+        assert torch.equal(state[name], expected[name])
         assert torch.equal(state["vqgan.quant_conv.bias"], weights["vqgan.quant_conv.bias"])
     torch.save({**saved, "model": published(weights, "module.")}, path)  # trained on several devices
     assert torch.equal(open_weights(path).module.state_dict()[name], averages[name])

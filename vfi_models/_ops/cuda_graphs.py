@@ -248,6 +248,7 @@ class Recordings:
             A new tensor: the next call does not write over it.
         """
         recorder = self._recorder
+        # A graph knows nothing of autograd.
         if recorder is None or torch.is_grad_enabled():
             return work(*inputs)
         shape = self._shapes.setdefault(tuple((x.shape, x.dtype, x.device) for x in inputs), _Shape())
@@ -271,6 +272,7 @@ class Recordings:
     def close(self) -> None:
         """Drop all recordings and their memory. May be used again."""
         recordings = self._live()
+        # Forgotten first: whatever closing them raises, nothing replays a closed recording.
         self._shapes.clear()
         for recording in recordings:
             recording.close()

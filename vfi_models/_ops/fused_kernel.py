@@ -128,7 +128,9 @@ def warp(
 ) -> Tensor:
     """Run the kernel; see :class:`~.fused.Warp`. Nothing is waited for, nothing allocated."""
     count, channels, rows, columns = out.shape
+    # A stride of 0 lets all samples read one image.
     image = image.expand(count, -1, -1, -1)
+    # 32-bit offsets are faster, and hold for all but the largest pictures.
     furthest = max(_reach(image), _reach(flow), _reach(out))
     with torch.cuda.device_of(out):
         _warp[(triton.cdiv(rows * columns, _BLOCK), count)](

@@ -35,6 +35,7 @@ def add_leaky_(y: Tensor, plus: Tensor, slope: float) -> Tensor:
         slope: of the leaky ReLU.
     """
     count = y.numel()
+    # Triton launches on the current device, which need not be the tensor's.
     with torch.cuda.device_of(y):
         _add_leaky[(triton.cdiv(count, _BLOCK),)](
             y, plus, count, SLOPE=slope, BLOCK=_BLOCK, enable_fp_fusion=True
@@ -73,6 +74,7 @@ def _correlation(
         + right_row.to(tl.int64) * right_strides[2]
         + right_column * right_strides[3]
     )
+    # In float32 whatever the dtype of the features: sums of 16 bits lose the small costs.
     total = tl.zeros((BLOCK,), tl.float32)
     for _ in range(channels):
         one = tl.load(left, mask=in_left, other=0.0).to(tl.float32)

@@ -104,6 +104,7 @@ class Geometry:
         """Work out the sizes: four levels up to 640 pixels along the longer side, one more for each
         doubling.
         """
+        # A picture of a pixel or two still has a size at the smallest scale.
         scaled = max(1, round(height * flow_scale)), max(1, round(width * flow_scale))
         levels = _BASE_LEVELS + max(0, (max(scaled) // _BASE_SIDE).bit_length() - 1)
         multiple = STRIDE * 2 ** (levels - 1)
@@ -147,6 +148,7 @@ class CompactSession(RecordedSession):
 
     def between(self, left: CompactFeatures, right: CompactFeatures, timestep: Tensor) -> Tensor:
         """Make the frames at some timesteps; channels past RGB are warped and blended like the picture."""
+        # A host may have moved or replaced the weights that recordings read.
         self._recordings.follow(self._net.parameters())
 
         def work(timestep: Tensor, *sides: Tensor) -> Tensor:

@@ -189,6 +189,7 @@ class FlowEstimator(nn.Module):
         """
         if own_left[0].device.type == "cpu":
             return self(own_left, right), self(own_right, left)
+        # Both directions are the same network on exchanged frames.
         own, other = (
             [torch.cat(pair) for pair in zip(*sides, strict=True)]
             for sides in ((own_left, own_right), (right, left))

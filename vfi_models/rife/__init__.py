@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -127,7 +128,19 @@ def _typed(options: Options | None) -> RifeOptions:
     typed = chosen(options, RifeOptions(), "RIFE")
     scale = checked_scale(typed.flow_scale, "RIFE")
     require_padding(typed.padding)
+    _require_size(typed.padded_size)
     return replace(typed, flow_scale=scale)
+
+
+def _require_size(size: object) -> None:
+    sides = list(size) if isinstance(size, Sequence) else []
+    pair = len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides)  # noqa: PLR2004
+    if size is not None and not pair:
+        raise BadInputError(
+            "RIFE cannot take this value of padded_size.",
+            repr(size),
+            "Give (height, width) in pixels, or leave padded_size out.",
+        )
 
 
 def build(detection: Detection) -> Rife:

@@ -102,6 +102,8 @@ class RifeSession(RecordedSession):
         expects.
         """
         head = self._net.family.head
+        # One tensor for picture and features, filled in place: they are sampled together, and joining them
+        # would copy both.
         stacked = frames.new_empty(len(frames), 3 + (head.channels if head else 0), *self._padded)
         picture, extra = clamp_padded(frames, stacked[:, :3], self._options.padding)
         if head:
@@ -267,5 +269,6 @@ class RifeSession(RecordedSession):
 
 def _is_large(flow: Tensor) -> bool:
     """Tell whether both flows of an update exceed :data:`~.net.LARGE_UPDATE` somewhere."""
+    # Over the whole batch, as published: all its pairs restart or none.
     largest = flow.abs().amax((0, 2, 3))
     return bool((largest[:2].amax() > LARGE_UPDATE) & (largest[2:].amax() > LARGE_UPDATE))

@@ -25,6 +25,7 @@ def swish(x: Tensor) -> Tensor:
 
 def frame_by_frame(layer: nn.Module, video: Tensor) -> Tensor:
     """Apply a layer of pictures to each frame of a video: (N, C, F, H, W) to (N, C', F, H', W')."""
+    # Frames take the place of the batch; contiguous again, for 3-D convolutions follow.
     frames: Tensor = layer(video.transpose(1, 2).flatten(0, 1))
     return frames.view(len(video), -1, *frames.shape[1:]).transpose(1, 2).contiguous()
 
