@@ -33,7 +33,7 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
     storage: Storage | None = None,
     host: Host | None = None,
 ) -> Tensor:
-    """Return a clip that is in memory with more frames.
+    """Interpolate a clip that is in memory.
 
     Args:
         frames: (N, H, W, C) on the host, float in 0..1 (or uint8, uint16), C of 1, or 3 to 16; any

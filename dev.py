@@ -56,7 +56,7 @@ LONG = "long"
 
 
 def main() -> int:
-    """Runs one command; its exit status."""
+    """Run one command, and return its exit status."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("command", choices=("demo", *COMMANDS, "setup", "clean"))
@@ -84,9 +84,9 @@ def main() -> int:
 
 
 def set_up() -> None:
-    """Makes ``.venv`` with torch's CPU build, the project and its tools; nothing where that is done."""
-    wanted = fingerprint()
-    if STAMP.is_file() and STAMP.read_text() == wanted:
+    """Make ``.venv`` with torch's CPU build, the project and its tools; do nothing where that is done."""
+    expected = fingerprint()
+    if STAMP.is_file() and STAMP.read_text() == expected:
         return
     print(f"Setting up {VENV} ...", flush=True)
     if not PYTHON.is_file():
@@ -101,11 +101,13 @@ def set_up() -> None:
         run(*pip, "--upgrade", TORCH, check=True)
     run(*pip, "--editable", f"{ROOT}[test]", check=True)
     link_types()
-    STAMP.write_text(wanted)
+    STAMP.write_text(expected)
 
 
 def add_ray() -> None:
-    """Ray, for the tests that start workers. It is large, and not made for every system and Python."""
+    """Install Ray, for the tests that start workers. It is large, and not made for every system and
+    Python.
+    """
     there = "import importlib.util, sys; sys.exit(importlib.util.find_spec('ray') is None)"
     if run("-c", there) == 0:
         return
@@ -121,13 +123,13 @@ def add_real_weights() -> None:
 
 
 def fingerprint() -> str:
-    """What the environment depends on."""
+    """Return a hash of what the environment depends on."""
     parts = [sys.version, str(ROOT), TORCH, (ROOT / "pyproject.toml").read_text(encoding="utf-8")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def link_types() -> None:
-    """The project under its package name, for mypy: the folder's own name need not be an identifier."""
+    """Link the project under its package name, for mypy: the folder's own name need not be an identifier."""
     TYPES.mkdir(exist_ok=True)
     link = TYPES / "midframe"
     if WINDOWS:
@@ -156,7 +158,7 @@ def check(names: Sequence[str], pytest_arguments: list[str]) -> int:
 
 
 def run(*command: str, check: bool = False, quiet: bool = False) -> int:
-    """The environment's Python with ``command``, in the project's folder."""
+    """Run the environment's Python with ``command``, in the project's folder."""
     # Threads that spin while they wait take the machine from every other process.
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     sink = subprocess.DEVNULL if quiet else None
@@ -166,7 +168,7 @@ def run(*command: str, check: bool = False, quiet: bool = False) -> int:
 
 
 def clean() -> int:
-    """Removes the environment, caches and the demo's output."""
+    """Remove the environment, caches and the demo's output."""
     link = TYPES / "midframe"
     if link.exists():
         os.rmdir(link) if WINDOWS else link.unlink()  # the link first, or removing .venv might follow it

@@ -135,6 +135,7 @@ class _Process:
         """Make the frames of a pair, then let the clearing decide."""
         course, card = self.course, self.card
         requested = self._scenario.other(index)
+        # Another program gets no more than the driver has left.
         card.others = min(requested, card.others + card.driver)
         card.peak = 0
         failed = card.failed
@@ -142,6 +143,7 @@ class _Process:
         left = sum(t != 0 for t in self._scenario.timeline.shown(index, last=False))
         while left:
             left -= self._ladder.climb(partial(self._infer, left))
+        # The ladder hides a failure from the loop, so the allocator's own count is compared.
         course.failed += [index] if card.failed > failed else []
         course.denied = max(course.denied, requested - card.others)
         course.used.append(card.peak)

@@ -74,6 +74,7 @@ def row(work: Work, against: Against | None, limits: Limits) -> dict[str, Any]:
     contenders: dict[str, Interpolate] = {}
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
         if against is not None:
+            # The peer first: one that cannot run this fails before anything is measured.
             contenders[against.label] = opened(against, work, Path(scratch))
         watch = stopwatch(work.device)
         contenders[OURS] = ours(TimedModel(model, watch.running), work, against)
@@ -128,6 +129,7 @@ def _interleaved(
             times[name].processor.append(time.process_time() - processor_start)
             times[name].wall.append(time.perf_counter() - start)
             times[name].network.append(watch.taken())
+        # Who runs second finds caches warm and clocks throttled: both take turns.
         order.reverse()
     return times
 
@@ -222,6 +224,7 @@ def _memory(
     work: Work, against: Against | None, limits: Limits, failures: Mapping[str, str]
 ) -> dict[str, Any]:
     """Measure peaks in MiB; ``peak_mib`` is that of the memory that the network runs in."""
+    # In processes of their own: what one allocator keeps cached would hide the other's peak.
     mine = footprint.in_own_process(work, OURS, against, limits.vram_gib)
     found = {
         "host_peak_mib": mine["host"],

@@ -101,11 +101,11 @@ def chunk_stages(film: Film, frames: int, costs: Costs, worker: Worker, workers:
         worker: that makes it.
         workers: number of them that run at once.
     """
-    made = frames * film.fps / film.rate * film.made_share
+    made_frames = frames * film.fps / film.rate * film.made_share
     out, seconds = float(frames * film.fps / film.rate), float(frames / film.rate)
     moved = seconds * (costs.source_bytes + costs.output_bytes * _COPIES)
     return {
-        "model": float(made) * costs.make / (worker.cores if worker.model_on_cores else 1),
+        "model": float(made_frames) * costs.make / (worker.cores if worker.model_on_cores else 1),
         "coding": (frames * costs.decode + out * costs.encode) / worker.cores,
         "storage": moved * workers / worker.storage,
     }
@@ -130,6 +130,7 @@ def simulate(film: Film, costs: Costs, worker: Worker, workers: int) -> Outcome:
     them.
     """
     sizes = film.chunks()
+    # Only workers with a chunk share the storage.
     active = min(workers, len(sizes))
     free = [costs.load] * active
     waits: dict[str, float] = {}
@@ -137,17 +138,18 @@ def simulate(film: Film, costs: Costs, worker: Worker, workers: int) -> Outcome:
         seconds, binds = chunk_seconds(chunk_stages(film, frames, costs, worker, active), worker)
         waits[binds] = waits.get(binds, 0.0) + seconds / active
         heapq.heapreplace(free, free[0] + costs.seek + seconds)
-    made = max(free)
+    last_done = max(free)
     waits |= {"start": costs.load, "seek": costs.seek * len(sizes) / active}
-    waits["last chunks"] = max(0.0, made - sum(waits.values()))
+    waits["last chunks"] = max(0.0, last_done - sum(waits.values()))
     join, binds = join_seconds(film, costs, worker)
     waits[binds] = waits.get(binds, 0.0) + join
-    return Outcome(workers, made + join, waits, join)
+    return Outcome(workers, last_done + join, waits, join)
 
 
 def join_seconds(film: Film, costs: Costs, worker: Worker) -> tuple[float, str]:
     """Return the seconds in which one process joins the chunks, and the stage that decides them."""
     length = float(film.sources / film.rate)
+    # Joining copies packets and decodes nothing, so it goes by frames and by chunks.
     copying = length * float(film.fps) * costs.join + len(film.chunks()) * costs.join_chunk
     moving = length * costs.output_bytes * _JOINING / worker.storage
     return (copying, "join") if copying >= moving else (moving, "storage")

@@ -97,6 +97,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func._schema.name
         written = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
         given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        # Scalars on the CPU are arguments of a launch and no transfer.
         kinds = {x.device.type for x in (*written, *given) if x.ndim or x.device.type != "cpu"}
         if kinds == {"cpu", DEVICE.type}:
             self._transfer(name, args, kwargs, given, written)
@@ -110,6 +111,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, name: str, args: Any, kwargs: Any, given: list[Tensor], written: list[Tensor]
     ) -> None:
         to_host = written[0].device.type == "cpu"
+        # copy_ takes non_blocking as its third positional argument.
         waits = not (kwargs.get("non_blocking") or (name == "aten::copy_" and args[2:3] == (True,)))
         if waits:
             raise DeviceWaitError(

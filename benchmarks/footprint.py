@@ -31,6 +31,7 @@ def in_own_process(work: Work, who: str, against: Against | None, vram_gib: floa
     """Return the MiB that a run adds to a process that holds the model and the input; see
     :func:`measured`.
     """
+    # A fresh process, for memory that a library takes once stays with a process for good.
     command = [sys.executable, "-m", (__package__ or "").partition(".")[0], "bench", "--peak-of", who]
     command += ["--model", work.model, "--size", f"{work.size[0]}x{work.size[1]}"]
     command += ["--multiplier", str(work.multiplier), "--frames", str(work.frames)]
@@ -108,6 +109,7 @@ class _Sampled:
         self.rise = self._most - self._before
 
     def _sample(self) -> None:
+        # Sampled, for the peak that a system counts is of the whole life of a process.
         while not self._over.wait(0.002):
             self._most = max(self._most, self._process.memory_info().rss)
 

@@ -210,6 +210,7 @@ def _keep(out: Path, outcomes: Mapping[str, str]) -> None:
         elif log.is_file():
             ending = log.read_text(encoding="utf-8").strip().splitlines()[-_LINES:]
             parts += [f"## {name}", "\n".join(["```", *ending, "```"])]
+    # The page and the archive themselves are written anew each time.
     files = [path for path in sorted(out.iterdir()) if path.name not in (_PAGE, _ARCHIVE)]
     room, kept = _LARGEST_ARCHIVE, []
     for path in sorted(files, key=lambda path: path.stat().st_size):

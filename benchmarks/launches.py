@@ -100,10 +100,10 @@ def run(
 def launches(work: Work, options: Mapping[str, Any] | None = None) -> Launches:
     """Count the work of the second pair of a clip, for each of its made frames."""
     count = run(replace(work, frames=3), settings=Settings(options=dict(options or {})))
-    first, made = count.before_last, work.multiplier - 1
+    first, frames = count.before_last, work.multiplier - 1
     return Launches(
-        (count.launches - first.launches) / made,
-        (count.bytes - first.bytes) / made,
-        (count.uploaded - first.uploaded) / made,
-        (count.downloaded - first.downloaded) / made,
+        (count.launches - first.launches) / frames,
+        (count.bytes - first.bytes) / frames,
+        (count.uploaded - first.uploaded) / frames,
+        (count.downloaded - first.downloaded) / frames,
     )

@@ -119,6 +119,7 @@ def _evict(path: Path) -> bool:
     if not hasattr(os, "posix_fadvise"):
         return False
     with path.open("rb") as file:
+        # Pages that are not written yet cannot be evicted.
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return True

@@ -108,6 +108,7 @@ def _clip(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
         stream: Any = file.add_stream("libx264", rate=_RATE, options={"preset": "ultrafast", "crf": "20"})
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         for i in range(details["frames"]):
+            # Never the same twice in a row: the loop would hold equal frames without running the network.
             y, x = 3 * i % 200, 5 * i % 200
             part = levels[y : y + height, x : x + width].contiguous()
             file.mux(stream.encode(av.VideoFrame.from_ndarray(part.numpy(), format="rgb24")))
@@ -150,6 +151,7 @@ def _disk(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
     with _watching() as measured:
         sink = Storage("disk", folder=folder).sink(count, (height, width, 3))
         loop.feed(source, model, sink, last=True)
+        # Every frame is read back: mapped pages count as resident only once they are touched.
         bright = sum(float(frame.amax()) > 0 for frame in sink.frames)
     return measured | {"made": bright}
 

@@ -42,6 +42,7 @@ def rates(device: str, dtype: str) -> Rates:
     channels = 128
     picture = one.new_ones(1, channels, side // 8, side // 8).to(memory_format=torch.channels_last)
     kernel = one.new_ones(channels, channels, 3, 3).to(memory_format=torch.channels_last)
+    # Two operations for each multiply-add, nine taps.
     count = 2 * 9 * channels**2 * picture.shape[2] * picture.shape[3]
     best = max(best, count / _best(lambda: F.conv2d(picture, kernel, padding=1), kind))
     return Rates(best, _copied(device))
@@ -66,6 +67,7 @@ def _best(run: Callable[[], Any], kind: str) -> float:
         synchronise(kind)
         if time.perf_counter() - start > _ENOUGH:
             return time.perf_counter() - start
+        # The fastest of several: other programs only ever make a run slower.
         while len(times) < _TRIES and sum(times) < _ENOUGH:
             synchronise(kind)
             start = time.perf_counter()

@@ -244,6 +244,7 @@ def _operations_of_a_run(work: Work, settings: Settings) -> tuple[tuple[int, int
         counter = _Counter()
         clip = replace(work, frames=frames).clip()
         interpolate(clip, TimedModel(model, counter.noting), work.multiplier, settings=settings)
+        # The difference of three frames and two is one more pair, without the first frame's own encoding.
         counters.append(Tally(counter.operations))
     return tuple((counters[0] - counters[1]).elements())
 

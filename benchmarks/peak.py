@@ -53,6 +53,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
         raise BadInputError("There is no such model to measure.", args.model, f"Use one of {names}.")
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.safetensors"
+        # Through a file, for loading may well be the peak.
         save_file(synthetic_state_dict(owner.shapes(family), 0, _GAIN), weights)
         command = [sys.executable, "-m", str(__spec__.name), "--weights", str(weights)]
         command += ["--model", args.model, "--size", args.size, "--frames", str(args.frames)]

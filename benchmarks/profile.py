@@ -82,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--out", type=Path, help="a Markdown file to write besides")
     options = parser.parse_args(arguments)
+    # On one thread operators do not overlap, so that their times add up.
     torch.set_num_threads(1)
     columns = {}
     for model in options.model:

@@ -33,16 +33,16 @@ def difference(ours: Tensor, reference: Tensor, multiplier: int) -> Difference:
         ours, reference: ((N - 1) * multiplier + 1, H, W, C), values 0..1.
         multiplier: every frame but each multiplier-th is a made one.
     """
-    made = [i for i in range(len(reference)) if i % multiplier]
+    indices = [i for i in range(len(reference)) if i % multiplier]
     largest = total = similar = 0.0
-    for i in made:
+    for i in indices:
         a, b = ours[i].double(), reference[i].double()
         error = (a - b).abs()
         largest = max(largest, float(error.max()))
         total += float(error.square().mean())
         similar += ssim(a, b)
-    mean = max(total / len(made), 10 ** (-_BEST_PSNR / 10))
-    return Difference(largest, -10 * math.log10(mean), similar / len(made))
+    mean = max(total / len(indices), 10 ** (-_BEST_PSNR / 10))
+    return Difference(largest, -10 * math.log10(mean), similar / len(indices))
 
 
 def ssim(a: Tensor, b: Tensor) -> float:
@@ -53,6 +53,7 @@ def ssim(a: Tensor, b: Tensor) -> float:
     """
     pictures = torch.stack((a, b)).permute(0, 3, 1, 2)
     side = min(_WINDOW, *pictures.shape[-2:])
+    # A separable window: two passes of 11 taps instead of one of 121.
     offset = torch.arange(side, dtype=pictures.dtype, device=pictures.device) - (side - 1) / 2
     line = torch.exp(-offset.square() / (2 * _SIGMA**2))
     line /= line.sum()

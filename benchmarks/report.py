@@ -25,6 +25,7 @@ def write(report: Mapping[str, Any], path: Path) -> None:
         path.with_suffix(".svg"): as_svg(report),
     }
     for place, text in texts.items():
+        # A run that is killed while it writes must not leave half a report.
         unfinished = place.with_name(place.name + ".part")
         unfinished.write_text(text, encoding="utf-8")
         os.replace(unfinished, place)

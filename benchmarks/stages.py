@@ -144,6 +144,7 @@ def _texture(size: tuple[int, int]) -> Iterator[torch.Tensor]:
 
 def _generated(path: Path, size: tuple[int, int]) -> Path:
     frames = list(_texture(size))
+    # There and back again without a jump, which would be a scene cut to the encoder.
     back_and_forth = frames + frames[-2:0:-1]
     info = ClipInfo(path, *size, bits=8, alpha=False, rate=_RATE, tick=1 / _RATE, frames_estimate=None)
     encoding = choose_encoding(path, Coding("h264", 20), size, bits=8, alpha=False)
@@ -180,6 +181,7 @@ def _encoding(clip: Path, path: Path, ratio: Fraction) -> tuple[float, float]:
 def _making(arguments: argparse.Namespace, size: tuple[int, int]) -> float:
     model = load_model(arguments.model, arguments.device)
     frames = torch.stack([frame for frame, _ in zip(_texture(size), range(3), strict=False)])
+    # A run before the clock starts, for what is set up once.
     interpolate(frames[:2], model)
     begun = time.perf_counter()
     with _processor() as seconds:
@@ -213,6 +215,8 @@ def _joining(clip: Path, folder: Path, info: ClipInfo) -> tuple[float, float]:
     many.
     """
     few, many = (_joined(clip, folder / f"{pairs}", info, pairs) for pairs in (_FRAMES, _FRAMES // 8))
+    # Two runs with the same frames and different numbers of chunks tell the cost of a chunk from that of a
+    # frame.
     chunk = max(0.0, (many[1] - few[1]) / (many[0] - few[0]))
     return max(1e-6, (few[1] - few[0] * chunk) / (_FRAMES * _REPEATS)), chunk
 

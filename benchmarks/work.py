@@ -52,6 +52,7 @@ class Work:
         generator = torch.Generator().manual_seed(0)
         height, width = self.size
         shape = 1, 3, height // 8 + 2, width // 8 + 2
+        # Noise at an eighth of the size, enlarged: with motion that a network can follow.
         texture = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
         frames = []
         for i in range(self.frames):
@@ -111,8 +112,8 @@ def synthetic(model: str) -> dict[str, Tensor]:
     family = family or name
     owner = next((a for a in architectures() if a.name == name and family in a.families), None)
     if owner is None:
-        known = [f"{a.name}-{f}" for a in architectures() for f in a.families]
+        names = [f"{a.name}-{f}" for a in architectures() for f in a.families]
         raise BadInputError(
-            "There is no such model to measure.", model, f"Use {BUILT_IN} or {', '.join(known)}."
+            "There is no such model to measure.", model, f"Use {BUILT_IN} or {', '.join(names)}."
         )
     return synthetic_state_dict(owner.shapes(family), 0, 1.0)

@@ -32,11 +32,13 @@ def write_document(path: Path, content: Mapping[str, Any]) -> None:
             json.dump({**content, _CHECK: _digest(content)}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
+        # Only after fsync: a power cut could leave the new name with no bytes behind it.
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+    # The name itself is data of the folder.
     settle(path.parent)
 
 

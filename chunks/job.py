@@ -137,6 +137,7 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """Return everything that decides what is in the chunks, under the names that users know."""
         plan = self.plan
+        # A key that is added here stops running jobs from going on: optional ones only where they are set.
         return {
             "format": _FORMAT,
             "source": fingerprint(self.source),

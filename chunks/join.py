@@ -80,6 +80,7 @@ class _Output:
 
 
 def _join_packets(records: list[Record], folder: Path, path: Path, output: _Output, poll: Poll) -> None:
+    # The packets of all segments are read once for this: the first one that is written needs it.
     delay = max(_delay(folder / record.file, record) for record in records)
     writer = output.writer(path)
     try:

@@ -42,6 +42,7 @@ def make_chunks(
     with open_clip(job.source, rate=job.plan.source_fps, alpha=holds_alpha(job.target)) as clip:
         info = clip.info
         span = Span(job.span(info, first).start, None if stop is None else job.span(info, stop).start)
+        # The clock counts from the beginning of the clip, wherever the chunks are in it.
         part, clock, form = Part(clip, span), job.plan.clock(clip, span), Form.of(job.target, job.plan, info)
         writer = SegmentWriter(
             store,

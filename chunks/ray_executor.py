@@ -124,7 +124,7 @@ class _Run:
             while not self._store.complete:
                 host.check_cancelled()
                 self._start_tasks()
-                # No timeout: inside ray.wait a signal (SIGTERM) would come out as another error.
+                # Polled: a SIGTERM while ray.wait blocks would come out as another error.
                 ended, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
                 if not ended:
                     time.sleep(_POLL_SECONDS)
@@ -199,6 +199,7 @@ class _Run:
                 self._ray.cancel(task, force=True)
         for chunk in self._running.values():
             self._store.read(chunk)
+        # Workers that were killed leave temporary files.
         self._store.clean()
 
 
@@ -223,6 +224,7 @@ def _cluster(ray: Any, address: str | None, workers: int | None, job: Job) -> It
     if ray.is_initialized():
         yield _share_there(ray, workers, device)
         return
+    # Workers' logs would run through the progress bar.
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         with _keep_handlers():
@@ -261,6 +263,7 @@ def _share_here(workers: int | None, device: torch.device) -> tuple[_Share, dict
     cores = os.cpu_count() or 1
     gpus = 0 if device.type == "cpu" else getattr(torch, device.type).device_count()
     count = workers or gpus or max(1, cores // _CORES)
+    # Ray is told of one core a worker; the threads of torch in these share the machine's real cores.
     share = _Share(lambda: 2 * count, 1, _gpus_each(count, gpus), max(1, cores // count))
     return share, {"num_cpus": count, "num_gpus": gpus}
 

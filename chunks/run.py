@@ -173,6 +173,7 @@ def _join(job: Job, store: Store, target: Target, info: ClipInfo, host: Host) ->
     try:
         join(store.records, store.folder, output, job.plan, info, host.check_cancelled)
         settle(target.temporary)
+        # From here on a run that is started again knows the output by its bytes, under either name.
         store.finish(target.path, target.temporary)
     except OSError as error:
         target.discard()

@@ -131,6 +131,7 @@ class SegmentWriter:
             segment.path = self._store.temporary(self._chunk, self._form.suffix)
             segment.start = moment.time
             segment.writer = self._form.writer(segment.path, self._info)
+        # A segment is a file that begins at 0; the record keeps when its frames are shown.
         segment.writer.write(pixels, Moment(moment.time - segment.start, moment.duration))
         segment.times.append(round(moment.time / self._form.tick))
         segment.durations.append(round(moment.duration / self._form.tick))
@@ -153,6 +154,7 @@ class SegmentWriter:
         self._open = _Open()
 
     def _finish(self, *, ended: bool) -> None:
+        # Also where no frame is in the chunk: the record says that there is nothing to make.
         segment, headers = self._open, ""
         if segment.writer is not None:
             headers = headers_digest(segment.writer)

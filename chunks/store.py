@@ -198,6 +198,8 @@ class Store:
         if segment is not None:
             for path in sorted(segment.iterdir()) if segment.is_dir() else [segment]:
                 settle(path)
+            # Named before it is recorded: a crash in between leaves a segment without a record, which is
+            # made again.
             size, digest = _measured(segment)
             file = self.folder / f"{record.chunk:06d}{segment.suffix.removesuffix('.tmp')}"
             _remove(file)

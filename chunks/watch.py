@@ -48,6 +48,7 @@ class Watch:
 def memory_line(device: torch.device) -> str:
     """Return the memory of this process, its peak where the system tells, and what is free; also of a GPU."""
     memory = psutil.Process().memory_info()
+    # Windows tells the peak beside the rest.
     peak = getattr(memory, "peak_wset", None) or _peak()
     line = f"memory {memory.rss / _GIB:.2f} GiB used"
     line += f", {peak / _GIB:.2f} at most" if peak else ""
@@ -65,5 +66,6 @@ def _peak() -> int:
         resource = importlib.import_module("resource")
     except ImportError:
         return 0
+    # Bytes on macOS, KiB elsewhere.
     most = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     return most if sys.platform == "darwin" else most * 1024

@@ -81,6 +81,7 @@ def make_chunk(task: Task, chunk: int) -> Failure | None:
         host = QuietHost(model.device)
         make_chunks(job, store, (chunk, chunk + 1), model, host=host, done=lambda record: None)
     except MidframeError as error:
+        # Without the finished frames: they are on disk, and too large for a message between processes.
         parts = {name: value for name, value in vars(error).items() if name != "partial"}
         return {"type": type(error).__name__, "parts": parts, "trace": traceback.format_exc()}
     return None

@@ -35,7 +35,7 @@ class _Command(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command.
 
     Args:
         argv: arguments without the program's name; those of the process where it is left out.
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return commands[arguments.command].run(arguments, _say)
     except KeyboardInterrupt:
         return _complain(_CANCELLED, "Cancelled.", verbose=False)
-    except BrokenPipeError:  # whoever read what we say has gone, as `| head` does
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
     except MidframeError as error:
@@ -67,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, dict[str, _Command]]:
-    """The parser, with the options of the one command that ``words`` call: others are not even imported."""
+    """Build the parser, with the options of the command that ``words`` call; other commands are not even
+    imported.
+    """
     parser = argparse.ArgumentParser(
         prog="midframe", description="More frames between the frames of a video.", allow_abbrev=False
     )
@@ -88,7 +90,7 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, dict[str, _C
 
 
 def _say(line: str) -> None:
-    """What a command has to say, on standard output."""
+    """Write a line of a command to standard output."""
     print(line, flush=True)
 
 
@@ -101,7 +103,7 @@ def _complain(status: int, text: str, *, verbose: bool) -> int:
 
 @contextlib.contextmanager
 def _logging(*, verbose: bool, quiet: bool) -> Iterator[None]:
-    """Remarks of the pack on standard error, above the progress bar."""
+    """Log remarks of the pack to standard error, above the progress bar, while the context is open."""
     logger = logging.getLogger(_PACK)
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
     handler = logging.StreamHandler()
@@ -118,7 +120,7 @@ def _logging(*, verbose: bool, quiet: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _terminating() -> Iterator[None]:
-    """A request to end (SIGTERM) cancels like Ctrl-C, so that no half file is left."""
+    """Have a request to end (SIGTERM) cancel like Ctrl-C, so that no half-written file is left."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(_TERMINATED)
@@ -135,7 +137,9 @@ def _terminating() -> Iterator[None]:
 
 
 def _in(module: str) -> Callable[[], tuple[AddArguments, Run]]:
-    """A command that is a module of its own, with ``add_arguments(parser)`` and ``run(arguments, say)``."""
+    """Return a function that loads a command's module, with ``add_arguments(parser)`` and ``run(arguments,
+    say)``.
+    """
 
     def load() -> tuple[AddArguments, Run]:
         loaded = importlib.import_module(f".{module}", _PACK)

@@ -1,7 +1,7 @@
-"""``midframe demo``: interpolates the clip that comes with the project and shows what came out.
+"""``midframe demo``: interpolates the clip that comes with the project, and shows the result.
 
 ``clip.mp4`` is every second frame of a rendered scene; ``truth.mp4`` are the frames between them, which
-the network never sees (see ``render_clip.py``).
+the network does not get (see ``render_clip.py``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Picture = npt.NDArray[np.float32]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``midframe demo``."""
+    """Add the options of ``midframe demo``."""
     parser.add_argument(
         "--out", type=Path, default=Path("demo_output"), metavar="DIR", help="(default: demo_output)"
     )
@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Makes a film and a picture, and says where they are and how close the made frames come."""
+    """Make a film and a picture, and say where they are and how close the made frames come to the true
+    ones.
+    """
     folder: Path = arguments.out
     folder.mkdir(parents=True, exist_ok=True)
     film, sheet = folder / "midframe_demo.mp4", folder / "midframe_demo.png"
@@ -69,7 +71,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
 
 
 def _pictures(path: Path) -> list[Picture]:
-    """Every frame, (H, W, 3), 0..255."""
+    """Read every frame, (H, W, 3), 0..255."""
     with open_clip(path, alpha=False) as clip:
         return [frame.pixels.numpy().astype(np.float32) for frame in clip]
 
@@ -82,7 +84,7 @@ def _mean_psnr(pictures: list[Picture], truth: list[Picture]) -> float:
 def _sheet(
     shown: list[Picture], made: list[Picture], blends: list[Picture], truth: list[Picture]
 ) -> Image.Image:
-    """Two rows of three labelled pictures, of the pair with the largest motion."""
+    """Draw two rows of three labelled pictures, of the pair with the largest motion."""
     at = int(np.argmax([float(abs(a - b).mean()) for a, b in pairwise(shown)]))
     panels = [
         (f"frame {at} of the clip", shown[at]),

@@ -13,7 +13,7 @@ from ..weights.loading import usable_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``midframe parity``."""
+    """Add the options of ``midframe parity``."""
     parser.add_argument(
         "paths",
         nargs="*",
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Runs the cases, says a line for each and a last one; 1 where one failed or none was run."""
+    """Run the cases, and say a line for each and a summary; return 1 where one failed or none was run."""
     device = usable_device(args.device)
     outcomes = []
     for outcome in compare(args.paths or [BUNDLED], device, getattr(torch, args.dtype)):

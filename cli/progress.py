@@ -27,18 +27,18 @@ class ProgressHost(QuietHost):
         self._bar: tqdm[NoReturn] | None = None
 
     def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
-        """See :class:`..engine.host.Host`."""
+        """Update the bar; see :class:`~..engine.host.Host`."""
         if self._bar is None:
             self._bar = tqdm(unit="frame", disable=self._quiet, dynamic_ncols=True, smoothing=0.1)
         self._bar.total = total
         self._bar.update(done - self._bar.n)
 
     def say(self, line: str) -> None:
-        """A line above the bar."""
+        """Write a line above the bar."""
         if not self._quiet:
             tqdm.write(line, file=sys.stderr)
 
     def close(self) -> None:
-        """The bar stays where it is; the next line goes below it."""
+        """Leave the bar where it is; the next line goes below it."""
         if self._bar is not None:
             self._bar.close()

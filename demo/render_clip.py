@@ -48,7 +48,7 @@ ZOOM = 1.75
 
 
 def occlusion(point: Array, normal: Array, things: list[Thing], own: Thing) -> Array:
-    """How much of the room's light arrives at points of the surface of ``own``, 0..1."""
+    """Return how much of the room's light arrives at points of the surface of ``own``, 0..1."""
     open_sky = np.ones_like(point[..., :1])
     for thing in things:
         if thing is own or isinstance(thing, Table):
@@ -64,18 +64,20 @@ def occlusion(point: Array, normal: Array, things: list[Thing], own: Thing) -> A
 
 
 def shade(things: list[Thing], origin: Array, way: Array, lamp: Array) -> Array:
-    """Linear RGB that arrives along rays; ``lamp`` is the point of the lamp that each ray looks at."""
+    """Compute the linear RGB that arrives along rays; ``lamp`` is the point of the lamp that each ray is lit
+    by.
+    """
     hits = np.concatenate([thing.hit(origin, way) for thing in things], -1)
     nearest, distance = hits.argmin(-1), hits.min(-1, keepdims=True)
     colour = surroundings(way)
     for index, thing in enumerate(things):
-        seen = (nearest == index) & (distance[:, 0] < FAR / 2)
-        if not seen.any():
+        hit = (nearest == index) & (distance[:, 0] < FAR / 2)
+        if not hit.any():
             continue
-        d = way[seen]
-        point = origin[seen] + d * distance[seen]
+        d = way[hit]
+        point = origin[hit] + d * distance[hit]
         normal = thing.normal(point)
-        to_lamp = lamp[seen] - point
+        to_lamp = lamp[hit] - point
         reach = np.sqrt(dot(to_lamp, to_lamp))
         to_lamp = to_lamp / reach
         start = point + normal * 2e-3
@@ -90,12 +92,12 @@ def shade(things: list[Thing], origin: Array, way: Array, lamp: Array) -> Array:
         shine = thing.gloss + (0.4 - 0.4 * thing.gloss) * (facing**5 if thing.gloss else 0)
         spot = np.clip(dot(mirror, to_lamp), 0, 1) ** 180 * lit * 5 * thing.gloss
         reflected = surface + surroundings(unit(f32(mirror))) * shine * sky + spot
-        colour[seen] = reflected
+        colour[hit] = reflected
     return colour
 
 
 def camera(t: float) -> tuple[Array, Array]:
-    """Where the camera is, and its axes (right, up, forward) as rows: a slow pan, held in the hand."""
+    """Return the camera's place, and its axes (right, up, forward) as rows: a slow pan, held in the hand."""
     shake = f32(
         [np.sin(2.3 * t) + 0.5 * np.sin(5.1 * t + 1), np.sin(2.9 * t + 2) + 0.4 * np.sin(6.3 * t), 0.0]
     )
@@ -107,7 +109,7 @@ def camera(t: float) -> tuple[Array, Array]:
 
 
 def render(t: float) -> npt.NDArray[np.uint8]:
-    """The picture at time ``t``, (HEIGHT, WIDTH, 3)."""
+    """Render the picture at time ``t``, (HEIGHT, WIDTH, 3)."""
     y, x = (v.reshape(-1, 1) for v in np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32))
     turn = hashed(x, y)
     total = np.zeros((HEIGHT * WIDTH, 3), np.float32)
@@ -132,7 +134,7 @@ def render(t: float) -> npt.NDArray[np.uint8]:
 
 
 def write(path: Path, pictures: list[npt.NDArray[np.uint8]], rate: int) -> None:
-    """Pictures as H.264, tagged BT.709."""
+    """Write pictures as H.264, tagged BT.709."""
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", Fraction(rate), {"crf": "17", "preset": "veryslow"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -147,7 +149,7 @@ def write(path: Path, pictures: list[npt.NDArray[np.uint8]], rate: int) -> None:
 
 
 def main() -> None:
-    """Renders both files."""
+    """Render both files."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -23,28 +23,28 @@ TINY = np.float32(1e-6)
 
 
 def f32(values: Any) -> Array:
-    """As an array of float32."""
+    """Return values as an array of float32."""
     return np.asarray(values, np.float32)
 
 
 def dot(a: Array, b: Array) -> Array:
-    """Dot product over the last axis, which is kept."""
+    """Return the dot product over the last axis, which is kept."""
     return f32((a * b).sum(-1, keepdims=True))
 
 
 def unit(a: Array) -> Array:
-    """``a`` at length one over the last axis."""
+    """Scale ``a`` to length one over the last axis."""
     return f32(a / np.sqrt(dot(a, a)))
 
 
 def smooth(low: float, high: float, x: Array) -> Array:
-    """0 below ``low``, 1 above ``high``, smooth between."""
+    """Return 0 below ``low``, 1 above ``high``, and a smooth ramp between."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return f32(t * t * (3 - 2 * t))
 
 
 def mix(a: Array, b: Array, t: Array) -> Array:
-    """From ``a`` at t = 0 to ``b`` at t = 1."""
+    """Interpolate from ``a`` at t = 0 to ``b`` at t = 1."""
     return f32(a + (b - a) * t)
 
 
@@ -52,13 +52,13 @@ _SCATTERED = np.random.default_rng(7).random(2**16, np.float32)
 
 
 def hashed(x: Array, y: Array, z: Array | float = 0) -> Array:
-    """A number in 0..1 for each whole-numbered point, without pattern."""
+    """Return a number in 0..1 for each whole-numbered point, without pattern."""
     place = f32(x) * 1619 + f32(y) * 31337 + f32(z) * 6971
     return f32(_SCATTERED[place.astype(np.int64) & 0xFFFF])
 
 
 def noise(x: Array, y: Array, z: Array | None = None) -> Array:
-    """Smooth noise in 0..1 with features of size one, over a plane or over space."""
+    """Return smooth noise in 0..1 with features of size one, over a plane or over space."""
     cells = [np.floor(v) for v in (x, y, *(() if z is None else (z,)))]
     parts = [smooth(0, 1, f32(v - c)) for v, c in zip((x, y, z), cells, strict=False)]
     total = np.zeros_like(x)
@@ -71,7 +71,7 @@ def noise(x: Array, y: Array, z: Array | None = None) -> Array:
 
 
 def layered(x: Array, y: Array, z: Array | None = None, octaves: int = 3) -> Array:
-    """Noise with detail at several sizes, 0..1."""
+    """Return noise with detail at several sizes, 0..1."""
     total, weight = np.zeros_like(x), 0.0
     for k in range(octaves):
         total += noise(f32(x * 2**k + 17 * k), f32(y * 2**k), None if z is None else f32(z * 2**k)) * 0.5**k
@@ -80,7 +80,7 @@ def layered(x: Array, y: Array, z: Array | None = None, octaves: int = 3) -> Arr
 
 
 def wood(along: Array, across: Array, tone: Array) -> Array:
-    """Colour of wood with its grain, linear RGB."""
+    """Return the colour of wood with its grain, linear RGB."""
     rings = layered(along * 1.3, across * 9 + 40 * tone) * 7 + across * 3
     line = 0.5 + 0.5 * np.sin(rings * 6.283)
     pores = layered(along * 6, across * 160, octaves=2)
@@ -89,7 +89,7 @@ def wood(along: Array, across: Array, tone: Array) -> Array:
 
 
 def table(point: Array, _: Array) -> Array:
-    """Planks along x."""
+    """Paint planks along x."""
     x, z = point[..., :1], point[..., 2:]
     plank = np.floor(z / 0.42)
     x = x + 1.7 * hashed(plank, plank + 7)
@@ -100,7 +100,7 @@ def table(point: Array, _: Array) -> Array:
 
 
 def beach_ball(_: Array, local: Array) -> Array:
-    """Six stripes that meet at the poles."""
+    """Paint six stripes that meet at the poles."""
     colours = f32(
         [[0.8, 0.06, 0.05], [0.85, 0.85, 0.8], [0.9, 0.55, 0.03], [0.85, 0.85, 0.8], [0.04, 0.17, 0.6]]
     )
@@ -113,7 +113,7 @@ def beach_ball(_: Array, local: Array) -> Array:
 
 
 def basketball(_: Array, local: Array) -> Array:
-    """Orange with black seams and pebbles."""
+    """Paint orange with black seams and pebbles."""
     x, y, z = (local[..., i : i + 1] for i in range(3))
     seams = np.minimum.reduce([np.abs(x), np.abs(y), np.abs(np.abs(z) - 0.55 - 0.25 * y * y)])
     pebbles = noise(x * 34, y * 34, z * 34)
@@ -123,7 +123,7 @@ def basketball(_: Array, local: Array) -> Array:
 
 
 def tennis_ball(_: Array, local: Array) -> Array:
-    """Felt with a white line round it."""
+    """Paint felt with a white line round it."""
     x, y, z = (local[..., i : i + 1] for i in range(3))
     felt = layered(x * 14, y * 14, z * 14, 3)
     line = np.abs(np.abs(x) - 0.25 - 0.9 * y * np.sign(z) * np.sqrt(np.abs(z)) * 0.75)
@@ -132,13 +132,13 @@ def tennis_ball(_: Array, local: Array) -> Array:
 
 
 def wooden_ball(_: Array, local: Array) -> Array:
-    """Turned wood, one end painted."""
+    """Paint turned wood, one end coloured."""
     colour = wood(local[..., 1:2] * 0.5, local[..., :1] * 0.6, np.full_like(local[..., :1], 0.9)) * 1.5
     return f32(mix(colour, f32([0.02, 0.22, 0.24]), smooth(0.28, 0.31, local[..., 1:2])))
 
 
 def block(_: Array, local: Array) -> Array:
-    """A toy block: wood with a painted square on each side."""
+    """Paint a toy block: wood with a coloured square on each side."""
     largest = np.abs(local).max(-1, keepdims=True)
     inner = np.sort(np.abs(local), -1)[..., 1:2] / largest
     side = np.argmax(np.abs(local), -1)
@@ -160,7 +160,7 @@ class Ball:
     gloss: float
 
     def hit(self, origin: Array, way: Array) -> Array:
-        """Distance along rays, (N, 1), ``FAR`` where they miss."""
+        """Return the distance along rays, (N, 1), ``FAR`` where they miss."""
         to = origin - self.centre
         b = dot(to, way)
         under = b * b - dot(to, to) + self.radius**2
@@ -168,11 +168,11 @@ class Ball:
         return f32(np.where((under > 0) & (near > NEAR), near, FAR))
 
     def normal(self, point: Array) -> Array:
-        """Outward, at points of the surface."""
+        """Return the outward normals at points of the surface."""
         return f32((point - self.centre) / self.radius)
 
     def local(self, point: Array) -> Array:
-        """Points in the ball's own axes, its surface at length one."""
+        """Return points in the ball's own axes, its surface at length one."""
         return f32(self.normal(point) @ self.turn.T)
 
 
@@ -187,7 +187,7 @@ class Block:
     gloss: float
 
     def hit(self, origin: Array, way: Array) -> Array:
-        """See :class:`Ball`."""
+        """Return the distance along rays, (N, 1), ``FAR`` where they miss."""
         start, along = (origin - self.centre) @ self.turn.T, way @ self.turn.T
         near, far = -FAR, FAR
         for axis in range(3):
@@ -197,13 +197,13 @@ class Block:
         return f32(np.where((near < far) & (near > NEAR), near, FAR))[..., None]
 
     def normal(self, point: Array) -> Array:
-        """See :class:`Ball`."""
+        """Return the outward normals at points of the surface."""
         local = self.local(point)
         edge = np.sign(local) * np.maximum(np.abs(local) - 0.9, 0) ** 0.5  # rounded edges catch the light
         return unit(f32(edge + 1e-6 * np.sign(local)) @ self.turn)
 
     def local(self, point: Array) -> Array:
-        """See :class:`Ball`."""
+        """Return points in the block's own axes, its sides at one."""
         return f32((point - self.centre) @ self.turn.T / self.half)
 
 
@@ -215,17 +215,17 @@ class Table:
     gloss: float = 0.03
 
     def hit(self, origin: Array, way: Array) -> Array:
-        """See :class:`Ball`."""
+        """Return the distance along rays, (N, 1), ``FAR`` where they miss."""
         distance = -origin[..., 1:2] / np.where(np.abs(way[..., 1:2]) < TINY, TINY, way[..., 1:2])
         deep = origin[..., 2:] + distance * way[..., 2:]
         return f32(np.where((distance > NEAR) & (deep < EDGE), distance, FAR))
 
     def normal(self, point: Array) -> Array:
-        """See :class:`Ball`."""
+        """Return the normals, which point up."""
         return f32(np.broadcast_to(f32([0, 1, 0]), point.shape))
 
     def local(self, point: Array) -> Array:
-        """See :class:`Ball`."""
+        """Return points unchanged."""
         return point
 
 
@@ -233,7 +233,7 @@ Thing = Ball | Block | Table
 
 
 def rotation(axis: Array, angle: float) -> Array:
-    """Matrix that takes the world to something turned by ``angle`` about ``axis``."""
+    """Return the matrix that takes the world to something turned by ``angle`` about ``axis``."""
     x, y, z = axis
     cross = f32([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return f32((np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross).T)
@@ -242,7 +242,7 @@ def rotation(axis: Array, angle: float) -> Array:
 def rolling(
     start: tuple[float, float], way: tuple[float, float], distance: float, radius: float
 ) -> tuple[Array, float, Array]:
-    """Centre, radius and rotation of a ball that has rolled so far over the table."""
+    """Return centre, radius and rotation of a ball that has rolled so far over the table."""
     x, z = f32(way) / np.float32(np.hypot(*way))
     centre = f32([start[0] + x * distance, radius, start[1] + z * distance])
     return (
@@ -253,7 +253,7 @@ def rolling(
 
 
 def scene(t: float) -> list[Thing]:
-    """Everything at time ``t``."""
+    """Return everything at time ``t``."""
     phase = (t + 0.2) % 0.8
     bounce = f32([1.5 - 1.05 * t, 0.13 + 2.0 * phase * (0.8 - phase), -0.45 + 0.2 * t])
     up = f32([0, 1, 0])
@@ -270,7 +270,7 @@ def scene(t: float) -> list[Thing]:
 
 
 def surroundings(way: Array) -> Array:
-    """The room behind, out of focus: a wall, a window on the left, a shelf with books, a plant."""
+    """Return the room behind, out of focus: a wall, a window on the left, a shelf with books, a plant."""
     x, y, z = (way[..., i : i + 1] for i in range(3))
     u, y = np.arctan2(x, z), y + 0.13
     wall = mix(f32([0.20, 0.16, 0.13]), f32([0.46, 0.40, 0.33]), smooth(-0.1, 0.9, y))

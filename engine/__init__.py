@@ -1,1 +1,1 @@
-"""The frame loop's parts: when frames are made, in which order, by which threads, for which host."""
+"""The parts of the frame loop: timelines, the model runner, the scheduler, CPU workers and the host."""

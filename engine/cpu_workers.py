@@ -1,4 +1,4 @@
-"""Make a few frames at once on a CPU, each in a thread with its share of the processors.
+"""Makes a few frames at once on a CPU, each in a thread with its share of the processors.
 
 At common sizes a network is many short operations, after each of which torch's threads wait for one another:
 two frames at once, on one processor each, take up to 1.4 times less time than one after the other on both.
@@ -22,12 +22,13 @@ T = TypeVar("T")
 _CPU = torch.device("cpu")
 _MOST = 4
 _MOST_BYTES = 400 * 2**20
-"""Activations and weights of all workers. Larger pictures keep all processors busy anyway, and memory is for
-frames. It is a constant and no share of the free memory: the same clip must come out the same every time."""
+"""Bytes of activations and weights of all workers. Larger pictures keep all processors busy anyway, and the
+memory is needed for frames. A constant and no share of the free memory: frames of the same clip must be equal
+every time, and they depend on the number of workers in the last bits."""
 _MOST_PIXELS = 1280 * 720
-"""Of a frame: a worker holds a few frames besides, before and after the network."""
+"""Pixels of a frame: a worker holds a few frames besides, before and after the network."""
 _LEAST_BYTES = 16 * 2**20
-"""Activations of a picture that is worth a thread."""
+"""Bytes of activations from which a picture is worth a thread."""
 
 
 def workers_for(pixels: int, activations: int, weights: int) -> int:
@@ -47,14 +48,14 @@ def workers_for(pixels: int, activations: int, weights: int) -> int:
 
 
 class StoppedError(Exception):
-    """A worker was told to stop."""
+    """A worker ended its frame because the workers were stopped."""
 
 
 class CpuWorkers:
     """A pool of threads, each with its share of torch's threads.
 
-    ``torch.set_num_threads`` is each thread's own, but also sets what threads to come begin with: the number
-    is put back as soon as the workers have theirs.
+    ``torch.set_num_threads`` holds for the calling thread, but also sets the number that later threads begin
+    with: that is put back as soon as the workers have theirs.
 
     Args:
         count: of the threads.
@@ -72,6 +73,8 @@ class CpuWorkers:
             with contextlib.suppress(threading.BrokenBarrierError):
                 ready.wait()
 
+        # All threads start now: the initializer runs in a thread of its own, and the common number of threads
+        # may not stay changed until a frame comes.
         self._threads = ThreadPoolExecutor(count, "midframe-worker", begin)
         try:
             for _ in range(count):
@@ -93,11 +96,11 @@ class CpuWorkers:
         return self._threads.submit(self._run, work)
 
     def stop(self) -> None:
-        """Have running work end at its next layer."""
+        """Have running frames end at their next layer."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Stop, and wait until nothing runs. May be called twice."""
+        """Stop the workers, and wait until nothing runs. May be called twice."""
         self.stop()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
@@ -107,6 +110,7 @@ class CpuWorkers:
             raise StoppedError
 
     def _run(self, work: Callable[[], T]) -> T:
+        # Inference mode and autocast belong to a thread, so the caller's context does not reach here.
         with undisturbed(_CPU), asking(self.check):
             return work()
 
@@ -123,7 +127,7 @@ class Once(Generic[T]):
         self._computing = False
 
     def get(self, compute: Callable[[], T]) -> T:
-        """Return the value. Where ``compute`` raises, the next one who asks computes it."""
+        """Return the value. Where ``compute`` raises, the next caller computes it."""
         with _CHANGED:
             while self._computing:
                 _CHANGED.wait()

@@ -1,4 +1,4 @@
-"""Run a model: sessions, batches, memory, and the features of the last two source frames."""
+"""Runs a model: sessions, batches, memory, and the features of the last two source frames."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HALVES = (torch.float16, torch.bfloat16)
 
 
 class NotFiniteError(MidframeError):
-    """The first frames of a run in 16 bits are not finite. The scheduler catches it, no caller sees it."""
+    """The first frames of a run in 16 bits are not finite. The scheduler catches it: no caller gets it."""
 
 
 @dataclass(frozen=True)
@@ -60,22 +60,23 @@ class Pair:
 
 
 class ModelRunner:
-    """A model with its sessions, its memory budget and what it computed of the last two source frames.
+    """A model with its sessions, its memory budget and the features of the last two source frames.
 
-    It may lie unused between two parts of a clip: it keeps no host, no sink and nothing else of a run.
+    It may stay unused between two parts of a clip: it keeps no host, no sink and nothing else of a run.
 
     Args:
         model: on the device where it shall run.
-        settings: how.
+        settings: how to run it.
     """
 
     def __init__(self, model: Interpolator, settings: Settings) -> None:
         self.model = model
-        """The one that was given."""
+        """The model that was given; a copy in float32 may run in its place, see :meth:`widen`."""
         self.device = model.device
         self.budget = Budget(self.device, settings.batch)
         self.clearing = Clearing(settings.clear_every, lines=settings.memory_lines)
         self._running = model
+        # Only the first frames of a run are checked, for a check waits for the device.
         self._checked = model.dtype not in _HALVES
         self._options = dict(settings.options)
         self._allow_changed = settings.allow_changed_picture
@@ -85,7 +86,7 @@ class ModelRunner:
         self._sessions: list[Session[Any]] = []
         self._idle: list[Session[Any]] = []
         self._pair: Pair | None = None
-        self._known: tuple[_Source, ...] = ()
+        self._sources: tuple[_Source, ...] = ()
 
     def workers(self, frame: Tensor) -> int:
         """Return how many frames like this one to make at once: 1 but on a CPU."""
@@ -96,24 +97,24 @@ class ModelRunner:
 
     def split_timesteps(self, times: Sequence[Fraction]) -> list[Sequence[Fraction]]:
         """Return ``times`` of a pair in the portions that workers make at once."""
-        if self._sampler is not None:  # shares what it makes on the way to each of them
+        if self._sampler is not None:  # it shares intermediate frames among the timesteps of a pair
             return [times]
         step = self.budget.wish or 1
         return [times[i : i + step] for i in range(0, len(times), step)]
 
     def pair(self, left: Tensor, right: Tensor) -> Pair:
-        """Return a pair of source frames, with what the pair before computed of them."""
+        """Return a pair of source frames, with the features that the pair before computed of them."""
         if self._pair is None or self._pair.left.frame is not left or self._pair.right.frame is not right:
             # Dropped before another frame is encoded: one thread never holds features of more than two.
             self._pair = None
-            self._known = tuple(
-                source for source in self._known if source.frame is left or source.frame is right
+            self._sources = tuple(
+                source for source in self._sources if source.frame is left or source.frame is right
             )
             a, b = (
-                next((source for source in self._known if source.frame is frame), _Source(frame))
+                next((source for source in self._sources if source.frame is frame), _Source(frame))
                 for frame in (left, right)
             )
-            self._pair, self._known = Pair(a, b), (a, b)
+            self._pair, self._sources = Pair(a, b), (a, b)
         return self._pair
 
     def infer(
@@ -122,7 +123,7 @@ class ModelRunner:
         """Make the frames at the first of ``times``, as many as the budget allows.
 
         Args:
-            pair: see :meth:`pair`.
+            pair: from :meth:`pair`.
             times: in (0, 1), ascending.
             check: called before every forward pass; raises to cancel.
             free: returns the bytes that are free on a device.
@@ -131,10 +132,11 @@ class ModelRunner:
             (K, H, W, C) on the device, in 0..1.
 
         Raises:
-            NotFiniteError: in 16 bits, the first time; to be repeated after :meth:`widen`.
+            NotFiniteError: the first frames in 16 bits; to be repeated after :meth:`widen`.
         """
         # Each thread has a session to itself: a session may write to memory of its own.
         try:
+            # pop of a list is atomic: workers take sessions without a lock.
             session = self._idle.pop()
         except IndexError:
             session = self._open(pair.left.frame)
@@ -148,22 +150,26 @@ class ModelRunner:
                 raise NotFiniteError("A frame is not finite.", f"made in {dtype}", "Use float32.")
             self._checked = True
         if pair.left.frame.shape[-1] == 1:
+            # A grey frame ran as RGB of three equal channels, which the network may return slightly
+            # different.
             frames = frames.mean(1, keepdim=True)
         if self.device.type == "cpu":
             return frames.clamp_(0.0, 1.0).permute(0, 2, 3, 1)
-        pixels = frames.permute(0, 2, 3, 1)  # clamped and laid out as they travel, in one launch
+        pixels = frames.permute(0, 2, 3, 1)  # clamped, and laid out as they are downloaded, in one launch
         output = torch.empty(pixels.shape, dtype=pixels.dtype, device=pixels.device)
         return torch.clamp(pixels, 0.0, 1.0, out=output)
 
     def rebase_last_frame(self, frame: Tensor, copy: Tensor) -> None:
-        """Keep only the features of ``frame``, and know them as those of ``copy`` from here on."""
-        self._known = tuple(replace(source, frame=copy) for source in self._known if source.frame is frame)
+        """Keep only the features of ``frame``, and take them for those of ``copy`` from here on."""
+        self._sources = tuple(
+            replace(source, frame=copy) for source in self._sources if source.frame is frame
+        )
         self._pair = None
-        self._upload = Uploader(self.device)  # drops the pinned memory of the last one
+        self._upload = Uploader(self.device)  # the old one keeps pinned memory
 
     def close(self) -> None:
-        """Drop the sessions and everything on the device. May be used again."""
-        self._known, self._pair = (), None
+        """Drop the sessions and all memory on the device. May be used again."""
+        self._sources, self._pair = (), None
         for session in self._sessions:
             session.close()
         self._sessions, self._idle = [], []
@@ -171,7 +177,8 @@ class ModelRunner:
     def widen(self) -> None:
         """Go on in float32 where the model overflows in 16 bits.
 
-        It is a copy of the model whose weights are those rounded to 16 bits: others may be running the model.
+        What runs from here on is a copy whose weights are those rounded to 16 bits: the model itself may be
+        running elsewhere.
         """
         _LOG.warning(
             "What this model makes in %s on %s is not a number: going on in float32, which is slower. "
@@ -184,7 +191,9 @@ class ModelRunner:
         self._checked = True
 
     def shrink(self) -> str | None:
-        """Keep less, then do less at once from now on; return how, or None where nothing is left to do."""
+        """Keep less, then compute less at once from now on; return how, or None where nothing is left to
+        reduce.
+        """
         if self._workers > 1:
             self._workers = 1
             return "one frame at a time"
@@ -197,12 +206,14 @@ class ModelRunner:
         )
 
     def room(self, host: Host) -> Room:
-        """Return what an allocation can get from the driver and from the cache, recordings not counted."""
+        """Return the bytes that an allocation can get from the driver and from the cache, without those of
+        recordings.
+        """
         free, cached = host.free_bytes(self.device), host.cached_bytes(self.device)
         return Room(max(0, free - cached), self.cached_bytes(host))
 
     def cached_bytes(self, host: Host) -> int:
-        """Return what the allocator keeps though nothing uses it, recordings not counted, in bytes."""
+        """Return the bytes that the allocator keeps unused, without those of recordings."""
         return max(0, host.cached_bytes(self.device) - self.held_bytes())
 
     def drop_recordings(self) -> str | None:
@@ -217,6 +228,7 @@ class ModelRunner:
         """Close, and have sessions opened from here on keep nothing that they can run without."""
         self.close()
         self._record_no_more()
+        # FILM in strips takes less memory, and makes the same picture.
         if "strips" in self.model.spec.options:
             self._options["strips"] = True
 
@@ -240,7 +252,7 @@ class ModelRunner:
         check: Callable[[], None],
         free: FreeBytes,
     ) -> Tensor:
-        """Return (K, C, H, W), not clamped."""
+        """Compute the frames (K, C, H, W), not clamped."""
         a, b = (
             source.encoded.get(partial(self._encode, session, source.frame, check))
             for source in (pair.left, pair.right)
@@ -249,7 +261,7 @@ class ModelRunner:
             session, count = self._sampler(session, check, times), len(times)
         else:
             count = self._batch(len(times), free)
-        # Filled on the device: a tensor made of a list is a copy from the host, which waits.
+        # Filled on the device: a tensor of a list would be a copy from the host, which waits.
         values = [torch.full((1,), float(t), dtype=torch.float32, device=self.device) for t in times[:count]]
         timestep = torch.cat(values)
         between = partial(session.between, a.features, b.features, timestep)
@@ -262,15 +274,15 @@ class ModelRunner:
             return frames
         return torch.cat((frames, torch.lerp(a.extra, b.extra, timestep.view(-1, 1, 1, 1))), 1)
 
-    def _batch(self, wanted: int, free: FreeBytes) -> int:
-        """Return how many timesteps to run at once; recordings are dropped where there is no room for all."""
+    def _batch(self, timesteps: int, free: FreeBytes) -> int:
+        """Return how many timesteps to run at once; recordings are dropped where memory is short for all."""
 
         def left() -> int:
             return max(0, free(self.device) - self.held_bytes())
 
-        count = self.budget.batch(wanted, left)
-        if count < self.budget.most(wanted) and self.drop_recordings():
-            count = self.budget.batch(wanted, left)
+        count = self.budget.batch(timesteps, left)
+        if count < self.budget.most(timesteps) and self.drop_recordings():
+            count = self.budget.batch(timesteps, left)
         return count
 
     def _encode(self, session: Session[Any], frame: Tensor, check: Callable[[], None]) -> _Encoded:
@@ -288,6 +300,7 @@ class ModelRunner:
 
     def _open(self, frame: Tensor) -> Session[Any]:
         if not self._sessions:
+            # Once: later sessions, of other workers, are of the same size.
             self.budget.estimate(self._activation_bytes(frame))
         height, width = frame.shape[:2]
         self._sessions.append(self._running.open(height, width, self._options))
@@ -295,7 +308,7 @@ class ModelRunner:
 
 
 def are_finite(frames: Tensor) -> bool:
-    """Return whether frames hold neither NaN nor infinity. Waits for the device."""
+    """Tell whether frames hold neither NaN nor infinity. Waits for the device."""
     return bool(frames.isfinite().all())
 
 

@@ -1,4 +1,4 @@
-"""Make the frames of source pairs in the order in which they are shown, a few of them at once on a CPU."""
+"""Makes the frames of source pairs in the order in which they are shown, a few of them at once on a CPU."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .runner import ModelRunner, NotFiniteError
 _LOG = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.02
-"""Between two looks at whether the host has cancelled, while a worker is waited for: a person calls 0.1 s
-instant, and a look costs microseconds."""
+"""Seconds between two checks for cancelling while a worker is waited for: 0.1 s feels instant to a person,
+and a check costs microseconds."""
 
 
 @dataclass
@@ -39,12 +39,12 @@ class _Entry:
     """The first of ``times``, from a CPU worker; None where they are made in the calling thread."""
 
     def ready(self) -> bool:
-        """Return whether no worker has to be waited for."""
+        """Tell whether no worker has to be waited for."""
         return self.future is None or self.future.done()
 
 
 class FrameScheduler:
-    """Queue the output frames of a run, have a model runner make them, and deliver them in order.
+    """Queues the output frames of a run, has a model runner make them, and delivers them in order.
 
     On a CPU a few frames are made at once, see :mod:`.cpu_workers`. The host, the sink and the source are
     only used by the thread that calls.
@@ -102,7 +102,7 @@ class FrameScheduler:
         )
 
     def finish(self) -> None:
-        """Deliver everything in the queue; after :meth:`stop`, what is made already."""
+        """Deliver everything in the queue; after :meth:`stop`, only frames that are finished."""
         while self._queue and (not self._stopped or self._queue[0].ready()):
             self._collect()
         self._download.finish()
@@ -141,13 +141,13 @@ class FrameScheduler:
         try:
             entry = self._queue.popleft()
             if entry.right is None:
-                self._start_download(entry.left.unsqueeze(0), made=False)
+                self._start_download(entry.left.unsqueeze(0), from_model=False)
                 return
             times = entry.times
             while times:
                 frames = self._ladder.climb(partial(self._infer, entry, entry.right, times))
                 times = times[len(frames) :]
-                self._start_download(frames, made=True)
+                self._start_download(frames, from_model=True)
         except BaseException:
             self._queue.clear()  # output has no gaps: nothing may follow a frame that is missing
             raise
@@ -156,7 +156,7 @@ class FrameScheduler:
         """Return the first of some frames, in float32 where 16 bits overflow."""
         with contextlib.suppress(NotFiniteError):
             return self._infer_once(entry, right, times)
-        # Outside the handler: only here has the traceback let go of the failed call's tensors.
+        # Outside the handler: inside it the traceback keeps the failed call's tensors alive.
         self._wait_for_workers()
         self._runner.widen()
         return self._infer_once(entry, right, times)
@@ -169,18 +169,17 @@ class FrameScheduler:
             try:
                 return future.result()
             finally:
-                del future  # an error's traceback would keep it alive, and with it the memory of its pass
+                del future  # in an error's traceback it would keep the memory of its pass alive
         self._wait_for_workers()
         pair = self._runner.pair(entry.left, right)
         return self._runner.infer(pair, times, self._host.check_cancelled, self._host.free_bytes)
 
     def _wait_for_workers(self) -> None:
-        """Wait until no worker runs: what comes next may need all the memory there is."""
+        """Wait until no worker runs: the next pass may need all the memory there is."""
         self._wait(*(entry.future for entry in self._queue if entry.future))
         for entry in self._queue:
-            if (
-                entry.future and entry.future.exception()
-            ):  # made here in its turn, and no memory held until then
+            # A failed one is made again here in its turn; its exception must not hold memory until then.
+            if entry.future and entry.future.exception():
                 entry.future = None
 
     def _wait(self, *futures: Future[Tensor]) -> None:
@@ -194,13 +193,13 @@ class FrameScheduler:
             self.stop()
             raise
 
-    def _start_download(self, frames: Tensor, *, made: bool) -> None:
-        self._ladder.climb(partial(self._start_download_once, frames, made=made))
+    def _start_download(self, frames: Tensor, *, from_model: bool) -> None:
+        self._ladder.climb(partial(self._start_download_once, frames, from_model=from_model))
         self._next += len(frames)
         self._download.flush_ready()
 
-    def _start_download_once(self, frames: Tensor, *, made: bool) -> None:
-        if made or frames.device.type != "cpu":
+    def _start_download_once(self, frames: Tensor, *, from_model: bool) -> None:
+        if from_model or frames.device.type != "cpu":
             frames = self._narrowed(frames)
         self._download.start(self._next, frames)
 

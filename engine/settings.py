@@ -1,4 +1,4 @@
-"""How the frame loop runs a model."""
+"""The settings of the frame loop."""
 
 from __future__ import annotations
 

@@ -61,6 +61,7 @@ class States:
         if isinstance(states, States):
             return States(states.indices, states.skip)
         try:
+            # By attribute: the class is in a module of that pack, which another process need not have.
             indices, skip = attrgetter("frame_indices", "is_skip_list")(states)
         except AttributeError:
             raise BadInputError(

@@ -140,6 +140,8 @@ class AtRate(Policy):
 
     def outputs(self, gap: Gap) -> Sequence[Output]:
         """Return the output frames of ``gap``; none where it is shorter than a frame and between two."""
+        # The frames lie on one grid over the whole clip, of which each gap takes those in [start, end):
+        # none falls into two gaps or between them, and nothing adds up over a long clip.
         held = self.states is not None and self.states.is_frame_skipped(gap.index)
         scale = 0 if held else 1 / (gap.end - gap.start)
         moments = [
@@ -229,6 +231,7 @@ class Timeline:
         """Return the number of output frames of ``frames`` source frames, exact at a constant rate."""
         if not frames:
             return 0
+        # Only the last gap is under the end law; for the others there may be a formula.
         last = self.outputs(gap_at(frames - 1, self.source_fps), last=True)
         return self.policy.count(frames - 1, self.source_fps) + len(last)
 
@@ -259,6 +262,7 @@ class Timeline:
         if frames is not None and index >= frames:
             return self.count(frames)
         outputs = self.outputs(gap_at(index, self.source_fps), last=index + 1 == frames)
+        # Whole gaps at once, the one around the time frame by frame.
         within = sum(output.moment.time < time for output in outputs)
         return self.policy.count(index, self.source_fps) + within
 
@@ -269,6 +273,8 @@ def gap_at(index: int, source_fps: Fraction) -> Gap:
 
 
 def _require_possible(outputs: Sequence[Output], gap: Gap) -> None:
+    # A policy may be anybody's. Wrong times would come out as a frame of another moment, or as a file that
+    # no muxer takes.
     steps = [output.timestep for output in outputs]
     times = [output.moment.time for output in outputs]
     if (
@@ -308,6 +314,7 @@ def by_multiplier(
     """
     given = multipliers(multiplier)
     require_states(states)
+    # No gap holds 2.5 frames: such a multiplier is a rate over the whole clip.
     if isinstance(given, Fraction):
         return Timeline(AtRate(given * source_fps, states), end, source_fps)
     return Timeline(Evenly(given, states), end, source_fps)

@@ -40,6 +40,7 @@ class ModelCache:
             load: loads the model; not called for a kept one.
             size: bytes that a loaded model takes.
         """
+        # Held while loading: two threads that ask for the same model must not both load it.
         with self._lock:
             key = self._other_names.get(key, key)
             if key in self._kept:
@@ -48,6 +49,7 @@ class ModelCache:
             model = load()
             self.loads += 1
             self._kept[key] = (model, size(model))
+            # The newest stays even if it alone is too large: its caller is about to run it.
             while len(self._kept) > 1 and self.bytes > self._limit:
                 self._kept.popitem(last=False)
             return model

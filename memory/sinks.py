@@ -38,8 +38,8 @@ class Sink(Protocol):
 
         Args:
             index: of the first one.
-            frames: (K, H, W, C) on the host: interpolated frames float32 in 0..1, source frames as they came; for a
-                :class:`NarrowSink` either may be in its dtype. Only valid until the call returns.
+            frames: (K, H, W, C) on the host: interpolated frames float32 in 0..1, source frames as they came;
+                for a :class:`NarrowSink` either may be in its dtype. Only valid until the call returns.
         """
         ...
 
@@ -51,7 +51,8 @@ class NarrowSink(Sink, Protocol):
     def narrowed(self, frames: Tensor) -> Tensor:
         """Return frames in the dtype of the sink where that takes fewer bytes, else as they are.
 
-        Called with every interpolated frame, and of source frames that lie on a device, in order, before :meth:`put`.
+        Called with every interpolated frame, and with source frames that lie on a device, in order, before
+        :meth:`put`.
 
         Args:
             frames: (K, H, W, C) on any device, as for :meth:`put`. Not written to.
@@ -110,7 +111,7 @@ class MappedSink:
     ) -> None:
         self.frames, self._file = mapped_tensor((count, *frame_shape), dtype, folder)
         self._folder = folder
-        weakref.finalize(self, self._file.close)
+        weakref.finalize(self, self._file.close)  # the tensor may outlive this sink, and needs no open file
 
     def narrowed(self, frames: Tensor) -> Tensor:
         """Return frames in the dtype of this sink where that takes fewer bytes."""
@@ -125,8 +126,9 @@ class MappedSink:
         pixels = as_dtype(frames, self.frames.dtype).contiguous()
         try:
             self._file.seek(index * (pixels.nbytes // len(pixels)))
+            # Written and not copied into the tensor: those pages would stay the process's own.
             self._file.write(pixels.view(-1).view(torch.uint8).numpy().data)
-            self._file.flush()
+            self._file.flush()  # the tensor must show it
         except OSError as error:
             raise MidframeError(
                 "Frames cannot be written to the disk.",

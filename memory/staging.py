@@ -22,7 +22,7 @@ _PINNED_BYTES = 128 * 2**20
 """For each direction, unless the least buffers take more: pinned memory is main memory that nothing else can
 have."""
 _IN_FLIGHT = 2
-"""Batches that are not waited for: the last source frame and the last interpolated frames, or those of one pair."""
+"""Batches that are not waited for: the last source frame and the last interpolated frames, or one pair's."""
 
 Deliver = Callable[[int, Tensor], None]
 _Kind = tuple[torch.Size, torch.dtype]
@@ -188,7 +188,7 @@ class Downloader:
         self._batches = 0
 
     def start(self, index: int, frames: Tensor) -> None:
-        """Take (K, H, W, C) frames to copy to the host, and deliver nothing: after an error nothing was taken."""
+        """Take (K, H, W, C) frames to copy to the host. Delivers nothing; an error leaves nothing taken."""
         if self._stream(frames.device) is None:
             transfers = [_Transfer(index, frames.cpu(), self._batches)]
         else:

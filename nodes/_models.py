@@ -111,7 +111,7 @@ class Loaded:
         """
         if then == "unload" or self.device not in _host.managed_devices():
             MODELS.drop(self.key)
-            self.shell.release()
+            self.shell.release()  # ComfyUI's own list may hold the shell on
             _host.clear_cache()
             _host.trim_heap()
         elif then == "offload to CPU":

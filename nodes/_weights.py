@@ -109,6 +109,7 @@ def _find(model: str) -> Path | None:
     What the menu calls a file is that file, whatever else lies in the working directory.
     """
     folders = _host.model_folders()
+    # The menu first: ``find`` takes a file in the working directory, which is ComfyUI's own, for a name too.
     path = find_listed(model, folders) or find(model, folders)
     rows = Manifest.load().lookup(model) if path is None else ()
     if rows and (path := find(rows[0].model, folders)) is not None:

@@ -92,6 +92,7 @@ def _outcomes(file: Path, place: Place) -> Iterator[Outcome] | None:
     """Return the outcomes of a file, computed as they are iterated over; None where it is no golden file."""
     label = f"{file.parent.name}/{file.stem}"
     try:
+        # np.load reads lazily and without pickles: a golden file cannot run code.
         arrays: Mapping[str, Any] = np.load(file) if file.suffix == ".npz" else {}
         reader = next((reader for reader in _READERS if reader.reads(file, arrays)), None)
     except _BROKEN as error:

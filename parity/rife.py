@@ -81,6 +81,7 @@ def _outcome(
     frames, reference = frames[..., ::step, ::step], torch.from_numpy(arrays[case["output"]])
     if name not in AMPLIFYING or place.dtype != torch.float32:
         return Outcome(name, place.error(frames, reference), place.bound)
+    # Only for the cases that need it: float64 takes many times as long.
     exact = frame_in_float64(lambda: _golden_model(meta, gain), *inputs)[..., ::step, ::step]
     return beside_reference(name, frames, reference, exact)
 

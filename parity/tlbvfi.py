@@ -260,6 +260,7 @@ def _decoder(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
 
 def _whole(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     latents: list[Tensor] = []
+    # The latent before it is quantised, which no method returns.
     hook = net.vqgan.quantize.register_forward_pre_hook(lambda _, given: latents.append(*given))
     try:
         for key in golden.keys(".frame0"):

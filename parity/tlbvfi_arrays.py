@@ -48,6 +48,7 @@ class Golden:
 
     def uniform(self, tag: str, shape: tuple[int, ...]) -> Tensor:
         """Return an input that is not stored: float32 in [-1, 1)."""
+        # By raw bits and arithmetic written out, so that the numbers do not depend on a library's version.
         raw = np.random.PCG64([self.seed, zlib.crc32(tag.encode())]).random_raw(math.prod(shape))
         unit = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
         return torch.from_numpy((2.0 * unit - 1.0).reshape(shape).astype(np.float32)).to(self.device)

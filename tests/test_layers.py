@@ -186,7 +186,7 @@ def test_the_import_graph_finds_circles(root, tmp_path):
 
 def test_every_error_is_of_the_family(root):
     # Caught inside their room, and turned into one of the family there.
-    inside = {"AbandonedError", "StoppedError", "FormatError", "_MirrorError"}
+    inside = {"AbandonedError", "StoppedError", "FormatError", "MirrorError"}
     family = {
         name
         for name, thing in vars(midframe.errors).items()

@@ -52,6 +52,7 @@ def _plane(size: int) -> tuple[Array, Array]:
 def _coloured_noise(rng: Generator, slope: float, channels: int) -> Array:
     """Draw periodic noise whose amplitude falls as frequency ** -slope; zero mean, unit deviation."""
     frequency = np.hypot(np.fft.fftfreq(TEXTURE_SIZE)[:, None], np.fft.rfftfreq(TEXTURE_SIZE)[None])
+    # The mean has frequency 0, which has no negative power; it is set to 0 below.
     frequency[0, 0] = 1.0
     noise = np.fft.rfft2(rng.standard_normal((channels, TEXTURE_SIZE, TEXTURE_SIZE)))
     noise *= frequency**-slope
@@ -76,6 +77,7 @@ def _leaves(rng: Generator) -> Array:
     x, y = _plane(TEXTURE_SIZE)
     picture = np.broadcast_to(rng.uniform(0.1, 0.9, 3), (TEXTURE_SIZE, TEXTURE_SIZE, 3)).astype(np.float32)
     for _ in range(260):
+        # Areas of all sizes are equally common then, as in the dead leaves model of natural images.
         radius = 3.0 * rng.uniform(0.001, 1.0) ** -0.5
         radius = min(radius, 60.0)
         cx, cy = rng.uniform(0, TEXTURE_SIZE, 2)
@@ -210,6 +212,7 @@ def _polygon(rng: Generator) -> Array:
         reach = rng.uniform(0.2, 0.38) * SHAPE_SIZE
         away = (x - SHAPE_SIZE / 2) * np.cos(angle) + (y - SHAPE_SIZE / 2) * np.sin(angle)
         inside = np.minimum(inside, reach - away)
+    # Nothing reaches the border: outside of it a layer's shape is sampled as zero.
     margin = np.minimum(np.minimum(x, y), SHAPE_SIZE - 1 - np.maximum(x, y)) - 2
     cover: Array = np.clip(np.minimum(inside, margin) + 0.5, 0, 1).astype(np.float32)
     return cover

@@ -54,6 +54,7 @@ class Batches(Dataset[dict[str, Tensor]]):
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         plan = self._plan
         numbers = [step * plan.batch + i for i in range(plan.batch)]
+        # By the step and not at random, so that a resumed run gets the same batches.
         real = self._sources is not None and step % _ROUND < plan.clips
         samples = self._real(numbers, self._sources) if real and self._sources else self._generated(numbers)
         samples = [relit(s, plan.light, plan.seed, n) for s, n in zip(samples, numbers, strict=True)]
@@ -66,6 +67,7 @@ class Batches(Dataset[dict[str, Tensor]]):
 
     def _generated(self, numbers: list[int]) -> list[Sample]:
         plan = self._plan
+        # Made in the worker process, not in the one that starts it: an atlas is 100 MB to pickle.
         if self._generator is None:
             self._generator = MotionGenerator(
                 make_atlas(plan.seed), seed=plan.seed, size=plan.size, reach=plan.size * plan.reach

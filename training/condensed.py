@@ -33,6 +33,7 @@ def condensed(state: State) -> State:
         "step": state["step"],
         "weights": {name: value.half() for name, value in state["averaged"].items()},
         "moments": [_code(moments[i]["exp_avg_sq"]) for i in range(len(moments))],
+        # The optimiser's bias correction hangs on the number of its steps.
         "updates": [int(moments[i]["step"]) for i in range(len(moments))],
         "groups": state["optimiser"]["param_groups"],
     }

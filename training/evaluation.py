@@ -51,6 +51,7 @@ class Evaluation:
 
     def __call__(self, net: nn.Module) -> tuple[float, float]:
         """Return the PSNR in dB on held-out clips, nan without any, and on generated samples."""
+        # Through detection, as a user loads the weights: that the network recognises its own is tested along.
         model = build(detect(net.state_dict()))
         means = []
         for samples in (self.held_out, self.generated):

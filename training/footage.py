@@ -91,6 +91,7 @@ def decode(packages: Path, out: Path) -> list[Clip]:
     hashes: set[str] = set()
     with (out / FRAMES).open("wb") as store:
         for path in sorted(packages.rglob("*.webp"), key=lambda p: (p.name, str(p))):
+            # Several packages hold the same clip under other names.
             content = hashlib.sha256(path.read_bytes()).hexdigest()
             if content in hashes:
                 continue
@@ -125,6 +126,7 @@ def _clip(path: Path, packages: Path, offset: int, frames: list[Frame]) -> Clip:
 
 def differences_of(frames: Sequence[Frame]) -> list[list[float]]:
     """Return the mean absolute differences of frames 1, 2, ... apart; see :class:`Clip`."""
+    # Every second pixel of the grey picture is enough to measure motion by.
     small = [frame[::2, ::2].mean(-1, dtype=np.float32) for frame in frames]
     return [
         [round(float(np.abs(a - b).mean()), 3) for a, b in zip(small, small[spacing:], strict=False)]

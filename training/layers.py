@@ -49,15 +49,16 @@ class Path:
         # Squared: small motion is the usual case, large motion has to be met now and then.
         length = reach * rng.uniform(0.0, 1.0) ** 2
         angle = rng.uniform(0, 2 * np.pi)
-        some = rng.random(5) < (0.4, 0.4, 0.25, 0.2, 0.4)
+        # Turn, zoom, shear, tilt and acceleration: most layers have only some of them.
+        has = rng.random(5) < (0.4, 0.4, 0.25, 0.2, 0.4)
         return cls(
             shift=length * np.array([np.cos(angle), np.sin(angle)]),
-            turn=some[0] * rng.normal(0, 0.08),
-            zoom=some[1] * rng.normal(0, 0.06),
-            shear=some[2] * rng.normal(0, 0.05),
-            tilt=some[3] * rng.normal(0, 0.08, 2) / size,
+            turn=has[0] * rng.normal(0, 0.08),
+            zoom=has[1] * rng.normal(0, 0.06),
+            shear=has[2] * rng.normal(0, 0.05),
+            tilt=has[3] * rng.normal(0, 0.08, 2) / size,
             centre=centre,
-            acceleration=some[4] * rng.uniform(-0.3, 0.3),
+            acceleration=has[4] * rng.uniform(-0.3, 0.3),
             under=under,
         )
 
@@ -72,6 +73,7 @@ class Path:
         matrix[:2, 2] = self.centre - linear @ self.centre + progress * self.shift
         keystone = np.eye(3)
         keystone[2, :2] = progress * self.tilt
+        # The centre stays where it is under the tilt.
         keystone[2, 2] = 1.0 - progress * self.tilt @ self.centre
         own: Matrix = matrix @ keystone
         return self.under.at(time) @ own if self.under else own
@@ -131,10 +133,11 @@ class Layer:
         straight = _apply(np.linalg.inv(self._path.at(time) @ self._start), where)
         if self._wave is None or time == self._time:
             return straight
-        found = straight
+        # A fixed point: the wave is gentle enough that each step brings it nearer.
+        points = straight
         for _ in range(_INVERSION_STEPS):
-            found = straight - (time - self._time) * self._wave(found)
-        return found
+            points = straight - (time - self._time) * self._wave(points)
+        return points
 
 
 def _apply(matrix: Matrix, where: Tensor) -> Tensor:

@@ -44,6 +44,7 @@ def flow_loss(flow: Tensor, expected: Tensor, visible: Tensor, hidden_share: flo
         hidden_share: weight of pixels that are hidden in that frame.
     """
     squares = (flow - expected).square()
+    # The root has no gradient at 0, hence the small constant.
     error = (torch.stack((squares[:, :2].sum(1), squares[:, 2:].sum(1)), 1) + 1e-4).sqrt()
     return (error * (hidden_share + (1.0 - hidden_share) * visible)).mean()
 
@@ -109,6 +110,7 @@ def total_loss(
     loss = laplacian_loss(frames, batch["middle"])
     loss = loss + _FLOW_WEIGHT * flow_loss(final.flow, batch["flow"], batch["visible"], _hidden_share(batch))
     loss = loss + _MASK_WEIGHT * mask_loss(final.mask, batch["visible"])
+    # Finest first: each level further is of pixels twice as large.
     for height, motion in enumerate(reversed(levels)):
         loss = loss + _COARSE_WEIGHT * _level_loss(motion, batch, stride * 2**height)
     return loss

@@ -100,6 +100,7 @@ class MotionGenerator:
         cover = self._cover(rng, where)
         scene.frames.lerp_(self._texture(rng, where), cover)
         mine = cover[:, 0] > _OPAQUE
+        # Ownership is hard, at half cover, while the picture is blended: a pixel has one flow.
         scene.owner[mine] = number
         scene.places[mine[1]] = self._places(layer)[mine[1]]
 
@@ -146,6 +147,8 @@ class MotionGenerator:
         frames = (frames.clamp(0, 1) ** gamma * gain + offset).clamp(0, 1)
         left, middle, right = frames.unbind()
         if chance(rng, 0.4):
+            # In the two source frames only: the frame in the middle is the target, and noise cannot be
+            # predicted.
             noise = torch.from_numpy(rng.standard_normal((2, *left.shape), dtype=np.float32))
             left, right = left + rng.uniform(0.0, 0.02) * noise[0], right + rng.uniform(0.0, 0.02) * noise[1]
         visible = [self._visible(scene, side=0, place=scene.places[..., :2])]

@@ -40,6 +40,7 @@ class Trainer:
     def __init__(self, plan: TrainingPlan) -> None:
         self.plan = plan
         self.step = 0
+        # The caller's random numbers stay as they are.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.seed)
             self.net, self._loss = network_with_loss(plan.model, plan.levels)
@@ -61,6 +62,8 @@ class Trainer:
         else:
             _log.warning("step %d: loss or gradient not finite, left out", self.step)
         self.step += 1
+        # At first the average follows quickly, or it would keep the random weights of the start for a
+        # thousand steps.
         keep = min(self.plan.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for slow, fast in zip(self.averaged.parameters(), self.net.parameters(), strict=True):

@@ -57,6 +57,7 @@ def triplets_of(clip: Clip, number: int, span: int) -> tuple[list[Triplet], list
         span: frames from left to right.
     """
     steps, whole = np.array(clip.differences[0]), clip.differences[span - 1]
+    # A cut is a step that stands out in its clip, and is large by itself: slow clips have small medians.
     cut = max(_CUT, _CUTS_MEDIAN * float(np.median(steps)))
     found, moves = [], []
     for left, difference in enumerate(whole):

@@ -24,7 +24,7 @@ F = TypeVar("F")
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a model is and can do."""
+    """Facts of a model: which network it is, and what it can do."""
 
     architecture: str
     """Folder of the network under ``vfi_models``: ``rife``."""
@@ -37,7 +37,7 @@ class ModelSpec:
     dtypes: tuple[torch.dtype, ...]
     """dtypes that the convolutions may run in; flow and coordinates are float32 in all of them."""
     safe_dtypes: tuple[torch.dtype, ...]
-    """Those in which it runs where nobody says: pictures stay within 45 dB (PSNR) of float32's."""
+    """Those that may be chosen for the user: in them pictures stay within 45 dB (PSNR) of float32's."""
     options: Options
     """Every option that ``open`` takes, with its default value."""
     licence: str
@@ -202,7 +202,7 @@ class Detection:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a folder under ``vfi_models`` exports as ``ARCHITECTURE``."""
+    """An architecture: the object that a folder under ``vfi_models`` exports as ``ARCHITECTURE``."""
 
     name: str
     families: tuple[str, ...]

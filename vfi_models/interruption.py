@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+# A context variable and no argument: layers of torch are called with tensors alone.
 _CHECK: ContextVar[Callable[[], None] | None] = ContextVar("check", default=None)
 """The check of this thread's pass: another thread may run the same network meanwhile."""
 
@@ -48,6 +49,8 @@ def interruptible(module: nn.Module, device: torch.device, check: Callable[[], N
         check: raises to end the pass.
     """
     waits = device.type == "cpu"
+    # The hooks are on the shared module, but ``ask`` reads the check of its own thread: another thread that
+    # runs the same network is not ended.
     hooks = [layer.register_forward_pre_hook(ask) for layer in module.modules()] if waits else []
     try:
         with asking(check if waits else None):

@@ -51,6 +51,7 @@ def chosen(options: Options | None, defaults: T, model: str) -> T:
         )
     for name, value in given.items():
         kind, words = _KINDS.get(type(by_name[name]), (object, ""))
+        # True is an int to Python: without this test ``batch=True`` would pass as 1.
         if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
             raise BadInputError(f"{model} cannot take this value of {name}.", repr(value), f"Use {words}.")
     return replace(defaults, **given)

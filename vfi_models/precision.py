@@ -32,6 +32,8 @@ def suited(device: torch.device) -> torch.dtype:
 
 def _halves(device: torch.device) -> bool:
     """Return whether a CUDA device is faster in float16 and right; True where there is none to be asked."""
+    # A CUDA device is also named where there is none, to plan for another machine: there the common case is
+    # assumed.
     if not torch.cuda.is_available():
         return True
     if torch.cuda.get_device_capability(device) < _FASTER_FROM:
@@ -55,6 +57,7 @@ def dtype_named(dtype: object) -> torch.dtype | None:
     text = name.strip().casefold().rpartition(".")[-1] if isinstance(name, str) else ""
     if text == "auto":
         return None
+    # torch has its own aliases as attributes too: half, double, float.
     found = getattr(torch, _SHORT.get(text, text), None) if text else None
     if not isinstance(found, torch.dtype):
         raise BadInputError(

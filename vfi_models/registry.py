@@ -55,6 +55,7 @@ def detect(state_dict: StateDict) -> Detection:
             _require_floats(detection)
             return detection
     if refusals:
+        # The refusal that names a family says most: it has read the shapes and not only the names.
         raise next((refusal for refusal in refusals if refusal.nearest), refusals[0])
     names = sorted(state_dict)
     shown = ", ".join(names[:_SHOWN_NAMES]) + (", ..." if len(names) > _SHOWN_NAMES else "")

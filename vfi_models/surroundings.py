@@ -30,6 +30,7 @@ def undisturbed(device: torch.device) -> Iterator[None]:
     with ExitStack() as stack:
         # DirectML fails in inference mode (microsoft/DirectML#602), and has no autocast to switch off.
         stack.enter_context(torch.no_grad() if device.type == _DIRECTML else torch.inference_mode())
+        # Samplers and estimates run small operations on the CPU also where the network is elsewhere.
         for kind in {"cpu", device.type}:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
@@ -60,6 +61,8 @@ class _Shared:
             if not self._inside:
                 self._context = self._opened()
                 self._context.__enter__()
+            # Counted under the lock: a thread that comes while the last one leaves must open the context
+            # again.
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
@@ -79,6 +82,8 @@ def _without_tf32() -> Iterator[None]:
         # refuses whoever reads the one for all.
         kinds = (cudnn.conv, cudnn.rnn)
         before = {(kind, "fp32_precision"): kind.fp32_precision for kind in kinds}
+    # Set by the old name, which every supported torch has; where others have used the new ones, setting it is
+    # allowed though reading is not.
     cudnn.allow_tf32 = False
     if hasattr(cudnn, "conv") and cudnn.conv.fp32_precision == "tf32":  # by the one for all of torch
         cudnn.conv.fp32_precision = "ieee"

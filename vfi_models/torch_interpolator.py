@@ -55,6 +55,7 @@ class TorchInterpolator(Generic[N]):
     @property
     def weight_bytes(self) -> int:
         """Return the bytes of parameters and buffers."""
+        # state_dict and not parameters(): TLBVFI's batch norms keep statistics in buffers.
         return sum(tensor.nbytes for tensor in self.module.state_dict().values())
 
     def to(self: Self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
@@ -90,6 +91,8 @@ def shapes_of(make: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
 
 def without_storage(make: Callable[[], N]) -> N:
     """Return the network that ``make`` makes, on the meta device: no parameter has memory."""
+    # Layers of torch fill their weights with random numbers when they are created; on the meta device that
+    # costs no time and does not touch the caller's generator.
     with torch.device("meta"):
         return make()
 
@@ -117,6 +120,7 @@ def build_strict(
     net = without_storage(make)
     shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
     require_fit(weights, shapes, what=what, family=family, advice=advice)
+    # Assigned, for parameters on the meta device have no memory to copy into.
     net.load_state_dict({name: convert(value) for name, value in weights.items()}, assign=True)
     return net.eval().requires_grad_(False)
 

@@ -22,7 +22,6 @@ from ..errors import (
     UnsupportedWeightsError,
     WeightsNotFoundError,
 )
-from ..memory.cache import FileIdentity, file_identity
 from .pickles import Foreign, FormatError
 from .torchfile import (
     TorchFile,
@@ -33,7 +32,7 @@ from .torchfile import (
 )
 from .torchnames import StoredTensor
 
-__all__ = ["Hashes", "read_checkpoint", "readable", "sha256_file"]
+__all__ = ["read_checkpoint", "readable", "sha256_file"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -117,20 +116,6 @@ class _Selection(NamedTuple):
     leave_objects: bool
 
 
-class Hashes:
-    """Hashes of files, each computed once while its file stays the same (path, size, time of change)."""
-
-    def __init__(self) -> None:
-        self._computed: dict[FileIdentity, str] = {}
-
-    def of(self, path: Path) -> str:
-        """Return the hash of a file, see :func:`sha256_file`."""
-        identity = file_identity(path)
-        if identity not in self._computed:
-            self._computed[identity] = sha256_file(path)
-        return self._computed[identity]
-
-
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Turn an error of the system on a file that cannot be read into one of the family.
@@ -156,8 +141,6 @@ def readable(path: Path) -> Iterator[None]:
 def read_checkpoint(
     path: Path,
     *,
-    sha256: str | None = None,
-    hashes: Hashes | None = None,
     averaged: bool = True,
     leave_objects: bool = False,
 ) -> dict[str, Tensor]:
@@ -170,8 +153,6 @@ def read_checkpoint(
 
     Args:
         path: the file.
-        sha256: what the whole file must hash to, where that is known.
-        hashes: where hashes of files are kept, so that a file is not hashed at every load.
         averaged: where the file keeps moving averages of parameters beside the state dict (``{"ema": ...}``),
             they take the place of what was averaged; False leaves them out.
         leave_objects: whether objects of other classes than tensors and plain values, a whole network among
@@ -183,16 +164,14 @@ def read_checkpoint(
 
     Raises:
         WeightsNotFoundError: there is no such file.
-        CorruptWeightsError: a file that is damaged, that is something else, that wants code to be run, or
-            whose hash is another; also one with values that are not numbers.
+        CorruptWeightsError: a file that is damaged, that is something else, or that wants code to be run;
+            also one with values that are not numbers.
         UnsupportedWeightsError: a file that is whole, but holds no state dict or more than weights.
         BadInputError: a file that may not be read.
     """
     with readable(path):
         try:
             size = _size(path)
-            if sha256 is not None:
-                _compare((hashes or Hashes()).of(path), sha256)
             tensors = _read(path, size, _Selection(averaged, leave_objects))
             _refuse_not_numbers(tensors)
         except FormatError as error:
@@ -208,11 +187,6 @@ def _size(path: Path) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise FormatError("no file but a device or a pipe", "Choose a file.")
     return status.st_size
-
-
-def _compare(found: str, expected: str) -> None:
-    if found != expected.lower():
-        raise FormatError(f"another file than expected: sha256 {found}, expected {expected.lower()}")
 
 
 def _refusal(path: Path, error: FormatError) -> MidframeError:

@@ -57,10 +57,25 @@ def convert(
     build(detection)  # loads strictly: every parameter, none left over, each of its shape
     weights = {name: _converted(name, value, number_type) for name, value in detection.state_dict.items()}
     about = {"format": "pt", "architecture": detection.architecture, "family": detection.family}
+    _write(weights, about, target)
+    return detection
+
+
+def _write(weights: dict[str, Tensor], about: dict[str, str], target: Path) -> None:
+    """Write a safetensors file to a temporary name, read it back, and rename it if it is the same.
+
+    Args:
+        weights: parameters by name.
+        about: metadata of the file.
+        target: its name.
+
+    Raises:
+        BadInputError: it cannot be written.
+    """
     part = target.with_name(f".{uuid.uuid4().hex}.part")
     try:
         save_file(weights, part, about)
-        written = read_checkpoint(part)
+        written = read_checkpoint(part)  # a full disk or a bad one shows here, not when the model is used
         if written.keys() != weights.keys() or any(not torch.equal(written[n], weights[n]) for n in weights):
             raise OSError("what was written does not read back the same")
         os.replace(part, target)
@@ -73,7 +88,6 @@ def convert(
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
-    return detection
 
 
 def _refuse(source: Path, target: Path, overwrite: bool) -> None:

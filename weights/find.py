@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CorruptWeightsError
-from .checkpoint import Hashes, readable
+from .checkpoint import readable, sha256_file
 from .download import fetch
 from .manifest import (
     CKPTS,
@@ -197,14 +197,13 @@ def search_folders(models: Iterable[Path] = (), custom_nodes: Iterable[Path] = (
     return [folder for folder in candidates if folder.is_dir()]
 
 
-def check(path: Path, hashes: Hashes) -> None:
+def check(path: Path) -> None:
     """Compare a file that the manifest knows by name with the hash that the manifest has for it.
 
     A hash from somebody's page and not from a file is no reason to refuse: a difference is logged.
 
     Args:
         path: the file; nothing happens for one that no row has the name of.
-        hashes: the hashes that were computed before.
 
     Raises:
         CorruptWeightsError: another file than the one whose hash was verified.
@@ -215,7 +214,7 @@ def check(path: Path, hashes: Hashes) -> None:
     if entry is None or entry.sha256 is None or path.name.casefold() != entry.file.casefold():
         return
     with readable(path):
-        found = hashes.of(path)
+        found = sha256_file(path)
     if found == entry.sha256:
         return
     if entry.sha256_verified:

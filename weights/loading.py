@@ -22,7 +22,7 @@ from ..memory.cache import MODELS, file_identity
 from ..vfi_models import build, detect
 from ..vfi_models.interface import Interpolator
 from ..vfi_models.precision import dtype_named, suited
-from .checkpoint import Hashes, read_checkpoint
+from .checkpoint import read_checkpoint
 from .find import (
     CKPTS,
     check,
@@ -46,7 +46,8 @@ C = TypeVar("C", bound="CachedModel")
 class ModelSource:
     """A file of weights and how its network shall run; what a ``MIDFRAME_MODEL`` link carries.
 
-    It holds no weights: these are in the cache, from where a host can have them back at any time.
+    It holds no weights: these are in the cache, from where a host can have them back at any time. Everything
+    in it is of this machine; what another process is given is a name, see ``chunks.job.ModelChoice``.
     """
 
     path: Path
@@ -175,7 +176,7 @@ def load_cached(source: ModelSource, kind: type[C], preferred: torch.dtype) -> C
         return cached
 
     cached = get()
-    if not cached.intact():
+    if not cached.intact():  # a host took it back, or a caller moved what all of them share
         MODELS.drop(key(source.dtype))
         cached = get()
     if source.dtype is None:  # the same entry for whoever names the dtype that this turned out to be
@@ -195,6 +196,7 @@ def _read(source: ModelSource, preferred: torch.dtype) -> Interpolator:
         BadInputError: a dtype that it cannot run in, or in which its weights overflow.
     """
     began = time.perf_counter()
+    # In float32 first: weights that overflow in 16 bits are found by converting them, before any frame.
     model = open_weights(source.path, averaged=source.averaged)
     dtype = runnable_dtype(model, source.path, source.dtype, preferred)
     try:
@@ -265,7 +267,7 @@ def open_weights(path: Path, *, averaged: bool = True) -> Interpolator:
     Raises:
         CorruptWeightsError, UnsupportedWeightsError: see :func:`load_model`; the file is named.
     """
-    check(path, Hashes())
+    check(path)
     state_dict = read_checkpoint(path, averaged=averaged)
     try:
         return build(detect(state_dict))

@@ -83,7 +83,7 @@ class Manifest:
         spelling (case, separators, a ``v`` before the number, no extension) is found too: ``RIFE 4.25``,
         ``rife_v4.25`` and ``rife-4.25`` are the same.
         """
-        if not re.search(r"\w", name):
+        if not re.search(r"\w", name):  # its key would be empty
             return ()
         exact = self._exact.get(name.casefold())
         if exact is not None:
@@ -160,6 +160,7 @@ def _key(name: str) -> _Key:
     )
 
 
+# The time of the last change is an argument so that a changed file is read again.
 @cache
 def _load(path: Path, _changed: int) -> Manifest:
     table = json.loads(path.read_text(encoding="utf-8"))
@@ -211,6 +212,7 @@ def _refuse_doubles(path: Path, entries: tuple[Entry, ...]) -> None:
     owners: dict[str, str] = {}
     models = {_key(entry.model): entry.model for entry in entries}
     for entry in entries:
+        # Without regard to case: two such names would be one file on Windows and macOS.
         for name in (entry.file, *entry.aliases):
             if name.casefold() in owners:
                 raise _bad(path, f"{name} is a name of both {owners[name.casefold()]} and {entry.file}")

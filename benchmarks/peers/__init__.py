@@ -32,7 +32,7 @@ class Against:
     argument: str
     """As it was given."""
     label: str
-    """What stands before the ``=``."""
+    """The part before the ``=``."""
     network: str | None
     """None is the network that ours runs; another one's pictures cannot be compared."""
     peer: Peer

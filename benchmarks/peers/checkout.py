@@ -39,8 +39,8 @@ class OtherCheckout:
         settings = importlib.import_module(f"{_NAME}.vfi_utils").Settings(options=dict(task.options))
 
         def run(frames: Tensor, multiplier: int) -> Tensor:
-            made: Tensor = package.interpolate(frames, model, multiplier, settings=settings)
-            return made
+            result: Tensor = package.interpolate(frames, model, multiplier, settings=settings)
+            return result
 
         return run
 

@@ -45,8 +45,8 @@ class ComfyUI:
         logging.getLogger("comfy").setLevel(logging.WARNING)
 
         def run(frames: Tensor, multiplier: int) -> Tensor:
-            made: Tensor = nodes.FrameInterpolate.execute(patcher, frames, multiplier).args[0]
-            return made
+            result: Tensor = nodes.FrameInterpolate.execute(patcher, frames, multiplier).args[0]
+            return result
 
         return run
 

@@ -58,7 +58,7 @@ class Older:
 
         def run(frames: Tensor, multiplier: int) -> Tensor:
             with checkout, contextlib.redirect_stdout(io.StringIO()):
-                made: Tensor = node.vfi(
+                result: Tensor = node.vfi(
                     file,
                     frames,
                     clear_cache_after_n_frames=_CLEAR_AFTER,
@@ -67,7 +67,7 @@ class Older:
                     ensemble=True,
                     dtype=str(task.dtype).removeprefix("torch."),
                 )[0]
-            return made
+            return result
 
         return run
 

@@ -65,8 +65,8 @@ class TLBVFI:
         scale = float(task.options.get("flow_scale", 0.5))
 
         def middle(left: Tensor, right: Tensor) -> Tensor:
-            made: Tensor = model.sample(left, right, scale=scale)
-            return made
+            frame: Tensor = model.sample(left, right, scale=scale)
+            return frame
 
         return lambda frames, multiplier: _bisected(middle, frames, multiplier, task.device)
 
@@ -87,15 +87,15 @@ def _bisected(
             f"{multiplier}x at {height}x{width}",
             "Measure 2x, 4x, 8x ... of larger frames.",
         )
-    given = [frame.to(device).permute(2, 0, 1).unsqueeze(0) * 2 - 1 for frame in frames]
-    made = [given[0]]
-    for left, right in pairwise(given):
+    sources = [frame.to(device).permute(2, 0, 1).unsqueeze(0) * 2 - 1 for frame in frames]
+    out = [sources[0]]
+    for left, right in pairwise(sources):
         pair = [left, right]
         while len(pair) <= multiplier:
             halves = [middle(*sides) for sides in pairwise(pair)]
             pair = [frame for both in zip(pair[:-1], halves, strict=True) for frame in both] + [right]
-        made += pair[1:]
-    return torch.cat([(frame / 2 + 0.5).cpu() for frame in made]).permute(0, 2, 3, 1)
+        out += pair[1:]
+    return torch.cat([(frame / 2 + 0.5).cpu() for frame in out]).permute(0, 2, 3, 1)
 
 
 def _namespace(value: Any) -> Any:

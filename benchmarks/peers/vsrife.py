@@ -77,9 +77,9 @@ class _Loop:
                 time = torch.full(
                     (1, 1, rows, columns), step / multiplier, dtype=self._dtype, device=self._device
                 )
-                made = self._network(left[0], right[0], time, divisor, grid, *left[1:], *right[1:])
-                made = made[0, :, :height, :width].float().clamp(0, 1)
-                out[(i - 1) * multiplier + step] = made.permute(1, 2, 0).cpu()
+                frame = self._network(left[0], right[0], time, divisor, grid, *left[1:], *right[1:])
+                frame = frame[0, :, :height, :width].float().clamp(0, 1)
+                out[(i - 1) * multiplier + step] = frame.permute(1, 2, 0).cpu()
             left = right
         return out
 

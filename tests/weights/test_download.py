@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from midframe.errors import WeightsNotFoundError
-from midframe.weights import download
+from midframe.weights import connection
 from midframe.weights.checkpoint import read_checkpoint
 from midframe.weights.find import Entry, Manifest, fetch
 from safetensors.torch import save
@@ -185,8 +185,8 @@ def test_cancel_between_blocks_of_a_download(server, tmp_path):
 
 def test_a_server_that_stalls_is_given_up(server, tmp_path, monkeypatch):
     stop = threading.Event()
-    server.pages["/stalls"] = lambda _: stop.wait(5)
-    monkeypatch.setattr(download, "_TIMEOUT", 0.2)
+    server.pages["/stalls"] = lambda _: stop.wait(10)
+    monkeypatch.setattr(connection, "_TIMEOUT", 1.0)
     good = server.page("good", body=WEIGHTS)
     assert fetch(entry(server.url("stalls"), good), tmp_path).exists()
     stop.set()

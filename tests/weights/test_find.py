@@ -9,7 +9,6 @@ import pytest
 from midframe.errors import BadInputError, CorruptWeightsError, WeightsNotFoundError
 from midframe.vfi_models import architectures
 from midframe.vfi_models.rife.config import FAMILIES
-from midframe.weights.checkpoint import Hashes
 from midframe.weights.find import (
     CKPTS,
     Manifest,
@@ -230,15 +229,14 @@ def test_folders_of_older_packs(tmp_path):
 def test_a_verified_hash_refuses_and_another_warns(tmp_path, monkeypatch, caplog):
     path = put(tmp_path / "rife47.pth", WEIGHTS)
     row = Manifest.load().by_name("rife47.pth")
-    hashes = Hashes()
     with caplog.at_level(logging.WARNING):
-        check(path, hashes)
+        check(path)
     assert HASH in caplog.text
     monkeypatch.setattr(Manifest, "load", lambda: Manifest((replace(row, sha256_verified=True),)))
     with pytest.raises(CorruptWeightsError, match=HASH):
-        check(path, hashes)
+        check(path)
     monkeypatch.setattr(
         Manifest, "load", lambda: Manifest((replace(row, sha256=HASH, sha256_verified=True),))
     )
-    check(path, hashes)
-    check(put(tmp_path / "mine.pth", WEIGHTS), hashes)
+    check(path)
+    check(put(tmp_path / "mine.pth", WEIGHTS))

@@ -1,1 +1,1 @@
-"""What every network shares: the seam, warp, padding, checkpoint reading."""
+"""Operations that several networks share: warps, padding, convolutions, Triton kernels, CUDA graphs."""

@@ -23,6 +23,7 @@ def keeping(constants: Constants, device: torch.device) -> Iterator[None]:
 
     Not on a CPU: there they are quick to compute again, and the memory is worth more.
     """
+    # A context variable, because the operations that ask for constants are functions without a session.
     before = _KEPT.set(constants if device.type != "cpu" else None)
     try:
         yield

@@ -94,6 +94,8 @@ class Convolution:
         self._bias = bias.detach()
         self._window = (padding, stride, groups)
         self._slope = slope
+        # Nothing is laid out here: oneDNN's layout depends on the size of the input, which the first call
+        # tells.
         self._packs = weight.device.type == "cpu" and _fuses(weight.dtype)
         self._packed: dict[tuple[int, int], Tensor] = {}
 
@@ -129,6 +131,8 @@ class Convolution:
                 # The plain weights are kept only until there is a first layout, from which they can be read
                 # back: a layer has its weights in memory once.
                 first = next(iter(self._packed.values()), None)
+                # Never from one blocked layout to another, which is oneDNN's slow loop; see the docstring of
+                # the module.
                 plain = self._weight if first is None else channels_last(first.to_dense())
                 kept = list(self._packed.items())[max(0, len(self._packed) - self.sizes + 1) :]
                 packed = _pack(plain, self._window, shape)
@@ -182,6 +186,8 @@ class LeakyConv2d(nn.Conv2d):
     def _laid_out(self) -> Convolution:
         """Return the convolution of the present parameters: a host or an optimiser may have changed them."""
         weight, bias = self.weight, self.get_parameter("bias")
+        # A version counter grows with every in-place change; tensors made in inference mode have none, and
+        # cannot be changed outside of it.
         versions = [None if p.is_inference() else p._version for p in (weight, bias)]
         made_from = weight.data_ptr(), bias.data_ptr(), weight.dtype, versions
         if self._ready is None or self._prepared_from != made_from:
@@ -237,6 +243,7 @@ def _pack(weight: Tensor, window: _Window, size: torch.Size) -> Tensor:
 
 def _fused(x: Tensor, packed: Tensor, bias: Tensor, window: _Window, slope: float | None) -> Tensor:
     padding, stride, groups = window
+    # The names are oneDNN's post-operations; the slope is the operator's one scalar.
     after: tuple[str, list[Any]] = ("none", []) if slope is None else ("leaky_relu", [slope])
     out: Tensor = torch.ops.mkldnn._convolution_pointwise(
         x, packed, bias, [padding] * 2, [stride] * 2, [1, 1], groups, *after, ""
@@ -247,6 +254,7 @@ def _fused(x: Tensor, packed: Tensor, bias: Tensor, window: _Window, slope: floa
 @cache
 def _fuses(dtype: torch.dtype) -> bool:
     """Tell whether torch's private operators exist and compute what the public ones do."""
+    # oneDNN has no float16 convolutions on most processors; torch falls back to its own there.
     if dtype not in (torch.float32, torch.bfloat16):
         return False
     values = torch.linspace(-1.0, 1.0, 8 * 6 * 6 + 8 * 8 * 9, dtype=torch.float32, device="cpu")

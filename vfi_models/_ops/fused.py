@@ -62,6 +62,7 @@ def fused(image: Tensor, out: Tensor, plain: Callable[..., Tensor]) -> Warp | No
     return replaced["warp"] if replaced else _checked(image.device, image.dtype, out.dtype, plain)
 
 
+# A context variable and no patch of a module: the tests run other threads beside.
 @contextmanager
 def replaced_kernels(kernels: Mapping[str, Callable[..., Tensor]]) -> Iterator[None]:
     """Run other functions instead of the kernels in this thread: for a device that is not there.
@@ -130,6 +131,8 @@ def _checked(
     device: torch.device, dtype: torch.dtype, out_dtype: torch.dtype, plain: Callable[..., Tensor]
 ) -> Warp | None:
     """Return the kernel, compiled and compared with ``plain``: once for each device and pair of dtypes."""
+    # The pair of dtypes matters: Triton compiles a kernel for each, and one may be wrong where another is
+    # right.
     what = f"{dtype} to {out_dtype} on {device}".replace("torch.", "")
     try:
         from .fused_kernel import warp  # noqa: PLC0415 - Triton takes a second to import, and may be missing
@@ -175,6 +178,7 @@ def disagreement(
     # Computed, not drawn: the caller's random numbers must not change.
     values = torch.arange(2 * channels * height * width, dtype=torch.float32, device=device).mul(0.7).sin()
     image = values.view(2, channels, height, width).mul(0.5).add(0.5).to(dtype)
+    # Up to 9 pixels on a picture of 36 x 20, so that positions lie outside on all four sides.
     flow = 9.0 * values.mul(91.0).sin()[: 4 * height * width].view(2, 2, height, width)
     for i, wild in enumerate((float("nan"), float("inf"), -float("inf"), 1e30)):
         flow[:, :, i, i] = wild

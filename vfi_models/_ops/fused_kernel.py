@@ -102,7 +102,7 @@ def _warp(
     image += sample * image_strides[0]
     flow += sample * flow_strides[0]
     out += sample * out_strides[0]
-    made = out + row.to(INDEX) * out_strides[2] + column.to(INDEX) * out_strides[3]
+    target = out + row.to(INDEX) * out_strides[2] + column.to(INDEX) * out_strides[3]
     if POOLED:
         row, column = 2 * row, 2 * column
     # fmt: off
@@ -116,11 +116,11 @@ def _warp(
         value = _mixed(image, a)
         if POOLED:
             value = (value + _mixed(image, b) + _mixed(image, c) + _mixed(image, d)) * 0.25
-        tl.store(made, value.to(made.dtype.element_ty), mask=inside)
+        tl.store(target, value.to(target.dtype.element_ty), mask=inside)
         # From plane to plane by the pointer, which is 64 bits wide: all channels together can lie further
         # apart than 32 bits count.
         image += image_strides[1]
-        made += out_strides[1]
+        target += out_strides[1]
 
 
 def warp(
@@ -148,7 +148,8 @@ def warp(
             INDEX=tl.int32 if furthest <= _LONGEST_32_BIT else tl.int64,
             BLOCK=_BLOCK,
             num_warps=_WARPS,
-            enable_fp_fusion=True,  # as torch's own kernels; 3.9 warns where nobody says, 3.10 takes another
+            # As torch's own kernels. Triton 3.9 warns where it is left out, and 3.10 has another default.
+            enable_fp_fusion=True,
         )
     return out
 

@@ -30,6 +30,7 @@ def pad_to(image: Tensor, height: int, width: int, mode: PaddingMode = "zeros") 
         return image
     if mode == "zeros":
         return F.pad(image, (0, width - columns, 0, height - rows))
+    # torch refuses to reflect by as much as the side itself, and integers.
     if height < 2 * rows and width < 2 * columns and image.is_floating_point():
         return F.pad(image, (0, width - columns, 0, height - rows), mode="reflect")
     image = image.index_select(-2, _mirror(rows, height, image.device))
@@ -62,6 +63,7 @@ def _padded_extra(frames: Tensor, height: int, width: int) -> Tensor | None:
     extra = frames[:, _RGB:]
     rows, columns = extra.shape[-2:]
     if (rows, columns) != (height, width):
+        # Zeros would be a transparent or black edge, see pad_frames.
         extra = F.pad(extra, (0, width - columns, 0, height - rows), mode="replicate")
     return extra
 

@@ -2,7 +2,7 @@
 
 Convention, everywhere in the pack: images are (N, C, H, W), flow is (N, 2, H, W) in pixels, channel 0
 is x (to the right), channel 1 is y (down); pixel centres of the first and last pixel are the ends of
-the sampling grid (``align_corners=True``); what lies outside takes the nearest border pixel.
+the sampling grid (``align_corners=True``); positions outside take the nearest border pixel.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def identity_grid(height: int, width: int, device: torch.device | str = "cpu") -
 
 def _ends_apart(count: int, device: torch.device | str) -> Tensor:
     """Return ``count`` float32 numbers from -1 to 1, evenly spaced; a single one is 0."""
+    # linspace of one point gives -1, which is the edge; with a single pixel it is the centre.
     if count == 1:
         return torch.zeros(1, dtype=torch.float32, device=device)
     return torch.linspace(-1.0, 1.0, count, dtype=torch.float32, device=device)
@@ -72,6 +73,7 @@ def sample(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> 
     Returns:
         (K, C, h, w) in the image's dtype.
     """
+    # The samplers write into given memory, through which autograd cannot go.
     if flow.device.type == "cpu" and not torch.is_grad_enabled():
         sampler, image_32, flow = GridSampler(grid, size), image.float(), flow.float()
         if flow.shape[0] == 1:
@@ -93,6 +95,7 @@ def _sampled(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -
     x = grid[:, 0] + flow[:, 0].float() / (max(width - 1, 1) / 2)
     y = grid[:, 1] + flow[:, 1].float() / (max(height - 1, 1) / 2)
     where = torch.stack((x, y), -1)
+    # Clamping moves coordinates outside to the centre of the border pixel, where zeros have no weight.
     border = flow.device.type in _BORDER_BACKENDS
     sampled = F.grid_sample(
         image.float().expand(flow.shape[0], -1, -1, -1),
@@ -130,6 +133,7 @@ class GridSampler:
         self._halved = halved
         self._where: Tensor | None = None
         if grid.device.type == "cpu":
+            # One buffer of coordinates for all calls: new memory costs more time than what is written to it.
             self._where = grid.new_empty(*grid.shape[-2:], 2)
 
     def __call__(self, image: Tensor, flow: Tensor, *, out: Tensor) -> Tensor:
@@ -225,6 +229,7 @@ class Sampler:
         count, _, height, width = self._flow.shape
         frames, channels = image.shape[:2]
         if frames > 1:
+            # The table holds the pixels of all frames, one frame after the other.
             first = self._size[0] * width * torch.arange(frames, dtype=pixels.dtype, device=pixels.device)
             pixels = (pixels.view(frames, -1) + first.unsqueeze(1)).view(-1, 4)
         table = image.permute(0, 2, 3, 1).reshape(-1, channels).float()
@@ -247,11 +252,13 @@ def _corners(flow: Tensor, first: int, height: int) -> tuple[Tensor, Tensor]:
     rows, width = flow.shape[-2:]
     columns = torch.arange(width, dtype=torch.float32, device=flow.device)
     lines = torch.arange(first, first + rows, dtype=torch.float32, device=flow.device).unsqueeze(1)
+    # NaN survives a clamp, and as an index it would read outside the table.
     x = (columns + flow[:, 0]).nan_to_num_(nan=0.0).clamp_(0, width - 1)
     y = (lines + flow[:, 1]).nan_to_num_(nan=0.0).clamp_(0, height - 1)
     left, top = x.floor(), y.floor()
     to_right, to_bottom = x - left, y - top
     near, here = left.int(), top.int() * width
+    # Past the last pixel the share is 0, but the index must still be inside.
     far, below = (near + 1).clamp_(max=width - 1), (here + width).clamp_(max=(height - 1) * width)
     pixels = torch.stack((here + near, here + far, below + near, below + far), -1)
     from_right, from_bottom = 1 - to_right, 1 - to_bottom

@@ -48,6 +48,8 @@ def schedule(times: Sequence[float]) -> list[Step]:
     place = _places(times)
     known, missing, steps = [0, len(place) - 1], list(range(1, len(place) - 1)), []
     while missing:
+        # All gaps are looked at again after each frame, as the older nodes do: it is quadratic, for at most
+        # some dozens of frames.
         after = [bisect_left(known, frame) for frame in missing]
         left, right = [known[i - 1] for i in after], [known[i] for i in after]
         timestep = (place[missing] - place[left]) / (place[right] - place[left])
@@ -98,11 +100,13 @@ class RecursiveSampler(Sampler):
             self._before()
             between = torch.full_like(timestep[:1], step.timestep)
             frames[step.frame] = frame = self._session.between(left, right, between).clamp_(0.0, 1.0)
+            # Encoded only where a later frame needs it: half of the frames of a pair are leaves.
             halves = (gap[0], step.frame), (step.frame, gap[1])
             if any(half in steps for half in halves):
                 middle = self._session.encode(frame)
                 fill(left, middle, halves[0])
                 fill(middle, right, halves[1])
 
+        # Recursion is at most as deep as there are timesteps, which the multiplier bounds.
         fill(left, right, (0, len(steps) + 1))
         return torch.cat([frames[index] for index in sorted(frames)])

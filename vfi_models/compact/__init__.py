@@ -100,6 +100,8 @@ def build(detection: Detection) -> Compact:
     net: _Net = build_strict(
         make,
         detection.state_dict,
+        # The file is float16, so float() copies; float32 weights, as a training evaluates them, are shared
+        # instead.
         convert=torch.Tensor.float,
         what="the built-in model",
         family=detection.family,

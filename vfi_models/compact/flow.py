@@ -95,9 +95,12 @@ def lucas_kanade(flow: Tensor, mask: Tensor, left: Tensor, right: Tensor, timest
         moments = torch.stack([_mean_product(a, b) for a, b in pairs], 1)
         xx, xy, yy, xt, yt = box_mean(moments).unbind(1)
         xx, yy = xx + _NOISE_FLOOR, yy + _NOISE_FLOOR
+        # Cramer's rule for the 2 x 2 normal equations; the noise floor keeps the determinant above 0.
         step = torch.stack((xy * yt - yy * xt, xy * xt - xx * yt), 1) / (xx * yy - xy * xy).unsqueeze(1)
         length = (step[:, :1].square() + step[:, 1:].square()).sqrt_()
         share = torch.sigmoid(mask)
+        # 4 s (1 - s) is 1 where both frames show the pixel and 0 where only one does: there a difference is
+        # occlusion and no motion.
         step = step * (4.0 * share * (1.0 - share) / length.clamp_(min=1.0))
     return flow + torch.cat((-timestep * step, (1.0 - timestep) * step), 1)
 
@@ -160,6 +163,7 @@ def box_mean(x: Tensor, side: int = _WINDOW_SIDE) -> Tensor:
     total = F.pad(x, (reach,) * 4)
     for axis in (2, 3):
         place = torch.arange(x.shape[axis], device=x.device, dtype=x.dtype)
+        # How many pixels of the window lie inside the picture, at each position along the side.
         inside = place.clamp(max=reach) + place.flip(0).clamp(max=reach) + 1
         total = _sums(total, axis, side) / (inside.view(-1, 1) if axis == 2 else inside)  # noqa: PLR2004
     return total

@@ -24,6 +24,7 @@ def unit(features: Tensor) -> Tensor:
     features = features.float()
     features = features - features.mean(1, keepdim=True)
     if features.device.type != "cpu":
+        # One launch, where the squares, their sum and the root below are three.
         length: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
         return features / length.clamp_(min=1e-3)
     # On a CPU a norm over channels takes ten times as long.
@@ -93,6 +94,8 @@ def _correlation_at_once(left: Tensor, right: Tensor, reach: int) -> Tensor:
     count, channels, height, width = left.shape
     left, right = F.pad(left, (margin,) * 4), F.pad(right, (margin + reach,) * 4).contiguous()
     steps = right.stride()
+    # A window about each pixel as a view: both steps of an axis have the same stride, so memory is repeated
+    # and not copied.
     size = count, channels, window, window, *left.shape[-2:]
     windows = right.as_strided(size, (*steps[:2], *steps[2:], *steps[2:]))
     at_left = _inner_products(left[:, :, None, None], windows)
@@ -115,6 +118,7 @@ def _inner_products(left: Tensor, windows: Tensor) -> Tensor:
         left: (N, C, 1, 1, H, W).
         windows: (N, C, D, D, H, W), a view that repeats its memory D * D times.
     """
+    # A few channels at a time, so that the product of the repeated view stays below _PRODUCT_BYTES.
     groups = min(-(-windows.numel() * windows.element_size() // _PRODUCT_BYTES), windows.shape[1])
     first, *others = zip(left.tensor_split(groups, 1), windows.tensor_split(groups, 1), strict=True)
     total = torch.mul(*first).sum(1)

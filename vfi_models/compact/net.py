@@ -107,6 +107,8 @@ class Decoder(nn.Module):
         left, right = unit(left), unit(right)
         cost = symmetric_correlation(left, right, _REACH)
         step = expected_displacement(cost, self.sharpness.float().exp())
+        # From the frame at t it is -t of the displacement back to the left frame, and 1 - t of it on to the
+        # right one.
         flow = motion.flow + torch.cat((-timestep * step, (1.0 - timestep) * step), 1)
         plane = timestep.expand(-1, 1, *flow.shape[-2:])
         inputs = (left, right, cost, step, flow / _FLOW_UNIT, motion.mask, motion.hidden, plane)
@@ -182,6 +184,7 @@ class CompactNet(nn.Module):
         self.decoder = Decoder()
         self.fine = Fine()
         with torch.no_grad():
+            # See _GENTLE; biases begin at 0.
             for last in (self.decoder.leave, self.fine.leave):
                 for parameter in last.parameters():
                     parameter.mul_(_GENTLE if parameter.ndim > 1 else 0.0)

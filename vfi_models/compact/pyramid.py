@@ -115,6 +115,8 @@ class Decoder(nn.Module):
             timestep: (K, 1, 1, 1) float32.
         """
         keys = self._keys
+        # Before the warp: how well both frames match where nothing moves, which the gate of the flow decides
+        # by.
         in_place = symmetric_correlation(left[:, :keys], right[:, :keys], 0)
         left, right = _moved(motion.flow[:, :2], left), _moved(motion.flow[:, 2:], right)
         cost = symmetric_correlation(left[:, :keys], right[:, :keys], self._reach)
@@ -126,6 +128,7 @@ class Decoder(nn.Module):
         out = self.leave(self.body(self.enter(inputs)))
         maps = out[:, : 4 + 1 + 1].float()
         update, mask, moves, hidden = maps[:, :4], maps[:, 4:5], maps[:, 5:], out[:, 6:]
+        # The gate comes before the update: a pixel that is held in place can still be corrected.
         flow = torch.addcmul(update, flow, torch.sigmoid(moves + _MOVES))
         return FlowState(flow, motion.mask + mask, hidden)
 

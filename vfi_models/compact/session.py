@@ -174,6 +174,7 @@ class CompactSession(RecordedSession):
 
     def _features(self, frames: Tensor) -> CompactFeatures:
         picture = _resized(frames[:, :3].clamp(0.0, 1.0), self._geometry.scaled)
+        # Mirrored: black beside the picture would be an edge that does not move.
         padded = pad_to(picture, *self._geometry.padded, "reflect")
         return CompactFeatures(frames, *self._net.encode(padded, self._geometry.levels))
 

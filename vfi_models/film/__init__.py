@@ -75,6 +75,8 @@ class Film(TorchInterpolator[FilmNet]):
         rows, columns = _padded(height, width, checked)
         in_strips = checked.strips or self.device.type == "cpu"
         config, item = self.module.config, self.dtype.itemsize
+        # Features and the first layer's part of them stay for both frames and all levels; a level has a
+        # quarter of the pixels of the one before.
         kept = 2 * sum((config.features(k) + config.flow_width(k)) * 0.25**k for k in range(LEVELS))
         pictures_and_flows = (2 * (3 + 2) + 2 * (2 + 4)) * 4 / 3
 
@@ -86,6 +88,7 @@ class Film(TorchInterpolator[FilmNet]):
             warped = config.features(level) / strips_there if self.device.type == "cpu" else 0
             return (item * (strip + between) + _FLOAT32 * (converted + warped)) * 0.25**level
 
+        # Levels are made one after the other, so only the largest counts.
         largest = max(fused(level) for level in range(FUSED_LEVELS - 1))
         return int(rows * columns * (item * kept + _FLOAT32 * pictures_and_flows + largest))
 

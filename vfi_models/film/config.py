@@ -60,8 +60,8 @@ FAMILIES: dict[str, Config] = {
     "film": Config(64, (32, 64, 128, 256)),
     "narrow": Config(4, (4, 4, 8, 8)),
 }
-"""``film`` is the published network. ``narrow`` stands for the same network in any other width: nobody
-publishes one, but the goldens and the tests of the loop do with less."""
+"""``film`` is the published network. ``narrow`` stands for the same network in any other width: none is
+published, but a small one does for the goldens and for tests of the loop."""
 
 _PREFIX = re.compile(r"^(?:module\.|model\.)+")
 _LAYER = re.compile(
@@ -96,6 +96,7 @@ def detect(state_dict: StateDict) -> Detection | None:
     if _FIRST not in weights:
         return None
     config = read_config(weights)
+    # Any other width is called narrow: the network is built from the shapes and not from the family.
     family = next((name for name, known in FAMILIES.items() if known == config), "narrow")
     return Detection("film", family, weights)
 

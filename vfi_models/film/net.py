@@ -87,6 +87,8 @@ class Extractor(nn.Module):
                     x = F.avg_pool2d(x, 2)
                 for layer in stages[stage]:
                     x = leaky(layer(x))
+                # Stages that started at finer levels are there already; in front of them, stage 0 comes
+                # first.
                 arrived[start + stage].insert(0, x)
             features.append(_cat(arrived[start], 1))
             arrived[start].clear()
@@ -288,6 +290,7 @@ class Fusion(nn.Module):
         for top, bottom in parts:
             rows = slice(max(top - _REACH, 0), min(bottom + _REACH, height))
             x = self._aligned(planes, rows, self.config.aligned(level) + width)
+            # Straight into its channels of the joined tensor, which saves a copy of the largest input.
             double(net, enlarging.conv, x[:, -width:], rows, height)
             x = leaky(last(leaky(joining(x))))
             x = x if level else self.output_conv(x)
@@ -313,6 +316,7 @@ class Fusion(nn.Module):
         )
         first = 0
         for plane in planes:
+            # One sampler for the picture and its features: weights of the positions are computed once.
             warp = Sampler(plane.flow[..., rows, :], rows, plane.flow.shape[-2])
             for image in (plane.picture, plane.features):
                 warp(image, out[:, first : first + image.shape[1]])
@@ -353,6 +357,7 @@ def double(x: Tensor, conv: nn.Conv2d, out: Tensor, rows: slice, height: int) ->
         return
     # One row more than that: odd rows of the result read the next row of ``x``.
     x = x[..., rows.start // 2 : rows.stop // 2 + 1, :]
+    # Added in float32, and rounded to the dtype of the network once.
     weight = conv.weight.float()
     for row, whole in enumerate((weight[..., :1, :] + weight[..., 1:, :], weight)):
         for column, taps in enumerate((whole[..., :1] + whole[..., 1:], whole)):

@@ -77,6 +77,7 @@ class FilmSession:
         layout = memory_format(frames.device, on_cuda=True)
         pictures = [padded.clamp(0.0, 1.0).contiguous(memory_format=layout)]
         for _ in range(LEVELS - 1):
+            # An odd row or column is dropped here, as published; see FilmOptions.align.
             pictures.append(F.avg_pool2d(pictures[-1], 2))
         dtype = self._net.fuse.output_conv.weight.dtype
         features = self._net.extract([picture.to(dtype) for picture in pictures])

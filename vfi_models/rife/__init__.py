@@ -69,6 +69,7 @@ class Rife(TorchInterpolator[IFNet]):
         family = self.module.family
         item = self.dtype.itemsize
         full = 2 * 3 * 3 + 4 * family.outputs + 12
+        # The last block reads the largest input; its divisor says at which size.
         reach = family.divisors[-1] / checked.flow_scale
         inside = (2 * family.later_inputs + family.widths[-1] / 2 + 4 * family.outputs) / max(
             reach, 0.25
@@ -81,6 +82,7 @@ class Rife(TorchInterpolator[IFNet]):
         return with_half_scale(options, self._checked(options).flow_scale)
 
     def _padded(self, height: int, width: int, options: RifeOptions) -> tuple[int, int]:
+        # A restart doubles the divisors, so the sides must divide by twice as much.
         needed = self.module.family.modulo * (2 if options.restart else 1)
         multiple = max(needed, int(needed / options.flow_scale))
         if options.padded_size is None:
@@ -136,6 +138,7 @@ def build(detection: Detection) -> Rife:
     """
     family = FAMILIES[detection.family]
     weights = dict(detection.state_dict)
+    # Half a refinement, the leftover of a training, is dropped.
     refine = "contextnet.conv1.conv1.0.weight" in weights and "unet.conv.weight" in weights
     if not refine:
         weights = {k: v for k, v in weights.items() if not k.startswith(("contextnet.", "unet."))}

@@ -176,6 +176,7 @@ def clean(state_dict: StateDict) -> dict[str, Tensor]:
     ``_orig_mod.`` ...); names without it belong to something else in the file. Empty where no name
     looks like RIFE's.
     """
+    # A file may hold several networks (a teacher, an average); the shortest prefix is the network's own.
     found = (pattern.match(name) for name in sorted(state_dict) for pattern in (_FIRST, _OLD_FIRST))
     prefixes = [match[1] for match in found if match and not match[1].startswith(_TRAINING_ONLY)]
     if not prefixes:
@@ -267,6 +268,7 @@ def _nearest(widths: tuple[int, ...], head: HeadKind | None) -> str | None:
         same = sum(a == b for a, b in zip(family.widths, widths, strict=True))
         return 2 * same + ((family.head.kind if family.head else None) == head)
 
+    # A block's width says more than the kind of head: it counts twice.
     return max(same_depth, key=shared).name
 
 

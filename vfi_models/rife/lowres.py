@@ -81,7 +81,7 @@ class LowResolution:
             PreparedBlock(
                 block,
                 _input_order(family, later=i > 0),
-                # The carry of the last block is read by nobody.
+                # Nothing reads the carry of the last block.
                 outputs=5 + (family.carry if i < len(self._divisors) - 1 else 0),
                 pixels=self._factor(self._divisors[i]),
             )
@@ -89,6 +89,7 @@ class LowResolution:
         ]
         self.head = PreparedHead(net.encode) if family.head else None
         grid = identity_grid(*padded, parameter.device)
+        # At divisors above 1 the four pixels that the reduction reads are sampled and averaged.
         self._samplers = [GridSampler(_centres(grid, s), padded, halved=s > 1) for s in self._divisors]
         self._buffers: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
 
@@ -112,6 +113,7 @@ class LowResolution:
             timestep: (K,).
         """
         levels: list[_Level] = []
+        # The sum of all levels at full size; before the first divisor of 1 or 2 nothing needs it.
         full: Tensor | None = None
         mask: Tensor | None = None
         for i, s in enumerate(self._divisors):
@@ -145,6 +147,7 @@ class LowResolution:
         """Run one block, on both orders of the pair with ``ensemble``."""
         out = self._blocks[index](planes if stored is planes else channels_last(planes, stored))
         if self._ensemble:
+            # The block's own output buffer, which the pass on the other order writes over.
             out = out.clone()
             mirrored = _mirrored(planes, self._family.picture_channels, later=index > 0)
             other = self._blocks[index](mirrored if stored is planes else channels_last(mirrored, stored))
@@ -160,6 +163,7 @@ class LowResolution:
             divisor: of the size.
             narrow: return the dtype of the convolutions, which read it, where nothing is summed.
         """
+        # The carry is never summed: families with a carry have a head, and those replace the mask.
         used = levels if self._family.mask_summed else levels[-1:]
         last = used[-1].hidden
         if narrow and not self._family.mask_summed:
@@ -251,6 +255,8 @@ def _spread(flow: Tensor, divisor: int) -> Tensor:
         flow: (K, 4, 2h, 2w), two values a side of each cell; flow is linear across a cell.
     """
     count, channels, rows, columns = flow.shape
+    # From the quarter points at +-1/4 of a cell's side to the centre pixels at +-1/(2 divisor), by linear
+    # interpolation: near + share * (far - near).
     share = 0.5 - 1 / divisor
     near, far = flow.view(count, channels, rows // 2, 2, columns).unbind(3)
     flow = torch.stack((torch.lerp(near, far, share), torch.lerp(far, near, share)), 3)

@@ -97,10 +97,12 @@ class Block(nn.Module):
         if flow is not None:
             x = torch.cat((x, (resize(flow, 1 / divisor) / divisor).to(dtype)), 1)
         x = self.conv0(x)
+        # The skip of 4.0 is over all eight convolutions; later families have one in each, see ResConv.
         x = self.convblock(x) + x if self.skip else self.convblock(x)
         x = self.lastconv(x).float()
         factor = divisor if self.shuffled else 2 * divisor
         x = resize(x, factor)
+        # A flow in pixels of the small size becomes one in pixels of the full size.
         x[:, :4] *= factor
         return x
 
@@ -174,6 +176,7 @@ class IFNet(nn.Module):
         self.family = family
         for i, width in enumerate(family.widths):
             inputs = family.later_inputs if i else family.first_inputs
+            # By name and no list: the published names are block0, block1 and so on.
             self.add_module(f"block{i}", Block(family, inputs, width))
         if family.head:
             self.encode = _head(family.head)

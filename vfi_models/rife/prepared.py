@@ -99,6 +99,7 @@ def _shuffled(x: Tensor, factor: int, out: Tensor | None = None) -> Tensor:
     x = x.to(out.dtype) if x.device.type == "cpu" else x
     cells = x.view(count, factor, outputs, factor, rows, columns).permute(0, 2, 4, 1, 5, 3)
     out.view(count, outputs, rows, factor, columns, factor).copy_(cells)
+    # The first and the last half cell belong to corners outside of the picture.
     edge = factor // 2
     return out[..., edge:-edge, edge:-edge]
 
@@ -148,6 +149,7 @@ def _exit(last: nn.ConvTranspose2d, *, own: int, outputs: int, pixels: int) -> t
     taps = taps.permute(5, 2, 1, 7, 3, 0, 4, 6)[:, :, :outputs]
     biases = last.get_parameter("bias").view(-1, own, own).permute(1, 0, 2)[:, :outputs].unsqueeze(2)
     biases = biases.expand(2, own, outputs, 2, own).clone()
+    # A power of two, so that scaling the weights of the flow is exact.
     taps[:, :, :4] *= pixels
     biases[:, :, :4] *= pixels
     return taps.reshape(-1, inputs, 2, 2), biases.reshape(-1)

@@ -52,6 +52,8 @@ class ContextNet(nn.Module):
         levels = []
         for i in range(4):
             picture = _run_pair(self.get_submodule(f"conv{i + 1}"), picture)
+            # Halved before each warp, as published: the features of a level are half the size of the picture
+            # before.
             flow = F.interpolate(flow, scale_factor=0.5, mode="bilinear", align_corners=False) * 0.5
             levels.append(backward_warp(picture, flow))
         return levels

@@ -87,6 +87,7 @@ class RifeSession(RecordedSession):
         self._grid: Tensor | None = None
         self._blocks: LowResolution | None = None
         self._sampler: GridSampler | None = None
+        # Both warped pictures of a pass, in one buffer.
         self._sides: Tensor | None = None
         # 4.0 runs as published: its flows can grow so large that the last bit of a sum shows.
         is_4_0 = net.family.inner == "plain_skip"
@@ -243,12 +244,14 @@ class RifeSession(RecordedSession):
         hidden = [motion.hidden] if motion else []
         out = block([*sides, plane, *hidden], flow, divisor)
         if self._options.ensemble and not single:
+            # Left and right alternate in the list, so the neighbour of i is i ^ 1.
             exchanged = [sides[i ^ 1] for i in range(len(sides))]
             hidden = [-motion.hidden] if motion else []
             other = block(
                 [*exchanged, 1 - plane, *hidden], swap_flows(flow) if flow is not None else None, divisor
             )
             out[:, :4] = (out[:, :4] + swap_flows(other)) / 2
+            # In the other order the mask's logit has the opposite sign.
             out[:, 4:5] = (out[:, 4:5] - other[:, 4:5]) / 2
         return FlowEstimate(out[:, :4], out[:, 4 : 5 + self._net.family.carry])
 

@@ -67,6 +67,7 @@ class HDSession:
     def encode(self, frames: Tensor) -> HDFeatures:
         """Encode source frames. The network has no encoder: a frame is only padded, and not clamped."""
         picture, extra = pad_frames(frames, *self._padded, self._options.padding)
+        # Joined again, for all channels are warped by one call.
         return HDFeatures(picture if extra is None else torch.cat((picture, extra), 1))
 
     def between(self, left: HDFeatures, right: HDFeatures, timestep: Tensor) -> Tensor:
@@ -113,6 +114,7 @@ def _update(
     left, right, mask, flow = (resize(x, 1 / divisor) for x in (*sides, motion.mask, motion.flow))
     flow = flow / divisor
     forward = torch.cat((left, right, mask, flow), 1)
+    # The same problem mirrored in time: the mask's logit changes its sign and the flows their places.
     backward = torch.cat((right, left, -mask, swap_flows(flow)), 1)
     dtype = next(block.parameters()).dtype
     flows, masks = (x.chunk(2) for x in block(torch.cat((forward, backward)).to(dtype)))

@@ -71,6 +71,7 @@ class Tlbvfi(TorchInterpolator[TlbvfiNet]):
         if checked.tile:
             height, width = min(height, checked.tile), min(width, checked.tile)
         rows, columns = Geometry.of(height, width, checked.flow_scale).padded
+        # The two peaks do not coincide: motion is computed before the decoder runs.
         tensors = max(10.5, 3.0 + 15.5 * checked.flow_scale**2)
         return int(4 * self.module.family.width * tensors * rows * columns)
 

@@ -22,6 +22,7 @@ _MAX_VARIANCE = 1.0
 
 def mixing() -> Tensor:
     """Return m_t of every time: the share of Y in a state, (1000,) float32 from 0.001 to 0.999."""
+    # By numpy in float64 and rounded, as the authors do: torch's own linspace may differ in the last bit.
     return torch.from_numpy(np.linspace(0.001, 0.999, TIMES).astype(np.float32))
 
 
@@ -77,6 +78,7 @@ def sample(
     """
     x = known
     for i, step in enumerate(steps):
+        # The network is trained on x - x0, so that a full pull is the predicted end itself.
         x = x - step.pull * network(x, known, step.time)
         if noise is not None and i < len(noise):
             x = x + step.spread * noise[i]

@@ -32,7 +32,7 @@ FAMILIES: dict[str, Family] = {
     for family in (
         Family("vimeo", 64, (240, 150, 90), 8192),
         Family("vimeo-autoencoder", 64, (240, 150, 90), 8192, samples=False),
-        # The same layout, a quarter as wide: nobody has published weights of it. Tests run it.
+        # The same layout, a quarter as wide, without published weights: for tests.
         Family("small", 16, (48, 32, 16), 512),
     )
 }
@@ -44,8 +44,8 @@ _TIME = "denoise_fn.time_embed.0.weight"
 
 _PREFIX = re.compile(r"^(?:module\.)+")
 _AUTOENCODER = ("encoder.", "decoder.", "quantize.", "quant_conv.", "post_quant_conv.")
-# The condition's network is the autoencoder once more; the rest are buffers of the schedule, networks of the
-# training's losses, counters, and layers that the published code has and never calls.
+# The condition's network is the autoencoder once more; the others are buffers of the schedule, networks of
+# the training's losses, counters, and layers that the published code has and never calls.
 _DROPPED = ("cond_stage_model.", "vqgan.loss.", "loss.")
 _SCHEDULE = {"m_t", "m_tminus", "variance_t", "variance_tminus", "variance_t_tminus", "posterior_variance_t"}
 _UNUSED = re.compile(r"\.num_batches_tracked$|\.cross_attn\.out_conv\.")
@@ -63,6 +63,7 @@ def clean(state_dict: StateDict) -> dict[str, Tensor]:
         if name.startswith(_DROPPED) or name in _SCHEDULE or _UNUSED.search(name):
             continue
         kept[f"vqgan.{name}" if name.startswith(_AUTOENCODER) else name] = value
+    # The published code creates these layers everywhere and calls them only where the width changes.
     idle = [name for name in kept if _SHORTCUT in name and _keeps_width(kept, name)]
     return {name: value for name, value in kept.items() if name not in idle}
 

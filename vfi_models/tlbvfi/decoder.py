@@ -103,9 +103,11 @@ class Decoder(nn.Module):
             (N, 4, H, W): before their sigmoids, the residual (RGB) and the share of the left frame.
         """
         flows = []
+        # From the full size to 1/2, 1/4 and 1/8: the sizes of the levels that warp.
         for _ in range(_WARPED_LEVELS):
             flow = halved(flow)
             flows.append(flow)
+        # The last block of the middle makes one frame of three.
         x = self.mid(self.conv_in(latent)).squeeze(2)
         for i, level in reversed(list(enumerate(self.up))):
             x = level(x, _context(left[i], right[i], flows[i] if level.warps else None))

@@ -84,6 +84,7 @@ class Encoder(nn.Module):
         Returns:
             (N, 3, 3, H/32, W/32).
         """
+        # What changes along time scales each channel of the deepest features, alike in all three frames.
         gate = torch.sigmoid(self.frequency_extractor(bands(pictures))).unsqueeze(2)
         video = self.mid(deepest + gate * deepest)
         latent: Tensor = self.conv_out(swish(frame_by_frame(self.norm_out, video)))

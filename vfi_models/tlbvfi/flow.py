@@ -53,6 +53,7 @@ class FlowBlock(nn.Module):
     def forward(self, x: Tensor, shrink: int) -> Tensor:
         """Predict a flow at half the size of ``x`` (N, inputs, H, W)."""
         x = self.conv0(resized(x, 1 / shrink) if shrink > 1 else x)
+        # The transposed convolution returns to half of the block's input, so the flow is at half size.
         flow = self.conv1(self.convblock(x).add_(x))
         return resized(flow, float(shrink)) if shrink > 1 else flow
 

@@ -34,7 +34,9 @@ class SeededNoise:
 
     def __call__(self, left: int, right: int, shape: tuple[int, ...]) -> Tensor:
         """Draw the noise of a pair; see :class:`Noise`."""
+        # A hash and no arithmetic on the numbers: neighbouring seeds must not give related noise.
         digest = hashlib.blake2b(f"{self._seed} {left} {right}".encode(), digest_size=8).digest()
+        # On the CPU, for CUDA draws other numbers from the same seed.
         generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
         return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
@@ -62,6 +64,7 @@ class Fingerprint:
         )
         sums = []
         for channel in frame:
+            # Channel by channel, for the int64 values take eight bytes a pixel.
             levels = channel.nan_to_num().clamp(0.0, 1.0).mul(_LEVELS).round_().long()
             of_rows = levels.mul_(columns).sum(-1).remainder_(_PRIME)
             sums.append(of_rows.mul_(rows).remainder_(_PRIME).sum().remainder_(_PRIME))

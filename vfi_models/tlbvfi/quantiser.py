@@ -36,6 +36,8 @@ class Quantiser(nn.Module):
         nearest = []
         for start in range(0, len(flat), _AT_ONCE):
             part = flat[start : start + _AT_ONCE]
+            # |x|^2 + |e|^2 - 2 x e, as the authors write it: rounding decides between entries that are about
+            # as near.
             nearest.append((part.square().sum(1, keepdim=True) + lengths - 2 * part @ entries.T).argmin(1))
         return torch.cat(nearest).view(vectors.shape[:-1])
 

@@ -66,6 +66,7 @@ class RefineBlock(nn.Module):
         H, W).
         """
         height, width = motion.shape[-2:]
+        # Zeros around, as unfold has them in the published code.
         padded = F.pad(features, (1, 1, 1, 1))
         length = _length(expected)
         cosines = []
@@ -108,6 +109,7 @@ class RefineNet(nn.Module):
             left, right: features of both frames at 1, 1/2, 1/4, 1/8.
             flow: (N, 4, H/2, W/2) in pixels of its size.
         """
+        # From half size to an eighth, where the refinement begins.
         flow = 0.25 * resized(flow, 0.25)
         for level, block in zip(
             (3, 2, 1, 0), (self.rf_block4, self.rf_block3, self.rf_block2, self.rf_block1), strict=True

@@ -172,6 +172,7 @@ class TlbvfiSession:
         """Compute the latent video of a pair with an empty middle, (1, 3, 3, H/32, W/32)."""
         left, right, raw = self._in_range(left, right)
         empty = torch.full_like(left.picture, 0.0 if raw else _GREY)
+        # The tower of the empty picture is the same for all pairs; there are two, for the two ranges.
         if raw not in self._empty:
             self._empty[raw] = self._net.vqgan.encoder.tower(empty)[-1]
         pictures = (_ranged(left.picture, raw), empty, _ranged(right.picture, raw))
@@ -225,6 +226,7 @@ class TlbvfiSession:
             small = resized(picture[..., :height, :width], geometry.scale)
             height, width = geometry.canvas
             canvas = F.pad(small, (0, width - small.shape[-1], 0, height - small.shape[-2]), value=_GREY)
+        # The fingerprint is of the frame without padding: it depends on the content alone.
         return self._described(FrameFeatures(Fingerprint(frame[0, :3]), picture, canvas, extra))
 
     def _described(

@@ -26,6 +26,7 @@ def places(length: int, side: int, overlap: int) -> list[int]:
     if length <= side:
         return [0]
     count = ceil((length - overlap) / (side - overlap))
+    # The first at 0 and the last at the end: no tile reaches outside of the picture.
     return [round(i * (length - side) / (count - 1)) for i in range(count)]
 
 
@@ -92,6 +93,7 @@ class TiledSession:
             list(zip(*axis, strict=True)) for axis in zip(self._starts, self._ramps, strict=True)
         )
         for (top, falling), (start, sinking) in product(rows, columns):
+            # Tile by tile, each encoded and dropped again: features of one tile are all that is in memory.
             place = (..., slice(top, top + self._sides[0]), slice(start, start + self._sides[1]))
             ((before,), (after,)) = (self._tile.encode(frame.picture[place]) for frame in (left, right))
             weight = torch.outer(falling, sinking).to(weighted.device)

@@ -21,6 +21,7 @@ def _filtered(x: Tensor, axis: int, *, high: bool, same: bool) -> Tensor:
     length = x.shape[axis] - 1
     this, following = x.narrow(axis, 0, length), x.narrow(axis, 1, length)
     if same:
+        # F.pad counts axes from the last one, two numbers for each.
         ends = [0] * (2 * (-axis))
         ends[-1] = 1
         this, following = x, F.pad(following, ends)

@@ -113,6 +113,7 @@ def _part(
     windows = split(x, grid=grid)
     others = split(context, grid=grid) if context is not None else None
     out = torch.empty_like(windows)
+    # The perceptron's hidden layer is the widest: four times the channels at 64 positions a window.
     step = max(1, _MOST_VALUES // (4 * _POSITIONS * x.shape[1]))
     for start in range(0, len(windows), step):
         part = slice(start, start + step)

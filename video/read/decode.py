@@ -106,6 +106,7 @@ class VideoFile:
         previous: Fraction | None = None
         for frame in self._decoded:
             pts = self._time(frame)
+            # Damaged files and some AVI files repeat times or have none; muxers need them to rise.
             if previous is not None and (pts is None or pts <= previous):
                 pts = previous + 1 / info.rate
             previous = pts = pts if pts is not None else info.start
@@ -177,12 +178,14 @@ class VideoFile:
         with self._opened(info.path) as container:
             stream, _ = _picture_stream(container, info.path)
             for packet in container.demux(stream):
+                # Discarded packets are decoded for others to refer to, but never shown.
                 if packet.size and not packet.is_discard:
                     stamps.append((packet.pts, packet.duration or 0))
         if any(pts is None for pts, _ in stamps):
             for index in range(len(stamps)):
                 yield FrameTime(info.start + index / info.rate, None)
             return
+        # Packets come in the order of decoding, in which B-frames are later than they are shown.
         for pts, duration in sorted(stamps):
             straight = self._straight(pts * self._base - info.origin)
             yield FrameTime(straight, self._straight.length(duration * self._base))
@@ -205,11 +208,13 @@ class VideoFile:
             raise _unreadable(path, str(error)) from error
 
     def _pixels(self, frame: av.VideoFrame) -> torch.Tensor:
+        # Size and format may change in the middle of a file.
         source = (frame.height, frame.width, frame.format.name)
         if self._convert is None or source != self._converts_from:
             self._convert = Converter(source[:2], source[2], self.info.pixel_format, self.info.colour)
             self._converts_from = source
         pixels = self._convert(frame).to_ndarray()
+        # rot90 gives a view with negative strides, which torch does not take.
         return torch.from_numpy(np.ascontiguousarray(np.rot90(pixels, self._turns)))
 
 
@@ -280,6 +285,7 @@ def _picture_stream(container: av.container.InputContainer, path: Path) -> tuple
     if marked and name in ("vp8", "vp9") and better in av.codecs_available:
         # FFmpeg's own VP8 and VP9 decoders drop the transparency that WebM carries beside the picture.
         return stream, av.CodecContext.create(better, "r")
+    # Over frames as well as slices; PyAV's default is slices alone, which many files do not have.
     stream.thread_type = "AUTO"
     return stream, stream.codec_context
 
@@ -294,6 +300,7 @@ def _describe(
     turns = _quarter_turns(first, path)
     height, width = (first.width, first.height) if turns % 2 else (first.height, first.width)
     aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
+    # Recordings of cameras and broadcasts begin at any time: picture and sound are moved by the same.
     carried = (*container.streams.audio, *container.streams.subtitles)
     starts = [
         s.start_time * s.time_base for s in (stream, *carried) if s.start_time is not None and s.time_base
@@ -331,6 +338,7 @@ def _estimate(container: av.container.InputContainer, stream: Any, rate: Fractio
 
 def _quarter_turns(frame: av.VideoFrame, path: Path) -> int:
     """Return the quarter turns, counter-clockwise, that bring the picture upright."""
+    # Phones store the picture as the sensor has it, and how the phone was held.
     degrees = 0
     with contextlib.suppress(AttributeError):
         degrees = int(frame.rotation)

@@ -44,6 +44,7 @@ class ImageFolder:
                 str(path),
                 f"Give a folder of {', '.join(sorted(_EXTENSIONS))} files.",
             )
+        # Of the others, none is opened yet: a folder may hold a hundred thousand.
         first = _decode(self._files[0])
         self._first = 0
         self.info = ClipInfo(
@@ -83,6 +84,7 @@ class ImageFolder:
     def _read(self, file: Path) -> Tensor:
         frame = _decode(file)
         size = (frame.height, frame.width)
+        # One for each picture: files of a folder may differ in format.
         convert = Converter(size, frame.format.name, self.info.pixel_format, colour_of(frame))
         return torch.from_numpy(convert(frame).to_ndarray())
 

@@ -52,6 +52,7 @@ class TensorClip:
                 f"shape {shape}",
                 "Give at least one frame, (frames, height, width, channels), grey, RGB or RGBA.",
             )
+        # Views throughout: a 1080p frame takes 25 MB in float32.
         alpha = alpha and shape[-1] == _RGBA
         frames = frames.expand(-1, -1, -1, _RGB) if shape[-1] == 1 else frames
         self._frames = frames if alpha else frames[..., :_RGB]

@@ -55,6 +55,7 @@ class Trimmed:
                     + ("" if window.end is None else f" to {float(window.end):g} s"),
                     "Trim less of it.",
                 )
+            # A file that is not cut keeps the time of its first frame, to which its sound belongs.
             cut_off = start > SLACK
             self._start = (first.pts if start > whole.start else start) if cut_off else Fraction(0)
             self._frames: Iterator[Frame] = chain((first,), frames)
@@ -66,6 +67,7 @@ class Trimmed:
 
     def start_at(self, time: Fraction) -> None:
         """See :class:`.Clip`."""
+        # Opened anew: the frames before were read already, and not every file can go back.
         self._clip.__exit__(None, None, None)
         self._clip = self._open()
         self._clip.start_at(time + self._start)

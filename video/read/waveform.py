@@ -39,6 +39,7 @@ class AudioEncoder:
     """
 
     def __init__(self, output: av.container.OutputContainer, encoder: str, layout: str, rate: int) -> None:
+        # Opus is 48 kHz inside; FFmpeg's encoder takes few other rates.
         rates = av.Codec(encoder, "w").audio_rates
         rate = _OPUS_RATE if encoder == "libopus" or (rates and rate not in rates) else rate
         self.stream: Any = output.add_stream(encoder, rate=rate)
@@ -46,6 +47,7 @@ class AudioEncoder:
         context.layout = layout
         formats = context.codec.audio_formats
         context.format = formats[0].name if formats else "fltp"
+        # Only an open encoder knows its frame size.
         context.open()
         self._resample = av.AudioResampler(
             format=context.format.name, layout=context.layout.name, rate=rate, frame_size=context.frame_size
@@ -54,6 +56,7 @@ class AudioEncoder:
 
     def __call__(self, frames: Iterable[av.AudioFrame | None]) -> list[Any]:
         """Return the packets of some frames."""
+        # A frame of None has the resampler give out what it holds back.
         parts = [part for frame in frames for part in self._resample.resample(frame)]
         return [packet for part in parts for packet in self.stream.encode(part)]
 

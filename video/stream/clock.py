@@ -63,8 +63,10 @@ class Clock:
         while self._dropped < index:
             self._frames.popleft()
             self._dropped += 1
+        # Exact Fractions: in floats, a frame at the border of two chunks could fall into both.
         outputs = self.timeline.outputs(self._gap(last=last), last=last)
         moments = [Moment(time + self._start, duration) for _, (time, duration) in outputs]
+        # An empty rest of a clip is its end; an empty rest of a span is not, which only this tells.
         end = self._span.end
         self.cut = self.cut or (end is not None and bool(moments) and moments[-1].time >= end)
         kept = [self._span.holds(moment.time) for moment in moments]
@@ -89,6 +91,7 @@ class Clock:
 
     def _gap(self, *, last: bool) -> Gap:
         number, (pts, duration) = self._frames[0]
+        # Not every file says how long its last frame is shown.
         end = pts + (duration or 1 / self.timeline.source_fps) if last else self._frames[1].time.pts
         return Gap(number, pts - self._start, end - self._start)
 
@@ -110,5 +113,6 @@ class _Numbers:
         while self._ahead is not None and self._ahead.pts <= pts:
             self._passed += 1
             self._ahead = next(self._times, None)
+        # A time that was repaired in decoding may not be in the file: numbers rise all the same.
         self._number = max(self._number + 1, self._passed - 1)
         return self._number

@@ -88,6 +88,7 @@ def interpolate_video(
     require_like(plan, ("clock", "coding"), wrong="This is not a plan.", advice="Give Plan(multiplier=2).")
     source, target = path_of(source, "source"), path_of(target, "output")
     check_paths(source, target, plan)
+    # Loaded after what is quick to check, and before anything is written.
     model = as_model(model)
     require_model(model)
     with open_clip(source, rate=plan.source_fps, alpha=holds_alpha(target)) as clip:
@@ -116,6 +117,7 @@ def stream_clip(
     part, clock = _part(clip, plan, span)
     bits, writer = _open_writer(place, plan, clip.info if span is None else clip.info.cut(span))
     if span is not None:
+        # Frames keep the times of the whole clip up to here, so that parts fit together.
         writer = _Shifted(writer, span.start)
     host = maker.watched(plan.frames_estimate(clip.info, span))
     stream = Stream(part, clock, writer, bits=bits, host=host)
@@ -180,12 +182,14 @@ def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Write
             bits = BYTE if bits <= BYTE else 16
             return bits, FolderWriter(target.temporary, bits, coding.images)
         rate, tick = plan.rate_and_tick(info)
+        # Errors name the file that the user chose, not the temporary one.
         named = target.path.with_suffix(target.suffix)
         if target.suffix.lower() == ".gif" and rate > _GIF_RATE:
             _LOG.warning(
                 "A GIF at %.4g frames a second plays slowly; use at most %d, or .webp.", rate, _GIF_RATE
             )
         encoding = choose_encoding(named, coding, (info.height, info.width), bits=bits, alpha=info.alpha)
+        # What the user sets goes before what the source says.
         tagged = replace(
             info, metadata={**info.metadata, **plan.metadata}, colour=coding.colour or info.colour
         )

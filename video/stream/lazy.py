@@ -94,6 +94,7 @@ class LazyVideo:
         """
         whole = self.span or Span(Fraction(0))
         first = self._frame_after(start)
+        # Times come as floats from ComfyUI: one a little after a frame means that frame, at either end.
         ends = [] if whole.end is None else [whole.end]
         if duration is not None:
             end = start + duration
@@ -202,6 +203,7 @@ class MadeClip:
 
     def start_at(self, time: Fraction) -> None:
         """See :class:`.Clip`."""
+        # Frames are made from there on only: a jump into a long video must not make its beginning.
         earlier = [moment.time for moment in self._video.moments if moment.time <= time]
         if earlier:
             self._span = Span(self._start + earlier[-1], None if self._span is None else self._span.end)
@@ -223,6 +225,7 @@ class MadeClip:
             for frame in pipe.get():
                 yield replace(frame, pts=frame.pts - self._start)
         finally:
+            # Also where the reader stops early: a thread that waited on would keep the model in memory.
             pipe.abandon()
             thread.join()
 
@@ -235,6 +238,7 @@ class MadeClip:
         try:
             part = clip if self._span is None else Part(clip, self._span)
             clock = video.plan.clock(clip, self._span)
+            # In whole numbers, as a file between the two runs would have held them.
             bits = BYTE if info.bits <= BYTE else 16
             with video.borrow(info.height, info.width) as model:
                 host = Maker(model).watched(None)

@@ -46,6 +46,7 @@ class Pipe(Generic[T]):
             AbandonedError: nobody will ever get the item.
             BaseException: the error that the getting side failed with.
         """
+        # An item that is larger than the limit goes into an empty pipe; it would wait for ever otherwise.
         self._wait(lambda: not self._items or self._bytes + size <= self._limit, poll)
         with self._changed:
             self._items.append((item, size))
@@ -77,6 +78,7 @@ class Pipe(Generic[T]):
         """End the getting side; what is in the pipe is dropped, and putting raises ``error``."""
         with self._changed:
             self._abandoned, self._error = True, error or self._error
+            # Freed now: an error's traceback may keep the pipe, and with it all these frames.
             self._items.clear()
             self._bytes = 0
             self._changed.notify_all()
@@ -93,5 +95,6 @@ class Pipe(Generic[T]):
                 self._changed.wait(_POLL_SECONDS)
                 if ready() or (getting and self._finished):
                     continue
+            # Outside the lock: it is the host's code, which may take long or raise.
             if poll is not None:
                 poll()

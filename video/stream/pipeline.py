@@ -178,6 +178,7 @@ class Counted:
         self._total = total
         self._before = before
         self._host = host
+        # Passed through without a call in between: on a CPU it is called before every layer.
         self.check_cancelled = host.check_cancelled
         self.clear_cache = host.clear_cache
         self.free_bytes = host.free_bytes
@@ -187,4 +188,5 @@ class Counted:
         """See :class:`..engine.host.Host`."""
         done += self._before
         total = self._total or total
+        # The header may say too few: a total below what is done would look like an error.
         self._host.progress(done, None if total is None else max(done, total), preview)

@@ -50,6 +50,7 @@ class Plan:
     def __post_init__(self) -> None:
         require_one_of(self.end, get_args(EndLaw), "end law")
         require_states(self.states)
+        # Exact from here on: what comes in may be a float, a text, a tensor or a number of numpy.
         exact = {
             "multiplier": _multiplier(self.multiplier),
             "fps": None if self.fps is None else frame_rate(self.fps),
@@ -84,6 +85,7 @@ class Plan:
             BadInputError: see :meth:`timeline`.
         """
         timeline = self.timeline(clip.info)
+        # All packets are read for it, the whole file: only where the numbers of pairs count.
         times = clip.times() if timeline.policy.needs_index else None
         return Clock(timeline, start=clip.info.start, span=span, times=times)
 
@@ -105,6 +107,7 @@ class Plan:
 def _multiplier(value: Number | Sequence[int]) -> Number | tuple[int, ...]:
     """Return one multiplier where all pairs have the same, else those of each pair."""
     given = multipliers(value)
+    # Videos took such a list as one number before they took lists, and still do.
     if isinstance(given, tuple) and len(set(given)) == 1:
         return given[0] or given
     return given

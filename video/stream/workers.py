@@ -73,6 +73,7 @@ class EncodeThread:
         """Close the output, which is whole: wait until that is done, and raise what it raised."""
         self._whole = True
         self._pipe.finish()
+        # In short waits: one without end cannot be interrupted by Ctrl-C on Windows.
         while self._thread.is_alive():
             self._thread.join(_POLL_SECONDS)
             poll()
@@ -102,6 +103,7 @@ class EncodeThread:
             self._error = error
             self._pipe.abandon(error)
             if self.written and not isinstance(error, AbandonedError):
+                # MP4 and others write their index when they are closed: without it nothing could be read.
                 with contextlib.suppress(MidframeError):
                     self._writer.close(whole=False)
                     self._closed = True
@@ -111,5 +113,6 @@ class EncodeThread:
 
 
 def _join(thread: threading.Thread) -> None:
+    # One that was never started cannot be joined.
     if thread.ident is not None:
         thread.join()

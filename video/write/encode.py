@@ -117,6 +117,7 @@ class VideoWriter:
                 sound = carry_sound(source, self._container, encoding.audio_encoder)
                 self._sound = stack.enter_context(sound)
             self._container.metadata.update(source.metadata)
+            # Opens the encoder and writes the header: what cannot work fails here, before a frame is made.
             self._container.start_encoding()
             self._stack = stack.pop_all()
 
@@ -220,6 +221,7 @@ class FolderWriter:
         if self._convert is None:
             self._convert = Converter((height, width), source, target, None)
         frame = self._convert(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.numpy()), format=source))
+        # A new one for each picture: an encoder that was flushed takes no more frames.
         encoder: Any = av.CodecContext.create(self._images, "w")
         encoder.options = self._options
         encoder.width, encoder.height, encoder.pix_fmt = width, height, target
@@ -263,6 +265,7 @@ def _set_up(stream: Any, source: ClipInfo, pixel_format: str, tick: Fraction, co
     context.width, context.height, context.pix_fmt = source.width, source.height, pixel_format
     context.time_base = tick
     stream.time_base = tick
+    # As in decoding: threads over frames as well as slices.
     context.thread_type = "AUTO"
     if source.pixel_aspect != 1:
         context.sample_aspect_ratio = source.pixel_aspect

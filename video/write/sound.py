@@ -105,6 +105,7 @@ class Sound:
                 return
             stamp = packet.dts if packet.dts is not None else packet.pts
             self._next = packet
+            # In the order of decoding times: with all sound at the end, players would have to seek.
             if time is not None and stamp is not None and stamp * packet.time_base > time:
                 return
             self._next = None
@@ -125,6 +126,7 @@ class Sound:
     def _converted(self) -> Iterator[Any]:
         if not self._streams:
             return
+        # The whole clip is read from its beginning, where a seek could only lose something.
         if self._span is not None and self._origin > 0:
             self._seek_to_span()
         for packet in self._source.demux(*self._streams):

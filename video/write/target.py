@@ -39,6 +39,8 @@ class Target:
                 "Make it, or choose another place.",
             )
         self._check_free()
+        # Beside its place, so that giving it its name is one step of the file system; hidden, so that
+        # nobody takes a half for the whole.
         mark = mark or uuid.uuid4().hex[:8]
         self.temporary = path.with_name(f".{path.stem}.{mark}.tmp{self.suffix}")
 
@@ -83,6 +85,7 @@ class Target:
 
     def _rename(self, path: Path) -> Path:
         try:
+            # os.replace puts no folder onto one that is not empty.
             if path.is_dir() and self.temporary.is_dir():
                 shutil.rmtree(path)
             os.replace(self.temporary, path)
