@@ -307,7 +307,7 @@ def by_multiplier(
     Args:
         multiplier: 1 to 10000, or a list with one for each pair: pairs past the end of the list get 2,
             entries past the last pair are ignored, 0 inserts nothing like 1. Any kind of number, see
-            :func:`.inputs.numbers.number`. One that is not whole, such as 2.5, is a rate: output frame k
+            :func:`~..inputs.numbers.number`. One that is not whole, such as 2.5, is a rate: output frame k
             shows the source at time k / 2.5, see :func:`by_fps`.
         states: pairs in which nothing is made.
         end: what follows the last source frame.
@@ -334,8 +334,8 @@ def by_fps(
     """Return a timeline whose output frame k shows the source at time k * source_fps / target_fps, exactly.
 
     Args:
-        source_fps, target_fps: frames a second, see :func:`.inputs.rates.frame_rate`: exact rationals such as
-            ``Fraction(24000, 1001)``, or 23.976, which stands for that.
+        source_fps, target_fps: frames a second, see :func:`~..inputs.rates.frame_rate`: exact rationals such
+            as ``Fraction(24000, 1001)``, or 23.976, which stands for that.
         states: pairs in which nothing is made; their left frame is held, so that the rate stays.
         end: what follows the last source frame.
 

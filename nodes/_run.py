@@ -77,7 +77,10 @@ class Run:
             return self.part(frames, loop, last=True)
 
     def part(self, frames: Tensor, loop: FrameLoop, *, last: bool) -> Tensor:
-        """Return the frames that a part of a clip adds; see :func:`run_model` and :meth:`.FrameLoop.feed`."""
+        """Return the frames that a part of a clip adds.
+
+        See :func:`run_model` and :meth:`~..vfi_utils.FrameLoop.feed`.
+        """
         count = loop.count(len(frames), last=last)
         _, height, width, channels = frames.shape
         # Before the model: an output that fits nowhere must be refused before anything is spent on it.

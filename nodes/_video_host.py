@@ -184,7 +184,7 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
 
         Raises:
             MidframeError: see :func:`~..video.interpolate_video`.
-            BadInputError: see :func:`.coding_of`.
+            BadInputError: see :func:`~._saving.coding_of`.
         """
         self._report_unknown(later)
         container = value_of(format).lower()

@@ -190,7 +190,7 @@ def _options(
         sampler: seed, eta and steps.
         flow_scale: size at which motion is computed.
         tiles: side, and pixels that two share.
-        published_range: see :class:`.TlbvfiOptions`.
+        published_range: see :class:`~..vfi_models.tlbvfi.session.TlbvfiOptions`.
 
     Raises:
         BadInputError: what must be a number is none.

@@ -58,7 +58,7 @@ class TorchFile(Protocol):
     tree: Any
     """The object that was saved, with :class:`StoredTensor` in place of tensors."""
     foreign: tuple[str, ...]
-    """Classes and functions that were saved with it, see :class:`.Unpickled`."""
+    """Classes and functions that were saved with it, see :class:`~.pickles.Unpickled`."""
 
     def read_into(self, storage: StorageRef, buffer: bytearray) -> None:
         """Fill ``buffer`` with the bytes of a storage."""
@@ -221,7 +221,8 @@ def module_tensors(tree: Any) -> dict[str, StoredTensor]:
     """Return the state dict of a module: its tensors, named by the attributes that lead to them.
 
     Args:
-        tree: a TorchScript module (:class:`.Inert`) or one that was saved whole (:class:`.Foreign`).
+        tree: a TorchScript module (:class:`~.pickles.Inert`) or one that was saved whole
+            (:class:`~.pickles.Foreign`).
 
     Raises:
         FormatError: modules that contain one another.
