@@ -87,6 +87,8 @@ class ModelRunner:
         self._idle: list[Session[Any]] = []
         self._pair: Pair | None = None
         self._sources: tuple[_Source, ...] = ()
+        if not settings.record:
+            self._record_no_more()
 
     def workers(self, frame: Tensor) -> int:
         """Return how many frames like this one to make at once: 1 but on a CPU."""

@@ -38,6 +38,8 @@ class Settings:
     """From which frames a frame is made. A model that knows only the middle is always halved."""
     cpu_workers: int = 0
     """Frames made at once on a CPU, up to 64; 0 decides from their size, see :mod:`.cpu_workers`."""
+    record: bool = True
+    """Record the passes of long clips as CUDA graphs, where the model and the device can."""
     memory_lines: bool = False
     """Log after every source pair how much memory there is."""
 

@@ -160,8 +160,31 @@ def dtype_named(name: str) -> torch.dtype | None:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that an allocation on ``device`` can still get."""
-    return int(_management().get_free_memory(device)) if inside_comfyui() else free_bytes(device)
+    """Return the bytes that an allocation on ``device`` can still get.
+
+    What ``--reserve-vram`` keeps for other programs is not among them.
+    """
+    if not inside_comfyui():
+        return free_bytes(device)
+    # get_free_memory counts it as free: ComfyUI takes it off where it plans.
+    reserve = getattr(_management(), "extra_reserved_memory", None) if device.type != "cpu" else None
+    return max(0, int(_management().get_free_memory(device) - (reserve() if reserve else 0)))
+
+
+def image_dtype() -> torch.dtype:
+    """Return the dtype of images between nodes: float32, or float16 where the user says so.
+
+    ``--fp16-intermediates`` is newer than the oldest ComfyUI that this pack runs in.
+    """
+    ask = getattr(_management(), "intermediate_dtype", None) if inside_comfyui() else None
+    dtype: torch.dtype = ask() if ask else torch.float32
+    return dtype
+
+
+def records_passes() -> bool:
+    """Tell whether passes may be recorded as CUDA graphs: not with ``--disable-cuda-graphs``."""
+    flags = getattr(sys.modules.get("comfy.cli_args"), "args", None)
+    return not getattr(flags, "disable_cuda_graphs", False)
 
 
 def clear_cache(device: torch.device | None = None) -> None:

@@ -203,7 +203,10 @@ def storage_named(name: str) -> Storage:
         BadInputError: there is no such value.
     """
     require_one_of(name, list(_STORAGES), "storage")
-    return replace(_STORAGES[name], folder=_host.temp_folder())
+    storage = _STORAGES[name]
+    # What is stored in half precision stays so; everything else is as other nodes hand images on.
+    dtype = _host.image_dtype() if storage.dtype == torch.float32 else storage.dtype
+    return replace(storage, folder=_host.temp_folder(), dtype=dtype)
 
 
 def _rate(tooltip: str) -> Widget:
