@@ -21,8 +21,8 @@ from ..inputs.numbers import Number, multipliers
 from ..inputs.rates import common_tick, frame_rate, require_ratio
 from .states import StatesLike, require_states
 
+# Output frames of a pair past the end of a list of multipliers.
 _LIST_DEFAULT = 2
-"""Output frames of a pair past the end of a list of multipliers."""
 
 EndLaw = Literal["end_on_last", "hold_last"]
 """``end_on_last``: nothing is shown after the time of the last source frame, (N - 1) * m + 1 frames at
@@ -172,11 +172,11 @@ class AtRate(Policy):
         return self.fps
 
 
+# What each end law makes of the output frames of the last source frame, after which there is none.
 _AFTER_LAST: dict[EndLaw, Callable[[Sequence[Output]], Sequence[Output]]] = {
     "end_on_last": lambda outputs: [output for output in outputs if output.timestep == 0],
     "hold_last": lambda outputs: [Output(Fraction(0), output.moment) for output in outputs],
 }
-"""What each end law makes of the output frames of the last source frame, after which there is none."""
 
 
 class Timesteps(Protocol):

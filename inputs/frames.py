@@ -19,8 +19,8 @@ _PICTURE = 3
 _FLOW = 2
 _INTEGERS = (torch.uint8, torch.uint16)
 _ALPHA = 4
+# Pictures of so few rows and more channels than RGBA are pictures whose channels come first.
 _CHANNELS = (1, 3, _ALPHA)
-"""Pictures of so few rows and more channels than RGBA are pictures whose channels come first."""
 
 _LAYOUT = "Give float frames in 0..1, uint8 or uint16, with 1, 3 or more channels, which come last."
 _ADVICE = {

@@ -22,13 +22,13 @@ MOST_MULTIPLIER = 10_000
 """Output frames for each source frame, at most. More is a slip of the keyboard, and would fill any memory."""
 
 _LONGEST_TEXT = 64
+# Largest power of ten: Fraction would write out the zeros of 1e999999999 one by one.
 _LARGEST_EXPONENT = 30
-"""Largest power of ten: Fraction would write out the zeros of 1e999999999 one by one."""
 _TYPED_DENOMINATOR = 10**6
+# That of NTSC: 23.976023976 is 24000/1001, and no simpler ratio that is nearly as close.
 _PLAIN_DENOMINATOR = 1001
-"""That of NTSC: 23.976023976 is 24000/1001, and no simpler ratio that is nearly as close."""
+# 7/3 as a float is 2.3333333333333335, as float32 2.3333333: what nobody types is a ratio, rounded.
 _ROUNDING = Fraction(1, 10**7)
-"""7/3 as a float is 2.3333333333333335, as float32 2.3333333: what nobody types is a ratio, rounded."""
 
 _MULTIPLIER_ADVICE = (
     "Use 2 to double the frame rate, 2.5 or 5/2 for two and a half times; for a frame rate set target fps. "

@@ -22,10 +22,10 @@ _NAMED = {
 }
 _FASTEST = 1_000_000
 _NTSC = Fraction(1000, 1001)
+# Digits after the point from which on a written 59.94 is taken for 60000/1001.
 _SHORT = 2
-"""Digits after the point from which on a written 59.94 is taken for 60000/1001."""
+# 23.976 and 23.98 stand for 24000/1001; no two rates in use are as close as that.
 _ROUNDED = Fraction(5, 1000)
-"""23.976 and 23.98 stand for 24000/1001; no two rates in use are as close as that."""
 _DENOMINATOR = 1000
 
 ADVICE = f"Write 60, 59.94, 24000/1001, {', '.join(_NAMED)}."

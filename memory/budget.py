@@ -13,12 +13,12 @@ from .available import available_memory
 
 _LOG = logging.getLogger(__name__)
 
+# Part of the free memory that a batch may plan with; the rest is fragmentation and other programs.
 _SHARE = 0.8
-"""Part of the free memory that a batch may plan with; the rest is fragmentation and other programs."""
 _LARGEST_BATCH = 16
 _LONGEST_WAIT = 1024
+# Part of what a timestep takes that a clearing must give back to be worth the wait for the device.
 _WORTHWHILE = 0.1
-"""Part of what a timestep takes that a clearing must give back to be worth the wait for the device."""
 
 
 class Room(NamedTuple):

@@ -20,8 +20,8 @@ from ..errors import MidframeError
 from .available import available_memory
 
 _PREFIX, _SUFFIX = "midframe_", ".frames"
+# Bytes that stay free on the disk.
 _RESERVE = 2**29
-"""Bytes that stay free on the disk."""
 _IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
 _PIECE = 2**24
 

@@ -26,8 +26,8 @@ Place = Literal["memory", "disk", "auto"]
 """``auto``: main memory where the frames fit and leave some, else the disk."""
 
 _DTYPES = (torch.float32, torch.float16, torch.uint8)
+# Bytes of main memory that ``auto`` leaves for what else runs and for what follows.
 _RESERVE = 2 * 2**30
-"""Bytes of main memory that ``auto`` leaves for what else runs and for what follows."""
 
 
 class Sink(Protocol):

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 _FULL_SCALE = {torch.uint8: 255.0, torch.uint16: 65535.0}
+# Integer dtypes by their bytes.
 _SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Integer dtypes by their bytes."""
+# With one, a copy by the host and a copy by the device would take turns.
 _LEAST_BUFFERS, _MOST_BUFFERS = 2, 3
-"""With one, a copy by the host and a copy by the device would take turns."""
+# For each direction, unless the least buffers take more: pinned memory is main memory that nothing else can
+# have.
 _PINNED_BYTES = 128 * 2**20
-"""For each direction, unless the least buffers take more: pinned memory is main memory that nothing else can
-have."""
+# Batches that are not waited for: the last source frame and the last interpolated frames, or one pair's.
 _IN_FLIGHT = 2
-"""Batches that are not waited for: the last source frame and the last interpolated frames, or one pair's."""
 
 Deliver = Callable[[int, Tensor], None]
 _Kind = tuple[torch.Size, torch.dtype]

@@ -44,12 +44,12 @@ from ._saving import (
 
 _LOG = logging.getLogger(__name__)
 
+# What FFmpeg calls MP4, and so ComfyUI.
 _MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
-"""What FFmpeg calls MP4, and so ComfyUI."""
 _RGB = 3
 _BYTE = 8
+# Seconds by which a video may be shorter than asked.
 _SHORT = 1e-3
-"""Seconds by which a video may be shorter than asked."""
 
 # Other nodes know a VIDEO by this class. ComfyUI has loaded it before it loads any pack.
 _Base: Any = getattr(sys.modules.get("comfy_api.latest._input.video_types"), "VideoInput", object)

@@ -28,10 +28,10 @@ T = TypeVar("T")
 _HUB = "https://huggingface.co"
 _HUB_FILE = re.compile(rf"{_HUB}/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 _BLOCK = 2**18
+# Seconds between two looks at whether the user has cancelled.
 _POLL = 0.1
-"""Seconds between two looks at whether the user has cancelled."""
+# Seconds without a byte after which a server is given up.
 _TIMEOUT = 20.0
-"""Seconds without a byte after which a server is given up."""
 _AGENT = "Midframe (https; python-urllib)"
 # A ValueError is a server's too: an address or a length in its answer that means nothing.
 NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)

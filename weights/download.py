@@ -31,8 +31,8 @@ _log = logging.getLogger(__name__)
 Progress = Callable[[int, "int | None"], None]
 """Gets the bytes so far and the bytes in all, None where the server does not say."""
 
+# Seconds after which an unfinished download belongs to nobody any more.
 _STALE = 24 * 3600.0
-"""Seconds after which an unfinished download belongs to nobody any more."""
 
 
 def fetch(

@@ -41,8 +41,8 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+# Folders below a searched one that are looked into: older packs keep theirs in ckpts/rife.
 _DEPTH = 2
-"""Folders below a searched one that are looked into: older packs keep theirs in ckpts/rife."""
 _MODEL_FOLDERS = ("frame_interpolation", "interpolation")
 _PACK_FOLDERS = ("ckpts/rife", "ckpts/film")
 

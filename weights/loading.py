@@ -33,8 +33,8 @@ from .paths import ADVICE, as_text
 
 _LOG = logging.getLogger(__name__)
 
+# Characters: of a device that it was not built for, torch names every one that it was built for.
 _LONGEST_REASON = 200
-"""Characters: of a device that it was not built for, torch names every one that it was built for."""
 
 ModelLike = Interpolator | str | os.PathLike[str]
 """A model, or what :func:`load_model` finds it by."""

@@ -17,12 +17,12 @@ from .manifest import EXTENSIONS
 _log = logging.getLogger(__name__)
 
 ADVICE = "Give an existing file, or a name such as default or rife-4.25."
+# Characters of a name that an error shows.
 _SHOWN = 80
-"""Characters of a name that an error shows."""
 _SHOWN_FILES = 8
 _SHARD = re.compile(r".+-\d+-of-\d+\.\w+")
+# EINVAL: Windows says it of names with a colon, a star or a question mark.
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL)
-"""EINVAL: Windows says it of names with a colon, a star or a question mark."""
 
 
 def as_text(given: object) -> str:

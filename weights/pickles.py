@@ -21,10 +21,10 @@ from typing import IO, Any, NamedTuple, Protocol, cast
 
 from .danger import runs_programs
 
+# A state dict takes about 40 steps a parameter. What takes more was written to keep the reader busy.
 _MOST_STEPS = 2_000_000
-"""A state dict takes about 40 steps a parameter. What takes more was written to keep the reader busy."""
+# Bytes of one argument in a pickle; parameters are not in the pickle but beside it.
 _LONGEST = 64 * 2**20
-"""Bytes of one argument in a pickle; parameters are not in the pickle but beside it."""
 
 _VALUES = frozenset(
     (
@@ -37,8 +37,8 @@ _CONSTANTS: Mapping[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": Fals
 _SHORT_TUPLES: Mapping[str, int] = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _IGNORED = frozenset(("PROTO", "FRAME"))
 _KEYS = (str, bytes, int, float, type(None))
+# Characters of a name from a pickle that an error shows.
 _SHOWN = 80
-"""Characters of a name from a pickle that an error shows."""
 
 
 class FormatError(Exception):

@@ -45,10 +45,10 @@ _LEGACY_PROTOCOL = 1001
 
 _LONGEST_PICKLE = 64 * 2**20
 _MOST_RECORDS = 100_000
+# Characters that the names of all modules in an archive may take together.
 _LONGEST_NAMES = 2**24
-"""Characters that the names of all modules in an archive may take together."""
+# Characters that a module without any name counts for.
 _MODULE = 64
-"""Characters that a module without any name counts for."""
 _BLOCK = 2**20
 
 
@@ -100,8 +100,8 @@ def _view(numbers: Tensor, stored: StoredTensor, *, shared: bool) -> Tensor:
     return view if alone else view.clone(memory_format=torch.contiguous_format)
 
 
+# Attributes of a module of torch that hold the content of its state dict, in the order of that.
 _PARTS = ("_parameters", "_buffers", "_modules")
-"""Attributes of a module of torch that hold the content of its state dict, in the order of that."""
 
 
 def open_zip(stream: BinaryIO, size: int) -> TorchFile:

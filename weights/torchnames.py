@@ -13,8 +13,8 @@ from .pickles import Builder, FormatError, fill
 
 MOST_BYTES = 16 * 2**30
 """Unpacked size that no checkpoint for frame interpolation comes near."""
+# Dimensions of a tensor, as many as torch takes in most of what it does.
 _MOST_SIDES = 64
-"""Dimensions of a tensor, as many as torch takes in most of what it does."""
 
 
 @dataclass(frozen=True)
