@@ -102,6 +102,7 @@ def _connect(url: str, calls: _CancellableCalls, *, hub: bool) -> tuple[http.cli
     """Return the response, and the SHA-256 of the file where Hugging Face states it."""
     headers = {}
     if hub:
+        # At each download: huggingface_hub reads it once, at import.
         url = os.environ.get("HF_ENDPOINT", _HUB).rstrip("/") + url.removeprefix(_HUB)
         headers = _hub_headers()
     try:
@@ -165,6 +166,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _stated_hash(headers: Message) -> str | None:
+    # The hub puts the SHA-256 of a large file into X-Linked-ETag, before it redirects to the storage. A tag
+    # that is something else does not have 64 hexadecimal digits.
     tag = str(headers.get("X-Linked-ETag") or headers.get("ETag") or "").removeprefix("W/").strip('"')
     return tag if _SHA256.fullmatch(tag) else None
 

@@ -64,6 +64,7 @@ def fetch(
     rows = (name,) if isinstance(name, Entry) else Manifest.load().lookup(name)
     if not rows:
         raise Manifest.load().unknown(str(name))
+    # A file of any row will do: the rows of a model are the same network, and the first is only preferred.
     for row in rows:
         if has_content(folder / row.file):
             return folder / row.file
@@ -140,6 +141,7 @@ def _check(part: Path, row: Entry, found: str, stated: str | None) -> None:
     Raises:
         MirrorError: it is damaged, another file, or no checkpoint.
     """
+    # The server's own hash first: with it a damaged transfer is told from another file.
     if stated is not None and found != stated:
         raise MirrorError(f"the file came damaged: sha256 {found}, the server says {stated}")
     if row.sha256_verified and found != row.sha256:
