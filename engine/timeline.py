@@ -109,6 +109,7 @@ class Evenly(Policy):
         """Return the part of ``source`` that every gap can be divided into."""
         if isinstance(self.multiplier, int):
             return source / self.multiplier
+        # A gap may have any of these counts, or the default: their common multiple serves all of them.
         return source / lcm(_LIST_DEFAULT, *(max(each, 1) for each in self.multiplier))
 
     @property
@@ -147,6 +148,7 @@ class AtRate(Policy):
         # The frames lie on one grid over the whole clip, of which each gap takes those in [start, end):
         # none falls into two gaps or between them, and nothing adds up over a long clip.
         held = self.states is not None and self.states.is_frame_skipped(gap.index)
+        # At a timestep of 0 throughout, the left frame is shown again and again.
         scale = 0 if held else 1 / (gap.end - gap.start)
         moments = [
             Moment(k / self.fps, 1 / self.fps)

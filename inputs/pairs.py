@@ -26,6 +26,7 @@ def parse_pairs(listing: Any) -> frozenset[int]:
             that lists no pairs.
     """
     if isinstance(listing, str):
+        # Spaces around a dash go first, for "5 - 9" is one range and spaces separate.
         ranges = map(_range, re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", listing.strip())))
         return frozenset(index for indices in ranges for index in indices)
     single = number(listing)

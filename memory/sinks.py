@@ -180,7 +180,7 @@ class Storage:
             if needed <= available_with_swap():
                 return TensorSink(count, frame_shape, self.dtype)
         except (RuntimeError, MemoryError):
-            pass
+            pass  # torch's allocator for the CPU fails with a plain RuntimeError
         raise OutOfMemoryError(
             "The output does not fit into main memory.",
             f"{demand}, {available_with_swap() / 2**30:.1f} GiB are free",
