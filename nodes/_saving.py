@@ -19,6 +19,7 @@ _SPACES = {
     "HDR": Colour(matrix=9, primaries=9, transfer=18),
     "HDR PQ": Colour(matrix=9, primaries=9, transfer=16),
 }
+# By the transfer curve alone, which tells them apart; 1 is BT.709's own.
 _SPACE_OF_TRANSFER = {1: SRGB, 13: SRGB, 18: "HDR", 16: "HDR PQ"}
 # Codecs that FFmpeg and ComfyUI call otherwise.
 _CODECS = {"hevc": "h265"}
