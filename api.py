@@ -93,6 +93,7 @@ def interpolate_part(
     try:
         loop.feed(frames, as_model(model), sink, last=last, host=host)
     except MidframeError as error:
+        # A view: nothing is copied, for memory may have run out.
         error.partial = sink.frames[: error.finished]
         raise
     return sink.frames

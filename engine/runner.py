@@ -272,6 +272,7 @@ class ModelRunner:
             frames = between()
         if a.extra is None or b.extra is None:
             return frames
+        # (K, 3, H, W) from the model; E channels past RGB, (1, E, H, W), blended at (K, 1, 1, 1) timesteps.
         return torch.cat((frames, torch.lerp(a.extra, b.extra, timestep.view(-1, 1, 1, 1))), 1)
 
     def _batch(self, timesteps: int, free: FreeBytes) -> int:

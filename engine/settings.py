@@ -45,6 +45,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, most in (("batch", None), ("clear_every", None), ("cpu_workers", _MOST_WORKERS)):
+            # The class is frozen; what comes as 2.0 or "2" is an int from here on.
             object.__setattr__(self, name, whole(getattr(self, name), f"the setting {name}", most=most))
         if not isinstance(self.options, Mapping):
             raise BadInputError(

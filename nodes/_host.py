@@ -63,6 +63,8 @@ def register_model_folder() -> None:
     if not inside_comfyui():
         return
     paths = _folder_paths()
+    # Set here and not by add_model_folder_path: that gives a new name no extensions, and every file would be
+    # listed, text files too.
     configured, extensions = paths.folder_names_and_paths.get(_MODEL_FOLDER, ([], set()))
     own = str(Path(paths.models_dir) / _MODEL_FOLDER)
     folders = configured if own in configured or extensions else [*configured, own]
@@ -249,6 +251,8 @@ def bring(patcher: Any, activation_bytes: int) -> None:
     """
     if patcher is not None:
         # In one call: asked for one by one, ComfyUI makes the room by unloading the model again.
+        # In full: on a card that is nearly full ComfyUI leaves what does not fit on the CPU, from where only
+        # layers of its own kinds are streamed.
         _management().load_models_gpu([patcher], memory_required=activation_bytes, force_full_load=True)
 
 
@@ -268,6 +272,8 @@ def offload(patcher: Any, shell: nn.Module) -> None:
 def check_cancelled() -> None:
     """Raise ComfyUI's InterruptProcessingException where the user cancelled."""
     if inside_comfyui():
+        # ComfyUI's progress bar asks too, but only every 0.5% of a job: every 50 s where 10,000 frames take
+        # 1 s each. What is raised is a BaseException since ComfyUI 0.20, and was an Exception before.
         _management().throw_exception_if_processing_interrupted()
 
 
@@ -355,6 +361,7 @@ class DownloadHost:
     def progress(self, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` bytes have arrived; None: the server does not say."""
         if self._bar is not None:
+            # Never full while nobody knows the size.
             self._bar.update_absolute(done, total or done + 1)
         now = time.perf_counter()
         if now - self._texted_at >= _TEXT_SECONDS or done == total:

@@ -71,6 +71,7 @@ class Run:
         reason = nothing_to_make(self.timeline, len(frames))
         if reason is not None:
             _host.warn(reason, self.node_id)
+        # Under hold_last even one frame is shown several times: then it is a run like any other.
         if self.timeline.count(len(frames)) == len(frames) < _PAIR:
             return frames
         with self.loop() as loop:
