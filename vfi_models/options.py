@@ -17,8 +17,8 @@ T = TypeVar("T", bound="DataclassInstance")
 
 FLOW_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """The flow scales of RIFE. Others do not divide a padded size into whole cells at every level."""
+# The smallest that with_half_scale returns.
 _LEAST_SCALE = FLOW_SCALES[0]
-"""The smallest that :func:`with_half_scale` returns."""
 
 _KINDS: dict[type, tuple[type, str]] = {
     bool: (bool, "True or False"),

@@ -16,8 +16,8 @@ from .interruption import interruptible
 N = TypeVar("N", bound=nn.Module)
 Self = TypeVar("Self", bound="TorchInterpolator[Any]")
 
+# Names of parameters in an error.
 _SHOWN = 6
-"""Names of parameters in an error."""
 _SHOWN_OVERFLOWS = 3
 
 

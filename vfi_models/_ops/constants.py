@@ -13,8 +13,8 @@ from torch import Tensor
 
 Constants = dict[Hashable, Tensor]
 
+# The constants of the session that runs in this thread.
 _KEPT: ContextVar[Constants | None] = ContextVar("constants", default=None)
-"""The constants of the session that runs in this thread."""
 
 
 @contextmanager

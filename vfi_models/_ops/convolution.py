@@ -228,8 +228,8 @@ def _difference(add_leaky_: Callable[..., Tensor], device: torch.device, dtype: 
     return (add_leaky_(y.clone(), plus, 0.1).float() - expected).abs().amax()
 
 
+# Padding, stride, groups.
 _Window = tuple[int, int, int]
-"""Padding, stride, groups."""
 
 
 def _pack(weight: Tensor, window: _Window, size: torch.Size) -> Tensor:

@@ -23,12 +23,12 @@ from ..surroundings import undisturbed
 
 _LOG = logging.getLogger(__name__)
 
+# Devices on which nobody expects a kernel, so that nothing is logged.
 _NEVER = {"cpu", "meta"}
-"""Devices on which nobody expects a kernel, so that nothing is logged."""
+# Largest difference in float32: sums in another order, of values in 0..1.
 _NEAR = 2e-5
-"""Largest difference in float32: sums in another order, of values in 0..1."""
+# Largest difference where an image or the result has that dtype: two steps of it in 16 bits.
 _ROUNDING = {torch.float32: _NEAR, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
-"""Largest difference where an image or the result has that dtype: two steps of it in 16 bits."""
 
 
 _REPLACED: ContextVar[Mapping[str, Callable[..., Tensor]] | None] = ContextVar("replaced", default=None)

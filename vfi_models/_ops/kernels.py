@@ -13,9 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+# Elements of a program of add_leaky_, pixels of one of correlation. Not tuned: no GPU was at hand.
 _BLOCK, _PIXELS = 1024, 128
-"""Elements of a program of :func:`add_leaky_`, pixels of one of :func:`correlation`. Not tuned: no GPU was at
-hand."""
 
 
 @triton.jit

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from .sampler import Sampler, float32_values
 
+# How far a float32 time may be from k / m, in units of 1 / m, and still mean it.
 _EVEN = 1e-4
-"""How far a float32 time may be from k / m, in units of 1 / m, and still mean it."""
 
 
 @dataclass(frozen=True)

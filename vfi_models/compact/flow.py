@@ -13,15 +13,15 @@ from torch import Tensor
 
 from .._ops.warp import backward_warp, identity_grid
 
+# Pixels along a side of the window that Lucas-Kanade and zero_where_still average over.
 _WINDOW_SIDE = 7
-"""Pixels along a side of the window that Lucas-Kanade and :func:`zero_where_still` average over."""
+# Mean squared difference of two pictures (0..1) that noise explains: 2.5 grey levels of 255.
 _ALIKE = 1e-4
-"""Mean squared difference of two pictures (0..1) that noise explains: 2.5 grey levels of 255."""
+# The step of step_where_better counts once its error is below the first share of the error before, and counts
+# in full the second share below that.
 _BETTER, _RAMP = 0.8, 0.5
-"""The step of :func:`step_where_better` counts once its error is below the first share of the error before,
-and counts in full the second share below that."""
+# Mean squared gradient (of 0..1 a pixel) that noise explains: about one grey level of 255.
 _NOISE_FLOOR = 2e-5
-"""Mean squared gradient (of 0..1 a pixel) that noise explains: about one grey level of 255."""
 
 
 @dataclass(frozen=True)

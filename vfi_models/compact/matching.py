@@ -15,8 +15,8 @@ from .._ops.constants import constant
 from .._ops.fused import kernel
 from .flow import box_mean
 
+# Bytes of the products that are summed at once: at 1/4 of 4K all of them would be 3 GB.
 _PRODUCT_BYTES = 2**28
-"""Bytes of the products that are summed at once: at 1/4 of 4K all of them would be 3 GB."""
 
 
 def unit(features: Tensor) -> Tensor:

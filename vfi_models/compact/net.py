@@ -39,12 +39,12 @@ _REACH = 3
 _WINDOW = 2 * _REACH + 1
 _FEATURES = 32
 _HIDDEN = 16
+# Flow in pixels is divided by this where a convolution reads it.
 _FLOW_UNIT = 8.0
-"""Flow in pixels is divided by this where a convolution reads it."""
+# Scale of the last layers before training: the first guesses are those of the correlation alone.
 _GENTLE = 0.1
-"""Scale of the last layers before training: the first guesses are those of the correlation alone."""
+# Lucas-Kanade steps after the last level.
 _STEPS_AT_HALF, _STEPS_AT_FULL = 1, 1
-"""Lucas-Kanade steps after the last level."""
 Encoded = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
 """Pictures and features of a frame, see :meth:`CompactNet.encode`."""
 

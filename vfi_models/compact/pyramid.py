@@ -30,22 +30,22 @@ from .net import Encoded, Residual
 
 _SLOPE = 0.1
 _STEM = 24
+# Features at 1/4, at 1/8, at 1/16 and coarser.
 _WIDTHS = (48, 80, 128)
-"""Features at 1/4, at 1/8, at 1/16 and coarser."""
+# Channels that are matched.
 _KEYS = (24, 32, 32)
-"""Channels that are matched."""
+# Largest displacement that is matched, in pixels of the level.
 _REACHES = (2, 3, 3)
-"""Largest displacement that is matched, in pixels of the level."""
 _DECODERS = (48, 80, 128)
 _HIDDEN = 24
 _FINE = 24
+# Flow in pixels is divided by this where a convolution reads it.
 _FLOW_UNIT = 8.0
-"""Flow in pixels is divided by this where a convolution reads it."""
+# Scale of last layers before training: first guesses are those of the correlation alone, and residuals are
+# small beside the features that they are added to.
 _GENTLE = 0.1
-"""Scale of last layers before training: first guesses are those of the correlation alone, and residuals are
-small beside the features that they are added to."""
+# Added to the logit of the flow's gate: before training every flow counts nearly in full.
 _MOVES = 4.0
-"""Added to the logit of the flow's gate: before training every flow counts nearly in full."""
 
 
 def _convolution(inputs: int, outputs: int, size: int = 3) -> LeakyConv2d:

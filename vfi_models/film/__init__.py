@@ -26,10 +26,10 @@ from .session import FilmOptions, FilmSession
 
 __all__ = ["ARCHITECTURE", "Film"]
 
+# Below it the coarsest level has no pixels.
 _LEAST_SIDE = 2 ** (LEVELS - 1)
-"""Below it the coarsest level has no pixels."""
+# Bytes.
 _FLOAT32 = 4
-"""Bytes."""
 
 
 class Film(TorchInterpolator[FilmNet]):

@@ -30,10 +30,10 @@ from .config import (
 )
 
 _SLOPE = 0.2
+# Rows beyond its own that a strip needs: one for each of the two 3 x 3 convolutions of a fusion level.
 _REACH = 2
-"""Rows beyond its own that a strip needs: one for each of the two 3 x 3 convolutions of a fusion level."""
+# The most strips that a fusion level is made in, and the fewest rows that a strip should have.
 _MOST_STRIPS, _LEAST_STRIP = 4, 64
-"""The most strips that a fusion level is made in, and the fewest rows that a strip should have."""
 
 
 def leaky(x: Tensor) -> Tensor:

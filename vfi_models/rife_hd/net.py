@@ -12,8 +12,8 @@ from .._ops.convolution import LeakyConv2d, memory_format
 
 DIVISORS = (4, 2, 1)
 """How far each block reduces its input, coarse to fine. This cannot be deduced from shapes."""
+# Both warped pictures (6), the mask logit (1), the flow (4).
 _INPUTS = 11
-"""Both warped pictures (6), the mask logit (1), the flow (4)."""
 _WIDTH = 90
 
 

@@ -20,8 +20,8 @@ from .layers import (
 from .refine import RefineNet
 from .windows import CrossBlock, WindowBlock
 
+# The finest levels, so many, read the features of both frames warped as well.
 _WARPED_LEVELS = 3
-"""The finest levels, so many, read the features of both frames warped as well."""
 
 
 class _Level(nn.Module):

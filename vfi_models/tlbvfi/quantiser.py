@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from .encoder import LATENT
 
+# Positions that are compared with the codebook in one product, for the memory of the distances.
 _AT_ONCE = 4096
-"""Positions that are compared with the codebook in one product, for the memory of the distances."""
 
 
 class Quantiser(nn.Module):

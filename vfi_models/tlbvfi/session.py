@@ -21,10 +21,10 @@ from .net import TlbvfiNet
 from .noise import Fingerprint, Noise, SeededNoise
 from .refine import COARSEST
 
+# Both padded sides are multiples of this, but for one smaller side that the network can run at.
 _UNIT = 512
-"""Both padded sides are multiples of this, but for one smaller side that the network can run at."""
+# That side.
 _SMALLEST = 256
-"""That side."""
 LEAST_SCALE = 0.05
 _FRAMES = 3
 _GREY = 0.5

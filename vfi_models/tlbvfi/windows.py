@@ -13,8 +13,8 @@ from torch import Tensor, nn
 _SIDE = 8
 _POSITIONS = _SIDE * _SIDE
 _REACH = 2 * _SIDE - 1
+# Values of the widest tensor at a time. Windows are independent of each other: fewer take less memory.
 _MOST_VALUES = 2**23
-"""Values of the widest tensor at a time. Windows are independent of each other: fewer take less memory."""
 
 
 def split(picture: Tensor, *, grid: bool) -> Tensor:
