@@ -39,6 +39,7 @@ def constant(key: Hashable, make: Callable[[], Tensor]) -> Tensor:
         make: computes it.
     """
     kept = _KEPT.get()
+    # No session to own it, as in training, or a CPU, where nothing is kept; see keeping.
     if kept is None:
         return make()
     if key not in kept:

@@ -254,6 +254,7 @@ class Recordings:
             shape.recording = self._recorded(recorder, work, inputs, forget)
         if shape.recording is not None:
             return shape.recording(inputs)
+        # The pass before the one that is recorded tells how much memory must be free for it.
         if shape.passes == self._first - 1:
             output, shape.bytes = recorder.measure(lambda: work(*inputs))
             return output
@@ -261,6 +262,7 @@ class Recordings:
 
     def follow(self, parameters: Iterable[Tensor]) -> None:
         """Drop all recordings where the parameters that passes read have moved since the last call."""
+        # Recordings read by address: where a host has replaced parameters, a replay would read freed memory.
         if self._recorder is not None:
             reads = storages(parameters)
             if reads != self._reads:
@@ -309,6 +311,7 @@ class Recordings:
             reason = f"a replay is off by {difference:g}"
         except Exception as error:  # noqa: BLE001 - the pass itself is right, whatever a driver says
             reason = str(error).partition("\n")[0] or type(error).__name__
+            # After anything but out of memory the allocator may stay in capture mode, which no reset undoes.
             if not _is_out_of_memory(error):
                 _INVALID.set()
                 reason += " (nothing is recorded in this process any more; a restart clears that)"

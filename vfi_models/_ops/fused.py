@@ -120,6 +120,7 @@ def _compiled(
     except Exception as failure:  # noqa: BLE001
         _say(str(device), _reason(failure))
         return None
+    # Not `> 1.0`: a kernel that returns NaN is wrong too, and NaN compares false.
     if not error <= 1.0:
         _LOG.warning("The kernel %s is wrong on %s in %s: separate operations run", name, device, dtype)
         return None
@@ -143,6 +144,7 @@ def _checked(
     except Exception as error:  # noqa: BLE001
         _say(str(device), _reason(error))
         return None
+    # NaN, where the kernel leaves a pixel unwritten, is wrong too.
     if not difference <= 1.0:
         _LOG.warning("Warps of %s run as separate operations: the kernel is wrong here", what)
         return None

@@ -59,6 +59,7 @@ def _correlation(
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     number, sample = tl.program_id(1), tl.program_id(2).to(tl.int64)
     window: tl.constexpr = 2 * REACH + 1
+    # Displacements are numbered row by row, x fastest, as symmetric_correlation returns them.
     across, down = number % window - REACH, number // window - REACH
     row, column = pixel // columns, pixel % columns
     # Half of a displacement, rounded down, back from the left features: a shift, for // would round to zero.

@@ -89,6 +89,7 @@ def lucas_kanade(flow: Tensor, mask: Tensor, left: Tensor, right: Tensor, timest
         warped_left, warped_right = warped(flow, left, right)
         slope_x, slope_y = _slopes(torch.lerp(warped_right, warped_left, timestep))
         change = warped_right - warped_left
+        # The normal equations of slope_x * u + slope_y * v = -change: (K, 5, H, W) of means over a window.
         pairs = (
             (slope_x, slope_x), (slope_x, slope_y), (slope_y, slope_y), (slope_x, change), (slope_y, change)
         )  # fmt: skip
@@ -102,6 +103,7 @@ def lucas_kanade(flow: Tensor, mask: Tensor, left: Tensor, right: Tensor, timest
         # 4 s (1 - s) is 1 where both frames show the pixel and 0 where only one does: there a difference is
         # occlusion and no motion.
         step = step * (4.0 * share * (1.0 - share) / length.clamp_(min=1.0))
+    # A step from frame to frame: -t of it on the flow to the left frame, 1 - t on the flow to the right one.
     return flow + torch.cat((-timestep * step, (1.0 - timestep) * step), 1)
 
 
@@ -131,6 +133,7 @@ def zero_where_still(flow: Tensor, left: Tensor, right: Tensor) -> Tensor:
     error_warped = _matching_error(flow, left, right)
     change = left - right
     error_in_place = box_mean(_mean_product(change, change).unsqueeze(1))
+    # 0 where warped is no worse, 1 from twice the error in place on; _ALIKE keeps noise from deciding.
     worse = (error_warped - error_in_place) / (0.5 * error_warped + _ALIKE)
     return flow * (1.0 - worse.clamp(0.0, 1.0))
 
@@ -173,6 +176,7 @@ def _sums(x: Tensor, axis: int, count: int) -> Tensor:
     """Return the sums of ``count`` neighbours along an axis."""
     size, width, start = x.shape[axis] - count + 1, 1, 0
     total: Tensor | None = None
+    # By the binary digits of count: x holds sums of width neighbours, which double each time; 7 is 1 + 2 + 4.
     while width <= count:
         if count & width:
             part = x.narrow(axis, start, size)

@@ -191,5 +191,6 @@ def expected_displacement(cost: Tensor, sharpness: Tensor) -> Tensor:
         steps = torch.arange(-reach, reach + 1, device=cost.device, dtype=cost.dtype)
         return torch.stack((steps.repeat(window), steps.repeat_interleave(window)))
 
+    # (2, D * D), x then y, in the order of the costs: x runs fastest.
     table = constant(("displacements", window, cost.dtype, cost.device), displacements)
     return torch.einsum("dk,nkhw->ndhw", table, weight)

@@ -41,6 +41,8 @@ class Config:
 
     def features(self, level: int) -> int:
         """Return the channels of the features of a level."""
+        # A level joins stages 0 to 3 as far as they reach it: filters * (1 + 2 + 4 + 8)
+        # channels from level 3 on.
         return self.filters * ((2 << min(level, STAGES - 1)) - 1)
 
     def flow_width(self, level: int) -> int:
