@@ -53,6 +53,8 @@ class HDBlock(nn.Module):
         """
         x = self.conv0(x.contiguous(memory_format=memory_format(x.device)))
         for i in range(4):
+            # A skip for each pair of convolutions: 4.5 and later have one for each of them, 4.0 one over all
+            # eight.
             x = self.get_submodule(f"convblock{i}")(x) + x
         return self.conv1(x).float(), self.conv2(x).float()
 

@@ -31,6 +31,7 @@ class Quantiser(nn.Module):
         """
         entries = self.embedding.weight.float()
         lengths = entries.square().sum(1)
+        # (N, ..., 3): a position is one vector of its three channels.
         vectors = latent.movedim(1, -1)
         flat = vectors.reshape(-1, LATENT)
         nearest = []
