@@ -19,6 +19,7 @@ from torch import Tensor
 StateDict = Mapping[str, Tensor]
 Options = Mapping[str, Any]
 
+# The features of a frame: only the session that made them knows what they are.
 F = TypeVar("F")
 
 

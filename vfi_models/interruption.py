@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+# The check of this thread's pass: another thread may run the same network meanwhile.
 # A context variable and no argument: layers of torch are called with tensors alone.
 _CHECK: ContextVar[Callable[[], None] | None] = ContextVar("check", default=None)
-"""The check of this thread's pass: another thread may run the same network meanwhile."""
 
 
 def ask(*_: Any) -> None:

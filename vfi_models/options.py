@@ -17,9 +17,10 @@ T = TypeVar("T", bound="DataclassInstance")
 
 FLOW_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """The flow scales of RIFE. Others do not divide a padded size into whole cells at every level."""
+# The smallest that with_half_scale returns.
 _LEAST_SCALE = FLOW_SCALES[0]
-"""The smallest that :func:`with_half_scale` returns."""
 
+# The abstract types of `numbers`, for numpy registers its scalars with them.
 _KINDS: dict[type, tuple[type, str]] = {
     bool: (bool, "True or False"),
     int: (Integral, "a whole number"),
@@ -50,6 +51,7 @@ def chosen(options: Options | None, defaults: T, model: str) -> T:
             f"Use one of {', '.join(sorted(by_name))}.",
         )
     for name, value in given.items():
+        # What is neither bool nor number, a padding mode or a size, is checked by its model alone.
         kind, words = _KINDS.get(type(by_name[name]), (object, ""))
         # True is an int to Python: without this test ``batch=True`` would pass as 1.
         if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):

@@ -10,11 +10,11 @@ from ..errors import BadInputError
 from ._ops.convolution import multiplies_bfloat16
 
 _SHORT = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32", "fp64": "float64", "f16": "float16"}
+# The capability from which 16 bits are faster: Volta. Most of Pascal takes 64 times as long in them.
 _FASTER_FROM = (7, 0)
-"""The capability from which 16 bits are faster: Volta. Most of Pascal takes 64 times as long in them."""
+# Turing without tensor cores (TU116, TU117), which only the name tells: float16 convolutions return NaN
+# there.
 _BROKEN_HALF = re.compile(r"\b(GTX 16\d\d|MX[45]50|T[456]00|T550|T1[02]00|T2000|CMP 30HX)\b")
-"""Turing without tensor cores (TU116, TU117), which only the name tells: float16 convolutions return NaN
-there."""
 
 
 def suited(device: torch.device) -> torch.dtype:

@@ -24,6 +24,7 @@ def architectures() -> tuple[Architecture, ...]:
     names = sorted(
         module.name
         for module in pkgutil.iter_modules([str(Path(__file__).parent)])
+        # _ops and _sampling are no networks.
         if module.ispkg and not module.name.startswith("_")
     )
     modules = [importlib.import_module(f".{name}", __package__) for name in names]

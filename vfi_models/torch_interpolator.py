@@ -16,8 +16,8 @@ from .interruption import interruptible
 N = TypeVar("N", bound=nn.Module)
 Self = TypeVar("Self", bound="TorchInterpolator[Any]")
 
+# Names of parameters in an error.
 _SHOWN = 6
-"""Names of parameters in an error."""
 _SHOWN_OVERFLOWS = 3
 
 
@@ -75,6 +75,7 @@ class TorchInterpolator(Generic[N]):
 
     def _require_finite(self) -> None:
         state = self.module.state_dict()
+        # float16 ends at 65,504: larger weights become infinite in it.
         bad = [name for name, value in state.items() if not bool(value.isfinite().all())]
         if bad:
             raise BadInputError(
@@ -140,6 +141,7 @@ def require_fit(
     Raises:
         UnsupportedWeightsError: parameters missing, left over, or of another shape.
     """
+    # Compared here, for the error of load_state_dict names no family and gives no advice.
     missing, unexpected = shapes.keys() - weights.keys(), weights.keys() - shapes.keys()
     misshapen = {n for n in shapes.keys() & weights.keys() if tuple(weights[n].shape) != tuple(shapes[n])}
     if not (missing or unexpected or misshapen):

@@ -13,8 +13,8 @@ from torch import Tensor
 
 Constants = dict[Hashable, Tensor]
 
+# The constants of the session that runs in this thread.
 _KEPT: ContextVar[Constants | None] = ContextVar("constants", default=None)
-"""The constants of the session that runs in this thread."""
 
 
 @contextmanager
@@ -39,6 +39,7 @@ def constant(key: Hashable, make: Callable[[], Tensor]) -> Tensor:
         make: computes it.
     """
     kept = _KEPT.get()
+    # No session to own it, as in training, or a CPU, where nothing is kept; see keeping.
     if kept is None:
         return make()
     if key not in kept:

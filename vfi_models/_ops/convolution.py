@@ -54,6 +54,7 @@ def channels_last(x: Tensor, out: Tensor | None = None) -> Tensor:
     # zeros) and up to five times as fast as the copy.
     unit = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     for planes, pixels in zip(x, out.permute(0, 2, 3, 1), strict=True):
+        # (C, H W) transposed times (C, C) is (H W, C): the memory of one picture stored channels last.
         torch.mm(planes.reshape(x.shape[1], -1).t(), unit, out=pixels.reshape(-1, x.shape[1]))
     return out
 
@@ -228,13 +229,14 @@ def _difference(add_leaky_: Callable[..., Tensor], device: torch.device, dtype: 
     return (add_leaky_(y.clone(), plus, 0.1).float() - expected).abs().amax()
 
 
+# Padding, stride, groups.
 _Window = tuple[int, int, int]
-"""Padding, stride, groups."""
 
 
 def _pack(weight: Tensor, window: _Window, size: torch.Size) -> Tensor:
     """Return ``weight`` in oneDNN's layout for inputs of about this size."""
     padding, stride, groups = window
+    # [1, 1] is the dilation, here and below.
     packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
         weight, [padding] * 2, [stride] * 2, [1, 1], groups, list(size)
     )
@@ -267,5 +269,6 @@ def _fuses(dtype: torch.dtype) -> bool:
         except (RuntimeError, AttributeError, TypeError, NotImplementedError):
             return False
         expected = F.leaky_relu(F.conv2d(x.float(), weight.float(), None, 1, 1), 0.5)
+        # Sums of 72 products of values in -1..1, of which bfloat16 keeps 8 bits.
         bound = 1e-4 if dtype == torch.float32 else 0.1
         return bool((out.float() - expected).abs().max() < bound)

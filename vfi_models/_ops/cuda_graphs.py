@@ -18,27 +18,25 @@ from torch import Tensor
 
 _LOG = logging.getLogger(__name__)
 
+# Recordings at a time; each keeps the memory that a pass takes. Two, because conversions of frame rates
+# alternate between two counts of timesteps.
 _MOST = 2
-"""Recordings at a time; each keeps the memory that a pass takes. Two, because conversions of frame rates
-alternate between two counts of timesteps."""
+# The pass of a shape that is recorded. A recording costs three passes more, two emptied caches, whose memory
+# the passes after it ask the driver for again, and the memory of a pass for as long as it is kept: some 120
+# ms beside passes of 8 ms. It saves the processor's part of a launch, 5 to 7 us, as far as the device waits
+# for it: at most 1.5 ms for the 242 launches of RIFE 4.25 at 1080p. So it pays after about 80 passes. How
+# many will come is not known, but a clip that lasted for a second of film mostly goes on, and waiting costs
+# it 35 ms. Calculated, not measured, as no GPU was at hand: rife_1080p_graphs of benchmarks.gpu measures it.
 _FIRST = 24
-"""The pass of a shape that is recorded. A recording costs three passes more, two emptied caches, whose memory
-the passes after it ask the driver for again, and the memory of a pass for as long as it is kept: some 120 ms
-beside passes of 8 ms. It saves the processor's part of a launch, 5 to 7 us, as far as the device waits for
-it: at most 1.5 ms for the 242 launches of RIFE 4.25 at 1080p. So it pays after about 80 passes. How many
-will come is not known, but a clip that lasted for a second of film mostly goes on, and waiting costs it
-35 ms. Calculated, not measured, as no GPU was at hand: rife_1080p_graphs of benchmarks.gpu measures it."""
+# How many times the memory of a pass must be free to record it: the recording keeps it once, and as much is
+# left to everybody else. On Windows the driver lends main memory instead of failing, at a tenth of the speed.
 _SPARE = 2
-"""How many times the memory of a pass must be free to record it: the recording keeps it once, and as much is
-left to everybody else. On Windows the driver lends main memory instead of failing, at a tenth of the
-speed."""
+# Largest difference of a replay from the pass itself. They are mostly equal bit for bit, but convolutions may
+# take another kernel where their workspace has another size.
 _NEAR = 1e-3
-"""Largest difference of a replay from the pass itself. They are mostly equal bit for bit, but convolutions
-may take another kernel where their workspace has another size."""
+# Set once a recording has failed. torch's allocator may then still be in capture mode, for the whole process:
+# it gives out no memory a second time, and emptying its cache may fail. Only a new process undoes that.
 _INVALID = threading.Event()
-"""Set once a recording has failed. torch's allocator may then still be in capture mode, for the whole
-process: it gives out no memory a second time, and emptying its cache may fail. Only a new process undoes
-that."""
 
 Pass = Callable[..., Tensor]
 
@@ -256,6 +254,7 @@ class Recordings:
             shape.recording = self._recorded(recorder, work, inputs, forget)
         if shape.recording is not None:
             return shape.recording(inputs)
+        # The pass before the one that is recorded tells how much memory must be free for it.
         if shape.passes == self._first - 1:
             output, shape.bytes = recorder.measure(lambda: work(*inputs))
             return output
@@ -263,6 +262,7 @@ class Recordings:
 
     def follow(self, parameters: Iterable[Tensor]) -> None:
         """Drop all recordings where the parameters that passes read have moved since the last call."""
+        # Recordings read by address: where a host has replaced parameters, a replay would read freed memory.
         if self._recorder is not None:
             reads = storages(parameters)
             if reads != self._reads:
@@ -311,6 +311,7 @@ class Recordings:
             reason = f"a replay is off by {difference:g}"
         except Exception as error:  # noqa: BLE001 - the pass itself is right, whatever a driver says
             reason = str(error).partition("\n")[0] or type(error).__name__
+            # After anything but out of memory the allocator may stay in capture mode, which no reset undoes.
             if not _is_out_of_memory(error):
                 _INVALID.set()
                 reason += " (nothing is recorded in this process any more; a restart clears that)"

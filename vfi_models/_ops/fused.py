@@ -23,12 +23,12 @@ from ..surroundings import undisturbed
 
 _LOG = logging.getLogger(__name__)
 
+# Devices on which nobody expects a kernel, so that nothing is logged.
 _NEVER = {"cpu", "meta"}
-"""Devices on which nobody expects a kernel, so that nothing is logged."""
+# Largest difference in float32: sums in another order, of values in 0..1.
 _NEAR = 2e-5
-"""Largest difference in float32: sums in another order, of values in 0..1."""
+# Largest difference where an image or the result has that dtype: two steps of it in 16 bits.
 _ROUNDING = {torch.float32: _NEAR, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
-"""Largest difference where an image or the result has that dtype: two steps of it in 16 bits."""
 
 
 _REPLACED: ContextVar[Mapping[str, Callable[..., Tensor]] | None] = ContextVar("replaced", default=None)
@@ -120,6 +120,7 @@ def _compiled(
     except Exception as failure:  # noqa: BLE001
         _say(str(device), _reason(failure))
         return None
+    # Not `> 1.0`: a kernel that returns NaN is wrong too, and NaN compares false.
     if not error <= 1.0:
         _LOG.warning("The kernel %s is wrong on %s in %s: separate operations run", name, device, dtype)
         return None
@@ -143,6 +144,7 @@ def _checked(
     except Exception as error:  # noqa: BLE001
         _say(str(device), _reason(error))
         return None
+    # NaN, where the kernel leaves a pixel unwritten, is wrong too.
     if not difference <= 1.0:
         _LOG.warning("Warps of %s run as separate operations: the kernel is wrong here", what)
         return None

@@ -13,8 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+# Pixels and warps of a program. Not tuned: no GPU was at hand.
 _BLOCK, _WARPS = 128, 4
-"""Pixels and warps of a program. Not tuned: no GPU was at hand."""
 _LONGEST_32_BIT = 2**31 - 1
 UNROLL = tl.constexpr(4)
 """Channels whose loads are under way at once."""

@@ -13,9 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+# Elements of a program of add_leaky_, pixels of one of correlation. Not tuned: no GPU was at hand.
 _BLOCK, _PIXELS = 1024, 128
-"""Elements of a program of :func:`add_leaky_`, pixels of one of :func:`correlation`. Not tuned: no GPU was at
-hand."""
 
 
 @triton.jit
@@ -60,6 +59,7 @@ def _correlation(
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     number, sample = tl.program_id(1), tl.program_id(2).to(tl.int64)
     window: tl.constexpr = 2 * REACH + 1
+    # Displacements are numbered row by row, x fastest, as symmetric_correlation returns them.
     across, down = number % window - REACH, number // window - REACH
     row, column = pixel // columns, pixel % columns
     # Half of a displacement, rounded down, back from the left features: a shift, for // would round to zero.

@@ -83,6 +83,7 @@ def clamp_padded(frames: Tensor, out: Tensor, mode: PaddingMode = "zeros") -> tu
     height, width = out.shape[-2:]
     if mode == "zeros":  # a padded copy in between would be written and read once more
         torch.clamp(frames[:, :_RGB], 0.0, 1.0, out=out[..., :rows, :columns])
+        # Below the picture over the whole width, then to its right.
         for border in (out[..., rows:, :], out[..., :rows, columns:]):
             if border.numel():
                 border.zero_()
@@ -95,5 +96,6 @@ def _mirror(size: int, padded: int, device: torch.device) -> Tensor:
     """Return the source index of each of ``padded`` positions along a side of ``size``."""
     if size == 1:
         return torch.zeros(padded, dtype=torch.int64, device=device)
+    # A mirrored side repeats after 2 * size - 2: there and back, without either end a second time.
     position = torch.arange(padded, dtype=torch.int64, device=device) % (2 * size - 2)
     return torch.where(position < size, position, 2 * size - 2 - position)

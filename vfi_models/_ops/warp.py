@@ -77,6 +77,7 @@ def sample(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -> 
     if flow.device.type == "cpu" and not torch.is_grad_enabled():
         sampler, image_32, flow = GridSampler(grid, size), image.float(), flow.float()
         if flow.shape[0] == 1:
+            # (P, C, h / P, w) to (C, P, h / P, w), which is (C, h, w) in the order of memory.
             sampled = sampler.parts(image_32[0], flow[0]).transpose(0, 1)
             return sampled.reshape(1, -1, *flow.shape[-2:]).to(image.dtype)
         out = image.new_empty(flow.shape[0], image.shape[1], *flow.shape[-2:])
@@ -92,6 +93,7 @@ def _sampled(image: Tensor, flow: Tensor, grid: Tensor, size: tuple[int, int]) -
     """Run :func:`sample` by torch's operations, with a gradient."""
     height, width = size
     # By Python numbers, not by a tensor of them: that would be a copy to the device, which waits.
+    # The grid spans 2 over side - 1 pixels, so a pixel is 2 / (side - 1) of it; a side of 1 has no step.
     x = grid[:, 0] + flow[:, 0].float() / (max(width - 1, 1) / 2)
     y = grid[:, 1] + flow[:, 1].float() / (max(height - 1, 1) / 2)
     where = torch.stack((x, y), -1)
@@ -150,6 +152,7 @@ class GridSampler:
         image = image.expand(flow.shape[0], -1, -1, -1)
         for source, motion, target in zip(image, flow, out, strict=True):
             parts = self.parts(source, motion)
+            # (C, h, w) seen as (C, P, h / P, w): putting the parts together and converting them is one copy.
             target.view(-1, len(parts), *parts.shape[-2:]).copy_(parts.transpose(0, 1))
         return out
 
@@ -165,6 +168,8 @@ class GridSampler:
             torch.div(flow[axis], max(side - 1, 1) / 2, out=where[..., axis]).add_(self._grid[0, axis])
         height, width = flow.shape[-2:]
         parts = _parts(height // 2 if self._halved else height)
+        # As a batch of P, of which torch gives each item to one processor: the picture repeated by a stride
+        # of 0, and the rows in P parts.
         sampled = F.grid_sample(
             image.expand(parts, -1, -1, -1),
             where.view(parts, height // parts, width, 2),
@@ -260,6 +265,7 @@ def _corners(flow: Tensor, first: int, height: int) -> tuple[Tensor, Tensor]:
     near, here = left.int(), top.int() * width
     # Past the last pixel the share is 0, but the index must still be inside.
     far, below = (near + 1).clamp_(max=width - 1), (here + width).clamp_(max=(height - 1) * width)
+    # Top left, top right, bottom left, bottom right; the shares below are in the same order.
     pixels = torch.stack((here + near, here + far, below + near, below + far), -1)
     from_right, from_bottom = 1 - to_right, 1 - to_bottom
     shares = torch.stack(

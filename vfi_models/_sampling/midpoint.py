@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .sampler import Sampler, float32_values
 
+# Levels of bisection: 2**6 = 64 intervals between two source frames.
 _DEPTH = 6
 
 

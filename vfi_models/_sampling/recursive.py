@@ -14,8 +14,8 @@ from torch import Tensor
 
 from .sampler import Sampler, float32_values
 
+# How far a float32 time may be from k / m, in units of 1 / m, and still mean it.
 _EVEN = 1e-4
-"""How far a float32 time may be from k / m, in units of 1 / m, and still mean it."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def _places(times: Sequence[float]) -> NDArray[np.float32]:
     if not all(abs(t * count - i) < _EVEN for i, t in enumerate(times, 1)):
         return np.array([0.0, *times, 1.0], np.float32)
     index = np.arange(count + 1)
+    # linspace counts up from 0 in the first half and down from 1 in the second, by a float32 step.
     step = np.float64(np.float32(1.0) / np.float32(count))
     exact = np.where(index < (count + 1) // 2, step * index, 1.0 - step * (count - index))
     places: NDArray[np.float32] = exact.astype(np.float32)

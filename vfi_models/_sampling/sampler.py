@@ -47,6 +47,7 @@ def float32_values(timestep: Tensor, times: Sequence[Fraction] | None) -> list[f
     known.
     """
     if times is not None:
+        # Rounded to float32 like the tensor's values: a sampler must take the same steps either way.
         return [float(np.float32(float(t))) for t in times]
     values: list[float] = timestep.tolist()
     return values

@@ -21,11 +21,11 @@ _LEAST_SCALE, _LARGEST_SCALE = 0.25, 4.0
 _ADVICE = "Use the file that came with this version, or train one: python -m midframe.training.train."
 _Net = CompactNet | PyramidNet
 _NETS: dict[str, type[CompactNet] | type[PyramidNet]] = {"v1": CompactNet, "v2": PyramidNet}
+# Names that only these networks have together, by family.
 _TELLING = {
     "v1": ("decoder.sharpness", "encoder.stem.weight", "fine.leave.weight"),
     "v2": ("decoders.0.sharpness", "encoder.stem.weight", "fine.leave.weight"),
 }
-"""Names that only these networks have together, by family."""
 
 
 class Compact(TorchInterpolator[_Net]):

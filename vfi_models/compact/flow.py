@@ -13,15 +13,15 @@ from torch import Tensor
 
 from .._ops.warp import backward_warp, identity_grid
 
+# Pixels along a side of the window that Lucas-Kanade and zero_where_still average over.
 _WINDOW_SIDE = 7
-"""Pixels along a side of the window that Lucas-Kanade and :func:`zero_where_still` average over."""
+# Mean squared difference of two pictures (0..1) that noise explains: 2.5 grey levels of 255.
 _ALIKE = 1e-4
-"""Mean squared difference of two pictures (0..1) that noise explains: 2.5 grey levels of 255."""
+# The step of step_where_better counts once its error is below the first share of the error before, and counts
+# in full the second share below that.
 _BETTER, _RAMP = 0.8, 0.5
-"""The step of :func:`step_where_better` counts once its error is below the first share of the error before,
-and counts in full the second share below that."""
+# Mean squared gradient (of 0..1 a pixel) that noise explains: about one grey level of 255.
 _NOISE_FLOOR = 2e-5
-"""Mean squared gradient (of 0..1 a pixel) that noise explains: about one grey level of 255."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def lucas_kanade(flow: Tensor, mask: Tensor, left: Tensor, right: Tensor, timest
         warped_left, warped_right = warped(flow, left, right)
         slope_x, slope_y = _slopes(torch.lerp(warped_right, warped_left, timestep))
         change = warped_right - warped_left
+        # The normal equations of slope_x * u + slope_y * v = -change: (K, 5, H, W) of means over a window.
         pairs = (
             (slope_x, slope_x), (slope_x, slope_y), (slope_y, slope_y), (slope_x, change), (slope_y, change)
         )  # fmt: skip
@@ -102,6 +103,7 @@ def lucas_kanade(flow: Tensor, mask: Tensor, left: Tensor, right: Tensor, timest
         # 4 s (1 - s) is 1 where both frames show the pixel and 0 where only one does: there a difference is
         # occlusion and no motion.
         step = step * (4.0 * share * (1.0 - share) / length.clamp_(min=1.0))
+    # A step from frame to frame: -t of it on the flow to the left frame, 1 - t on the flow to the right one.
     return flow + torch.cat((-timestep * step, (1.0 - timestep) * step), 1)
 
 
@@ -131,6 +133,7 @@ def zero_where_still(flow: Tensor, left: Tensor, right: Tensor) -> Tensor:
     error_warped = _matching_error(flow, left, right)
     change = left - right
     error_in_place = box_mean(_mean_product(change, change).unsqueeze(1))
+    # 0 where warped is no worse, 1 from twice the error in place on; _ALIKE keeps noise from deciding.
     worse = (error_warped - error_in_place) / (0.5 * error_warped + _ALIKE)
     return flow * (1.0 - worse.clamp(0.0, 1.0))
 
@@ -173,6 +176,7 @@ def _sums(x: Tensor, axis: int, count: int) -> Tensor:
     """Return the sums of ``count`` neighbours along an axis."""
     size, width, start = x.shape[axis] - count + 1, 1, 0
     total: Tensor | None = None
+    # By the binary digits of count: x holds sums of width neighbours, which double each time; 7 is 1 + 2 + 4.
     while width <= count:
         if count & width:
             part = x.narrow(axis, start, size)

@@ -15,8 +15,8 @@ from .._ops.constants import constant
 from .._ops.fused import kernel
 from .flow import box_mean
 
+# Bytes of the products that are summed at once: at 1/4 of 4K all of them would be 3 GB.
 _PRODUCT_BYTES = 2**28
-"""Bytes of the products that are summed at once: at 1/4 of 4K all of them would be 3 GB."""
 
 
 def unit(features: Tensor) -> Tensor:
@@ -191,5 +191,6 @@ def expected_displacement(cost: Tensor, sharpness: Tensor) -> Tensor:
         steps = torch.arange(-reach, reach + 1, device=cost.device, dtype=cost.dtype)
         return torch.stack((steps.repeat(window), steps.repeat_interleave(window)))
 
+    # (2, D * D), x then y, in the order of the costs: x runs fastest.
     table = constant(("displacements", window, cost.dtype, cost.device), displacements)
     return torch.einsum("dk,nkhw->ndhw", table, weight)

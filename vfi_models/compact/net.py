@@ -39,12 +39,12 @@ _REACH = 3
 _WINDOW = 2 * _REACH + 1
 _FEATURES = 32
 _HIDDEN = 16
+# Flow in pixels is divided by this where a convolution reads it.
 _FLOW_UNIT = 8.0
-"""Flow in pixels is divided by this where a convolution reads it."""
+# Scale of the last layers before training: the first guesses are those of the correlation alone.
 _GENTLE = 0.1
-"""Scale of the last layers before training: the first guesses are those of the correlation alone."""
+# Lucas-Kanade steps after the last level.
 _STEPS_AT_HALF, _STEPS_AT_FULL = 1, 1
-"""Lucas-Kanade steps after the last level."""
 Encoded = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
 """Pictures and features of a frame, see :meth:`CompactNet.encode`."""
 
@@ -90,6 +90,7 @@ class Decoder(nn.Module):
     def __init__(self, width: int = 64) -> None:
         super().__init__()
         self.sharpness = nn.Parameter(torch.tensor(3.0, dtype=torch.float32, device="cpu"))
+        # Features of both frames, costs, displacement, flow, mask, hidden state, timestep.
         inputs = 2 * _FEATURES + _WINDOW**2 + 2 + 4 + 1 + _HIDDEN + 1
         self.enter = _convolution(inputs, width)
         self.body = nn.Sequential(Residual(width), Residual(width))
@@ -122,8 +123,11 @@ class Fine(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
+        # Both warped pictures (2 x 2 pixels of RGB side by side), their difference, unevenness, flow, mask,
+        # hidden state, timestep.
         self.enter = _convolution(12 + 12 + 1 + 1 + 4 + 1 + _HIDDEN + 1, width)
         self.body = nn.Sequential(_convolution(width, width), Residual(width))
+        # Flow, mask and residual of the 2 x 2 pixels that each of these becomes.
         self.leave = LeakyConv2d(width, 4 * (4 + 1 + 3))
 
     def forward(
@@ -170,6 +174,7 @@ def _shuffled(x: Tensor) -> Tensor:
         return F.pixel_shuffle(x, 2).float()
     count, channels, height, width = x.shape
     out = x.new_empty(count, channels // 4, 2 * height, 2 * width, dtype=torch.float32)
+    # (K, c, row, column, h, w) to (K, c, h, row, w, column), row and column being those in a cell of 2 x 2.
     cells = x.float().view(count, -1, 2, 2, height, width).permute(0, 1, 4, 2, 5, 3)
     out.view(count, -1, height, 2, width, 2).copy_(cells)
     return out
@@ -230,6 +235,7 @@ class CompactNet(nn.Module):
                 motion = no_motion(left_features, timestep.shape[0], _HIDDEN)
             motion = self.decoder(left_features, right_features, motion, timestep)
             if not training and level < coarsest:
+                # Features are at a quarter of their picture, so the picture of their size is two further on.
                 motion = step_where_better(motion, left[0][level + 2], right[0][level + 2], timestep)
             motions.append(motion)
         return motions

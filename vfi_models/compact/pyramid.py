@@ -30,22 +30,22 @@ from .net import Encoded, Residual
 
 _SLOPE = 0.1
 _STEM = 24
+# Features at 1/4, at 1/8, at 1/16 and coarser.
 _WIDTHS = (48, 80, 128)
-"""Features at 1/4, at 1/8, at 1/16 and coarser."""
+# Channels that are matched.
 _KEYS = (24, 32, 32)
-"""Channels that are matched."""
+# Largest displacement that is matched, in pixels of the level.
 _REACHES = (2, 3, 3)
-"""Largest displacement that is matched, in pixels of the level."""
 _DECODERS = (48, 80, 128)
 _HIDDEN = 24
 _FINE = 24
+# Flow in pixels is divided by this where a convolution reads it.
 _FLOW_UNIT = 8.0
-"""Flow in pixels is divided by this where a convolution reads it."""
+# Scale of last layers before training: first guesses are those of the correlation alone, and residuals are
+# small beside the features that they are added to.
 _GENTLE = 0.1
-"""Scale of last layers before training: first guesses are those of the correlation alone, and residuals are
-small beside the features that they are added to."""
+# Added to the logit of the flow's gate: before training every flow counts nearly in full.
 _MOVES = 4.0
-"""Added to the logit of the flow's gate: before training every flow counts nearly in full."""
 
 
 def _convolution(inputs: int, outputs: int, size: int = 3) -> LeakyConv2d:
@@ -100,10 +100,13 @@ class Decoder(nn.Module):
         super().__init__()
         self._keys, self._reach = _KEYS[kind], _REACHES[kind]
         window, width = (2 * self._reach + 1) ** 2, _DECODERS[kind]
+        # A logarithm, so that the factor on the costs (-1..1) stays positive; before training it is about 20.
         self.sharpness = nn.Parameter(torch.tensor(3.0, dtype=torch.float32, device="cpu"))
+        # Features of both frames, costs, cost in place, displacement, flow, mask, hidden state, timestep.
         inputs = 2 * _WIDTHS[kind] + window + 1 + 2 + 4 + 1 + _HIDDEN + 1
         self.enter = _convolution(inputs, width, 1)
         self.body = nn.Sequential(Residual(width), Residual(width))
+        # Flow, mask, gate of the flow, hidden state.
         self.leave = LeakyConv2d(width, 4 + 1 + 1 + _HIDDEN, 1, padding=0)
 
     def forward(self, left: Tensor, right: Tensor, motion: FlowState, timestep: Tensor) -> FlowState:
@@ -137,6 +140,7 @@ def _stepped(flow: Tensor, step: Tensor, timestep: Tensor) -> Tensor:
     """Return the flow (K, 4, H, W) after a displacement (K, 2, H, W) between the frames, in one pass."""
     count, _, *size = flow.shape
     device = timestep.device
+    # -t to the left frame (end 0) and 1 - t to the right one (end 1); flow as (K, frame, x or y, H, W).
     ends = constant(("ends", device), lambda: torch.arange(2, dtype=torch.float32, device=device))
     parts = ends.view(1, 2, 1, 1, 1) - timestep.unsqueeze(1)
     return torch.addcmul(flow.view(count, 2, 2, *size), step.unsqueeze(1), parts).view_as(flow)
@@ -167,12 +171,14 @@ class Fine(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         width = _DECODERS[0]
+        # Both warped pictures, their difference warped and in place, flow, mask.
         self.enter = _convolution(3 + 3 + 1 + 1 + 4 + 1, _FINE)
         self.carry = LeakyConv2d(_HIDDEN, width, 1, padding=0)
         self.shrink = _halving(_FINE, width)
         self.body = Residual(width)
         self.grow = LeakyConv2d(width, 4 * _FINE, 1, padding=0)
         self.join = _convolution(_FINE, _FINE)
+        # The gate of the flow; then flow, mask and residual of the 2 x 2 pixels that each of these becomes.
         self.leave = LeakyConv2d(_FINE, 1 + 4 * (4 + 1 + 3))
 
     def forward(self, left: Tensor, right: Tensor, motion: FlowState) -> tuple[FlowState, Tensor]:

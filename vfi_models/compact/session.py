@@ -106,6 +106,7 @@ class Geometry:
         """
         # A picture of a pixel or two still has a size at the smallest scale.
         scaled = max(1, round(height * flow_scale)), max(1, round(width * flow_scale))
+        # bit_length - 1 is the logarithm to base 2, rounded down: a level more at 640, 1280, 2560 pixels.
         levels = _BASE_LEVELS + max(0, (max(scaled) // _BASE_SIDE).bit_length() - 1)
         multiple = STRIDE * 2 ** (levels - 1)
         padded = round_up(scaled[0], multiple), round_up(scaled[1], multiple)
@@ -152,6 +153,8 @@ class CompactSession(RecordedSession):
         self._recordings.follow(self._net.parameters())
 
         def work(timestep: Tensor, *sides: Tensor) -> Tensor:
+            # A replay reads buffers of its own, so features are taken apart into tensors, and
+            # put together of these.
             tensors = iter(sides)
             return self._pass(left.of(tensors), right.of(tensors), timestep)
 
@@ -165,6 +168,7 @@ class CompactSession(RecordedSession):
         with keeping(self._constants, times.device):
             frames = self._interpolated(left, right, times)
             if left.turned and right.turned:
+                # The right frame stands in the left one's place, so the new frame lies at 1 - t.
                 mirrored = self._interpolated(right.turned, left.turned, 1.0 - times)
                 frames = (frames + _turned(mirrored)) / 2
             return frames
@@ -197,6 +201,7 @@ class CompactSession(RecordedSession):
             x, y = size[1] / scaled[1], size[0] / scaled[0]
             # By Python numbers and in place: a tensor of them would be a copy to the device, which waits.
             flow = _resized(flow, size)
+            # Channels 0 and 2 are x, 1 and 3 are y.
             flow[:, ::2].mul_(x)
             flow[:, 1::2].mul_(y)
             mask, residual = _resized(mask, size), _resized(residual, size)

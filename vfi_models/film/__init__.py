@@ -26,10 +26,10 @@ from .session import FilmOptions, FilmSession
 
 __all__ = ["ARCHITECTURE", "Film"]
 
+# Below it the coarsest level has no pixels.
 _LEAST_SIDE = 2 ** (LEVELS - 1)
-"""Below it the coarsest level has no pixels."""
+# Bytes.
 _FLOAT32 = 4
-"""Bytes."""
 
 
 class Film(TorchInterpolator[FilmNet]):
@@ -78,6 +78,7 @@ class Film(TorchInterpolator[FilmNet]):
         # Features and the first layer's part of them stay for both frames and all levels; a level has a
         # quarter of the pixels of the one before.
         kept = 2 * sum((config.features(k) + config.flow_width(k)) * 0.25**k for k in range(LEVELS))
+        # All levels together are 4/3 of the finest.
         pictures_and_flows = (2 * (3 + 2) + 2 * (2 + 4)) * 4 / 3
 
         def fused(level: int) -> float:

@@ -41,6 +41,8 @@ class Config:
 
     def features(self, level: int) -> int:
         """Return the channels of the features of a level."""
+        # A level joins stages 0 to 3 as far as they reach it: filters * (1 + 2 + 4 + 8)
+        # channels from level 3 on.
         return self.filters * ((2 << min(level, STAGES - 1)) - 1)
 
     def flow_width(self, level: int) -> int:
@@ -64,16 +66,16 @@ FAMILIES: dict[str, Config] = {
 published, but a small one does for the goldens and for tests of the loop."""
 
 _PREFIX = re.compile(r"^(?:module\.|model\.)+")
+# Matches a convolution in any layout: some wrap it (`.0` or `.conv`) together with its activation.
 _LAYER = re.compile(
     r"(extract\.extract_sublevels\.convs\.\d\.\d"
     r"|predict_flow\._predictor\._convs\.\d"
     r"|predict_flow\._predictors\.\d\._convs\.\d"
     r"|fuse\.convs\.\d\.\d)(?:\.0|\.conv)?\.(weight|bias)"
 )
-"""Matches a convolution in any layout: some wrap it (``.0`` or ``.conv``) together with its activation."""
 _FIRST = "extract.extract_sublevels.convs.0.0.conv.weight"
+# The predictors of level 0, 1 and 2: they are numbered from coarse to fine.
 _FLOW = ("predict_flow._predictors.2", "predict_flow._predictors.1", "predict_flow._predictors.0")
-"""The predictors of level 0, 1 and 2: they are numbered from coarse to fine."""
 
 
 def clean(state_dict: StateDict) -> dict[str, Tensor]:

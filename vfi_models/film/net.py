@@ -30,10 +30,10 @@ from .config import (
 )
 
 _SLOPE = 0.2
+# Rows beyond its own that a strip needs: one for each of the two 3 x 3 convolutions of a fusion level.
 _REACH = 2
-"""Rows beyond its own that a strip needs: one for each of the two 3 x 3 convolutions of a fusion level."""
+# The most strips that a fusion level is made in, and the fewest rows that a strip should have.
 _MOST_STRIPS, _LEAST_STRIP = 4, 64
-"""The most strips that a fusion level is made in, and the fewest rows that a strip should have."""
 
 
 def leaky(x: Tensor) -> Tensor:
@@ -82,6 +82,7 @@ class Extractor(nn.Module):
         features = []
         for start, picture in enumerate(pictures):
             x = picture
+            # Nothing reads the stages past the coarsest level; the published code runs them all the same.
             for stage in range(min(STAGES, LEVELS - start)):
                 if stage:
                     x = F.avg_pool2d(x, 2)
@@ -144,6 +145,7 @@ class FlowEstimator(nn.Module):
         super().__init__()
         self._predictor = Predictor(config.features(LEVELS - 1), config.flow_width(LEVELS - 1))
         fine = [Predictor(config.features(k), config.flow_width(k)) for k in range(OWN_FLOW_LEVELS)]
+        # Numbered from coarse to fine in the checkpoints: 0 is for level 2.
         self._predictors = nn.ModuleList(reversed(fine))
 
     def predictor(self, level: int) -> Predictor:
@@ -174,6 +176,7 @@ class FlowEstimator(nn.Module):
             flow = 2 * F.interpolate(flow, size=own[level].shape[-2:], mode="bilinear")
             flow += self.predictor(level)(own[level], Sampler(flow)(other[level]))
             flows.append(flow)
+        # They were found from level 6 to 0: the last five, backwards.
         return flows[: -FUSED_LEVELS - 1 : -1]
 
     def both(
@@ -241,6 +244,7 @@ class Fusion(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
+        # From level 3 to 0, as the checkpoints number them; level 4 is only warped.
         self.convs = nn.ModuleList(self._level(level) for level in reversed(range(FUSED_LEVELS - 1)))
         self.output_conv = nn.Conv2d(config.filters, RGB, 1)
 
@@ -294,6 +298,7 @@ class Fusion(nn.Module):
             # Straight into its channels of the joined tensor, which saves a copy of the largest input.
             double(net, enlarging.conv, x[:, -width:], rows, height)
             x = leaky(last(leaky(joining(x))))
+            # To RGB strip by strip: of level 0 the joined strips are the picture and not its 64 channels.
             x = x if level else self.output_conv(x)
             finished.append(x[..., top - rows.start : bottom - rows.start, :])
         return _cat(finished, -2).contiguous(memory_format=memory_format(net.device, on_cuda=True))
@@ -315,6 +320,8 @@ class Fusion(nn.Module):
             device=weight.device,
             memory_format=memory_format(weight.device, on_cuda=True),
         )
+        # In the order that the fusion was trained on: picture and features of the left frame, then of the
+        # right one, flow to the left, flow to the right.
         first = 0
         for plane in planes:
             # One sampler for the picture and its features: weights of the positions are computed once.
@@ -360,15 +367,20 @@ def double(x: Tensor, conv: nn.Conv2d, out: Tensor, rows: slice, height: int) ->
     x = x[..., rows.start // 2 : rows.stop // 2 + 1, :]
     # Added in float32, and rounded to the dtype of the network once.
     weight = conv.weight.float()
+    # An even row of the result reads one row of x with both rows of taps, which are summed; an odd row reads
+    # that row and the next. So do columns.
     for row, whole in enumerate((weight[..., :1, :] + weight[..., 1:, :], weight)):
         for column, taps in enumerate((whole[..., :1] + whole[..., 1:], whole)):
             convolved = F.conv2d(x, taps.to(x.dtype), conv.bias, padding=(row, column))
+            # conv2d pads on both sides; what is left and above of the picture is cut off here.
             target = out[..., row::2, column::2]
             target.copy_(convolved[..., row : row + target.shape[-2], column:])
 
 
 def _repeated(size: int, larger: int, device: torch.device) -> Tensor:
     """Return the source index of each of ``larger`` positions, as torch's ``nearest`` takes it."""
+    # By resizing the indices themselves: floor(i * size / larger), as torch rounds it. TensorFlow, which FILM
+    # comes from, takes half-pixel centres, which are others at odd sizes.
     indices = torch.arange(size, dtype=torch.float32, device=device).view(1, 1, -1)
     return F.interpolate(indices, size=larger, mode="nearest").view(-1).long()
 

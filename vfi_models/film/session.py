@@ -97,6 +97,8 @@ class FilmSession:
         """Make the frames at some timesteps; see :class:`~..interface.PairSession`."""
         motion = motion or self.motion(left, right)
         t = timestep.float().view(-1, 1, 1, 1)
+        # The flow from the right frame to the left one, times t, leads from the new frame to the left, as
+        # published: it is read where the new pixel is, not where the right one was.
         sides = (
             Side(left.pictures, left.features, motion.to_left, t),
             Side(right.pictures, right.features, motion.to_right, 1 - t),
@@ -104,6 +106,7 @@ class FilmSession:
         with keeping(self._constants, t.device):
             frames: Tensor = self._net.fuse(*sides, in_strips=self._in_strips)
         if left.extra is not None and right.extra is not None:
+            # FILM paints the frame and has no mask: other channels are mixed by the time alone.
             moved = [
                 Sampler(side.share * side.flows[0])(extra)
                 for side, extra in zip(sides, (left.extra, right.extra), strict=True)

@@ -72,6 +72,7 @@ class Rife(TorchInterpolator[IFNet]):
         full = 2 * 3 * 3 + 4 * family.outputs + 12
         # The last block reads the largest input; its divisor says at which size.
         reach = family.divisors[-1] / checked.flow_scale
+        # Published divisors end at 1, so the scale decides; 0.25 is that of flow scale 4.
         inside = (2 * family.later_inputs + family.widths[-1] / 2 + 4 * family.outputs) / max(
             reach, 0.25
         ) ** 2

@@ -97,6 +97,7 @@ FAMILIES: dict[str, Family] = {
         Family("4.5", ("4.5",), _WIDE, outputs=5),
         Family("4.6", ("4.6",), _WIDE),
         Family("4.7", ("4.7", "4.8", "4.9"), _WIDE, head=Head("pair", 16, 4)),
+        # The same function as 4.13 under other names of parameters.
         Family("4.10", ("4.10", "4.11", "4.12"), _WIDE, head=Head("sequential", 32, 8)),
         Family(
             "4.13",
@@ -139,6 +140,7 @@ FAMILIES: dict[str, Family] = {
             (192, 128, 96, 64, 24),
             head=Head("named", 16, 4),
             outputs=13,
+            # Not those of 4.25, with which no shape disagrees and the picture is off by up to 0.59.
             divisors=(32, 16, 8, 4, 1),
             ensemble=False,
         ),
@@ -165,7 +167,9 @@ FAMILIES: dict[str, Family] = {
 
 _FIRST = re.compile(r"^(.*?)(?:blocks\.0|block0)\.conv0\.0\.0\.weight$")
 _OLD_FIRST = re.compile(r"^(.*?)block0\.convblock0\.0\.0\.weight$")
+# ComfyUI's own files call the blocks blocks.0, blocks.1; the published ones block0, block1.
 _CORE_BLOCK = re.compile(r"^blocks\.(\d+)\.")
+# Networks that only training runs, which hzwer's packages carry.
 _TRAINING_ONLY = ("teacher.", "caltime.", "block_tea.")
 
 
@@ -224,6 +228,7 @@ def _family_name(weights: dict[str, Tensor]) -> str:
         widths,
         head,
         _columns(weights, "encode.cnn3.weight") or _columns(weights, "encode.6.weight"),
+        # Weights of transposed convolutions are (in, out, rows, columns), so this is what they return.
         _columns(weights, "block0.lastconv.0.weight") or _columns(weights, "block0.lastconv.weight"),
         "block0.convblock.0.1.weight" in weights,
         _columns(weights, "block0.convblock.0.conv.weight"),
@@ -252,8 +257,10 @@ def _marks(family: Family) -> tuple[object, ...]:
         family.widths,
         head.kind if head else None,
         head.channels if head and head.kind != "pair" else 0,
+        # Before a pixel shuffle by 2 there are four channels for each.
         family.outputs * (4 if family.shuffled else 1),
         family.inner == "plain_skip",
+        # Of a grouped convolution each output reads the channels of its group alone.
         family.widths[0] // family.groups if family.shuffled else 0,
     )
 

@@ -132,6 +132,7 @@ class LowResolution:
                     self._samplers[i](side, half, out=target)
                 hidden = self._hidden(levels, s, narrow=self._fewer_bytes)
                 mask = hidden[:, :1] if s == 1 else None
+                # Behind the timestep: mask and carry (1 + carry channels), then the flow (4).
                 others[:, 1:-4] = hidden
                 others[:, -4:] = flow if s == 1 else _enlarged(levels, s, 1).div_(s)
             levels.append(self._level(i, planes, stored))
@@ -199,6 +200,7 @@ def _mirrored(planes: Tensor, side: int, *, later: bool) -> Tensor:
     """Return a block's input for the pair in the other order; ``side`` is the channels of one side."""
     parts = [planes[:, side : 2 * side], planes[:, :side], 1 - planes[:, 2 * side : 2 * side + 1]]
     if later:
+        # The mask alone: families with a carry have no ensemble.
         parts += [-planes[:, 2 * side + 1 : -4], swap_flows(planes[:, -4:])]
     return torch.cat(parts, 1)
 

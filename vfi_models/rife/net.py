@@ -51,6 +51,7 @@ def resize(x: Tensor, factor: float) -> Tensor:
     """Resize bilinearly by a factor, ``align_corners=False``, no antialiasing, to floor(size * factor)."""
     if factor == 1.0:
         return x
+    # By a factor and not to a size, as published: from a size torch works out a factor of its own.
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
@@ -95,6 +96,7 @@ class Block(nn.Module):
         dtype = next(self.parameters()).dtype
         x = resize(torch.cat([part.to(dtype) for part in parts], 1), 1 / divisor)
         if flow is not None:
+            # Divided too: the block reads a flow in pixels of its own size.
             x = torch.cat((x, (resize(flow, 1 / divisor) / divisor).to(dtype)), 1)
         x = self.conv0(x)
         # The skip of 4.0 is over all eight convolutions; later families have one in each, see ResConv.
@@ -110,6 +112,7 @@ class Block(nn.Module):
 def _head(head: Head) -> nn.Module:
     """Return the encoder of one picture, (N, 3, H, W) to (N, channels, H, W)."""
     if head.kind == "pair":
+        # Without an activation between them, as published.
         return nn.Sequential(_conv3(3, head.width, 2), _double(head.width, head.channels))
     if head.kind == "named":
         return NamedHead(head)
@@ -138,6 +141,7 @@ class NamedHead(nn.Module):
         """Encode a picture: (N, 3, H, W) to (N, channels, H, W)."""
         for convolution in (self.cnn0, self.cnn1, self.cnn2):
             x = F.leaky_relu_(convolution(x), 0.2)
+        # No activation behind the last layer, in any head.
         out: Tensor = self.cnn3(x)
         return out
 

@@ -64,6 +64,8 @@ class RefineNet(nn.Module):
 
     def __init__(self, activation: Activation) -> None:
         super().__init__()
+        # Inputs: from down1 on, the level before (half) and the context of both pictures (a quarter each); so
+        # for up0. The other ups read the level below and its skip.
         down = ((17, 2 * _BASE), (4 * _BASE, 4 * _BASE), (8 * _BASE, 8 * _BASE), (16 * _BASE, 16 * _BASE))
         up = ((32 * _BASE, 8 * _BASE), (16 * _BASE, 4 * _BASE), (8 * _BASE, 2 * _BASE), (4 * _BASE, _BASE))
         for i, (inputs, outputs) in enumerate(down):

@@ -186,6 +186,7 @@ class RifeSession(RecordedSession):
         if flow is None:
             return parts
         halves = (flow[:, :2], flow[:, 2:4])
+        # From the originals each time, as published: a warp of a warp would blur twice.
         return [self._warp(part, halves[i % 2]) for i, part in enumerate(parts)]
 
     def _prepared(self) -> LowResolution:
@@ -212,6 +213,8 @@ class RifeSession(RecordedSession):
         while i < len(blocks):
             warped = self._block_inputs(left, right, motion.flow)
             update = self._update(i, warped, plane, motion, divisors[i])
+            # Once at most, as published: blocks 0 and 1 run again, and all blocks from then on at doubled
+            # divisors.
             if i == 1 and self._options.restart and divisors is self._divisors and _is_large(update.flow):
                 divisors = tuple(2 * d for d in divisors)
                 motion = self._update(0, sides, plane, None, divisors[0], single=True)

@@ -19,8 +19,8 @@ __all__ = ["ARCHITECTURE", "RifeHD"]
 
 _FAMILY = "hdv3"
 _ADVICE = "Choose RIFE HD 3.6, or a checkpoint of RIFE 4.0 to 4.26."
+# Both padded sides are multiples of this, and of this over the flow scale, as published.
 _MODULO = 32
-"""Both padded sides are multiples of this, and of this over the flow scale, as published."""
 
 
 class RifeHD(TorchInterpolator[HDNet]):

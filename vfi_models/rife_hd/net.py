@@ -12,8 +12,8 @@ from .._ops.convolution import LeakyConv2d, memory_format
 
 DIVISORS = (4, 2, 1)
 """How far each block reduces its input, coarse to fine. This cannot be deduced from shapes."""
+# Both warped pictures (6), the mask logit (1), the flow (4).
 _INPUTS = 11
-"""Both warped pictures (6), the mask logit (1), the flow (4)."""
 _WIDTH = 90
 
 
@@ -53,6 +53,8 @@ class HDBlock(nn.Module):
         """
         x = self.conv0(x.contiguous(memory_format=memory_format(x.device)))
         for i in range(4):
+            # A skip for each pair of convolutions: 4.5 and later have one for each of them, 4.0 one over all
+            # eight.
             x = self.get_submodule(f"convblock{i}")(x) + x
         return self.conv1(x).float(), self.conv2(x).float()
 

@@ -86,6 +86,7 @@ class HDSession:
     def _estimated(self, left: Tensor, right: Tensor) -> _FlowAndMask:
         """Estimate flow and mask between pictures (K, 3, H, W)."""
         count, _, height, width = left.shape
+        # From zero flow and mask: block 0 has the same inputs as the others.
         motion = _FlowAndMask(
             left.new_zeros(count, 4, height, width), left.new_zeros(count, 1, height, width)
         )
@@ -112,12 +113,14 @@ def _update(
     run as one batch.
     """
     left, right, mask, flow = (resize(x, 1 / divisor) for x in (*sides, motion.mask, motion.flow))
+    # Resizing leaves the values: a flow in pixels of the smaller size is to be divided as well.
     flow = flow / divisor
     forward = torch.cat((left, right, mask, flow), 1)
     # The same problem mirrored in time: the mask's logit changes its sign and the flows their places.
     backward = torch.cat((right, left, -mask, swap_flows(flow)), 1)
     dtype = next(block.parameters()).dtype
     flows, masks = (x.chunk(2) for x in block(torch.cat((forward, backward)).to(dtype)))
+    # The mean of both orders, and pixels of the full size again: times divisor / 2.
     flow = (flows[0] + swap_flows(flows[1])) * (divisor / 2)
     mask = (masks[0] - masks[1]) / 2
     return _FlowAndMask(resize(flow, divisor), resize(mask, divisor))

@@ -25,6 +25,7 @@ from .tiles import TiledSession
 
 __all__ = ["ARCHITECTURE", "Tlbvfi"]
 
+# Sides that the network can run at: 256, or multiples of 512.
 _SMALL_TILE, _TILE_UNIT, _LARGE_TILE = 256, 512, 1024
 _LIGHT_SCALE = 0.5
 _LARGEST_SEED = 2**64 - 1

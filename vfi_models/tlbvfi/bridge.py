@@ -57,6 +57,7 @@ def plan(steps: int) -> list[Step]:
     times = schedule(steps)
     steps_before = []
     for now, then in pairwise(times):
+        # x <- x - (1 - m_then / m_now) net + eta sqrt(2 max_variance m_then (1 - m_then / m_now)) noise.
         pull = 1.0 - m[then] / m[now]
         steps_before.append(Step(now, pull, math.sqrt(2.0 * _MAX_VARIANCE * m[then] * pull)))
     return [*steps_before, Step(0, 1.0, 0.0)]

@@ -20,8 +20,8 @@ from .layers import (
 from .refine import RefineNet
 from .windows import CrossBlock, WindowBlock
 
+# The finest levels, so many, read the features of both frames warped as well.
 _WARPED_LEVELS = 3
-"""The finest levels, so many, read the features of both frames warped as well."""
 
 
 class _Level(nn.Module):
@@ -73,6 +73,7 @@ class Decoder(nn.Module):
                 widths[i],
                 widths[i],
                 warps=i < _WARPED_LEVELS,
+                # Attention where the authors' configuration says 16: that is the deepest level, at 1/32 here.
                 attends=i == len(widths) - 1,
             )
             for i in range(len(widths))

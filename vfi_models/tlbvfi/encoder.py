@@ -54,6 +54,8 @@ class Encoder(nn.Module):
         widths = [width * factor for factor in LEVELS]
         self.conv_in = nn.Conv2d(3, width, 3, padding=1)
         self.down = nn.ModuleList(
+            # Each level reads what the one before returns, so the first list is one longer. The authors'
+            # configuration says attention at 16, which is the deepest level.
             _Level(inputs, outputs, attends=i == len(widths) - 1)
             for i, (inputs, outputs) in enumerate(zip([width, *widths], widths, strict=False))
         )

@@ -55,6 +55,7 @@ class FlowBlock(nn.Module):
         x = self.conv0(resized(x, 1 / shrink) if shrink > 1 else x)
         # The transposed convolution returns to half of the block's input, so the flow is at half size.
         flow = self.conv1(self.convblock(x).add_(x))
+        # Only its size changes: as published, the values are in pixels of the half size at every shrinking.
         return resized(flow, float(shrink)) if shrink > 1 else flow
 
 
@@ -68,6 +69,7 @@ class FlowNet(nn.Module):
     def __init__(self, widths: tuple[int, int, int]) -> None:
         super().__init__()
         first, second, third = widths
+        # Both pictures (6); from the second block on both warped (6) and the flow (4).
         self.block0 = FlowBlock(6, first)
         self.block1 = FlowBlock(10, second)
         self.block2 = FlowBlock(10, third)

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+# A product of two numbers below it, and a sum of 65,536 products with a level, stay below 2**63.
 _PRIME = 2**31 - 1
 _ROW, _COLUMN, _MIX = 1_664_525, 1_013_904_223, 13
 _LEVELS = 65_535
@@ -65,6 +66,7 @@ class Fingerprint:
         sums = []
         for channel in frame:
             # Channel by channel, for the int64 values take eight bytes a pixel.
+            # NaN to 0 first: it passes a clamp, and which integer it becomes depends on the device.
             levels = channel.nan_to_num().clamp(0.0, 1.0).mul(_LEVELS).round_().long()
             of_rows = levels.mul_(columns).sum(-1).remainder_(_PRIME)
             sums.append(of_rows.mul_(rows).remainder_(_PRIME).sum().remainder_(_PRIME))

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from .encoder import LATENT
 
+# Positions that are compared with the codebook in one product, for the memory of the distances.
 _AT_ONCE = 4096
-"""Positions that are compared with the codebook in one product, for the memory of the distances."""
 
 
 class Quantiser(nn.Module):
@@ -31,6 +31,7 @@ class Quantiser(nn.Module):
         """
         entries = self.embedding.weight.float()
         lengths = entries.square().sum(1)
+        # (N, ..., 3): a position is one vector of its three channels.
         vectors = latent.movedim(1, -1)
         flat = vectors.reshape(-1, LATENT)
         nearest = []

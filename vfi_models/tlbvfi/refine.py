@@ -20,6 +20,7 @@ from .flow import doubled, resized
 COARSEST = 3
 """Level (halvings) at which the refinement begins; it uses the features of levels 0 to 3."""
 _TAPS = 3
+# Added to a squared length, as published: features of zeros can be divided by it.
 _TINY = 1e-12
 
 
@@ -44,6 +45,7 @@ class RefineBlock(nn.Module):
         self.corr_convs = nn.Sequential(*_activated(_TAPS * _TAPS, width, 1, 2))
         self.flow_convs = nn.Sequential(*_activated(2, width, 3, 2))
         self.motion_convs = nn.Sequential(*_activated(2 * width, width, 3))
+        # Expected features, those found, motion (width channels each), and the flow itself (2).
         self.gru = nn.Sequential(*_activated(3 * width + 2, width, 3, 2))
         self.flow_head = nn.Sequential(*_activated(width, width, 3), nn.Conv2d(width, 2, 3, padding=1))
 
@@ -53,6 +55,7 @@ class RefineBlock(nn.Module):
         grid = identity_grid(height, width, flow.device)
         sides = [(left, flow[:, :2]), (right, flow[:, 2:])]
         warped = [backward_warp(features, motion, grid) for features, motion in sides]
+        # What the middle frame should look like: both warped frames, each where it is not occluded.
         share = torch.sigmoid(self.occl_convs(torch.cat(warped, 1)))
         expected = torch.lerp(warped[1], warped[0], share)
         updates = [

@@ -21,10 +21,10 @@ from .net import TlbvfiNet
 from .noise import Fingerprint, Noise, SeededNoise
 from .refine import COARSEST
 
+# Both padded sides are multiples of this, but for one smaller side that the network can run at.
 _UNIT = 512
-"""Both padded sides are multiples of this, but for one smaller side that the network can run at."""
+# That side.
 _SMALLEST = 256
-"""That side."""
 LEAST_SCALE = 0.05
 _FRAMES = 3
 _GREY = 0.5
@@ -197,6 +197,7 @@ class TlbvfiSession:
         maps = self._net.vqgan.decoder(self._net.vqgan.quantised(latent), left.features, right.features, flow)
         share = torch.sigmoid(maps[:, 3:])
         frame = blended(share, *warped(_ranged(left.picture, raw), _ranged(right.picture, raw), flow))
+        # In the range of the pictures, 0..1 or raw -1..1; only then clamped, and mapped to 0..1.
         frame += residual(maps)
         frame = frame.clamp_(-1.0, 1.0).add_(1.0).mul_(0.5) if raw else frame.clamp_(0.0, 1.0)
         if left.extra is None or right.extra is None:

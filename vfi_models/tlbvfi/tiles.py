@@ -99,6 +99,7 @@ class TiledSession:
             weight = torch.outer(falling, sinking).to(weighted.device)
             weighted[place] += weight * self._tile.middle(before, after, self._noise(field, top, start))
             total[place] += weight
+        # Never by 0, for no ramp reaches it.
         return weighted / total
 
     def _field(self, left: TiledFrame, right: TiledFrame) -> Tensor | None:
@@ -113,5 +114,6 @@ class TiledSession:
         if field is None:
             return None
         height, width = self._tile.geometry.latent
+        # Tiles begin at any pixel, noise lies on the latent: up to 31 pixels are dropped.
         top, start = top // STRIDE, start // STRIDE
         return field[..., top : top + height, start : start + width]

@@ -60,6 +60,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """Apply the block to ``x`` (N, inputs, 3, h, w) at ``time`` (1, 128), embedded."""
+        # As published, between activation and convolution; the skip below alike.
         inner = _resized(self.in_layers[:2](x), self._resize)
         inner = self.in_layers[2](inner)
         scale, shift = self.emb_layers(time)[..., None, None, None].chunk(2, 1)
@@ -80,6 +81,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Attend over a video (N, 32, 3, h, w)."""
         flat = x.flatten(2)
+        # (N, 96, 3 h w) to (N, 1, 3 h w, 96), and that to query, key and value of 32 channels.
         q, k, v = self.qkv(self.norm(flat)).transpose(1, 2).unsqueeze(1).chunk(3, -1)
         attended = F.scaled_dot_product_attention(q, k, v).squeeze(1).transpose(1, 2)
         out: Tensor = flat + self.proj_out(attended)
@@ -102,6 +104,7 @@ class UNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.time_embed = nn.Sequential(nn.Linear(_WIDTH, _TIME), nn.SiLU(), nn.Linear(_TIME, _TIME))
+        # Sizes of the latent: 1 (blocks 0 and 1), 1/2 (2 and 3), 1/4 (4 and 5). Frames are never halved.
         self.input_blocks = nn.ModuleList(
             (
                 Stage(_conv(2 * LATENT, _WIDTH)),
@@ -114,6 +117,7 @@ class UNet(nn.Module):
         )
         self.middle_block = Stage(Residual(), Attention(), Residual())
         both = 2 * _WIDTH
+        # Each reads the state and the skip of its size: 5 and 4 at 1/4, 3 and 2 at 1/2, 1 and 0 at 1.
         self.output_blocks = nn.ModuleList(
             (
                 Stage(Residual(both), Attention()),
@@ -135,6 +139,7 @@ class UNet(nn.Module):
             time: 0 to 999.
         """
         embedded = self.time_embed(embed_time(state.new_full((1,), time)))
+        # (N, 6, 3, h, w).
         x = torch.cat((state, known), 1)
         skips = []
         for block in self.input_blocks:

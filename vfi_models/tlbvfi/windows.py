@@ -13,8 +13,8 @@ from torch import Tensor, nn
 _SIDE = 8
 _POSITIONS = _SIDE * _SIDE
 _REACH = 2 * _SIDE - 1
+# Values of the widest tensor at a time. Windows are independent of each other: fewer take less memory.
 _MOST_VALUES = 2**23
-"""Values of the widest tensor at a time. Windows are independent of each other: fewer take less memory."""
 
 
 def split(picture: Tensor, *, grid: bool) -> Tensor:
@@ -22,8 +22,11 @@ def split(picture: Tensor, *, grid: bool) -> Tensor:
     count, channels, height, width = picture.shape
     rows, columns = height // _SIDE, width // _SIDE
     if grid:
+        # (N, C, 8, H/8, 8, W/8) to (N, H/8, W/8, 8, 8, C): a window holds one position of
+        # each stretch of H/8 x W/8.
         cut = picture.view(count, channels, _SIDE, rows, _SIDE, columns).permute(0, 3, 5, 2, 4, 1)
     else:
+        # (N, C, H/8, 8, W/8, 8) to (N, H/8, W/8, 8, 8, C).
         cut = picture.view(count, channels, rows, _SIDE, columns, _SIDE).permute(0, 2, 4, 3, 5, 1)
     return cut.reshape(-1, _POSITIONS, channels)
 
@@ -52,6 +55,7 @@ class WindowAttention(nn.Module):
         """Return the bias of the logits, (64, 64): query, key."""
         table = self.rel_pos_bias.weight.view(_REACH, _REACH)
         place = torch.arange(_SIDE, dtype=torch.int64, device=table.device)
+        # Query minus key, -7..7, counted from 0.
         displacement = place.unsqueeze(1) - place + _SIDE - 1
         rows, columns = displacement.view(_SIDE, 1, _SIDE, 1), displacement.view(1, _SIDE, 1, _SIDE)
         return table[rows, columns].reshape(_POSITIONS, _POSITIONS)
@@ -174,6 +178,7 @@ class CrossBlock(WindowBlock):
     def __init__(self, channels: int, context: int) -> None:
         super().__init__(channels)
         wide = 4 * channels
+        # Pointwise, depthwise, gate, pointwise. No residual: the context is only read.
         self.proj_in = nn.Sequential(
             nn.Conv2d(context, wide, 1),
             BatchNorm(wide),
