@@ -42,7 +42,7 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
         model: from :func:`load_model`, or a name or path for it.
         multiplier: output frames for each source frame, 2.5 too, or a list with one for each pair; see
             :func:`by_multiplier`.
-        timeline: which frames come out, instead of ``multiplier``; see :func:`by_fps`.
+        timeline: which frames come out, instead of ``multiplier``; see :func:`~.engine.timeline.by_fps`.
         settings: options of the model, batch, clearing.
         storage: where the output lies, and as what; in main memory as float32 where it is left out.
         host: gets the progress, and may cancel.
@@ -93,6 +93,7 @@ def interpolate_part(
     try:
         loop.feed(frames, as_model(model), sink, last=last, host=host)
     except MidframeError as error:
+        # A view: nothing is copied, for memory may have run out.
         error.partial = sink.frames[: error.finished]
         raise
     return sink.frames

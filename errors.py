@@ -26,6 +26,7 @@ class MidframeError(Exception):
     partial: Any | None = None
 
     def __init__(self, wrong: str, found: str, advice: str) -> None:
+        # An exception is pickled by its arguments: errors of a worker process keep their parts.
         super().__init__(wrong, found, advice)
         self.wrong = wrong
         self.found = found

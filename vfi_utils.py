@@ -156,9 +156,11 @@ class FrameLoop:
         source = checked_pictures(frames, first=self._index + (self._left is not None), like=self._left)
         runner = self._runner_for(model)
         host = host or QuietHost(runner.device)
+        # An iterator does not say how many frames it has: then the progress is without a total.
         total = self.count(len(frames), last=last) if isinstance(frames, (Sequence, Tensor)) else None
         delivery = _Delivery(sink, host, total)
         scheduler = FrameScheduler(runner, host, delivery, delivery.narrowed)
+        # An error leaves the loop as new; so does the last part, but no other.
         over = True
         try:
             with undisturbed(runner.device), _interruptible(model, host), scheduler:
@@ -294,6 +296,7 @@ class _Delivery:
     def __call__(self, index: int, frames: Tensor) -> None:
         if self._broken:
             return
+        # Until put returns: where it raises, no frame may come after the one that is missing.
         self._broken = True
         self._sink.put(index, frames)
         self._broken = False

@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 _CPU = torch.device("cpu")
 _MOST = 4
+# Bytes of activations and weights of all workers. Larger pictures keep all processors busy anyway, and the
+# memory is needed for frames. A constant and no share of the free memory: frames of the same clip must be
+# equal every time, and they depend on the number of workers in the last bits.
 _MOST_BYTES = 400 * 2**20
-"""Bytes of activations and weights of all workers. Larger pictures keep all processors busy anyway, and the
-memory is needed for frames. A constant and no share of the free memory: frames of the same clip must be equal
-every time, and they depend on the number of workers in the last bits."""
+# Pixels of a frame: a worker holds a few frames besides, before and after the network.
 _MOST_PIXELS = 1280 * 720
-"""Pixels of a frame: a worker holds a few frames besides, before and after the network."""
+# Bytes of activations from which a picture is worth a thread.
 _LEAST_BYTES = 16 * 2**20
-"""Bytes of activations from which a picture is worth a thread."""
 
 
 def workers_for(pixels: int, activations: int, weights: int) -> int:

@@ -87,6 +87,8 @@ class ModelRunner:
         self._idle: list[Session[Any]] = []
         self._pair: Pair | None = None
         self._sources: tuple[_Source, ...] = ()
+        if not settings.record:
+            self._record_no_more()
 
     def workers(self, frame: Tensor) -> int:
         """Return how many frames like this one to make at once: 1 but on a CPU."""
@@ -270,6 +272,7 @@ class ModelRunner:
             frames = between()
         if a.extra is None or b.extra is None:
             return frames
+        # (K, 3, H, W) from the model; E channels past RGB, (1, E, H, W), blended at (K, 1, 1, 1) timesteps.
         return torch.cat((frames, torch.lerp(a.extra, b.extra, timestep.view(-1, 1, 1, 1))), 1)
 
     def _batch(self, timesteps: int, free: FreeBytes) -> int:

@@ -22,9 +22,9 @@ from .runner import ModelRunner, NotFiniteError
 
 _LOG = logging.getLogger(__name__)
 
+# Seconds between two checks for cancelling while a worker is waited for: 0.1 s feels instant to a person, and
+# a check costs microseconds.
 _POLL_SECONDS = 0.02
-"""Seconds between two checks for cancelling while a worker is waited for: 0.1 s feels instant to a person,
-and a check costs microseconds."""
 
 
 @dataclass

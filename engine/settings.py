@@ -38,11 +38,14 @@ class Settings:
     """From which frames a frame is made. A model that knows only the middle is always halved."""
     cpu_workers: int = 0
     """Frames made at once on a CPU, up to 64; 0 decides from their size, see :mod:`.cpu_workers`."""
+    record: bool = True
+    """Record the passes of long clips as CUDA graphs, where the model and the device can."""
     memory_lines: bool = False
     """Log after every source pair how much memory there is."""
 
     def __post_init__(self) -> None:
         for name, most in (("batch", None), ("clear_every", None), ("cpu_workers", _MOST_WORKERS)):
+            # The class is frozen; what comes as 2.0 or "2" is an int from here on.
             object.__setattr__(self, name, whole(getattr(self, name), f"the setting {name}", most=most))
         if not isinstance(self.options, Mapping):
             raise BadInputError(

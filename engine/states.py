@@ -51,6 +51,7 @@ class States:
             BadInputError: they do not list their pairs.
         """
         if isinstance(states, States):
+            # A new one: what came may be of a subclass, in a module that a worker has not loaded.
             return States(states.indices, states.skip)
         try:
             # By attribute: the class is in a module of that pack, which another process need not have.

@@ -21,8 +21,8 @@ from ..inputs.numbers import Number, multipliers
 from ..inputs.rates import common_tick, frame_rate, require_ratio
 from .states import StatesLike, require_states
 
+# Output frames of a pair past the end of a list of multipliers.
 _LIST_DEFAULT = 2
-"""Output frames of a pair past the end of a list of multipliers."""
 
 EndLaw = Literal["end_on_last", "hold_last"]
 """``end_on_last``: nothing is shown after the time of the last source frame, (N - 1) * m + 1 frames at
@@ -109,6 +109,7 @@ class Evenly(Policy):
         """Return the part of ``source`` that every gap can be divided into."""
         if isinstance(self.multiplier, int):
             return source / self.multiplier
+        # A gap may have any of these counts, or the default: their common multiple serves all of them.
         return source / lcm(_LIST_DEFAULT, *(max(each, 1) for each in self.multiplier))
 
     @property
@@ -147,6 +148,7 @@ class AtRate(Policy):
         # The frames lie on one grid over the whole clip, of which each gap takes those in [start, end):
         # none falls into two gaps or between them, and nothing adds up over a long clip.
         held = self.states is not None and self.states.is_frame_skipped(gap.index)
+        # At a timestep of 0 throughout, the left frame is shown again and again.
         scale = 0 if held else 1 / (gap.end - gap.start)
         moments = [
             Moment(k / self.fps, 1 / self.fps)
@@ -172,11 +174,11 @@ class AtRate(Policy):
         return self.fps
 
 
+# What each end law makes of the output frames of the last source frame, after which there is none.
 _AFTER_LAST: dict[EndLaw, Callable[[Sequence[Output]], Sequence[Output]]] = {
     "end_on_last": lambda outputs: [output for output in outputs if output.timestep == 0],
     "hold_last": lambda outputs: [Output(Fraction(0), output.moment) for output in outputs],
 }
-"""What each end law makes of the output frames of the last source frame, after which there is none."""
 
 
 class Timesteps(Protocol):
@@ -307,7 +309,7 @@ def by_multiplier(
     Args:
         multiplier: 1 to 10000, or a list with one for each pair: pairs past the end of the list get 2,
             entries past the last pair are ignored, 0 inserts nothing like 1. Any kind of number, see
-            :func:`.inputs.numbers.number`. One that is not whole, such as 2.5, is a rate: output frame k
+            :func:`~..inputs.numbers.number`. One that is not whole, such as 2.5, is a rate: output frame k
             shows the source at time k / 2.5, see :func:`by_fps`.
         states: pairs in which nothing is made.
         end: what follows the last source frame.
@@ -334,8 +336,8 @@ def by_fps(
     """Return a timeline whose output frame k shows the source at time k * source_fps / target_fps, exactly.
 
     Args:
-        source_fps, target_fps: frames a second, see :func:`.inputs.rates.frame_rate`: exact rationals such as
-            ``Fraction(24000, 1001)``, or 23.976, which stands for that.
+        source_fps, target_fps: frames a second, see :func:`~..inputs.rates.frame_rate`: exact rationals such
+            as ``Fraction(24000, 1001)``, or 23.976, which stands for that.
         states: pairs in which nothing is made; their left frame is held, so that the rate stays.
         end: what follows the last source frame.
 

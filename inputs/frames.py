@@ -16,13 +16,15 @@ MOST_CHANNELS = 16
 
 _CLIP = 4
 _PICTURE = 3
+# Channels of a flow field, which is no picture.
 _FLOW = 2
 _INTEGERS = (torch.uint8, torch.uint16)
 _ALPHA = 4
+# Pictures of so few rows and more channels than RGBA are pictures whose channels come first.
 _CHANNELS = (1, 3, _ALPHA)
-"""Pictures of so few rows and more channels than RGBA are pictures whose channels come first."""
 
 _LAYOUT = "Give float frames in 0..1, uint8 or uint16, with 1, 3 or more channels, which come last."
+# By the type of what arrived in place of frames.
 _ADVICE = {
     "list": "Make one tensor of them: torch.stack(frames); in ComfyUI, a batch.",
     "tuple": "Make one tensor of them: torch.stack(frames); in ComfyUI, a batch.",
@@ -106,6 +108,8 @@ def _require_picture(frames: Tensor, wrong: str) -> None:
     """Check the type of ``frames`` (..., H, W, C), and these three."""
     found = f"{described(frames)}; expected (height, width, channels)"
     picture = frames.dtype in _INTEGERS or frames.dtype.is_floating_point
+    # Sparse, nested and quantized ones, and those without data, are Tensors too, but cannot be read as
+    # frames.
     dense = frames.layout == torch.strided and not (frames.is_nested or frames.is_quantized or frames.is_meta)
     if not dense:
         kind = f"{frames.layout} on {frames.device}" + (", quantized" if frames.is_quantized else "")

@@ -21,14 +21,16 @@ Number = int | Fraction
 MOST_MULTIPLIER = 10_000
 """Output frames for each source frame, at most. More is a slip of the keyboard, and would fill any memory."""
 
+# Characters: no number that somebody means has more.
 _LONGEST_TEXT = 64
+# Largest power of ten: Fraction would write out the zeros of 1e999999999 one by one.
 _LARGEST_EXPONENT = 30
-"""Largest power of ten: Fraction would write out the zeros of 1e999999999 one by one."""
+# Up to six decimals a number is taken to be typed, and exact.
 _TYPED_DENOMINATOR = 10**6
+# That of NTSC: 23.976023976 is 24000/1001, and no simpler ratio that is nearly as close.
 _PLAIN_DENOMINATOR = 1001
-"""That of NTSC: 23.976023976 is 24000/1001, and no simpler ratio that is nearly as close."""
+# 7/3 as a float is 2.3333333333333335, as float32 2.3333333: what nobody types is a ratio, rounded.
 _ROUNDING = Fraction(1, 10**7)
-"""7/3 as a float is 2.3333333333333335, as float32 2.3333333: what nobody types is a ratio, rounded."""
 
 _MULTIPLIER_ADVICE = (
     "Use 2 to double the frame rate, 2.5 or 5/2 for two and a half times; for a frame rate set target fps. "
@@ -48,7 +50,7 @@ def number(value: Any) -> Number | None:
     exact = None
     if isinstance(value, str):
         exact = _of_text(value)
-    elif isinstance(value, (bool, np.bool_)):
+    elif isinstance(value, (bool, np.bool_)):  # before whole numbers, one of which True is to Python
         return None
     elif isinstance(value, Rational):
         exact = Fraction(int(value.numerator), int(value.denominator))
@@ -155,6 +157,7 @@ def _unwrapped(value: Any) -> Any:
         return value
     if isinstance(value, Tensor):
         try:
+            # Not item(): 2.4 in float32 would become 2.4000000953674316. numpy's scalar shows itself as 2.4.
             return value.detach().cpu().reshape(()).numpy()[()]
         except TypeError:  # numpy has no bfloat16
             return value.item()

@@ -10,8 +10,8 @@ from typing import Any
 from ..errors import BadInputError
 
 _LONGEST = 80
+# Types whose text shows what they are.
 _PLAIN = (str, int, float, list, dict, type(None))
-"""Types whose text shows what they are."""
 
 
 def described(value: Any) -> str:

@@ -11,8 +11,8 @@ from .numbers import number, whole
 from .objects import described
 
 _RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
+# Pairs, five days of film. A slip such as 0-99999999999 would fill the memory.
 _LONGEST_RANGE = 10_000_000
-"""Pairs, five days of film. A slip such as 0-99999999999 would fill the memory."""
 
 
 def parse_pairs(listing: Any) -> frozenset[int]:
@@ -26,6 +26,7 @@ def parse_pairs(listing: Any) -> frozenset[int]:
             that lists no pairs.
     """
     if isinstance(listing, str):
+        # Spaces around a dash go first, for "5 - 9" is one range and spaces separate.
         ranges = map(_range, re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", listing.strip())))
         return frozenset(index for indices in ranges for index in indices)
     single = number(listing)

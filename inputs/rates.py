@@ -14,18 +14,22 @@ from ..errors import BadInputError
 from .numbers import MOST_MULTIPLIER, number
 from .objects import described
 
+# FFmpeg's names.
 _NAMED = {
     "film": Fraction(24),
     "ntsc-film": Fraction(24000, 1001),
     "pal": Fraction(25),
     "ntsc": Fraction(30000, 1001),
 }
+# Frames a second.
 _FASTEST = 1_000_000
+# What NTSC made of whole rates: 24, 30 and 60 became 23.976, 29.97 and 59.94.
 _NTSC = Fraction(1000, 1001)
+# Digits after the point from which on a written 59.94 is taken for 60000/1001.
 _SHORT = 2
-"""Digits after the point from which on a written 59.94 is taken for 60000/1001."""
+# 23.976 and 23.98 stand for 24000/1001; no two rates in use are as close as that.
 _ROUNDED = Fraction(5, 1000)
-"""23.976 and 23.98 stand for 24000/1001; no two rates in use are as close as that."""
+# Largest denominator of a rate that went through floats; one within 1/1000 of a whole rate is that rate.
 _DENOMINATOR = 1000
 
 ADVICE = f"Write 60, 59.94, 24000/1001, {', '.join(_NAMED)}."
@@ -99,6 +103,7 @@ def _rate(value: Any) -> Fraction | None:
 def _written(text: str, rate: Fraction) -> Fraction:
     """Return a rate that a person wrote, as NTSC where its digits are those of one."""
     digits = len(text.strip().partition(".")[2])
+    # The NTSC rate that is nearest, if the digits are that one rounded: half a unit of the last is the most.
     meant = round(rate / _NTSC) * _NTSC
     rounded = digits >= _SHORT and rate.denominator > 1 and abs(meant - rate) <= Fraction(1, 2 * 10**digits)
     return meant if rounded else rate

@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 import psutil
 
 _ROOT = Path("/")
+# Of either version of control groups: the files with limit and use, and the row of memory.stat that counts
+# cached files.
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _V2 = ("memory.max", "memory.current", "inactive_file")
 
@@ -36,6 +38,7 @@ def _left_in_groups(root: Path) -> Iterator[int]:
     except (OSError, UnicodeDecodeError):  # another system than Linux
         return
     for line in lines:
+        # number:controllers:path. A group of version 2 names no controllers: "0::/user.slice".
         _, controllers, path = line.split(":", 2)
         mounted = root / "sys/fs/cgroup"
         if "memory" in controllers.split(","):

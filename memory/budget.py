@@ -13,12 +13,14 @@ from .available import available_memory
 
 _LOG = logging.getLogger(__name__)
 
+# Part of the free memory that a batch may plan with; the rest is fragmentation and other programs.
 _SHARE = 0.8
-"""Part of the free memory that a batch may plan with; the rest is fragmentation and other programs."""
+# Timesteps.
 _LARGEST_BATCH = 16
+# Source pairs between two clearings that bring nothing.
 _LONGEST_WAIT = 1024
+# Part of what a timestep takes that a clearing must give back to be worth the wait for the device.
 _WORTHWHILE = 0.1
-"""Part of what a timestep takes that a clearing must give back to be worth the wait for the device."""
 
 
 class Room(NamedTuple):
@@ -140,6 +142,7 @@ class Budget:
         if self._measured or self._device.type != "cuda":
             yield
             return
+        # The peak since the process began is of another pass, or another model.
         torch.cuda.reset_peak_memory_stats(self._device)
         before = torch.cuda.memory_allocated(self._device)
         yield
@@ -202,8 +205,9 @@ class Clearing:
             return False
         clear()
         self._pairs, self._stuck = 0, room().cached
-        # What stays cached shares its pieces with what is in use: try again ever less often.
+        # By what is cached: a clearing moves bytes from there to the driver, and their sum stays as it was.
         helped = before.cached - self._stuck >= worth
+        # What stays cached shares its pieces with what is in use: try again ever less often.
         self._wait = 1 if helped else min(2 * self._wait, _LONGEST_WAIT)
         return True
 

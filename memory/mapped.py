@@ -20,8 +20,9 @@ from ..errors import MidframeError
 from .available import available_memory
 
 _PREFIX, _SUFFIX = "midframe_", ".frames"
+# Bytes that stay free on the disk.
 _RESERVE = 2**29
-"""Bytes that stay free on the disk."""
+# Types of file systems that lie in main memory.
 _IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
 _PIECE = 2**24
 
@@ -54,6 +55,7 @@ def mapped_tensor(shape: Sequence[int], dtype: torch.dtype, folder: Path) -> tup
         file = os.fdopen(number, "r+b")
         try:
             _allocate(file, size)
+            # It opens the file by its name, which therefore goes only afterwards.
             tensor = torch.from_file(name, shared=True, size=count, dtype=dtype, device="cpu")
         except BaseException:
             file.close()
@@ -91,6 +93,7 @@ def lies_in_memory(folder: Path) -> bool:
     """Tell whether a folder lies in main memory and not on a disk, as ``/tmp`` does on some systems."""
     place = folder.resolve()
     kinds = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
+    # From the folder upwards: the nearest mount point is the one that holds it.
     mounted = next((kinds[str(p)] for p in (place, *place.parents) if str(p) in kinds), "")
     return mounted in _IN_MEMORY
 
@@ -104,6 +107,7 @@ def _allocate(file: BinaryIO, size: int) -> None:
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
+            # A file system without this call: zeros written below take longer, and give the room as well.
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
                 raise
         else:

@@ -26,8 +26,8 @@ Place = Literal["memory", "disk", "auto"]
 """``auto``: main memory where the frames fit and leave some, else the disk."""
 
 _DTYPES = (torch.float32, torch.float16, torch.uint8)
+# Bytes of main memory that ``auto`` leaves for what else runs and for what follows.
 _RESERVE = 2 * 2**30
-"""Bytes of main memory that ``auto`` leaves for what else runs and for what follows."""
 
 
 class Sink(Protocol):
@@ -180,7 +180,7 @@ class Storage:
             if needed <= available_with_swap():
                 return TensorSink(count, frame_shape, self.dtype)
         except (RuntimeError, MemoryError):
-            pass
+            pass  # torch's allocator for the CPU fails with a plain RuntimeError
         raise OutOfMemoryError(
             "The output does not fit into main memory.",
             f"{demand}, {available_with_swap() / 2**30:.1f} GiB are free",

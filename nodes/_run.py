@@ -71,13 +71,17 @@ class Run:
         reason = nothing_to_make(self.timeline, len(frames))
         if reason is not None:
             _host.warn(reason, self.node_id)
+        # Under hold_last even one frame is shown several times: then it is a run like any other.
         if self.timeline.count(len(frames)) == len(frames) < _PAIR:
             return frames
         with self.loop() as loop:
             return self.part(frames, loop, last=True)
 
     def part(self, frames: Tensor, loop: FrameLoop, *, last: bool) -> Tensor:
-        """Return the frames that a part of a clip adds; see :func:`run_model` and :meth:`.FrameLoop.feed`."""
+        """Return the frames that a part of a clip adds.
+
+        See :func:`run_model` and :meth:`~..vfi_utils.FrameLoop.feed`.
+        """
         count = loop.count(len(frames), last=last)
         _, height, width, channels = frames.shape
         # Before the model: an output that fits nowhere must be refused before anything is spent on it.

@@ -13,15 +13,16 @@ SRGB = "sRGB"
 DEEP = 10
 """Bits of a channel that HDR has at least."""
 
+# ComfyUI's colour spaces and how it tags them: BT.709 with the sRGB curve, BT.2020 with HLG or PQ.
 _SPACES = {
     SRGB: Colour(matrix=1, primaries=1, transfer=13),
     "HDR": Colour(matrix=9, primaries=9, transfer=18),
     "HDR PQ": Colour(matrix=9, primaries=9, transfer=16),
 }
-"""ComfyUI's colour spaces and how it tags them: BT.709 with the sRGB curve, BT.2020 with HLG or PQ."""
+# By the transfer curve alone, which tells them apart; 1 is BT.709's own.
 _SPACE_OF_TRANSFER = {1: SRGB, 13: SRGB, 18: "HDR", 16: "HDR PQ"}
+# Codecs that FFmpeg and ComfyUI call otherwise.
 _CODECS = {"hevc": "h265"}
-"""Codecs that FFmpeg and ComfyUI call otherwise."""
 
 
 def value_of(choice: Any) -> str:

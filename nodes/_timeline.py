@@ -68,6 +68,7 @@ def nothing_to_make(timeline: Timeline, frames: int) -> str | None:
             f"Nothing was made: {found} came in, and frames are made between two. Where a list hands them on "
             "one by one, join them first, with Rebatch Images for example."
         )
+    # A timestep of 0 is the source frame itself; the search ends at the first other one.
     if any(any(timeline.shown(index, last=False)) for index in range(frames - 1)):
         return None
     return "Nothing was made: multiplier, frame rates and states leave no moment between two source frames."

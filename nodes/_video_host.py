@@ -44,12 +44,12 @@ from ._saving import (
 
 _LOG = logging.getLogger(__name__)
 
+# What FFmpeg calls MP4, and so ComfyUI.
 _MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
-"""What FFmpeg calls MP4, and so ComfyUI."""
 _RGB = 3
 _BYTE = 8
+# Seconds by which a video may be shorter than asked.
 _SHORT = 1e-3
-"""Seconds by which a video may be shorter than asked."""
 
 # Other nodes know a VIDEO by this class. ComfyUI has loaded it before it loads any pack.
 _Base: Any = getattr(sys.modules.get("comfy_api.latest._input.video_types"), "VideoInput", object)
@@ -117,6 +117,7 @@ def _tensor_clip(video: Any, *, alpha: bool) -> TimedClip:
     parts = video.get_components()
     sound = None
     if parts.audio is not None:
+        # (B, C, T) in ComfyUI, of which a clip has one; (C, T) here.
         sound = Waveform(parts.audio["waveform"][0], int(parts.audio["sample_rate"]))
     bits = int(video.get_bit_depth()) if hasattr(video, "get_bit_depth") else _BYTE
     rate = frame_rate(float(parts.frame_rate))
@@ -126,6 +127,7 @@ def _tensor_clip(video: Any, *, alpha: bool) -> TimedClip:
 def _file_clip(video: Any, *, alpha: bool) -> TimedClip:
     stream = video.get_stream_source()
     source = stream if isinstance(stream, BytesIO) else path_of(stream, "source of a video")
+    # ComfyUI's stream is the whole file, whatever trim the VIDEO has.
     start, length = _trim_window(video)
     if not start and not length:
         return open_clip(source, alpha=alpha)
@@ -184,7 +186,7 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
 
         Raises:
             MidframeError: see :func:`~..video.interpolate_video`.
-            BadInputError: see :func:`.coding_of`.
+            BadInputError: see :func:`~._saving.coding_of`.
         """
         self._report_unknown(later)
         container = value_of(format).lower()

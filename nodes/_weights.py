@@ -56,6 +56,7 @@ def complaint(model: str | None) -> str | None:
         manifest = Manifest.load()
         manifest.by_name(model)
         if not downloads_allowed() or not any(row.urls for row in manifest.lookup(model)):
+            # For its error: offline nothing is fetched.
             fetch(model, _download_folder(), offline=True)
     except MidframeError as error:
         return str(error)

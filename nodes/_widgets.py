@@ -60,6 +60,7 @@ def multiplier(more: str = "") -> Widget:
 
 def states() -> Widget:
     """Return the socket of the pairs in which nothing is made."""
+    # The type's name is the older packs': their nodes fit this socket, and ours theirs.
     return "INTERPOLATION_STATES", {"tooltip": "Pairs of frames to leave alone, from Interpolation States."}
 
 
@@ -174,6 +175,7 @@ def meta_batch() -> Widget:
         "From VideoHelperSuite's Meta Batch Manager: the last frame of each batch is carried into the next, "
         "so that all batches together are the same as one run over the whole clip."
     )
+    # The suite's name of the type.
     return "VHS_BatchManager", {"tooltip": tooltip}
 
 
@@ -203,8 +205,12 @@ def storage_named(name: str) -> Storage:
         BadInputError: there is no such value.
     """
     require_one_of(name, list(_STORAGES), "storage")
-    return replace(_STORAGES[name], folder=_host.temp_folder())
+    storage = _STORAGES[name]
+    # What is stored in half precision stays so; everything else is as other nodes hand images on.
+    dtype = _host.image_dtype() if storage.dtype == torch.float32 else storage.dtype
+    return replace(storage, folder=_host.temp_folder(), dtype=dtype)
 
 
 def _rate(tooltip: str) -> Widget:
+    # Three decimals, so that 23.976 can be typed.
     return "FLOAT", {"default": 0.0, "min": 0.0, "max": 1000.0, "step": 0.001, "tooltip": tooltip}

@@ -43,6 +43,7 @@ class MidframeChunks(InterpolationNode):
     RETURN_TYPES = ("VIDEO", "STRING")
     RETURN_NAMES = ("video", "path")
     OUTPUT_TOOLTIPS = ("The finished video.", "Where it is.")
+    # It runs with nothing behind it: the file is its result.
     OUTPUT_NODE = True
     DESCRIPTION = (
         "A higher frame rate for a film of any length. It is made in chunks: after a crash, a power cut or "

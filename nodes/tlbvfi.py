@@ -107,6 +107,7 @@ class MidframeTLBVFI(FrameNode):
         # found in ComfyUI's cache again.
         seed = {"default": TlbvfiOptions.seed, "min": 0, "max": 2**64 - 1, "control_after_generate": False}
         eta = {"default": TlbvfiOptions.eta, "min": 0.0, "max": 1.0, "step": 0.05}
+        # The published schedule raises for 1 and 2 steps.
         steps = {"default": TlbvfiOptions.sample_steps, "min": 3, "max": 1000}
         scale = {"default": TlbvfiOptions.flow_scale, "min": 0.05, "max": 1.0, "step": 0.05}
         ema = {"default": True, "label_on": "averaged", "label_off": "raw"}
@@ -190,7 +191,7 @@ def _options(
         sampler: seed, eta and steps.
         flow_scale: size at which motion is computed.
         tiles: side, and pixels that two share.
-        published_range: see :class:`.TlbvfiOptions`.
+        published_range: see :class:`~..vfi_models.tlbvfi.session.TlbvfiOptions`.
 
     Raises:
         BadInputError: what must be a number is none.

@@ -5,8 +5,8 @@ import sys
 import pytest
 from figures import TABLE, Figures, table
 
-COMMENTS = 1.0, 5.0
-"""In 100 lines: the least and the most. The goal is 3 to 5."""
+COMMENTS = 2.0, 5.0
+"""In 100 lines: the least and the most. The goal is 3 to 5; 2.3 is where it stands."""
 
 
 @pytest.fixture(scope="module")

@@ -123,16 +123,12 @@ def test_the_root_stays_small(root, tmp_path):
     assert findings(tmp_path) == [".: 19 entries of the root are our choice, at most 18"]
 
 
-NOT_YET = {"api", "chunks", "engine", "nodes", "vfi_models", "video", "weights"}
-"""Rooms whose docstrings are being rewritten."""
-
-
 def test_cross_references_name_something(root):
-    files = [path for path in pack_files(root) if room_of(path, root) not in NOT_YET]
-    found = [
-        f"{path.relative_to(root)}:{line}: {what}" for path in files for line, what in unresolved(path, root)
-    ]
-    assert found == []
+    assert [
+        f"{path.relative_to(root)}:{line}: {what}"
+        for path in pack_files(root)
+        for line, what in unresolved(path, root)
+    ] == []
 
 
 REFERENCES = {

@@ -37,6 +37,7 @@ __all__ = ["read_checkpoint", "readable", "sha256_file"]
 _LOG = logging.getLogger(__name__)
 
 _BLOCK = 2**20
+# A tar archive says what it is at byte 257, in a header of 512.
 _HEAD = 512
 
 # Keys under which training code keeps the state dict in what it saves, the likeliest first.
@@ -75,6 +76,8 @@ _PAGE = "Open the address in a browser, save the file itself and put it in place
 _UNPACK = "Unpack it and choose the weights inside."
 _OTHER_KIND = "Choose the weights as .safetensors or .pth."
 
+# Protocol 2 and later begin with PROTO (0x80); before it a file begins with its first step: a mark, a name,
+# an empty list or an empty dict.
 _PICKLE_STARTS = (b"\x80", b"(", b"c", b"]", b"}")
 _SAFETENSORS_NAMES = (".safetensors", ".sft")
 _OTHER_FILES = (
@@ -85,7 +88,9 @@ _OTHER_FILES = (
     (b"GGUF", "a GGUF model", _OTHER_KIND),
     (b"\x89PNG", "a PNG picture", _AGAIN),
     (b"\xff\xd8\xff", "a JPEG picture", _AGAIN),
+    # The number that the first line of ncnn's .param files is.
     (b"7767517", "an ncnn model", _OTHER_KIND),
+    # The tag of ir_version, the first field of ONNX's protobuf. One byte is no proof, so it comes last.
     (b"\x08", "an ONNX model, by its first byte", _OTHER_KIND),
 )
 
@@ -205,6 +210,8 @@ def _read(path: Path, size: int, selection: _Selection) -> dict[str, Tensor]:
         if head.startswith(b"PK\x03\x04"):
             file = open_zip(stream, size)
             return read_tensors(file, _chosen(file, size, selection))
+        # Before the others: it begins with the length of its header, whose first byte may be that of a pickle
+        # or of ONNX.
         if _looks_like_safetensors(head):
             return _read_safetensors(path)
         _refuse_other_files(head)
@@ -301,6 +308,7 @@ def _unwrap(tree: Any, depth: int) -> dict[str, StoredTensor] | None:
             return wrapped
     tensors = _tensors(tree)
     inner = [value for value in tree.values() if type(value) is dict or _is_network(value)]
+    # A wrapper under a name of its author's own, beside counters and the like.
     if not tensors and len(inner) == 1:
         return _unwrap(inner[0], depth - 1)
     return tensors or None
@@ -323,6 +331,7 @@ def _averages(tree: Any, parameters: Mapping[str, StoredTensor]) -> dict[str, St
     """Return the moving averages beside a state dict, by its names; none where they do not fit its shapes."""
     copies = tree.get(_AVERAGES)
     found = _tensors(copies) if type(copies) is dict else {}
+    # The prefix may be on one side alone: with it no name would match.
     names = {_bare(name): name for name in parameters}
     fits = all(
         _bare(name) in names and parameters[names[_bare(name)]].shape == copy.shape
@@ -347,6 +356,7 @@ def _refuse_not_numbers(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             continue
+        # torch has no sum for dtypes of 8 bits.
         values = tensor if tensor.element_size() > 1 else tensor.float()
         # One pass over the numbers: a sum is only finite where all of them are. The other way round it is
         # not so, they may be large.

@@ -28,10 +28,10 @@ T = TypeVar("T")
 _HUB = "https://huggingface.co"
 _HUB_FILE = re.compile(rf"{_HUB}/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 _BLOCK = 2**18
+# Seconds between two looks at whether the user has cancelled.
 _POLL = 0.1
-"""Seconds between two looks at whether the user has cancelled."""
+# Seconds without a byte after which a server is given up.
 _TIMEOUT = 20.0
-"""Seconds without a byte after which a server is given up."""
 _AGENT = "Midframe (https; python-urllib)"
 # A ValueError is a server's too: an address or a length in its answer that means nothing.
 NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)
@@ -102,6 +102,7 @@ def _connect(url: str, calls: _CancellableCalls, *, hub: bool) -> tuple[http.cli
     """Return the response, and the SHA-256 of the file where Hugging Face states it."""
     headers = {}
     if hub:
+        # At each download: huggingface_hub reads it once, at import.
         url = os.environ.get("HF_ENDPOINT", _HUB).rstrip("/") + url.removeprefix(_HUB)
         headers = _hub_headers()
     try:
@@ -165,6 +166,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _stated_hash(headers: Message) -> str | None:
+    # The hub puts the SHA-256 of a large file into X-Linked-ETag, before it redirects to the storage. A tag
+    # that is something else does not have 64 hexadecimal digits.
     tag = str(headers.get("X-Linked-ETag") or headers.get("ETag") or "").removeprefix("W/").strip('"')
     return tag if _SHA256.fullmatch(tag) else None
 

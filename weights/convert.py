@@ -110,6 +110,8 @@ def _converted(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
     """
     if dtype is None or not value.is_floating_point():
         return value.contiguous()
+    # Before converting: torch would make infinities, and the file would be refused as damaged when it is
+    # read back.
     largest, limit = float(value.abs().max()) if value.numel() else 0.0, torch.finfo(dtype).max
     if largest > limit:
         raise BadInputError(

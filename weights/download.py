@@ -31,8 +31,8 @@ _log = logging.getLogger(__name__)
 Progress = Callable[[int, "int | None"], None]
 """Gets the bytes so far and the bytes in all, None where the server does not say."""
 
+# Seconds after which an unfinished download belongs to nobody any more.
 _STALE = 24 * 3600.0
-"""Seconds after which an unfinished download belongs to nobody any more."""
 
 
 def fetch(
@@ -64,6 +64,7 @@ def fetch(
     rows = (name,) if isinstance(name, Entry) else Manifest.load().lookup(name)
     if not rows:
         raise Manifest.load().unknown(str(name))
+    # A file of any row will do: the rows of a model are the same network, and the first is only preferred.
     for row in rows:
         if has_content(folder / row.file):
             return folder / row.file
@@ -140,6 +141,7 @@ def _check(part: Path, row: Entry, found: str, stated: str | None) -> None:
     Raises:
         MirrorError: it is damaged, another file, or no checkpoint.
     """
+    # The server's own hash first: with it a damaged transfer is told from another file.
     if stated is not None and found != stated:
         raise MirrorError(f"the file came damaged: sha256 {found}, the server says {stated}")
     if row.sha256_verified and found != row.sha256:

@@ -41,8 +41,8 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+# Folders below a searched one that are looked into: older packs keep theirs in ckpts/rife.
 _DEPTH = 2
-"""Folders below a searched one that are looked into: older packs keep theirs in ckpts/rife."""
 _MODEL_FOLDERS = ("frame_interpolation", "interpolation")
 _PACK_FOLDERS = ("ckpts/rife", "ckpts/film")
 
@@ -141,6 +141,8 @@ def find(name: str | os.PathLike[str], folders: Iterable[Path] = ()) -> Path | N
     given = as_path(text)
     if given.is_absolute() or text in (".", "..") or text.startswith(("./", "../", ".\\", "..\\")):
         return resolve(given)  # a path means that file, never another of a similar name
+    # A name without a folder is a file of the working directory only where it ends as weights do: rife-4.25
+    # is a model, whatever lies there.
     if os.path.isfile(given) and (len(given.parts) > 1 or is_weights_file(given)):
         return given
     if text.casefold() == "default":
@@ -238,6 +240,7 @@ def _names(name: str, manifest: Manifest) -> list[str]:
 
 def _match(files: list[Path], names: list[str]) -> Path | None:
     """Return the first file that has one of ``names``: as it is, or else with another extension."""
+    # Reversed, so that of two names that differ in case alone the first file counts.
     by_name = {file.name.casefold(): file for file in reversed(files)}
     for name in names:
         if name.casefold() in by_name:

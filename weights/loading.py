@@ -33,8 +33,8 @@ from .paths import ADVICE, as_text
 
 _LOG = logging.getLogger(__name__)
 
+# Characters: of a device that it was not built for, torch names every one that it was built for.
 _LONGEST_REASON = 200
-"""Characters: of a device that it was not built for, torch names every one that it was built for."""
 
 ModelLike = Interpolator | str | os.PathLike[str]
 """A model, or what :func:`load_model` finds it by."""
@@ -180,6 +180,7 @@ def load_cached(source: ModelSource, kind: type[C], preferred: torch.dtype) -> C
         MODELS.drop(key(source.dtype))
         cached = get()
     if source.dtype is None:  # the same entry for whoever names the dtype that this turned out to be
+        # Asked once more: where somebody has named that dtype before, their network stays and this one goes.
         MODELS.rename(key(None), key(cached.dtype))
         cached = get()
     return cached
@@ -245,6 +246,7 @@ def locate(name_or_path: str | os.PathLike[str], folders: Iterable[str | os.Path
         WeightsNotFoundError: a path without a file, or a name that cannot be fetched.
         BadInputError: see :func:`load_model`.
     """
+    # One folder may be given by itself: a text would otherwise be taken apart into characters.
     searched = [
         Path(folder) for folder in ([folders] if isinstance(folders, (str, os.PathLike)) else folders)
     ]
@@ -267,6 +269,7 @@ def open_weights(path: Path, *, averaged: bool = True) -> Interpolator:
     Raises:
         CorruptWeightsError, UnsupportedWeightsError: see :func:`load_model`; the file is named.
     """
+    # First: another file of a known name is called that here, and something more puzzling when it is opened.
     check(path)
     state_dict = read_checkpoint(path, averaged=averaged)
     try:
@@ -289,6 +292,8 @@ def usable_device(device: torch.device | str | None = None) -> torch.device:
         # There and back: "meta" takes numbers and returns none.
         return torch.zeros(1, dtype=torch.float32, device=asked).cpu().to(asked).device
     except (RuntimeError, AssertionError, TypeError, ValueError, OverflowError, ImportError) as error:
+        # torch has no error of its own for this: AssertionError comes from a build without CUDA, ImportError
+        # from a backend whose package is missing, ValueError from a number past 64 bits.
         reason = str(error).partition("\n")[0][:_LONGEST_REASON]
         raise BadInputError(
             "There is no such device here.", f"{asked!s:.80}: {reason}", "Use cpu, or leave it out."

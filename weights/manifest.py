@@ -72,6 +72,7 @@ class Manifest:
         try:
             return _load(path, path.stat().st_mtime_ns)
         except (OSError, ValueError) as error:
+            # A BadInputError is a ValueError too, and this one names the row already.
             if isinstance(error, BadInputError):
                 raise
             raise _bad(path, str(error)) from error
@@ -133,6 +134,7 @@ class Manifest:
 
     @cached_property
     def _loose(self) -> Mapping[_Key, Entry]:
+        # Reversed, so that of two names with one key the first row counts.
         return {
             _key(name): entry for entry in reversed(self.entries) for name in (entry.file, *entry.aliases)
         }
@@ -190,6 +192,7 @@ def _entry(path: Path, number: int, row: Any) -> Entry:
 def _complaint(entry: Entry) -> str:
     """Return the first rule that a row breaks, or an empty text."""
     texts = (entry.file, entry.model, entry.architecture, entry.family, *entry.aliases, *entry.urls)
+    # All are worked out whatever a row holds, the later ones too: hence str() around what may be no text.
     rules = {
         "a name, alias or url that is not a text": all(isinstance(text, str) and text for text in texts),
         "aliases and urls must be lists": isinstance(entry.aliases, tuple) and isinstance(entry.urls, tuple),

@@ -17,12 +17,13 @@ from .manifest import EXTENSIONS
 _log = logging.getLogger(__name__)
 
 ADVICE = "Give an existing file, or a name such as default or rife-4.25."
+# Characters of a name that an error shows.
 _SHOWN = 80
-"""Characters of a name that an error shows."""
 _SHOWN_FILES = 8
+# model-00001-of-00003.safetensors: a piece of a checkpoint.
 _SHARD = re.compile(r".+-\d+-of-\d+\.\w+")
+# EINVAL: Windows says it of names with a colon, a star or a question mark.
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL)
-"""EINVAL: Windows says it of names with a colon, a star or a question mark."""
 
 
 def as_text(given: object) -> str:
@@ -94,6 +95,7 @@ def resolve(path: Path) -> Path | None:
 
 def _only_one(folder: Path) -> Path:
     """Return the only file of weights in a folder, or else in the folders right below it."""
+    # list_weights passes over a folder that may not be read; one that the user named is an error.
     with readable(folder):
         inside = sorted(os.listdir(folder))
     files = list(list_weights(folder, 0)) or list(list_weights(folder, 1))

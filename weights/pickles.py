@@ -21,11 +21,12 @@ from typing import IO, Any, NamedTuple, Protocol, cast
 
 from .danger import runs_programs
 
+# A state dict takes about 40 steps a parameter. What takes more was written to keep the reader busy.
 _MOST_STEPS = 2_000_000
-"""A state dict takes about 40 steps a parameter. What takes more was written to keep the reader busy."""
+# Bytes of one argument in a pickle; parameters are not in the pickle but beside it.
 _LONGEST = 64 * 2**20
-"""Bytes of one argument in a pickle; parameters are not in the pickle but beside it."""
 
+# Steps whose argument, as pickletools reads it, is the value.
 _VALUES = frozenset(
     (
         *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
@@ -36,9 +37,10 @@ _VALUES = frozenset(
 _CONSTANTS: Mapping[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _SHORT_TUPLES: Mapping[str, int] = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _IGNORED = frozenset(("PROTO", "FRAME"))
+# What can be hashed without going into it.
 _KEYS = (str, bytes, int, float, type(None))
+# Characters of a name from a pickle that an error shows.
 _SHOWN = 80
-"""Characters of a name from a pickle that an error shows."""
 
 
 class FormatError(Exception):
@@ -119,6 +121,7 @@ class _Bounded:
         self.tell = stream.tell
 
     def read(self, size: int) -> bytes:
+        # Lengths of older steps are signed, and read(-1) would take everything that is left.
         if not 0 <= size <= _LONGEST:
             raise FormatError(f"a damaged pickle: one entry claims {size:,} bytes")
         return self._stream.read(size)
@@ -187,6 +190,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.foreign: dict[str, None] = {}
         self._marks: list[int] = []
+        # A dict: in a list, as the reader written in C has, an index of 2**28 takes 4.1 GiB.
         self._memo: dict[int, Any] = {}
         self._names = names
         self._persistent = persistent
@@ -244,6 +248,7 @@ class _Machine:
         self._extend(self._pop_to_mark())
 
     def _extend(self, items: list[Any]) -> None:
+        # An object that behaves like a list keeps its items to itself: no weights are among them by name.
         if type(self.stack[-1]) is not Foreign:
             self._top(list).extend(items)
 
@@ -331,6 +336,7 @@ class _Machine:
         self.stack.append(self._persistent(identity))
 
 
+# Not among them: INST, OBJ and EXT1 to EXT4, further ways to import and to call, which weights never need.
 _ACTIONS: Mapping[str, Callable[[_Machine, Any], None]] = {
     "MARK": _Machine._mark,
     "TUPLE": _Machine._tuple,
@@ -354,6 +360,7 @@ _ACTIONS: Mapping[str, Callable[[_Machine, Any], None]] = {
     "REDUCE": _Machine._call,
     "NEWOBJ": _Machine._call,
     "NEWOBJ_EX": _Machine._call_with_names,
+    # Sets are kept as lists and tuples: to hash what a file puts into them is not safe.
     "EMPTY_SET": _Machine._empty_list,
     "ADDITEMS": _Machine._appends,
     "FROZENSET": _Machine._tuple,

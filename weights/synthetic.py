@@ -23,7 +23,9 @@ def synthetic_tensor(name: str, shape: tuple[int, ...], seed: int, gain: float =
     ``running_var`` within 0.5 of 1, anything else within 0.1 of 0. A per-channel scale of shape
     (1, C, 1, 1): within 0.1 of 0.5.
     """
+    # crc32, for Python's own hash of a text is another in every process.
     raw = np.random.PCG64([seed, zlib.crc32(name.encode())]).random_raw(math.prod(shape))
+    # The upper 53 bits, as many as a float64 holds, scaled to [0, 1): exact, so the same on every machine.
     unit = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
     if name.endswith("running_var"):
         centre, reach = 1.0, 0.5

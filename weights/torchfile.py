@@ -45,10 +45,10 @@ _LEGACY_PROTOCOL = 1001
 
 _LONGEST_PICKLE = 64 * 2**20
 _MOST_RECORDS = 100_000
+# Characters that the names of all modules in an archive may take together.
 _LONGEST_NAMES = 2**24
-"""Characters that the names of all modules in an archive may take together."""
+# Characters that a module without any name counts for.
 _MODULE = 64
-"""Characters that a module without any name counts for."""
 _BLOCK = 2**20
 
 
@@ -58,7 +58,7 @@ class TorchFile(Protocol):
     tree: Any
     """The object that was saved, with :class:`StoredTensor` in place of tensors."""
     foreign: tuple[str, ...]
-    """Classes and functions that were saved with it, see :class:`.Unpickled`."""
+    """Classes and functions that were saved with it, see :class:`~.pickles.Unpickled`."""
 
     def read_into(self, storage: StorageRef, buffer: bytearray) -> None:
         """Fill ``buffer`` with the bytes of a storage."""
@@ -75,6 +75,7 @@ def read_tensors(file: TorchFile, chosen: Mapping[str, StoredTensor]) -> dict[st
     Raises:
         FormatError: bytes that are missing or damaged.
     """
+    # By storage, which is read once however many tensors lie in it.
     users: dict[str, list[str]] = {}
     for name, stored in chosen.items():
         users.setdefault(stored.storage.key, []).append(name)
@@ -84,6 +85,7 @@ def read_tensors(file: TorchFile, chosen: Mapping[str, StoredTensor]) -> dict[st
         buffer = bytearray(storage.bytes)
         file.read_into(storage, buffer)
         numbers = (
+            # Without a copy. An empty buffer is refused by frombuffer.
             torch.frombuffer(buffer, dtype=storage.dtype)
             if buffer
             else torch.empty(0, dtype=storage.dtype, device="cpu")
@@ -100,8 +102,8 @@ def _view(numbers: Tensor, stored: StoredTensor, *, shared: bool) -> Tensor:
     return view if alone else view.clone(memory_format=torch.contiguous_format)
 
 
+# Attributes of a module of torch that hold the content of its state dict, in the order of that.
 _PARTS = ("_parameters", "_buffers", "_modules")
-"""Attributes of a module of torch that hold the content of its state dict, in the order of that."""
 
 
 def open_zip(stream: BinaryIO, size: int) -> TorchFile:
@@ -150,10 +152,12 @@ class _Zip:
         self._records = {record.filename: record for record in archive.infolist()}
         _refuse_bomb(archive.infolist(), size)
         self._folder = _top_folder(self._records)
+        # Files of older versions of torch do not say.
         order = self._read_small("byteorder", 16) or b"little"
         if order != b"little":
             raise FormatError("a checkpoint of a big-endian machine", unsupported=True)
         pickle = self._read_small("data.pkl", _LONGEST_PICKLE)
+        # A TorchScript archive has these constants beside its data.
         if f"{self._folder}/constants.pkl" in self._records:
             module = read_pickle(io.BytesIO(pickle), SCRIPT_NAMES, self._declared, inert=SCRIPT)
             self.tree, self.foreign = module_tensors(module.value), module.foreign
@@ -221,7 +225,8 @@ def module_tensors(tree: Any) -> dict[str, StoredTensor]:
     """Return the state dict of a module: its tensors, named by the attributes that lead to them.
 
     Args:
-        tree: a TorchScript module (:class:`.Inert`) or one that was saved whole (:class:`.Foreign`).
+        tree: a TorchScript module (:class:`~.pickles.Inert`) or one that was saved whole
+            (:class:`~.pickles.Foreign`).
 
     Raises:
         FormatError: modules that contain one another.
@@ -324,6 +329,7 @@ def open_legacy(stream: BinaryIO, size: int) -> TorchFile:
 def _fill(source: Any, buffer: bytearray) -> None:
     view = memoryview(buffer)
     done = 0
+    # In blocks: readinto of a record in a zip first reads what it is asked for into memory of its own.
     while done < len(view):
         count = source.readinto(view[done : done + _BLOCK])
         if not count:

@@ -13,8 +13,8 @@ from .pickles import Builder, FormatError, fill
 
 MOST_BYTES = 16 * 2**30
 """Unpacked size that no checkpoint for frame interpolation comes near."""
+# Dimensions of a tensor, as many as torch takes in most of what it does.
 _MOST_SIDES = 64
-"""Dimensions of a tensor, as many as torch takes in most of what it does."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,10 @@ def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Stor
     if not all(type(number) is int and 0 <= number <= MOST_BYTES for number in numbers):
         # Not shown: the text of a tuple of tuples of ... that share their parts has no end.
         raise FormatError("a damaged pickle: a tensor whose shape is not of sizes")
+    # An empty tensor too may have other sides that no memory could hold.
     if math.prod(max(size, 1) for size in shape) > MOST_BYTES:
         raise FormatError(f"a tensor of shape {tuple(shape)}")
+    # The furthest number that the tensor looks at, counted from the start of its storage.
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
     if 0 not in shape and last >= storage.count:
         raise FormatError(f"a tensor of shape {tuple(shape)} in a record of {storage.count:,} numbers")

@@ -21,7 +21,7 @@ class MidpointSampler(Sampler):
 
     Args:
         session: of a model whose ``spec.any_timestep`` is False.
-        before, times: see :class:`.Sampler`.
+        before, times: see :class:`~.sampler.Sampler`.
     """
 
     def between(self, left: Any, right: Any, timestep: Tensor) -> Tensor:

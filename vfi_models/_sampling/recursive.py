@@ -85,7 +85,7 @@ class RecursiveSampler(Sampler):
 
     Args:
         session: of a model whose ``spec.any_timestep`` is True.
-        before, times: see :class:`.Sampler`.
+        before, times: see :class:`~.sampler.Sampler`.
     """
 
     def between(self, left: Any, right: Any, timestep: Tensor) -> Tensor:

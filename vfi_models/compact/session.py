@@ -43,7 +43,7 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class CompactOptions:
-    """The options of :meth:`Compact.open`."""
+    """The options of :meth:`~.Compact.open`."""
 
     flow_scale: float = 1.0
     """0.25 to 4. Below 1 motion is found on a smaller picture: less memory and time, larger reach, less
@@ -158,7 +158,7 @@ class CompactSession(RecordedSession):
         return self._recordings.run(work, (timestep.float(), *left.tensors(), *right.tensors()))
 
     def _pass(self, left: CompactFeatures, right: CompactFeatures, timestep: Tensor) -> Tensor:
-        """Run one pass, which may be replayed; see :meth:`~.Recordings.run`."""
+        """Run one pass, which may be replayed; see :meth:`~.._ops.cuda_graphs.Recordings.run`."""
         count = max(timestep.shape[0], left.frames.shape[0], right.frames.shape[0])
         left, right = left.shared_by(count), right.shared_by(count)
         times = timestep.expand(count).view(-1, 1, 1, 1)

@@ -18,7 +18,7 @@ from .net import FilmNet, Side
 
 @dataclass(frozen=True)
 class FilmOptions:
-    """The options of :meth:`Film.open`."""
+    """The options of :meth:`~.Film.open`."""
 
     align: bool = False
     """Pad both sides to multiples of 64, so that the pixels of all levels coincide exactly, as they did in

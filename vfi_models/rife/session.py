@@ -26,7 +26,7 @@ from .net import (
 
 @dataclass(frozen=True)
 class RifeOptions:
-    """The options of :meth:`Rife.open`."""
+    """The options of :meth:`~.Rife.open`."""
 
     flow_scale: float = 1.0
     """0.25, 0.5, 1, 2 or 4. Below 1 the blocks read a coarser picture (large frames, large motion)."""
@@ -125,7 +125,7 @@ class RifeSession(RecordedSession):
         return self._recordings.run(self._pass, tuple(inputs), self._forget)
 
     def _pass(self, left: Tensor, right: Tensor, timestep: Tensor, *extra: Tensor) -> Tensor:
-        """Run one pass, which may be replayed; see :meth:`~.Recordings.run`.
+        """Run one pass, which may be replayed; see :meth:`~.._ops.cuda_graphs.Recordings.run`.
 
         Args:
             left, right: ``stacked`` of both sides.

@@ -17,7 +17,7 @@ _RGB = 3
 
 @dataclass(frozen=True)
 class HDOptions:
-    """The options of :meth:`RifeHD.open`."""
+    """The options of :meth:`~.RifeHD.open`."""
 
     flow_scale: float = 1.0
     """0.25, 0.5, 1, 2 or 4. Below 1 the blocks read a coarser picture (large frames, large motion)."""

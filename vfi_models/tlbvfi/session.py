@@ -32,7 +32,7 @@ _GREY = 0.5
 
 @dataclass(frozen=True)
 class TlbvfiOptions:
-    """The options of :meth:`Tlbvfi.open`."""
+    """The options of :meth:`~.Tlbvfi.open`."""
 
     seed: int = 0
     """Of the sampler's noise. The same clip and seed give the same frames."""

@@ -103,7 +103,7 @@ class VideoFile:
         self._converts_from: tuple[int, int, str] | None = None
 
     def __iter__(self) -> Iterator[Frame]:
-        """Iterate over the frames, see :class:`.Clip`.
+        """Iterate over the frames, see :class:`~.clip.Clip`.
 
         Damaged packets are left out with a warning; the gap is part of the timing.
         """
@@ -122,7 +122,7 @@ class VideoFile:
             _LOG.warning("%s: %d damaged packets were left out.", info.path.name, self._damaged)
 
     def start_at(self, time: Fraction) -> None:
-        """Seek to a key frame at or before ``time``, see :class:`.Clip`.
+        """Seek to a key frame at or before ``time``, see :class:`~.clip.Clip`.
 
         Containers seek by decoding time, by an index that may be coarse, or not at all: what a seek gives is
         checked, and if it is past ``time``, a seek further back is tried, at last to the beginning.
@@ -178,7 +178,7 @@ class VideoFile:
         self._container.close()
 
     def times(self) -> Iterator[FrameTime]:
-        """Yield the times of all frames, see :class:`.TimedClip`; reads all packets of the file first.
+        """Yield the times of all frames, see :class:`~.clip.TimedClip`; reads all packets of the file first.
 
         Where the file does not say when its frames are shown (AVI), they are taken to come at its rate.
         """

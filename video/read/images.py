@@ -60,17 +60,17 @@ class ImageFolder:
         )
 
     def start_at(self, time: Fraction) -> None:
-        """See :class:`.Clip`."""
+        """See :class:`~.clip.Clip`."""
         self._first = max(0, min(floor(time * self.info.rate), len(self._files) - 1))
 
     def __iter__(self) -> Iterator[Frame]:
-        """See :class:`.Clip`."""
+        """See :class:`~.clip.Clip`."""
         duration = 1 / self.info.rate
         for index in range(self._first, len(self._files)):
             yield Frame(self._read(self._files[index]), index * duration, duration)
 
     def times(self) -> Iterator[FrameTime]:
-        """See :class:`.TimedClip`."""
+        """See :class:`~.clip.TimedClip`."""
         duration = 1 / self.info.rate
         return (FrameTime(index * duration, duration) for index in range(len(self._files)))
 

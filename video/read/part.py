@@ -29,15 +29,15 @@ class Part:
 
     @property
     def info(self) -> ClipInfo:
-        """See :class:`.Clip`."""
+        """See :class:`~.clip.Clip`."""
         return self._clip.info
 
     def start_at(self, time: Fraction) -> None:
-        """See :class:`.Clip`."""
+        """See :class:`~.clip.Clip`."""
         self._clip.start_at(time)
 
     def __iter__(self) -> Iterator[Frame]:
-        """See :class:`.Clip`."""
+        """See :class:`~.clip.Clip`."""
         # Read one frame ahead: only the next one tells whether this one is still shown when the span begins.
         frames = iter(self._clip)
         frame, following = next(frames, None), next(frames, None)

@@ -73,16 +73,16 @@ class TensorClip:
         )
 
     def start_at(self, time: Fraction) -> None:
-        """See :class:`.Clip`."""
+        """See :class:`~.clip.Clip`."""
         self._first = max(0, min(floor(time * self.info.rate), len(self._frames) - 1))
 
     def times(self) -> Iterator[FrameTime]:
-        """See :class:`.TimedClip`."""
+        """See :class:`~.clip.TimedClip`."""
         duration = 1 / self.info.rate
         return (FrameTime(index * duration, duration) for index in range(len(self._frames)))
 
     def __iter__(self) -> Iterator[Frame]:
-        """See :class:`.Clip`."""
+        """See :class:`~.clip.Clip`."""
         duration = 1 / self.info.rate
         for index in range(self._first, len(self._frames)):
             yield Frame(self._frames[index], index * duration, duration)

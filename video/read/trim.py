@@ -67,7 +67,7 @@ class Trimmed:
             raise
 
     def start_at(self, time: Fraction) -> None:
-        """See :class:`.Clip`."""
+        """See :class:`~.clip.Clip`."""
         # Opened anew: the frames before were read already, and not every file can go back.
         self._clip.__exit__(None, None, None)
         self._clip = self._open()
@@ -75,13 +75,13 @@ class Trimmed:
         self._frames = self._kept()
 
     def times(self) -> Iterator[FrameTime]:
-        """See :class:`.TimedClip`."""
+        """See :class:`~.clip.TimedClip`."""
         for pts, duration in self._clip.times():
             if self._window.holds(pts):
                 yield FrameTime(pts - self._start, duration)
 
     def __iter__(self) -> Iterator[Frame]:
-        """See :class:`.Clip`."""
+        """See :class:`~.clip.Clip`."""
         for frame in self._frames:
             yield replace(frame, pts=frame.pts - self._start)
 

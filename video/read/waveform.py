@@ -70,7 +70,7 @@ class AudioEncoder:
 
 
 class WaveformSound:
-    """A waveform, added to an output; see :class:`.Carried`.
+    """A waveform, added to an output; see :class:`~..write.sound.Carried`.
 
     Args:
         waveform: of more than one channel in FFmpeg's order of them.
@@ -106,7 +106,7 @@ class WaveformSound:
         self._done = 0
 
     def mux_until(self, time: Fraction | None) -> None:
-        """See :class:`.Carried`."""
+        """See :class:`~..write.sound.Carried`."""
         total = self._samples.shape[1]
         end = total if time is None else min(total, floor_samples(time, self._rate))
         while self._done < end:

@@ -73,9 +73,9 @@ def interpolate_video(
     are kept as ``<name>.partial.<extension>``.
 
     Args:
-        source: what to read, see :func:`.open_clip`.
+        source: what to read, see :func:`~..read.decode.open_clip`.
         target: what to write; the extension says the format, none is a folder of PNG pictures.
-        model: on the device where it shall run, or what :func:`~..weights.loading.load_model` takes.
+        model: on the device where it shall run, or what :func:`~...weights.loading.load_model` takes.
         plan: what to make; twice the frames where it is left out.
         settings: of the frame loop.
         host: gets progress (the total is an estimate from the header), and may cancel.
@@ -205,9 +205,9 @@ class _Shifted:
 
     @property
     def headers(self) -> bytes:
-        """See :class:`.Writer`."""
+        """See :class:`~..write.encode.Writer`."""
         return self._writer.headers
 
     def write(self, pixels: Tensor, moment: Moment) -> None:
-        """See :class:`.Writer`."""
+        """See :class:`~..write.encode.Writer`."""
         self._writer.write(pixels, Moment(moment.time - self._start, moment.duration))

@@ -126,7 +126,7 @@ class LazyVideo:
             host: gets progress, and may cancel.
 
         Raises:
-            MidframeError: see :func:`.interpolate_video`.
+            MidframeError: see :func:`~.files.interpolate_video`.
         """
         suffix = suffix or (path.suffix if path.suffix.lower() in EXTENSIONS else ".mp4")
         place = Target(path, overwrite=True, suffix=suffix)
@@ -143,7 +143,7 @@ class LazyVideo:
             host: gets progress, and may cancel.
 
         Raises:
-            MidframeError: see :func:`.interpolate_video`.
+            MidframeError: see :func:`~.files.interpolate_video`.
         """
         with self.source(True) as clip, self.borrow(clip.info.height, clip.info.width) as model:
             channels = 4 if clip.info.alpha else 3
@@ -168,11 +168,11 @@ class _GrowingSink:
         self._more: list[Tensor] = []
 
     def narrowed(self, frames: Tensor) -> Tensor:
-        """See :class:`..memory.sinks.NarrowSink`."""
+        """See :class:`~...memory.sinks.NarrowSink`."""
         return self._sink.narrowed(frames)
 
     def put(self, index: int, frames: Tensor) -> None:
-        """See :class:`..memory.sinks.Sink`."""
+        """See :class:`~...memory.sinks.Sink`."""
         room = max(len(self._sink.frames) - index, 0)
         if room:
             self._sink.put(index, frames[:room])
@@ -204,18 +204,18 @@ class MadeClip:
         self.info = video.info_from(clip.info)
 
     def start_at(self, time: Fraction) -> None:
-        """See :class:`.Clip`."""
+        """See :class:`~..read.clip.Clip`."""
         # Frames are made from there on only: a jump into a long video must not make its beginning.
         earlier = [moment.time for moment in self._video.moments if moment.time <= time]
         if earlier:
             self._span = Span(self._start + earlier[-1], None if self._span is None else self._span.end)
 
     def times(self) -> Iterator[FrameTime]:
-        """See :class:`.TimedClip`."""
+        """See :class:`~..read.clip.TimedClip`."""
         return (FrameTime(time, duration) for time, duration in self._video.moments)
 
     def __iter__(self) -> Iterator[Frame]:
-        """See :class:`.Clip`."""
+        """See :class:`~..read.clip.Clip`."""
         self._running = self._frames()
         return self._running
 
@@ -273,11 +273,11 @@ class _PipeWriter:
         self.headers = b""
 
     def write(self, pixels: Tensor, moment: Moment) -> None:
-        """See :class:`.Writer`."""
+        """See :class:`~..write.encode.Writer`."""
         self._pipe.put(Frame(pixels, moment.time, moment.duration), pixels.nbytes)
 
     def close(self, *, whole: bool) -> None:
-        """See :class:`.Writer`."""
+        """See :class:`~..write.encode.Writer`."""
 
     def drop(self) -> None:
-        """See :class:`.Writer`."""
+        """See :class:`~..write.encode.Writer`."""

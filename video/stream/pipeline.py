@@ -78,13 +78,13 @@ class Stream:
         return Streamed(self._encoder.written, self._source_frames)
 
     def narrowed(self, frames: Tensor) -> Tensor:
-        """See :class:`..memory.sinks.NarrowSink`."""
+        """See :class:`~...memory.sinks.NarrowSink`."""
         # Not counted in put(), where source frames pass too: where none was made there is nothing to save.
         self._output_frames += len(frames)
         return narrowed(frames, DEPTHS[self._bits])
 
     def put(self, index: int, frames: Tensor) -> None:
-        """See :class:`..memory.sinks.Sink`."""
+        """See :class:`~...memory.sinks.Sink`."""
         for frame in frames:
             pixels = as_dtype(frame, DEPTHS[self._bits])
             self._encoder.put(pixels, self._clock.next_moment(), self._host.check_cancelled)
@@ -137,25 +137,25 @@ class _Watched:
         self.cancelled = False
 
     def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
-        """See :class:`..engine.host.Host`."""
+        """See :class:`~...engine.host.Host`."""
         with self._noting():
             self._host.progress(done, total, preview)
 
     def check_cancelled(self) -> None:
-        """See :class:`..engine.host.Host`."""
+        """See :class:`~...engine.host.Host`."""
         with self._noting():
             self._host.check_cancelled()
 
     def clear_cache(self) -> None:
-        """See :class:`..engine.host.Host`."""
+        """See :class:`~...engine.host.Host`."""
         self._host.clear_cache()
 
     def free_bytes(self, device: torch.device) -> int:
-        """See :class:`..engine.host.Host`."""
+        """See :class:`~...engine.host.Host`."""
         return self._host.free_bytes(device)
 
     def cached_bytes(self, device: torch.device) -> int:
-        """See :class:`..engine.host.Host`."""
+        """See :class:`~...engine.host.Host`."""
         return self._host.cached_bytes(device)
 
     @contextlib.contextmanager
@@ -187,7 +187,7 @@ class Counted:
         self.cached_bytes = host.cached_bytes
 
     def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
-        """See :class:`..engine.host.Host`."""
+        """See :class:`~...engine.host.Host`."""
         done += self._before
         total = self._total or total
         # The header may say too few: a total below what is done would look like an error.
