@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# Key of a document's own digest, by which damage is found.
 _CHECK = "check"
 
 

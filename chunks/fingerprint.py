@@ -18,6 +18,7 @@ def fingerprint(source: Path) -> str:
     digest = hashlib.sha256()
     if source.is_dir():
         for file in sorted(path for path in source.iterdir() if path.is_file() and path.name[0] != "."):
+            # On Linux a name need not be UTF-8.
             digest.update(file.name.encode(errors="surrogateescape"))
             _take(file, 2, digest)
     else:

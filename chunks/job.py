@@ -25,8 +25,8 @@ from ..weights.find import CKPTS, find
 from ..weights.loading import load_model, locate
 from .fingerprint import fingerprint
 
+# Of work folders.
 _FORMAT = 1
-"""Of work folders."""
 PAIRS = 240
 """Source pairs of a chunk by default: ten seconds of film, minutes of work at most."""
 
@@ -102,6 +102,7 @@ class Job:
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Job:
         """Return the job of which ``data`` is what :meth:`as_data` returned."""
+        # asdict made dicts of the dataclasses inside, too.
         states, coding = data["plan"]["states"], Coding(**data["plan"]["coding"])
         plan = Plan(**{**data["plan"], "coding": coding, "states": states and States(**states)})
         parts = {
@@ -127,6 +128,7 @@ class Job:
 
     def span(self, info: ClipInfo, chunk: int) -> Span:
         """Return the part of the output that is in chunk ``chunk``, seconds."""
+        # Exact Fractions: one chunk's end is the next one's start, and every time is in one chunk.
         length = self.pairs / info.rate
         return Span(info.start + chunk * length, info.start + (chunk + 1) * length)
 

@@ -25,8 +25,9 @@ from .store import Record
 
 Poll = Callable[[], None]
 
+# FFmpeg's filters that undo what a container does to packets.
+# MP4 and Matroska store these two with a length before each unit, where encoders put a start code.
 _AS_ENCODED = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
-"""FFmpeg's filters that undo what a container does to packets."""
 
 
 def join(
@@ -108,6 +109,7 @@ def _packets(segment: Any) -> list[Any]:
     name = _AS_ENCODED.get(picture.codec_context.name)
     if name is None:
         return packets
+    # None has the filter give out what it holds back.
     back = av.BitStreamFilterContext(name, picture)
     return [packet for stored in (*packets, None) for packet in back.filter(stored)]
 
@@ -141,6 +143,8 @@ def _delay(path: Path, record: Record) -> int:
 def _timed(segment: Any, record: Record, delay: int) -> Iterator[Any]:
     """Yield the packets of a segment with their times in the output, exact whatever its container rounds."""
     packets = _packets(segment)
+    # Packets are in the order of decoding. The i-th is the frame that is shown as number `rank`, and it is
+    # decoded `delay` before frame i is shown: so decoding times rise as the times of frames do.
     for i, (packet, rank) in enumerate(zip(packets, _ranks(packets), strict=True)):
         packet.pts, packet.dts = record.times[rank], record.times[i] - delay
         packet.duration = record.durations[rank]
@@ -158,6 +162,7 @@ def _collect_pictures(records: list[Record], folder: Path, path: Path, poll: Pol
         poll()
         place = path / f"{index:08d}{picture.suffix}"
         try:
+            # A link costs no room, where a copy of all pictures would need as much again.
             os.link(picture, place)
         except OSError:  # another disk, or one that knows no links
             shutil.copyfile(picture, place)

@@ -19,6 +19,7 @@ def locked(path: Path) -> Iterator[None]:
         BadInputError: another process holds it.
         OSError: there can be no such file, or no lock on it.
     """
+    # Not waited for: the other run may take days.
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()

@@ -36,16 +36,16 @@ _LOG = logging.getLogger(__name__)
 
 TRIES = 4
 """Times that a chunk is started, where its workers are lost."""
+# Between two checks of whether the user cancelled.
 _POLL_SECONDS = 0.1
-"""Between two checks of whether the user cancelled."""
+# Seconds that a cancelled worker has to clean up.
 _GRACE = 5.0
-"""Seconds that a cancelled worker has to clean up."""
+# Seconds that a cluster has to answer.
 _ANSWER = 5.0
-"""Seconds that a cluster has to answer."""
+# Of a worker without a GPU, by default.
 _CORES = 2
-"""Of a worker without a GPU, by default."""
+# Bytes of Ray's own memory for objects. Frames never go through it. Ray takes no less than 75 MiB.
 _OBJECTS = 80 * 2**20
-"""Bytes of Ray's own memory for objects. Frames never go through it."""
 
 
 class Farm:
@@ -92,6 +92,7 @@ class _Share:
 
     def options(self) -> dict[str, Any]:
         """Return Ray's options of a task. Ray does not retry it: only the store knows what is finished."""
+        # Threads of OpenMP that spin while they wait would take the cores of other workers.
         environment = {"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "PASSIVE"}
         return {
             "max_retries": 0,
@@ -167,9 +168,11 @@ class _Run:
         try:
             failure = self._ray.get(task)
         except errors.RayTaskError as error:
+            # A fault of the code: errors of ours are returned. Any other RayError is a lost worker.
             raise error.cause from error
         except errors.RayError as error:
             reason = str(error).strip().partition("\n")[0]
+        # Only what is on this disk counts: a worker elsewhere may have another folder of that name.
         record = self._store.read(chunk)
         if record is None and failure is not None:
             _LOG.info("Chunk %d failed:\n%s", chunk, failure["trace"])
@@ -190,6 +193,7 @@ class _Run:
 
     def _cancel_rest(self) -> None:
         """Cancel what still runs. Chunks that were finished meanwhile are kept, unfinished ones removed."""
+        # Without force a KeyboardInterrupt, after which a worker removes its unfinished segment.
         for task in self._running:
             self._ray.cancel(task)
         if self._running:
@@ -261,6 +265,7 @@ def _require_answer(address: str) -> None:
 def _share_here(workers: int | None, device: torch.device) -> tuple[_Share, dict[str, int]]:
     """Return the resources of workers on this machine, and those that Ray gets: room for that many."""
     cores = os.cpu_count() or 1
+    # torch.cuda, torch.xpu and others count their devices under the same name.
     gpus = 0 if device.type == "cpu" else getattr(torch, device.type).device_count()
     count = workers or gpus or max(1, cores // _CORES)
     # Ray is told of one core a worker; the threads of torch in these share the machine's real cores.
@@ -285,6 +290,7 @@ def _share_there(ray: Any, workers: int | None, device: torch.device | None) -> 
         return _Share(
             lambda: workers or 2 * max(1, has("GPU")), 1, _gpus_each(count, gpus), max(1, has("CPU") // count)
         )
+    # A task that wants more cores than any one machine has would wait for ever.
     largest = max((int(node["Resources"].get("CPU", 0)) for node in ray.nodes()), default=_CORES)
     cores = max(1, min(has("CPU") // workers if workers else _CORES, largest))
     return _Share(lambda: workers or 2 * max(1, has("CPU") // cores), cores, 0, cores)
@@ -293,6 +299,7 @@ def _share_there(ray: Any, workers: int | None, device: torch.device | None) -> 
 @contextlib.contextmanager
 def _keep_handlers() -> Iterator[None]:
     """Undo what Ray does about signals: whoever runs this decides how it ends."""
+    # Python lets only the main thread set handlers.
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -74,6 +74,7 @@ class Inline:
         model = None
         while not store.complete:
             model = model or self._load()
+            # All chunks up to the next finished one in one pass: neighbours share what is read and computed.
             first = store.missing()[0]
             make_chunks(job, store, (first, store.after(first)), model, host=host, done=done)
 
@@ -107,10 +108,12 @@ def process(
         MidframeError: the run failed; the next one goes on from there.
     """
     _check(job)
+    # What cannot be read or written is found before the work folder is made, and leaves nothing behind.
     info = job.describe()
     Form.of(job.target, job.plan, info)
     with contextlib.ExitStack() as stack:
         store = _open_store(job, stack)
+        # An earlier run may have ended between naming the output and removing the chunks.
         frames = store.finished(job.target)
         if frames is not None:
             if not keep_chunks:
@@ -162,6 +165,7 @@ def _open_store(job: Job, stack: contextlib.ExitStack) -> Store:
 
 
 def _join(job: Job, store: Store, target: Target, info: ClipInfo, host: Host) -> None:
+    # The fingerprint that chunks are known by is from the start of this run, maybe days ago.
     if fingerprint(job.source) != store.identity["source"]:
         raise BadInputError(
             "The source changed while the job ran.",
@@ -186,4 +190,5 @@ def _join(job: Job, store: Store, target: Target, info: ClipInfo, host: Host) ->
         target.discard()
         raise
     target.commit()
+    # The new name outlasts a power cut only when its folder is on the disk.
     settle(target.path.parent)

@@ -24,8 +24,8 @@ from ..video.write.encode import (
 from ..video.write.formats import Encoding, Images, choose_encoding
 from .store import Record, Store
 
+# Files whose segments are joined packet by packet.
 _PACKET_TYPES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
-"""Files whose segments are joined packet by packet."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Form:
         if suffix:  # also where pictures are kept: what cannot be written at the end is not begun
             encoding = choose_encoding(target, plan.coding, size, bits=info.bits, alpha=info.alpha)
             if suffix in _PACKET_TYPES:
+                # The container's options are for the output: faststart would write each segment twice.
                 plain = replace(encoding, container_options={})
                 return cls(suffix, encoding.bits, rate, usable_tick(tick), plain)
             return cls("", encoding.bits, rate, usable_tick(tick), None)
@@ -143,6 +144,7 @@ class SegmentWriter:
         elif self._stop is None or self._ended():
             self._finish(ended=True)
         else:
+            # The clip goes on after this run: chunks at its end may have no frame, and are finished too.
             while self._chunk < self._stop:
                 self._finish(ended=False)
 

@@ -31,12 +31,13 @@ _LOG = logging.getLogger(__name__)
 _JOB = "job.json"
 DONE = "done.json"
 LOCK = "lock"
+# Names in a work folder where nothing was finished.
+# No numbers among them: a folder of pictures (000001.png, ...) given as work folder lost them all once.
 _BEGUN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp|job\.json|done\.json|lock")
-"""Names in a work folder where nothing was finished."""
+# Names in a work folder.
 _OURS = re.compile(
     rf"{_BEGUN.pattern}|\.\d{{6}}\.[0-9a-f]{{8}}\.tmp(\.\w+)?|\d{{6}}(\.(json|m4v|mkv|mov|mp4|webm))?"
 )
-"""Names in a work folder."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class Store:
         if not shared:
             self._require_same(identity)
         elif read_document(folder / _JOB) != identity:
+            # A worker writes no job.json: another there, or none, means another folder of the same name.
             raise BadInputError(
                 "The work folder is not that of the job.",
                 f"{folder} on {platform.node()}",
@@ -202,6 +204,7 @@ class Store:
             # made again.
             size, digest = _measured(segment)
             file = self.folder / f"{record.chunk:06d}{segment.suffix.removesuffix('.tmp')}"
+            # What an earlier try has left: os.replace puts no folder onto one that is not empty.
             _remove(file)
             os.replace(segment, file)
             content |= {"file": file.name, "bytes": size, "sha256": digest}
@@ -230,6 +233,7 @@ class Store:
     def drop_segments(self) -> None:
         """Remove segments and their records: the output holds everything."""
         for record in self.records:
+            # The record first: a segment without one is a leftover, a record without its segment is damage.
             _remove(self._record_file(record.chunk))
             if record.file:
                 _remove(self.folder / record.file)

@@ -40,6 +40,7 @@ class Watch:
     def _remaining(self, report: Report) -> str:
         if not report.total or not self._frames:
             return ""
+        # By the frames of this run alone: those that were there already took it no time.
         left = max(0, report.total - report.finished)
         seconds = round(left * (time.monotonic() - self._start) / self._frames)
         return f", {timedelta(seconds=seconds)} to go"

@@ -51,10 +51,12 @@ def portable() -> Callable[[str, Task, int], Failure | None]:
                 spec = importlib.util.spec_from_file_location(name, start, submodule_search_locations=[root])
                 if spec is None or spec.loader is None:
                     raise ImportError(f"{start} cannot be loaded")
+                # Before it is executed: the modules of the package look it up while they are imported.
                 sys.modules[name] = module = importlib.util.module_from_spec(spec)
                 try:
                     spec.loader.exec_module(module)
                 except BaseException:
+                    # Half of a package would be taken for the whole by the next task in this process.
                     del sys.modules[name]
                     raise
             worker = importlib.import_module(f"{name}.chunks.worker")

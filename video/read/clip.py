@@ -97,6 +97,7 @@ class ClipInfo:
 
     def cut(self, span: Span) -> ClipInfo:
         """Return what is known of the part of the clip in ``span``, whose beginning is its time 0."""
+        # The sound's span moves into the time of the part, and is cut by it at both ends.
         sound = self.sound_span or Span(Fraction(0))
         sound_ends = [end - span.start for end in (sound.end, span.end) if end is not None]
         sound_start = max(sound.start - span.start, Fraction(0))

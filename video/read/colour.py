@@ -9,8 +9,11 @@ import av.filter
 
 from .clip import UNSPECIFIED, Colour
 
+# FFmpeg's AVCOL_RANGE_JPEG and AVCOL_SPC_RGB.
 _FULL_RANGE = 2
 _RGB_MATRIX = 0
+# By number of ITU-T H.273: 5 (BT.470 BG) and 6 (SMPTE 170M) are the matrix of BT.601; 9 and 10 are BT.2020
+# with non-constant and constant luminance.
 _NAMES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
 _HD_LINES = 720
 
@@ -38,6 +41,7 @@ class Converter:
     def __init__(self, size: tuple[int, int], source: str, target: str, colour: Colour | None) -> None:
         height, width = size
         self._graph = graph = av.filter.Graph()
+        # Any time base and aspect will do: neither is read from the frame that comes out.
         into = graph.add(
             "buffer", f"video_size={width}x{height}:pix_fmt={source}:time_base=1/1000000:pixel_aspect=1/1"
         )
@@ -66,6 +70,8 @@ class Palette:
         into = graph.add(
             "buffer", f"video_size={width}x{height}:pix_fmt={source}:time_base=1/100:pixel_aspect=1/1"
         )
+        # split -> palettegen -> paletteuse, which takes the picture as input 0 and the palette as input 1.
+        # Without single and new, one palette would be for all frames, and need the last one before the first.
         split = graph.add("split")
         choose = graph.add("palettegen", "stats_mode=single")
         use = graph.add("paletteuse", "new=1:dither=sierra2_4a")
@@ -104,6 +110,7 @@ def colour_of(frame: av.VideoFrame, context: Any = None) -> Colour | None:
     """Return the tags of a decoded frame's YUV; None for RGB and palettes. Grey counts as YUV."""
     if frame.format.is_rgb or frame.format.has_palette:
         return None
+    # 0, the matrix of RGB, says nothing about YUV. The yuvj formats are FFmpeg's older way to say full range.
     matrix = int(frame.colorspace)
     return Colour(
         matrix=UNSPECIFIED if matrix == _RGB_MATRIX else matrix,
@@ -115,4 +122,5 @@ def colour_of(frame: av.VideoFrame, context: Any = None) -> Colour | None:
 
 def has_alpha(pixel_format: av.VideoFormat) -> bool:
     """Tell whether a pixel format can be transparent; a palette can."""
+    # FFmpeg describes pal8 by its one index; the 256 colours behind it are RGBA.
     return any(c.is_alpha for c in pixel_format.components) or pixel_format.name == "pal8"

@@ -34,11 +34,14 @@ from .images import ImageFolder
 
 _LOG = logging.getLogger(__name__)
 
+# Rates that need a finer tick than one over this are not used to straighten timestamps.
 _FINEST = 10**7
-"""Rates that need a finer tick than one over this are not used to straighten timestamps."""
 _FALLBACK_RATE = Fraction(24)
+# Far between what is to be told apart: 48000/1001 read as 7001/146 is off by 1.4e-7, 24 and 24000/1001 are
+# 1e-3 apart.
 _SAME_RATE = Fraction(1, 10**5)
 _IN_MEMORY = Path("video in memory")
+# What the source's muxer said about its own file; the output's says it anew.
 _DROPPED_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration")
 
 
@@ -81,10 +84,12 @@ class VideoFile:
             self._stream, self._decoder = _picture_stream(self._container, path)
             self._damaged = 0
             self._decoded = self._decode(path)
+            # Headers do not say everything: pixel format, rotation and fields are those of the first frame.
             first = next(self._decoded, None)
             if first is None:
                 raise _unreadable(path, "no frame could be decoded")
             self._decoded = chain((first,), self._decoded)
+            # 90 kHz is the clock of MPEG streams.
             self._base: Fraction = self._stream.time_base or Fraction(1, 90000)
             self.info = _describe(path, self._container, self._stream, first, alpha=alpha)
             if isinstance(source, BytesIO):
@@ -126,15 +131,18 @@ class VideoFile:
         while (goal := time - back) > self.info.start:
             if self._seek(goal, time):
                 return
+            # 1, 4, 16, ... seconds before: few tries even where key frames are minutes apart.
             back *= 4
         self._rewind()
 
     def _seek(self, goal: Fraction, time: Fraction) -> bool:
         """Seek to ``goal``, and tell whether decoding goes on at a key frame that is not past ``time``."""
         try:
+            # In ticks of the stream, and in the file's own time, which is `origin` at time 0 of the clip.
             self._container.seek(floor((goal + self.info.origin) / self._base), stream=self._stream)
         except (av.error.FFmpegError, OSError):
             return False
+        # The decoder still holds frames of where it was before.
         self._decoder.flush_buffers()
         self._decoded = self._decode(self.info.path)
         for frame in self._decoded:
@@ -175,6 +183,7 @@ class VideoFile:
         Where the file does not say when its frames are shown (AVI), they are taken to come at its rate.
         """
         info, stamps = self.info, []
+        # A container of its own: frames may be decoded from the other one meanwhile.
         with self._opened(info.path) as container:
             stream, _ = _picture_stream(container, info.path)
             for packet in container.demux(stream):
@@ -256,6 +265,7 @@ class Straightener:
 
 def can_straighten(rate: Fraction, base: Fraction) -> bool:
     """Tell whether frame times at ``rate`` are multiples of a tick that a file can have."""
+    # With a tick as long as a frame, any timestamp would be within one tick of the grid.
     return common_tick(base, 1 / rate).denominator <= _FINEST and base < 1 / rate
 
 
@@ -272,6 +282,7 @@ def usual_rate(rate: Fraction) -> Fraction:
 
 def _picture_stream(container: av.container.InputContainer, path: Path) -> tuple[Any, Any]:
     """Return the video stream of a file, which is no cover picture, and its decoder."""
+    # A cover is a video stream of one frame, which would be taken for the film. Not every PyAV tells it.
     covers = getattr(av.stream, "Disposition", None)
     streams = [
         s for s in container.streams.video if covers is None or not (s.disposition & covers.attached_pic)
@@ -299,6 +310,7 @@ def _describe(
         _LOG.warning("%s is interlaced; deinterlace it first, or made frames will show combs.", path.name)
     turns = _quarter_turns(first, path)
     height, width = (first.width, first.height) if turns % 2 else (first.height, first.width)
+    # None and 0 both say that nothing is known: square pixels.
     aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
     # Recordings of cameras and broadcasts begin at any time: picture and sound are moved by the same.
     carried = (*container.streams.audio, *container.streams.subtitles)
@@ -327,6 +339,7 @@ def _describe(
 
 
 def _estimate(container: av.container.InputContainer, stream: Any, rate: Fraction) -> int | None:
+    # MP4 and AVI count their frames; Matroska tells only the duration of the whole file.
     if stream.frames:
         return int(stream.frames)
     if stream.duration and stream.time_base:
@@ -340,6 +353,7 @@ def _quarter_turns(frame: av.VideoFrame, path: Path) -> int:
     """Return the quarter turns, counter-clockwise, that bring the picture upright."""
     # Phones store the picture as the sensor has it, and how the phone was held.
     degrees = 0
+    # Not every PyAV tells it.
     with contextlib.suppress(AttributeError):
         degrees = int(frame.rotation)
     if degrees % 90:

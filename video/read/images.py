@@ -24,6 +24,7 @@ _EXTENSIONS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 
 def natural_key(name: str) -> list[tuple[int, str]]:
     """Return a sort key by which ``frame2`` comes before ``frame10``."""
+    # The split gives text and digits by turns, so that at any place numbers meet numbers.
     return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
 
 
@@ -84,7 +85,8 @@ class ImageFolder:
     def _read(self, file: Path) -> Tensor:
         frame = _decode(file)
         size = (frame.height, frame.width)
-        # One for each picture: files of a folder may differ in format.
+        # One for each picture: files of a folder may differ in format. JPEG is YUV, though the clip is
+        # RGB: its matrix and range are those of the file.
         convert = Converter(size, frame.format.name, self.info.pixel_format, colour_of(frame))
         return torch.from_numpy(convert(frame).to_ndarray())
 

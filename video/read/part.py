@@ -38,6 +38,7 @@ class Part:
 
     def __iter__(self) -> Iterator[Frame]:
         """See :class:`~.clip.Clip`."""
+        # Read one frame ahead: only the next one tells whether this one is still shown when the span begins.
         frames = iter(self._clip)
         frame, following = next(frames, None), next(frames, None)
         # A seek lands on a key frame: what comes before the span is decoded for the others, not shown.

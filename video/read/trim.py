@@ -41,6 +41,7 @@ class Trimmed:
         self._clip = open_clip()
         try:
             whole = self._clip.info
+            # From the file's time to that of Frame.pts.
             start = window.start - whole.origin
             end = None if window.end is None else window.end - whole.origin
             self._window = Span(start - SLACK, None if end is None else end - SLACK)
@@ -97,6 +98,7 @@ class Trimmed:
             if self._window.holds(frame.pts):
                 yield frame
             elif frame.pts >= self._window.start:
+                # Frames before the window are passed over; the first one after it ends the clip.
                 return
 
 

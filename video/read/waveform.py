@@ -23,8 +23,9 @@ from .span import Span
 _LOG = logging.getLogger(__name__)
 
 _OPUS_RATE = 48000
+# Samples of a waveform that are encoded at once.
 _SLICE = 48000
-"""Samples of a waveform that are encoded at once."""
+# FFmpeg's names of the usual layouts, by the number of channels.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
@@ -92,6 +93,8 @@ class WaveformSound:
             _LOG.warning("Of %d channels of sound, the first two are kept.", len(samples))
             samples = samples[:2]
         span = span or Span(Fraction(0))
+        # Samples [first, last) of the waveform are heard, the first of them `offset` samples after time 0. A
+        # sample that is heard only in part at the end is in.
         first = max(round((origin + span.start) * rate), 0)
         last = None if span.end is None else ceil((origin + span.end) * rate)
         self._samples = samples[:, first:last]
@@ -107,6 +110,7 @@ class WaveformSound:
         total = self._samples.shape[1]
         end = total if time is None else min(total, floor_samples(time, self._rate))
         while self._done < end:
+            # (channels, samples) float32: FFmpeg's planar "fltp".
             piece = self._samples[:, self._done : self._done + _SLICE].float().contiguous().cpu().numpy()
             frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=self._layout)
             frame.sample_rate, frame.pts = self._rate, self._offset + self._done
@@ -147,6 +151,7 @@ def read_waveform(info: ClipInfo) -> Waveform | None:
             return None
         whole, starts = read
         begin = round((info.origin - starts) * whole.rate)
+    # `begin` is the sample at time 0 of the clip; below 0 where the sound begins later.
     end = None if span.end is None else max(begin + ceil(span.end * whole.rate), 0)
     samples = whole.samples[:, max(begin, 0) : end]
     silence = samples.new_zeros(len(samples), max(-begin, 0))
@@ -162,6 +167,7 @@ def _decoded(source: Path | BytesIO) -> tuple[Waveform, Fraction] | None:
         resample = av.AudioResampler(format="fltp")
         pieces: list[Any] = []
         starts: Fraction | None = None
+        # None at the end: the resampler gives out what it holds back.
         for frame in (*_frames(container, stream), None):
             for part in resample.resample(frame):
                 if starts is None:

@@ -60,6 +60,7 @@ class Clock:
 
         To be asked once for each source frame, in order, when the next one has been read.
         """
+        # Frame `index` becomes the first of the queue: earlier ones are not asked for again.
         while self._dropped < index:
             self._frames.popleft()
             self._dropped += 1

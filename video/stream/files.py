@@ -29,8 +29,8 @@ from .plan import Plan
 
 _LOG = logging.getLogger(__name__)
 
+# Frames a second; players show shorter frames of a GIF for a tenth of a second.
 _GIF_RATE = 50
-"""Frames a second; players show shorter frames of a GIF for a tenth of a second."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ def stream_clip(
     except BaseException as error:
         _keep_or_discard(place, 0 if stream is None else stream.salvaged, error)
         raise
+    # A part of a clip may well have one frame only.
     if done.source_frames == 1 and span is None:
         _LOG.warning("%s has one frame: nothing was made, frames are made between two.", clip.info.path.name)
     return Written(place.commit(), done.frames, done.source_frames)
@@ -178,6 +179,7 @@ def _keep_or_discard(place: Target, kept: int, error: BaseException) -> None:
 def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Writer]:
     """Open the writer of a target; return the bits of the frames that it takes, and the writer."""
     coding, bits = plan.coding, plan.coding.bits or info.bits
+    # A folder of pictures, which have 8 or 16 bits whatever lies between.
     if not target.suffix:
         bits = BYTE if bits <= BYTE else 16
         return bits, FolderWriter(target.temporary, bits, coding.images)

@@ -83,6 +83,7 @@ class LazyVideo:
     @property
     def duration(self) -> Fraction:
         """Return the seconds from time 0 to the end of the last frame."""
+        # A moment is (time, duration): their sum is when it ends.
         return sum(self.moments[-1], Fraction(0)) if self.moments else Fraction(0)
 
     def part(self, start: Fraction, duration: Fraction | None) -> LazyVideo:
@@ -176,6 +177,7 @@ class _GrowingSink:
         if room:
             self._sink.put(index, frames[:room])
         if len(frames) > room:
+            # A copy: a sink's frames are only valid until this returns.
             self._more.append(as_unit_float(frames[room:]).clone())
 
     def first(self, count: int) -> Tensor:
@@ -256,6 +258,7 @@ class MadeClip:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
+            # The thread ends first: it reads the clip that is closed next.
             if self._running is not None:
                 self._running.close()
         finally:

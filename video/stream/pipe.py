@@ -14,9 +14,9 @@ PIPE_BYTES = 16 * 2**20
 times as much memory as it holds: freed frames of a few megabytes leave gaps in the heap of every thread.
 """
 
+# Between two checks of whether the user has cancelled. A wait without end could not be interrupted by Ctrl-C
+# on Windows.
 _POLL_SECONDS = 0.1
-"""Between two checks of whether the user has cancelled. A wait without end could not be
-interrupted by Ctrl-C on Windows."""
 
 
 class AbandonedError(Exception):
@@ -71,6 +71,7 @@ class Pipe(Generic[T]):
     def finish(self, error: BaseException | None = None) -> None:
         """End the putting side, which may have failed with ``error``; what is in the pipe is still got."""
         with self._changed:
+            # Raised by get() only when the pipe is empty: what was finished before a failure is not lost.
             self._finished, self._error = True, error
             self._changed.notify_all()
 

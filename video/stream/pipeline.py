@@ -68,6 +68,7 @@ class Stream:
             self._encoder.start()
             self._decoder.start()
             run_timeline(self._frames(), self._clock, model, self, settings=settings, host=self._host)
+            # Inside the try: the last frames are still being written, and that may fail or be cancelled.
             self._encoder.finish(self._host.check_cancelled)
         except BaseException as error:
             self._end_early(error)
@@ -78,6 +79,7 @@ class Stream:
 
     def narrowed(self, frames: Tensor) -> Tensor:
         """See :class:`~...memory.sinks.NarrowSink`."""
+        # Not counted in put(), where source frames pass too: where none was made there is nothing to save.
         self._output_frames += len(frames)
         return narrowed(frames, DEPTHS[self._bits])
 

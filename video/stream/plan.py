@@ -109,5 +109,6 @@ def _multiplier(value: Number | Sequence[int]) -> Number | tuple[int, ...]:
     given = multipliers(value)
     # Videos took such a list as one number before they took lists, and still do.
     if isinstance(given, tuple) and len(set(given)) == 1:
+        # 0 is for single pairs, and no multiplier of a clip: a list of zeros stays one.
         return given[0] or given
     return given

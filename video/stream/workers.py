@@ -71,6 +71,7 @@ class EncodeThread:
 
     def finish(self, poll: Poll) -> None:
         """Close the output, which is whole: wait until that is done, and raise what it raised."""
+        # Before the pipe ends: the thread reads it as soon as that is empty.
         self._whole = True
         self._pipe.finish()
         # In short waits: one without end cannot be interrupted by Ctrl-C on Windows.
@@ -97,6 +98,7 @@ class EncodeThread:
             for pixels, moment in self._pipe.get():
                 self._writer.write(pixels, moment)
                 self.written += 1
+            # In this thread too: closing encodes the frames that the encoder still holds.
             self._writer.close(whole=self._whole)
             self._closed = True
         except BaseException as error:  # noqa: BLE001 -- raised again in the thread that puts
@@ -108,6 +110,7 @@ class EncodeThread:
                     self._writer.close(whole=False)
                     self._closed = True
         finally:
+            # Also after a cancel: an open file could not be removed on Windows.
             if not self._closed:
                 self._writer.drop()
 

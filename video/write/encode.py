@@ -27,20 +27,20 @@ from ..read.colour import Converter, Palette, is_rgb
 from .formats import Encoding, Images
 from .sound import Carried, carry_sound
 
+# Order of bytes of 16 bit pictures and options of FFmpeg's encoder.
 _PICTURES: dict[Images, tuple[str, dict[str, str]]] = {
     "png": ("be", {}),
     "tiff": ("le", {"compression_algo": "deflate"}),
 }
-"""Order of bytes of 16 bit pictures and options of FFmpeg's encoder."""
 _TAGGED = ("mp4", "mov")
+# What MP4 has a place of its own for; of any other tag its muxer would write nothing.
 _MP4_TAGS = {
     *("album", "album_artist", "artist", "comment", "composer", "copyright", "creation_time", "date"),
     *("description", "encoder", "episode_id", "genre", "grouping", "location", "lyrics", "make", "model"),
     *("network", "performer", "show", "synopsis", "title", "track", "year"),
 }
-"""What MP4 has a place of its own for; of any other tag its muxer would write nothing."""
+# Largest denominator of a time base that the MP4 muxer and x264 take.
 _FINEST = 2**31 - 1
-"""Largest denominator of a time base that the MP4 muxer and x264 take."""
 
 
 class Writer(Protocol):
@@ -97,6 +97,7 @@ class VideoWriter:
         self._path = path
         self._tick = usable_tick(shape.tick)
         self._bits = shape.bits
+        # By pts: encoders give packets out later than they take frames, and in the order of decoding.
         self._durations: dict[int, int] = {}
         self._pixel_format = encoding.pixel_format
         rgb = is_rgb(encoding.pixel_format) or encoding.pixel_format == "pal8"
@@ -119,6 +120,7 @@ class VideoWriter:
             self._container.metadata.update(source.metadata)
             # Opens the encoder and writes the header: what cannot work fails here, before a frame is made.
             self._container.start_encoding()
+            # Until here a failure closes the file and the sound again; from here on close() or drop() does.
             self._stack = stack.pop_all()
 
     def write(self, pixels: Tensor, moment: Moment) -> None:
@@ -149,6 +151,7 @@ class VideoWriter:
 
     def close(self, *, whole: bool) -> None:
         """See :class:`Writer`."""
+        # The stack ends within the handler: closing the container writes its index, which can fail too.
         with self._naming_the_file(), self._stack:
             if self._encoded:
                 self._mux(self._stream.encode(None))
@@ -157,6 +160,7 @@ class VideoWriter:
 
     def drop(self) -> None:
         """See :class:`Writer`."""
+        # Closing writes as well, and on a full disk fails once more: the first error is the one to be told.
         with contextlib.suppress(av.error.FFmpegError, OSError):
             self._stack.close()
 
@@ -217,6 +221,7 @@ class FolderWriter:
         """See :class:`Writer`."""
         height, width, channels = pixels.shape
         source = RGB_FORMATS[self._bits, channels]
+        # Frames of 16 bit are little-endian in memory; PNG wants the other order.
         target = source.removesuffix("le") + self._order if source.endswith("le") else source
         if self._convert is None:
             self._convert = Converter((height, width), source, target, None)
@@ -225,6 +230,7 @@ class FolderWriter:
         encoder: Any = av.CodecContext.create(self._images, "w")
         encoder.options = self._options
         encoder.width, encoder.height, encoder.pix_fmt = width, height, target
+        # A picture has no time, but FFmpeg opens no encoder without a time base.
         encoder.time_base = Fraction(1, 1)
         data = b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None)))
         file = self._path / f"{self._count:08d}.{self._images}"
@@ -245,6 +251,8 @@ class FolderWriter:
 
 def _container_options(encoding: Encoding, metadata: Mapping[str, str]) -> dict[str, str]:
     options = encoding.container_options
+    # The flag has tags written as QuickTime's keys instead of iTunes' list, where any name goes: only set
+    # where a tag needs it.
     if encoding.muxer in _TAGGED and any(key.lower() not in _MP4_TAGS for key in metadata):
         options = {**options, "movflags": options.get("movflags", "") + "+use_metadata_tags"}
     return options
@@ -252,11 +260,13 @@ def _container_options(encoding: Encoding, metadata: Mapping[str, str]) -> dict[
 
 def usable_tick(tick: Fraction) -> Fraction:
     """Return ``tick`` as one over a whole number that fits the file; finer ones are rounded to that."""
+    # a/b seconds are a whole number of 1/b: with the numerator left out, times stay exact.
     return Fraction(1, min(tick.denominator, _FINEST))
 
 
 def usable_rate(rate: Fraction) -> Fraction:
     """Return ``rate``, or the ratio next to it of whole numbers that fit the file: it is an average only."""
+    # The numerator has to fit as well, and is `rate` times as large.
     return rate.limit_denominator(int(_FINEST / max(rate, Fraction(1))))
 
 
@@ -270,5 +280,6 @@ def _set_up(stream: Any, source: ClipInfo, pixel_format: str, tick: Fraction, co
     if source.pixel_aspect != 1:
         context.sample_aspect_ratio = source.pixel_aspect
     if colour is not None:
+        # The range in FFmpeg's numbers: 1 is limited (MPEG), 2 is full (JPEG).
         context.colorspace, context.color_range = colour.matrix, 2 if colour.full_range else 1
         context.color_primaries, context.color_trc = colour.primaries, colour.transfer

@@ -71,9 +71,12 @@ class _Container:
     """The codecs that it holds, where these are not most of them."""
 
 
+# 4:2:0 has one chroma sample for 2 x 2 pixels: x264 and x265 take it in even sizes only. 4:4:4 has no such
+# limit, and nothing of the picture is cut off.
 _EVEN = {"yuv420p": "yuv444p", "yuv420p10le": "yuv444p10le"}
 _CODECS = {
     "h264": _Codec(
+        # x264 is under the GPL: builds of FFmpeg without it have OpenH264, or MPEG-4 at least.
         ("libx264", "libopenh264", "mpeg4"),
         ("yuv420p", "yuv420p10le"),
         options={"crf": "16", "preset": "medium"},
@@ -82,6 +85,8 @@ _CODECS = {
     "h265": _Codec(
         ("libx265",),
         ("yuv420p", "yuv420p10le"),
+        # Without info=0 x265 writes its options into the headers, the number of threads among them: chunks
+        # of machines with different numbers of cores did not fit together (2402 against 2415 bytes).
         options={"crf": "18", "preset": "medium", "x265-params": "log-level=error:info=0"},
         even=_EVEN,
         least=64,  # x265 writes past its buffers below that, and the process dies
@@ -97,21 +102,27 @@ _CODECS = {
         ("libvpx-vp9",),
         ("yuv420p", "yuv420p10le"),
         ("yuva420p", "yuva420p"),
+        # libvpx aims at a bitrate, and takes crf for no more than a bound, unless that is 0.
         {"crf": "20", "b": "0", "row-mt": "1", "deadline": "good", "cpu-used": "3"},
     ),
+    # ProRes has 10 bits at least, whatever the source has.
     "prores": _Codec(("prores_ks",), ("yuv422p10le", "yuv422p10le"), ("yuva444p10le", "yuva444p10le")),
+    # g=1: every frame is a key frame, and none needs another to be decoded.
     "ffv1": _Codec(("ffv1",), ("bgr0", "gbrp14le"), ("bgra", "yuva444p16le"), {"level": "3", "g": "1"}),
     "gif": _Codec(("gif",), ("pal8", "pal8"), ("pal8", "pal8")),
     "apng": _Codec(("apng",), ("rgb24", "rgb48be"), ("rgba", "rgba")),
     "webp": _Codec(("libwebp_anim",), ("yuv420p", "yuv420p"), ("yuva420p", "yuva420p"), {"quality": "92"}),
 }
 _CONTAINERS = {
+    # faststart: the index goes to the front, so that a player need not have all of the file to begin.
     ".mp4": _Container("mp4", "h264", audio="aac", options={"movflags": "+faststart"}),
     ".m4v": _Container("mp4", "h264", audio="aac", options={"movflags": "+faststart"}),
+    # H.264 has no transparency: MOV and Matroska change to a codec that has.
     ".mov": _Container("mov", "h264", "prores", "aac"),
     ".mkv": _Container("matroska", "h264", "ffv1", "libopus"),
     ".webm": _Container("webm", "vp9", "vp9", "libopus", only=("vp9", "av1")),
     ".gif": _Container("gif", "gif", "gif"),
+    # 0 plays for ever: `plays` of the APNG muxer, `loop` of the WebP muxer.
     ".apng": _Container("apng", "apng", "apng", options={"plays": "0"}),
     ".webp": _Container("webp", "webp", "webp", options={"loop": "0"}),
 }
@@ -137,6 +148,7 @@ class Encoding:
     def bits(self) -> int:
         """Return 8, or 16 where the frames should come as uint16."""
         deepest = max(component.bits for component in av.VideoFormat(self.pixel_format).components)
+        # Pixels of 10 and 14 bit are taken from all 16 by FFmpeg's scaler: torch has no dtype between.
         return 16 if deepest > 8 else 8  # noqa: PLR2004
 
 
@@ -173,6 +185,7 @@ def choose_encoding(path: Path, coding: Coding, size: tuple[int, int], *, bits: 
         )
     encoder = _available(codec, name)
     pixel_format = formats[bits > 8]  # noqa: PLR2004
+    # An encoder without the deeper format (libvpx in PyAV 18.1 lists none of 10 bit) gets the one of 8 bit.
     if pixel_format not in {f.name for f in av.Codec(encoder, "w").video_formats or ()}:
         pixel_format = formats[0]
     if pixel_format in codec.even and (size[0] % 2 or size[1] % 2):

@@ -20,8 +20,8 @@ from ..read.waveform import AudioEncoder, WaveformSound
 
 _LOG = logging.getLogger(__name__)
 
+# Formats that can say that the first packet is to be heard only in part.
 _EDITED = ("mp4", "mov")
-"""Formats that can say that the first packet is to be heard only in part."""
 
 
 class Carried(Protocol):
@@ -82,6 +82,7 @@ class Sound:
         held = output.supported_codecs
         for stream in (*self._source.streams.audio, *self._source.streams.subtitles):
             window = _Window(stream, span, edited=output.format.name in _EDITED)
+            # Copied where it can be: that costs no quality and next to no time.
             if stream.codec_context is not None and stream.codec_context.name in held and encoder:
                 self._add(stream, _Copy(stream, output, origin, window))
             elif stream.type == "audio" and encoder:
@@ -135,6 +136,7 @@ class Sound:
                 yield from track(packet)
             except av.error.InvalidDataError as error:
                 _LOG.warning("A damaged packet of stream %d is left out: %s", packet.stream.index, error)
+            # Past the span nothing is read: the file may be far longer. Encoders still hold packets back.
             if all(other.over for other in self._tracks.values()):
                 for other in self._tracks.values():
                     yield from other.end()
@@ -175,6 +177,7 @@ class _Window:
         base: Fraction = stream.time_base
         self.text = stream.type == "subtitle"
         self.all = span is None
+        # In ticks of the stream, in which its packets count.
         self.begin = None if span is None else span.start / base
         self.end = None if span is None or span.end is None else span.end / base
         self.edited = edited
@@ -183,6 +186,8 @@ class _Window:
         """Tell whether something comes too early to be in the output."""
         if self.begin is None:
             return False
+        # MP4 and MOV hide what is heard before 0 by an edit list, and _Copy shortens subtitles: there, all
+        # that reaches into the span is in. Elsewhere a packet that begins before it is left out.
         whole = self.edited or self.text
         return time + duration <= self.begin if whole else time < self.begin
 
@@ -216,6 +221,7 @@ class _Copy:
         self.over = self._window.after(time)
         if self.over:
             return []
+        # A subtitle that is up already when the part begins: shown from 0, for what is left of its time.
         if self._window.text and not self._window.all and time < 0:
             packet.duration, packet.pts, packet.dts = packet.duration + time, 0, 0
         # Decoders of sound need the packet before, whose own sound is left out like all before 0.
@@ -256,6 +262,7 @@ class _Encode:
         for frame in packet.decode():
             if frame.pts is not None:
                 frame.pts -= round(self._origin / frame.time_base)
+                # In ticks of the stream, as the window is.
                 time = frame.pts * frame.time_base / self._base
                 length = Fraction(frame.samples, frame.sample_rate) / self._base
                 self.over = self.over or self._window.after(time)

@@ -60,6 +60,7 @@ class Target:
 
     def commit(self) -> Path:
         """Give the output, which is whole, its name; return that."""
+        # Hours may have passed since the check at the start.
         if not self._overwrite and self.path.exists():
             kept = self.keep_partial()
             raise BadInputError(
