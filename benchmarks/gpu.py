@@ -28,17 +28,17 @@ import torch
 
 from .machine import machine
 
+# Seconds.
 _LONGEST_ROW = 120.0
-"""Seconds."""
+# Last lines of a step's log that the page shows.
 _LINES = 12
-"""Last lines of a step's log that the page shows."""
+# Seconds that must be left to begin a row: torch is imported, CUDA set up.
 _SHORTEST_ROW = 20.0
-"""Seconds that must be left to begin a row: torch is imported, CUDA set up."""
 _PACK = (__package__ or "").partition(".")[0]
 _ROOT = Path(__file__).resolve().parent.parent
 _PAGE, _ARCHIVE = "page.md", "results.zip"
+# Bytes, before they are compressed; larger files stay in the folder and are named on the page.
 _LARGEST_ARCHIVE = 16 * 2**20
-"""Bytes, before they are compressed; larger files stay in the folder and are named on the page."""
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ from ..vfi_models.interface import ModelSpec, Options
 from ..vfi_utils import FrameLoop, by_multiplier
 from ..video import interpolate_video
 
+# MB of main memory that streaming 1080p may take, and the largest ratio of the long run to the short one.
 _LIMIT, _FLAT = 1200, 1.1
-"""MB of main memory that streaming 1080p may take, and the largest ratio of the long run to the short one."""
 _INTERVAL = 0.01
 _RATE = 30
 _MB = 1e6

@@ -276,8 +276,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
+# A convolution with weights in oneDNN's layout, which torch's counter does not know.
 _FUSED = getattr(torch.ops.mkldnn._convolution_pointwise, "default", None)
-"""A convolution with weights in oneDNN's layout, which torch's counter does not know."""
 
 
 def _fused_flops(x: Tensor, weight: Tensor, *_: Any, out_val: Tensor) -> int:

@@ -26,8 +26,8 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """Kinds by parts of the operators' names; the first that fits counts, and all others are arithmetic."""
 _ARITHMETIC = "arithmetic"
+# Time between the operators: Python, dispatch, allocation.
 _UNCOUNTED = "loop"
-"""Time between the operators: Python, dispatch, allocation."""
 
 
 def kind_of(operator: str) -> str:

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# dB, of pictures that are the same to the last digits.
 _BEST_PSNR = 120.0
-"""dB, of pictures that are the same to the last digits."""
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 

@@ -32,12 +32,12 @@ from ..video.write.encode import Shape, VideoWriter
 from ..video.write.formats import Coding, choose_encoding
 from ..weights.loading import usable_device
 
+# Frames of the generated clip; encoders look 40 frames ahead.
 _FRAMES = 72
-"""Frames of the generated clip; encoders look 40 frames ahead."""
 _DISTINCT = 12
 _SEEKS = 5
+# Times that the chunks are joined one after the other, or opening the output would count most.
 _REPEATS = 10
-"""Times that the chunks are joined one after the other, or opening the output would count most."""
 _RATE = Fraction(24)
 _START = """
 import importlib, importlib.util, sys

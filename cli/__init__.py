@@ -20,8 +20,8 @@ from ..errors import BadInputError, MidframeError
 
 _FAILED, _BAD_INPUT, _CANCELLED, _TERMINATED = 1, 2, 130, 143
 
+# Whatever its folder is called.
 _PACK = __package__.rpartition(".")[0]
-"""Whatever its folder is called."""
 
 Say = Callable[[str], None]
 Run = Callable[[argparse.Namespace, Say], int]

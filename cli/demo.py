@@ -26,8 +26,8 @@ HERE = Path(__file__).parents[1] / "demo"
 CLIP, TRUTH = HERE / "clip.mp4", HERE / "truth.mp4"
 
 _LABEL = 26
+# How much differences are amplified in the picture.
 _GAIN = 4
-"""How much differences are amplified in the picture."""
 
 Picture = npt.NDArray[np.float32]
 

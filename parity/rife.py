@@ -18,8 +18,8 @@ from .float64 import frame_in_float64
 from .outcome import Outcome, Place, beside_reference
 from .tolerances import AMPLIFYING, bound
 
+# The timestep of a midpoint-only network; its cases do not name one.
 _MIDDLE = [0.5]
-"""The timestep of a midpoint-only network; its cases do not name one."""
 _NO_NETWORK = {
     "paper": "the RIFE paper's model is not in this pack",
     "paper_m": "the RIFE paper's model is not in this pack",

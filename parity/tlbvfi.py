@@ -31,10 +31,10 @@ from .outcome import Outcome, Place
 from .tlbvfi_arrays import Compared, Golden
 
 _NAMES = "state_dict_shapes.json.gz"
+# Largest errors in float32, of values of about -1..1.
 _PART_BOUND, _WHOLE_BOUND = 1e-4, 2e-4
-"""Largest errors in float32, of values of about -1..1."""
+# Dimensions of a video.
 _VIDEO = 5
-"""Dimensions of a video."""
 
 
 def reads(file: Path, arrays: Mapping[str, Any]) -> bool:

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 Compared = tuple[str, float]
 """The name of an array, and the largest difference from it."""
 
+# Dimensions of a single frame.
 _PICTURE = 3
-"""Dimensions of a single frame."""
 
 
 @dataclass

@@ -22,10 +22,10 @@ from .triplets import (
 )
 
 PARTS = ("left", "right", "middle", "timestep", "flow", "visible")
+# Batches after which the order of generated and real ones begins again.
 _ROUND = 3
-"""Batches after which the order of generated and real ones begins again."""
+# Weight of the exact flow to a frame in which the pixel is hidden; a teacher's flow has no weight there.
 _HIDDEN_SHARE = 0.25
-"""Weight of the exact flow to a frame in which the pixel is hidden; a teacher's flow has no weight there."""
 
 
 @dataclass(frozen=True)

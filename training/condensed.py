@@ -21,8 +21,8 @@ from torch import Tensor
 State = dict[str, Any]
 """The dictionary that :meth:`~.train.Trainer.save` writes."""
 
+# How many codes a factor of two of a second moment takes, and the code of the moment 1.
 _STEPS, _ZERO = 2, 200
-"""How many codes a factor of two of a second moment takes, and the code of the moment 1."""
 
 
 def condensed(state: State) -> State:

@@ -19,8 +19,8 @@ from .triplets import held_out_triplets
 
 COLUMNS = ("step", "loss", "rate", "held_out_db", "generated_db", "seconds")
 _GENERATED, _SIZE = 12, 192
+# The seed of the samples and of their atlas: no training uses it.
 _SEED = 0xE7
-"""The seed of the samples and of their atlas: no training uses it."""
 
 
 @dataclass(frozen=True)

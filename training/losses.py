@@ -10,8 +10,8 @@ from ..vfi_models.compact.flow import FlowState, blend
 
 _PYRAMID_LEVELS = 5
 _FLOW_WEIGHT = 0.015
+# Weight of the flow for networks without a correlation, which only the loss makes look for motion.
 _FLOW_FIRST = 0.1
-"""Weight of the flow for networks without a correlation, which only the loss makes look for motion."""
 _MASK_WEIGHT = 0.02
 _COARSE_WEIGHT = 0.3
 _HIDDEN_SHARE = 0.25

@@ -19,8 +19,8 @@ from .layers import Generator, Layer, Path
 
 _STILL_GROUND = 0.4
 _STILL_LAYER = 0.35
+# Cover from which a pixel belongs to a layer.
 _OPAQUE = 0.5
-"""Cover from which a pixel belongs to a layer."""
 
 
 @dataclass(frozen=True)

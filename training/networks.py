@@ -18,8 +18,8 @@ from ..vfi_models.rife.net import IFNet
 from .losses import passes_loss, total_loss
 
 DEFAULT, PYRAMID = "compact", "compact-v2"
+# Scale of RIFE's last layers at the start: their outputs are multiplied by as much as 32.
 _GENTLE = 0.1
-"""Scale of RIFE's last layers at the start: their outputs are multiplied by as much as 32."""
 
 Batch = dict[str, Tensor]
 

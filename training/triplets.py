@@ -20,17 +20,17 @@ from .motion import Sample
 Teacher = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Left, right (N, 3, H, W) and timestep (N,) to flow (N, 4, H, W), see :class:`~.motion.Sample`."""
 
+# Frames from left to right, and how often.
 _SPANS = ((2, 0.55), (3, 0.15), (4, 0.3))
-"""Frames from left to right, and how often."""
+# Mean difference of left and right, in grey levels, that a triplet may have.
 _LEAST, _MOST = 1.0, 40.0
-"""Mean difference of left and right, in grey levels, that a triplet may have."""
+# A cut: more grey levels, and more times the clip's median, from one frame to the next.
 _CUT, _CUTS_MEDIAN = 25.0, 4.0
-"""A cut: more grey levels, and more times the clip's median, from one frame to the next."""
+# A frame shown twice: a step under this share of the mean step of the span.
 _UNEVEN = 0.4
-"""A frame shown twice: a step under this share of the mean step of the span."""
 _LARGEST_ZOOM = 1.8
+# Mean difference (0..1) of a warped frame from the truth at which its flow is not trusted at all.
 _TRUSTED = 0.06
-"""Mean difference (0..1) of a warped frame from the truth at which its flow is not trusted at all."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from .peer import (
     rife_family,
 )
 
+# Families of RIFE, and what its network calls them; it has more of them than its menu. 4.0 and 4.2 it only
+# has with a refinement, which synthetic weights are without.
 _ARCHITECTURES = {
     "4.5": "4.5",
     "4.6": "4.6",
@@ -30,8 +32,6 @@ _ARCHITECTURES = {
     "4.13": "4.17",
     "4.25": "4.26",
 }
-"""Families of RIFE, and what its network calls them; it has more of them than its menu. 4.0 and 4.2 it only
-has with a refinement, which synthetic weights are without."""
 _CLEAR_AFTER = 10
 
 
