@@ -32,6 +32,7 @@ _ARCHITECTURES = {
     "4.13": "4.17",
     "4.25": "4.26",
 }
+# The default of its widget: cached memory is given back after so many pairs.
 _CLEAR_AFTER = 10
 
 
@@ -50,6 +51,7 @@ class Older:
         checkout = Checkout(self._checkout)
         with checkout, _host(task.device):
             module = importlib.import_module("vfi_models.rife")
+            # Now, while there is a host for it: the node would import it only when it runs.
             importlib.import_module("vfi_models.rife.rife_arch")
         # In place of a download.
         module.__dict__["load_file_from_github_release"] = lambda _, name: str(task.folder / name)
@@ -79,6 +81,7 @@ class Older:
 @contextlib.contextmanager
 def _host(device: torch.device) -> Iterator[None]:
     """Provide the two functions of ComfyUI that it imports, where ComfyUI itself is not in this process."""
+    # ComfyUI's own modules, of another peer, stay where they are.
     if "comfy.model_management" in sys.modules:
         yield
         return
