@@ -55,7 +55,7 @@ class Film:
         """Return the share of output frames that a model makes: those at the time of a source frame are
         copied.
         """
-        # The ratio is p/q in lowest terms: one output frame in p is a source frame, of 24 to 60 (5/2) one in 5.
+        # As p/q in lowest terms: one output frame in p is a source frame, of 24 to 60 (5/2) one in 5.
         return 1 - Fraction(1, (self.fps / self.rate).numerator)
 
     def chunks(self) -> list[int]:
