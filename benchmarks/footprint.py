@@ -37,7 +37,7 @@ def in_own_process(work: Work, who: str, against: Against | None, vram_gib: floa
     command += ["--model", work.model, "--size", f"{work.size[0]}x{work.size[1]}"]
     command += ["--multiplier", str(work.multiplier), "--frames", str(work.frames)]
     command += ["--dtype", work.dtype, "--peer-dtype", work.peer_dtype, "--device", work.device]
-    # As JSON, in which the other process reads it back: a number stays a number.
+    # As JSON, which keeps the type of the value for the other process.
     command += [f"--option={name}={json.dumps(value)}" for name, value in work.options.items()]
     command += ["--weights", work.file] if work.file else []
     command += ["--against", against.argument] if against else []

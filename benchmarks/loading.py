@@ -91,7 +91,6 @@ def _files(model: str, weights: Mapping[str, Tensor], folder: Path) -> dict[str,
         files["TorchScript archive"] = folder / "archive.pt"
         save_archive(published_names(weights), files["TorchScript archive"])
     for kind, dtype in (("converted", None), ("converted, float16", torch.float16)):
-        # By the number of files so far: kinds have commas and spaces in their names.
         files[kind] = folder / f"{len(files)}.safetensors"
         convert(saved, files[kind], dtype=dtype)
     return files

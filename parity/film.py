@@ -115,7 +115,7 @@ def _features(label: str, arrays: Mapping[str, Any], found: FilmFeatures, place:
 def _recursion(label: str, arrays: Mapping[str, Any], place: Place) -> Outcome:
     """Compare the older node's schedule, through the frame loop."""
     multiplier = int(arrays["multiplier"])
-    # uint8 (1, 3, H, W) to (H, W, 3), as an image node has it.
+    # (1, 3, H, W) to the loop's (H, W, 3), which may be uint8.
     clip = [torch.from_numpy(arrays[name])[0].permute(1, 2, 0) for name in ("x0", "x1")]
     height, width, channels = clip[0].shape
     sink = TensorSink(multiplier + 1, (height, width, channels))

@@ -59,7 +59,7 @@ def _meta(arrays: Mapping[str, Any]) -> dict[str, Any]:
 def _golden_model(meta: dict[str, Any], gain: float) -> Interpolator:
     shapes = {name: tuple(shape) for name, shape in meta["state_dict"]}
     detection = detect(synthetic_state_dict(shapes, meta["seed"], gain))
-    # Weights of a file are told by names and shapes: every golden is a test of that as well.
+    # Detection goes by names and shapes alone, so every golden tests it as well.
     if detection.family != meta["name"]:
         raise BadInputError(
             "Detection names another family than the golden file.",

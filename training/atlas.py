@@ -121,8 +121,8 @@ def _pattern(rng: Generator) -> Array:
     x, y = _plane(TEXTURE_SIZE)
     pitch_x = np.exp(rng.uniform(np.log(4.0), np.log(22.0)))
     pitch_y = pitch_x * rng.choice([1.0, 1.0, 0.5])
-    # Kinds: 0 checks, 1 dots, 2 a grid of lines, 3 bricks.
     row = np.floor(y / pitch_y)
+    # 0 checks, 1 dots, 2 a grid of lines, 3 bricks.
     kind = rng.integers(4)
     if kind == 3:  # noqa: PLR2004 - bricks: every second row is shifted by half a brick
         x = x + 0.5 * pitch_x * (row % 2)
