@@ -13,12 +13,13 @@ import torch
 
 from ..memory.budget import Room
 
+# Bytes from which an allocation gets a segment of its own; smaller ones share segments of twice that.
 _LARGE = 10 * 2**20
-"""Bytes from which an allocation gets a segment of its own; smaller ones share segments of twice that."""
+# Segments are multiples of this, and so are blocks here: nothing that matters is smaller.
 _ROUND = 2 * 2**20
-"""Segments are multiples of this, and so are blocks here: nothing that matters is smaller."""
 
 
+# Equal by identity alone: `free` and `allocate` look for this very block among others of its size.
 @dataclass(eq=False)
 class Block:
     """Some bytes of a segment."""
@@ -75,6 +76,8 @@ class Card:
         """
         size = -(-size // _ROUND) * _ROUND
         block = self._smallest(size) or self._new(size)
+        # What is left over becomes a block of its own, right behind: the order of a segment's list is that of
+        # its addresses.
         rest, block.used = block.size - size, True
         if rest:
             block.size = size
@@ -86,6 +89,8 @@ class Card:
     def free(self, block: Block) -> None:
         """Take a block back, and merge it with free neighbours."""
         block.used = False
+        # Neighbours in the list are neighbours in memory, so adjacent free blocks are one piece. Never across
+        # segments, which is what fragments.
         merged: list[Block] = []
         for piece in block.segment:
             if merged and not piece.used and not merged[-1].used:
@@ -99,6 +104,7 @@ class Card:
         self._segments = [segment for segment in self._segments if any(block.used for block in segment)]
 
     def _smallest(self, size: int) -> Block | None:
+        # Best fit, as torch searches its free blocks by size.
         fits = (b for segment in self._segments for b in segment if not b.used and b.size >= size)
         return min(fits, key=lambda block: block.size, default=None)
 

@@ -70,6 +70,8 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     if args.vram_gib:
         _cap(device, args.vram_gib)
     works = _works(args, device)
+    # A child of footprint.in_own_process: one work and one contender, and nothing on standard output but
+    # JSON.
     if args.peak_of:
         say(json.dumps(footprint.measured(works[0], args.peak_of, args.against)))
         return 0
@@ -86,6 +88,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
             write(report, args.json)
         say(line(report["rows"][-1]))
     if args.loading:
+        # Once for each model: how long a file takes to load depends on no size, multiplier or dtype of a row.
         weights = {work.model: work.weights() for work in works if work.model != BUILT_IN}
         report["loading"] = [
             times for model in weights for times in loads(model, weights[model], args.rounds)
@@ -94,6 +97,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
             write(report, args.json)
     say("")
     say(as_table(report))
+    # None is no failure: there was nothing of the same network to compare with.
     return 1 if any(measured["pictures_agree"] is False for measured in report["rows"]) else 0
 
 

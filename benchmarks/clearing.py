@@ -30,17 +30,18 @@ from .allocator import Block, Card
 from .plot import text
 
 _GIB = 2**30
+# Bytes of a timestep: RIFE at about 2K in float16.
 _TIMESTEP = _GIB
-"""Bytes of a timestep: RIFE at about 2K in float16."""
+# Tensors of a pass, as parts of a timestep's bytes; at most three are alive at once, one timestep in all.
 _TENSORS = (0.25, 0.5, 0.125, 0.375, 0.2)
-"""Tensors of a pass, as parts of a timestep's bytes; at most three are alive at once, one timestep in all."""
+# How many tensors of a kind stay once the next is there: of a pass, of source frames, of frames in download.
 _ALIVE = 2
+# Bytes of tensors that outlive a pair: features of the last two source frames, and frames in download.
 _FEATURES, _FRAME = _TIMESTEP // 6, _TIMESTEP // 12
-"""Bytes of tensors that outlive a pair: features of the last two source frames, and frames in download."""
 POLICIES: Mapping[str, int] = {"adaptive": 0, "every 10": 10, "never": 2**31}
 """Arguments of :class:`~..memory.budget.Clearing`."""
+# GiB of the device: from hardly one timestep beside the tensors that stay, to ample.
 _SIZES = (2.0, 2.2, 2.5, 2.8, 3.0, 3.2, 3.5, 3.8, 4.0, 4.2, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0, 10.0, 12.0)
-"""GiB of the device: from hardly one timestep beside the tensors that stay, to ample."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ def scenarios() -> list[Scenario]:
     """Return the three scenarios that are drawn."""
 
     def comes_and_goes(pair: int) -> int:
+        # From pair 20 on an eighth of a GiB more with each pair, 6.25 GiB from pair 70 on, all given back at
+        # pair 95.
         return min(max(pair - 20, 0), 50) * _GIB // 8 if pair < 95 else 0  # noqa: PLR2004 - of 120 pairs
 
     return [
@@ -126,6 +129,7 @@ class _Process:
         self._budget = Budget(torch.device("cuda"))
         self._budget.estimate(_TIMESTEP)
         self._clearing = Clearing(every)
+        # The last rung changes the picture, which only a user may allow: here it has nothing to offer.
         self._ladder = Ladder(self._budget.shrink, self._release, lambda: None)
         self._features: list[Block] = []
         self._frames: list[Block] = []
@@ -140,6 +144,7 @@ class _Process:
         card.peak = 0
         failed = card.failed
         self._ladder.climb(self._encode)
+        # A time of 0 is the source frame itself, which no pass makes.
         left = sum(t != 0 for t in self._scenario.timeline.shown(index, last=False))
         while left:
             left -= self._ladder.climb(partial(self._infer, left))
@@ -161,6 +166,8 @@ class _Process:
 
     def _infer(self, timesteps: int) -> int:
         count = self._budget.batch(timesteps, lambda: self.card.room().free)
+        # Each tensor is allocated before the oldest is freed, as the output of a layer is before its input
+        # goes.
         alive: list[Block] = []
         try:
             for part in _TENSORS:
@@ -169,6 +176,8 @@ class _Process:
                     self.card.free(alive.pop(0))
             self._frames.append(self.card.allocate(_FRAME * count))
         finally:
+            # Also where the allocator failed: the ladder runs this again, and must find the memory of the
+            # failed pass free.
             for block in alive:
                 self.card.free(block)
         if len(self._frames) > _ALIVE:
@@ -191,10 +200,12 @@ def simulate(scenario: Scenario, every: int) -> SimulatedRun:
         for index in range(scenario.pairs):
             process.pair(index)
     except OutOfMemoryError:
+        # No rung was left: the run ends in this pair, as a real one would.
         process.course.failed.append(index)
     return process.course
 
 
+# Pixels of the drawing: its size and margins; a panel's width and height, and the steps from panel to panel.
 _WIDTH, _HEIGHT, _LEFT, _TOP = 1140, 676, 56, 84
 _PANEL, _TALL, _ACROSS, _DOWN = 310, 118, 366, 192
 _USED, _RESERVED, _CARD, _CLEAR, _FAIL, _PALE = (
@@ -249,6 +260,7 @@ def _legend() -> Iterable[str]:
     ):
         yield f'<rect x="{x}" y="47" width="12" height="12" fill="{colour}"/>'
         yield text(x + 18, 58, what, 12, _PALE)
+        # About 7 pixels a letter: nothing here can tell how wide a text will be drawn.
         x += 40 + 7 * len(what)
 
 
@@ -259,6 +271,7 @@ def _panel(course: SimulatedRun, total: int, x: float, y: float) -> Iterable[str
         return y + _TALL * (1 - size / total)
 
     def line(sizes: Sequence[int]) -> str:
+        # A staircase, of two points for each run of equal values instead of two for each pair.
         steps, begin = [], 0
         for size, equal in groupby(sizes):
             end = begin + len(list(equal))
@@ -266,6 +279,7 @@ def _panel(course: SimulatedRun, total: int, x: float, y: float) -> Iterable[str
             begin = end
         return " ".join(steps)
 
+    # The larger area first: the memory in use is drawn over what torch holds.
     for sizes, colour in ((course.reserved, _RESERVED), (course.used, _USED)):
         area = f"{x:.1f},{y + _TALL} {line(sizes)} {x + _PANEL:.1f},{y + _TALL}"
         yield f'<polygon points="{area}" fill="{colour}"/>'

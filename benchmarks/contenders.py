@@ -29,6 +29,7 @@ def options(model: Interpolator, work: Work, against: Against | None) -> dict[st
     asked = {}
     if against is not None and same_network(work, against):
         asked = against.peer.options(work.model, *work.size)
+    # A peer may ask for what this model does not have. Options of the work come last and win.
     return {name: value for name, value in asked.items() if name in model.spec.options} | work.options
 
 
@@ -38,6 +39,7 @@ def opened(against: Against, work: Work, folder: Path) -> Interpolate:
     Raises:
         BadInputError: it cannot run this.
     """
+    # Another checkout of this project is the one peer that has the built-in network.
     if against.network is None and work.model == BUILT_IN and not isinstance(against.peer, OtherCheckout):
         raise BadInputError(
             "No peer has the built-in network.",

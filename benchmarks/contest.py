@@ -33,13 +33,13 @@ from .peers import Against, Interpolate
 from .quality import Difference, difference
 from .work import Work
 
+# dB: the least between two float32 implementations of one network on these frames. Not a largest error: where
+# a network is steep, the last bits of a sum can move a few pixels by a hundredth.
 _SAME = 90.0
-"""dB: the least between two float32 implementations of one network on these frames. Not a largest
-error: where a network is steep, the last bits of a sum can move a few pixels by a hundredth."""
+# dB: the least that 16 bits may leave of our float32 picture for a speed to count.
 _GOOD = 45.0
-"""dB: the least that 16 bits may leave of our float32 picture for a speed to count."""
+# dB: the same for a peer in 16 bits; whether that is good enough is for its authors to say.
 _ROUGH = 30.0
-"""dB: the same for a peer in 16 bits; whether that is good enough is for its authors to say."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ def row(work: Work, against: Against | None, limits: Limits) -> dict[str, Any]:
         verdict = _verdict(work, against, pictures, clip)
         measured |= verdict
         if against is not None:
+            # None, where the peer runs another network, keeps the speed: the row then says that it is
+            # another.
             measured |= _compared(work, against, times, agree=verdict["pictures_agree"] is not False)
             measured["their_failure"] = failures.get(against.label)
     return measured | _memory(work, against, limits, failures)
@@ -103,6 +105,8 @@ def _first_runs(
             with exact_convolutions(torch.device(work.device)):
                 pictures[who] = contenders[who](clip, work.multiplier).float()
         except torch.OutOfMemoryError:
+            # Without ours there is no row; without the peer there is one, which says that it ran out of
+            # memory.
             if who == OURS:
                 raise
             del contenders[who]
@@ -122,8 +126,10 @@ def _interleaved(
             if limits.vram_gib:  # memory that one keeps cached must not be missing from the other's limit
                 torch.cuda.empty_cache()
             synchronise(kind)
+            # Back to 0: the untimed first run has left its seconds on it.
             watch.taken()
             start, processor_start = time.perf_counter(), time.process_time()
+            # Between two waits for the device: on CUDA a call returns before its work is done.
             contenders[name](clip, work.multiplier)
             synchronise(kind)
             times[name].processor.append(time.process_time() - processor_start)
@@ -155,6 +161,7 @@ def _about(work: Work, against: Against | None) -> dict[str, Any]:
 def _ours_alone(work: Work, times: Times, chosen: Mapping[str, Any]) -> dict[str, Any]:
     seconds = statistics.median(times.wall)
     alone = statistics.median(times.network) / work.made_frames
+    # The bound is of the network alone, so it is compared with the network's own time and not with the whole.
     counted = counts(work, chosen)
     itemsize = getattr(torch, work.dtype).itemsize
     bound = counted.bound(rates(work.device, work.dtype), itemsize)
@@ -185,6 +192,7 @@ def _verdict(
         error = difference(pictures[OURS], theirs, work.multiplier)
         return {"reference": against.label, **asdict(error), "pictures_agree": error.psnr >= _SAME}
     with exact_convolutions(torch.device(work.device)):
+        # A peer in 16 bits is no reference either: both are held to ours in float32.
         exact = ours(work.build("float32"), work, against)(clip, work.multiplier)
     error = difference(pictures[OURS], exact, work.multiplier)
     found = {"reference": f"{OURS} float32", **asdict(error), "pictures_agree": error.psnr >= _GOOD}
@@ -233,6 +241,7 @@ def _memory(
         "peak_mib": mine["host"] if mine["device"] is None else mine["device"],
         "vram_gib": limits.vram_gib,
     }
+    # A peer that ran out of memory has no peak to report.
     if against is not None and against.label not in failures:
         other = footprint.in_own_process(work, against.label, against, limits.vram_gib)
         found |= {

@@ -27,10 +27,10 @@ from ..weights.loading import usable_device
 from .stages import Costs, measure
 
 _WORKERS = (1, 2, 4, 8, 16, 32)
+# Times that a segment passes the storage while chunks are made: written, and read to be checked.
 _COPIES = 2
-"""Times that a segment passes the storage while chunks are made: written, and read to be checked."""
+# The same while they are joined: read to find the order of packets, read to be copied, and written.
 _JOINING = 3
-"""The same while they are joined: read to find the order of packets, read to be copied, and written."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Film:
         """Return the share of output frames that a model makes: those at the time of a source frame are
         copied.
         """
+        # As p/q in lowest terms: one output frame in p is a source frame, of 24 to 60 (5/2) one in 5.
         return 1 - Fraction(1, (self.fps / self.rate).numerator)
 
     def chunks(self) -> list[int]:
@@ -103,8 +104,11 @@ def chunk_stages(film: Film, frames: int, costs: Costs, worker: Worker, workers:
     """
     made_frames = frames * film.fps / film.rate * film.made_share
     out, seconds = float(frames * film.fps / film.rate), float(frames / film.rate)
+    # The source is read once, the output is written and read again.
     moved = seconds * (costs.source_bytes + costs.output_bytes * _COPIES)
     return {
+        # On the cores `make` is processor seconds, which several cores share out; on a GPU it is seconds of
+        # the GPU.
         "model": float(made_frames) * costs.make / (worker.cores if worker.model_on_cores else 1),
         "coding": (frames * costs.decode + out * costs.encode) / worker.cores,
         "storage": moved * workers / worker.storage,
@@ -118,6 +122,7 @@ def chunk_seconds(stages: dict[str, float], worker: Worker) -> tuple[float, str]
     """
     busy = dict(stages)
     if worker.model_on_cores:
+        # On the same cores one waits for the other, so their times add up; the longer one gives the name.
         shared = busy.pop("model") + busy.pop("coding")
         longest = "model" if stages["model"] >= stages["coding"] else "coding"
         busy[longest] = shared
@@ -132,6 +137,7 @@ def simulate(film: Film, costs: Costs, worker: Worker, workers: int) -> Outcome:
     sizes = film.chunks()
     # Only workers with a chunk share the storage.
     active = min(workers, len(sizes))
+    # A heap of the times at which workers are free again; its first entry is the next one to be free.
     free = [costs.load] * active
     waits: dict[str, float] = {}
     for frames in sizes:
@@ -140,6 +146,7 @@ def simulate(film: Film, costs: Costs, worker: Worker, workers: int) -> Outcome:
         heapq.heapreplace(free, free[0] + costs.seek + seconds)
     last_done = max(free)
     waits |= {"start": costs.load, "seek": costs.seek * len(sizes) / active}
+    # The sums are averages over workers, which do not see that some are idle while the last chunks are made.
     waits["last chunks"] = max(0.0, last_done - sum(waits.values()))
     join, binds = join_seconds(film, costs, worker)
     waits[binds] = waits.get(binds, 0.0) + join
@@ -160,6 +167,7 @@ def bounds(film: Film, costs: Costs, worker: Worker) -> list[str]:
     sizes = film.chunks()
     stages = chunk_stages(film, sizes[0], costs, worker, 1)
     alone, _ = chunk_seconds(stages, worker)
+    # A worker alone keeps the storage busy for this part of its time; so many of them fill it.
     full = (costs.seek + alone) / stages["storage"]
     least = costs.load + costs.seek + alone + join_seconds(film, costs, worker)[0]
     lines = [
@@ -167,6 +175,7 @@ def bounds(film: Film, costs: Costs, worker: Worker) -> list[str]:
         f"The storage is full at {full:.0f} workers.",
     ]
     if not worker.model_on_cores and stages["model"]:
+        # Stages run at the same time: coding may take as long as the model does, and no longer.
         cores = stages["coding"] * worker.cores / stages["model"]
         lines.append(f"Decoding and encoding keep up with the model on {cores:.1f} cores of a worker.")
     return lines
@@ -228,6 +237,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         costs = replace(costs, make=given)
     on_cores = given is None and device.type == "cpu"
     worker = Worker(arguments.cores or os.cpu_count() or 1, on_cores, arguments.storage * 1e6)
+    # One worker is always among them, for the table compares all others with it.
     outcomes = [simulate(film, costs, worker, k) for k in sorted({1, *arguments.workers})]
     head = _about(film, costs, worker, about, given=given is not None)
     text = "\n".join([*head, "", table(outcomes), "", *bounds(film, costs, worker)])
@@ -265,6 +275,7 @@ def _film(arguments: argparse.Namespace) -> Film:
 def _costs_before(path: Path) -> dict[str, Any]:
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
+        # Built and dropped: a file with other fields fails here, where the message can name it.
         Costs(**report["costs"])
         return {"costs": report["costs"], "machine": report["machine"]}
     except (OSError, ValueError, TypeError, KeyError) as error:

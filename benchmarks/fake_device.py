@@ -29,17 +29,18 @@ from ..vfi_models import replaced_kernels
 DEVICE = torch.device("cuda", 0)
 _ATEN = torch.ops.aten
 
+# Free bytes of the fake device: ample.
 _FREE = 64 * 2**30
-"""Free bytes of the fake device: ample."""
+# They touch no data: allocations, and views that do not say so in their schema (`_unsafe_view`, `set_`).
 _NO_LAUNCH = {
     "prim::device",
     *(f"aten::{name}" for name in ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided")),
     *(f"aten::{name}" for name in ("lift_fresh", "detach", "set_", "resize_", "_unsafe_view")),
 }
+# Operations that do not read the tensor that they are a method of.
 _WRITES_ONLY = ("aten::copy_", "aten::fill_", "aten::zero_")
-"""Operations that do not read the tensor that they are a method of."""
+# Launches of an operation where it is not one: a fill and a copy.
 _LAUNCHES = {"aten::constant_pad_nd": 2, "aten::pad": 2}
-"""Launches of an operation where it is not one: a fill and a copy."""
 
 
 class DeviceWaitError(MidframeError):
@@ -68,6 +69,7 @@ class Count:
 
     def note_last_pair(self) -> None:
         """Copy the counts so far to ``before_last``."""
+        # A shallow copy: its numbers stay, while the dictionaries and the set go on counting in both.
         self.before_last = replace(self)
 
     def note(self, name: str, moved: int) -> None:
@@ -102,6 +104,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if kinds == {"cpu", DEVICE.type}:
             self._transfer(name, args, kwargs, given, written)
         elif kinds == {DEVICE.type} and not _is_view(func) and name not in _NO_LAUNCH:
+            # A tensor that is only written over, by copy_ or as `out`, is not read.
             read = given[1:] if name in _WRITES_ONLY else [x for x in given if x is not kwargs.get("out")]
             self._count.note(name, sum(map(_moved, (*read, *written))))
             self._count.dtypes.update(x.dtype for x in written)
@@ -158,8 +161,10 @@ def _indexed(x: Tensor, index: Any) -> Tensor:
     parts = list(index) if isinstance(index, tuple) else [index]
     if Ellipsis in parts:
         place = parts.index(Ellipsis)
+        # The `...` itself is among the parts, hence one less.
         named = sum(part is not None for part in parts) - 1
         parts[place : place + 1] = [slice(None)] * (x.ndim - named)
+    # `axis` counts axes of the result: a number takes one away, None puts one in, anything else keeps it.
     axis = 0
     for part in parts:
         if isinstance(part, int):
@@ -180,6 +185,7 @@ def _by_tensors(index: Any) -> bool:
 def _as_tensors(x: Tensor, index: Any) -> list[Tensor]:
     parts = index if isinstance(index, tuple) else (index,)
     return [
+        # aten.index takes tensors only; one without dimensions is broadcast to the others.
         part if isinstance(part, Tensor) else torch.full((), part, dtype=torch.int64, device=x.device)
         for part in parts
     ]
@@ -241,10 +247,12 @@ def _kernels(count: Count) -> dict[str, Callable[..., Tensor]]:
         return out
 
     def add_leaky_(y: Tensor, plus: Tensor, slope: float) -> Tensor:
+        # y is read and written in place, what is added is read.
         count.note("midframe::add_leaky_", 2 * _moved(y) + _moved(plus))
         return y
 
     def correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
+        # One sum for each displacement. Both maps count as read once, however many windows overlap.
         out = left.new_empty((len(left), (2 * reach + 1) ** 2, *left.shape[-2:]), dtype=torch.float32)
         count.note("midframe::correlation", sum(map(_moved, (left, right, out))))
         return out
@@ -291,6 +299,8 @@ def fake_cuda() -> Iterator[Count]:
     count = Count()
     with ExitStack() as stack:
         for (owner, name), stand_in in _patches().items():
+            # By `vars`, so that what a class inherits (Tensor.record_stream) is deleted afterwards and not
+            # set.
             stack.callback(_put_back, owner, name, vars(owner).get(name, _ABSENT))
             setattr(owner, name, stand_in)
         stack.enter_context(replaced_kernels(_kernels(count)))

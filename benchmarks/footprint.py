@@ -23,6 +23,7 @@ from .contenders import OURS, opened, ours
 from .peers import Against, parse
 from .work import Work
 
+# Sides of the frames of the first run, in pixels: TLBVFI's authors' code takes nothing smaller.
 _SMALL = 256
 _MIB = 2**20
 
@@ -36,6 +37,7 @@ def in_own_process(work: Work, who: str, against: Against | None, vram_gib: floa
     command += ["--model", work.model, "--size", f"{work.size[0]}x{work.size[1]}"]
     command += ["--multiplier", str(work.multiplier), "--frames", str(work.frames)]
     command += ["--dtype", work.dtype, "--peer-dtype", work.peer_dtype, "--device", work.device]
+    # As JSON, which keeps the type of the value for the other process.
     command += [f"--option={name}={json.dumps(value)}" for name, value in work.options.items()]
     command += ["--weights", work.file] if work.file else []
     command += ["--against", against.argument] if against else []
@@ -62,6 +64,7 @@ def measured(work: Work, who: str, arguments: list[str]) -> dict[str, Any]:
         if who == OURS:
             model = work.build()
             contender = ours(model, work, against)
+            # Without the options that match the peer: they name the padded size of the whole frames.
             small = ours(model, work, None)
         elif against is None:
             raise BadInputError(
@@ -77,6 +80,7 @@ def _rise(run: Callable[[], Tensor], kind: str) -> dict[str, Any]:
     before = (0, 0)
     if kind == "cuda":
         torch.cuda.synchronize()
+        # What the first run left cached would serve the measured one, and not show as reserved by it.
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()

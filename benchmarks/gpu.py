@@ -28,17 +28,17 @@ import torch
 
 from .machine import machine
 
+# Seconds.
 _LONGEST_ROW = 120.0
-"""Seconds."""
+# Last lines of a step's log that the page shows.
 _LINES = 12
-"""Last lines of a step's log that the page shows."""
+# Seconds that must be left to begin a row: torch is imported, CUDA set up.
 _SHORTEST_ROW = 20.0
-"""Seconds that must be left to begin a row: torch is imported, CUDA set up."""
 _PACK = (__package__ or "").partition(".")[0]
 _ROOT = Path(__file__).resolve().parent.parent
 _PAGE, _ARCHIVE = "page.md", "results.zip"
+# Bytes, before they are compressed; larger files stay in the folder and are named on the page.
 _LARGEST_ARCHIVE = 16 * 2**20
-"""Bytes, before they are compressed; larger files stay in the folder and are named on the page."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ def checks() -> list[Row]:
     parity = (_PACK, "parity", "--device", "cuda")
     contract = ("pytest", "-q", "-rs", "-p", "no:cacheprovider", "-m", "not long", "--device", "cuda")
     models: tuple[str, ...] = (*contract, "tests/vfi_models/test_models_contract.py")
+    # ComfyUI chooses this allocator on most cards; the memory of captured passes then belongs to the driver
+    # and not to torch.
     asynchronous = {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"}
     return [
         Row("tests", tests, writes=False),
@@ -166,6 +168,7 @@ def run_all(
     outcomes: dict[str, str] = {}
     for row in todo:
         begun = time.monotonic()
+        # A row that hangs must not take the time of all others.
         left = min(_LONGEST_ROW, end - begun)
         if left < _SHORTEST_ROW:
             outcomes[row.name] = "left out, time is over"
@@ -181,9 +184,11 @@ def _outcome(
 ) -> str:
     """Run a step; return why there is no result, or an empty text."""
     command = [sys.executable, "-m", *row.arguments]
+    # `bench` writes its file after each of its rows, so one that runs out of time leaves the finished ones.
     command += ["--json", str(out / f"{row.name}.json")] if row.writes else []
     environment = {**os.environ, **row.environment}
     try:
+        # From the project's folder, for tests are named by their path in it.
         done = run(
             command, check=False, capture_output=True, text=True, timeout=seconds, cwd=_ROOT, env=environment
         )
@@ -212,6 +217,7 @@ def _keep(out: Path, outcomes: Mapping[str, str]) -> None:
             parts += [f"## {name}", "\n".join(["```", *ending, "```"])]
     # The page and the archive themselves are written anew each time.
     files = [path for path in sorted(out.iterdir()) if path.name not in (_PAGE, _ARCHIVE)]
+    # The smallest first: one large file must not keep many small ones out.
     room, kept = _LARGEST_ARCHIVE, []
     for path in sorted(files, key=lambda path: path.stat().st_size):
         room -= path.stat().st_size

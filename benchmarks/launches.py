@@ -77,6 +77,7 @@ def run(
     Raises:
         DeviceWaitError: the host would wait for the device between upload and hand-over.
     """
+    # Only shapes and dtypes, taken before there is a fake device, on which no tensor holds numbers.
     shapes = {name: (value.shape, value.dtype) for name, value in work.weights().items()}
     with fake_cuda() as count:
         state = {
@@ -87,6 +88,7 @@ def run(
 
         def clip() -> Iterator[Tensor]:
             for i in range(work.frames):
+                # Everything after the last source frame is read is the work of one more pair.
                 if i == work.frames - 1:
                     count.note_last_pair()
                 yield torch.empty((*work.size, channels), dtype=torch.float32, device="cpu")
@@ -99,6 +101,7 @@ def run(
 
 def launches(work: Work, options: Mapping[str, Any] | None = None) -> Launches:
     """Count the work of the second pair of a clip, for each of its made frames."""
+    # The second pair, for the first also encodes the first source frame and sets up what later pairs find.
     count = run(replace(work, frames=3), settings=Settings(options=dict(options or {})))
     first, frames = count.before_last, work.multiplier - 1
     return Launches(

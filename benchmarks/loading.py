@@ -38,6 +38,8 @@ def load_times(work: Work, rounds: int) -> dict[str, float | None]:
         save_file(dict(work.weights()), path)
         seconds: dict[str, list[float]] = {"cold": [], "warm": [], "cached": []}
         for _ in range(rounds):
+            # In this order: a cold load leaves the file in the page cache, and a warm one leaves the model in
+            # ours.
             for state in ("cold", "warm", "cached"):
                 if state != "cached":
                     MODELS.clear()
@@ -62,8 +64,10 @@ def loads(model: str, weights: Mapping[str, Tensor], rounds: int) -> list[dict[s
         for _ in range(rounds):
             for kind, path in files.items():
                 evicted = _evict(path)
+                # Where nothing can be evicted no load is cold, and both count as warm.
                 for state in ("cold", "warm") if evicted else ("warm", "warm"):
                     begun = time.perf_counter()
+                    # Not `load_model`, which would answer from the cache of models.
                     open_weights(path)
                     seconds[kind][state].append(time.perf_counter() - begun)
         return [

@@ -32,9 +32,11 @@ from ..vfi_models.interface import ModelSpec, Options
 from ..vfi_utils import FrameLoop, by_multiplier
 from ..video import interpolate_video
 
+# MB of main memory that streaming 1080p may take, and the largest ratio of the long run to the short one.
 _LIMIT, _FLAT = 1200, 1.1
-"""MB of main memory that streaming 1080p may take, and the largest ratio of the long run to the short one."""
+# Seconds from one sample of the memory to the next.
 _INTERVAL = 0.01
+# Frames a second of the generated clip.
 _RATE = 30
 _MB = 1e6
 
@@ -54,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Measure, write and say the results; return 1 where memory is not flat or too much."""
+    # A child of `_in_own_process`: one measurement, and a line of JSON for its parent.
     if arguments.part:
         say(json.dumps(_PARTS[arguments.part[0]](Path(arguments.folder), json.loads(arguments.part[1]))))
         return 0
@@ -100,6 +103,7 @@ def _in_own_process(name: str, folder: Path, details: Mapping[str, Any]) -> dict
 def _clip(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
     """Write a clip of a texture that is moved about: cheap to make, and as hard to encode as a film."""
     height, width = _size(details["size"])
+    # Noise at an eighth of the size, with a margin of 256 pixels: the window moves by up to 199.
     shape, generator = (1, 3, height // 8 + 32, width // 8 + 32), torch.Generator().manual_seed(0)
     noise = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
     texture = nn.functional.interpolate(noise, scale_factor=8, mode="bicubic").clamp(0, 1)[0]
@@ -130,8 +134,11 @@ def _stream(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
 def _cut(source: Path, target: Path, frames: int) -> None:
     """Copy the first frames of a clip, packet by packet."""
     with av.open(str(source)) as clip, av.open(str(target), "w") as file:
+        # x264's ultrafast has no B frames, so that the first packets are the first frames.
         stream = file.add_stream_from_template(clip.streams.video[0])
         for packet in clip.demux(video=0):
+            # At the end of a file PyAV's demuxer yields an empty packet without times, which would flush a
+            # decoder.
             if packet.dts is None or frames == 0:
                 break
             frames -= 1
@@ -145,6 +152,7 @@ def _disk(folder: Path, details: Mapping[str, Any]) -> dict[str, Any]:
     count = details["frames"]
     loop, model = FrameLoop(by_multiplier(2, end="hold_last")), Blend()
     generator, shape = torch.Generator().manual_seed(0), (height, width, 3)
+    # Half as many source frames: at twice the frames, with the last one held, they make `count`.
     source = (
         torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu") for _ in range(count // 2)
     )
@@ -201,6 +209,7 @@ class Blend:
 
     def activation_bytes(self, height: int, width: int, options: Options | None = None) -> int:
         """Estimate the bytes of a made frame."""
+        # Three channels of float32.
         return 12 * height * width
 
     def low_memory(self, options: Options) -> Options | None:
@@ -221,6 +230,7 @@ def memory_now() -> Memory:
     try:
         with open("/proc/self/status", encoding="ascii") as file:
             rows = dict(line.split(":", 1) for line in file)
+        # In kB of 1024 bytes. Linux counts anonymous memory by itself, other systems do not.
         return Memory(*(int(rows[name].split()[0]) * 1024 for name in ("VmRSS", "RssAnon")))
     except (OSError, KeyError):
         return Memory(psutil.Process().memory_info().rss, 0)
@@ -262,6 +272,8 @@ def _verdicts(rows: list[dict[str, Any]]) -> list[tuple[str, bool]]:
         (f"streaming takes {long['rss_mb']} MB, bound {_LIMIT}", long["rss_mb"] <= _LIMIT),
     ]
     few, many = (row for row in rows if row["what"] == "disk")
+    # Not the whole resident memory: what is read of the file shows in it too, though it is the system's
+    # cache.
     if "anonymous_mb" in many:
         ratio = many["anonymous_mb"] / few["anonymous_mb"]
         says = (

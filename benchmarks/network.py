@@ -168,8 +168,10 @@ class _CudaStopwatch(Stopwatch):
         self._events.append((start, end))
 
     def taken(self) -> float:
+        # An event has its time only when the device has passed it.
         torch.cuda.synchronize()
         events, self._events = self._events, []
+        # CUDA gives milliseconds.
         return float(sum(start.elapsed_time(end) for start, end in events)) / 1000
 
 
@@ -216,6 +218,7 @@ def counts(work: Work, options: Mapping[str, Any]) -> Counts:
     state = {name: value.to("meta") for name, value in work.weights().items()}
     model = build(detect(state))
     plain = {"plain": True} if "plain" in model.spec.options else {}
+    # One worker: a dispatch mode sees only the thread that entered it.
     settings = Settings(options={**options, **plain}, cpu_workers=1)
     try:
         operations = _operations_by_shape(work, model, settings)
@@ -231,8 +234,10 @@ def _operations_by_shape(work: Work, model: Interpolator, settings: Settings) ->
     runner, counter = ModelRunner(model, settings), _Counter()
     for left, right in pairwise(frames):
         counter.operations.clear()  # the first pair does not count: two frames are encoded for it
+        # Without time 0, which is the source frame itself.
         times = by_multiplier(work.multiplier).shown(0, last=False)[1:]
         with undisturbed(torch.device("meta")), counter:
+            # A call makes as many frames as the budget allows, and is repeated for the others.
             while times:
                 times = times[len(runner.infer(runner.pair(left, right), times, lambda: None, lambda _: 0)) :]
     return tuple(counter.operations)
@@ -263,6 +268,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and record it."""
         kwargs = kwargs or {}
+        # As torch's own counter does: an operation without a count may consist of some that have one.
         if func is not _FUSED and func._overloadpacket not in flop_registry:
             with self:  # its parts are dispatched here in turn
                 result = func.decompose(*args, **kwargs)
@@ -276,8 +282,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
+# A convolution with weights in oneDNN's layout, which torch's counter does not know.
 _FUSED = getattr(torch.ops.mkldnn._convolution_pointwise, "default", None)
-"""A convolution with weights in oneDNN's layout, which torch's counter does not know."""
 
 
 def _fused_flops(x: Tensor, weight: Tensor, *_: Any, out_val: Tensor) -> int:

@@ -91,6 +91,7 @@ def _peak_bytes() -> int:
         return int(psutil.Process().memory_info().peak_wset)
     import resource  # noqa: PLC0415 - Unix only
 
+    # Bytes on macOS, kB on Linux.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
+# Pixels: the drawing with its margins, the heights of a row's parts, and the step from row to row. The right
+# margin has room for the label of the longest bar.
 _WIDTH, _LEFT, _RIGHT = 900, 24, 150
 _TOP, _BAR, _GAP, _FOOT = 78, 15, 3, 34
 _TITLE = 22
 _STEP = _TITLE + 2 * _BAR + _GAP + 20
 _OURS, _THEIRS, _INK, _PALE, _RULE = "#0f766e", "#b6bec9", "#1f2937", "#6b7280", "#e5e7eb"
+# Distances of grid lines, in multiples of the peer's speed.
 _MARKS = (1, 2, 5)
 
 

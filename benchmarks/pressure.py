@@ -55,6 +55,7 @@ def measured(work: Work, slack: float) -> dict[str, Any]:
     torch.cuda.reset_peak_memory_stats(device)
     ample = _run(work, model)
     took = torch.cuda.max_memory_allocated(device)
+    # The cap is on all that torch's allocator holds, and its cache would be over it already.
     torch.cuda.empty_cache()
     there = torch.cuda.get_device_properties(device).total_memory
     # Capped by torch: the device itself cannot be made smaller, and other programs would not hold still.

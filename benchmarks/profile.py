@@ -26,8 +26,8 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """Kinds by parts of the operators' names; the first that fits counts, and all others are arithmetic."""
 _ARITHMETIC = "arithmetic"
+# Time between the operators: Python, dispatch, allocation.
 _UNCOUNTED = "loop"
-"""Time between the operators: Python, dispatch, allocation."""
 
 
 def kind_of(operator: str) -> str:
@@ -46,11 +46,13 @@ def spent(work: Work, rounds: int) -> dict[str, float]:
 
     run()
     for _ in range(rounds):
+        # A range around the whole round: its own time, in no operator, is that of the loop.
         with profile(activities=[ProfilerActivity.CPU]) as profiled, torch.profiler.record_function("round"):
             run()
         found: dict[str, float] = defaultdict(float)
         for row in profiled.key_averages():
             kind = _UNCOUNTED if row.key == "round" else kind_of(row.key)
+            # The profiler counts in microseconds, and for all made frames together.
             found[kind] += row.self_cpu_time_total / 1e3 / work.made_frames
         for kind, milliseconds in found.items():
             least[kind] = min(milliseconds, least.get(kind, milliseconds))

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# dB, of pictures that are the same to the last digits.
 _BEST_PSNR = 120.0
-"""dB, of pictures that are the same to the last digits."""
 _WINDOW, _SIGMA = 11, 1.5
+# (K1 L)^2 and (K2 L)^2 of Wang et al., for values of 0..1: K1 = 0.01, K2 = 0.03, L = 1.
 _C1, _C2 = 0.01**2, 0.03**2
 
 
@@ -41,6 +42,7 @@ def difference(ours: Tensor, reference: Tensor, multiplier: int) -> Difference:
         largest = max(largest, float(error.max()))
         total += float(error.square().mean())
         similar += ssim(a, b)
+    # The mean of the squared errors and not of the decibels: one bad frame counts in full.
     mean = max(total / len(indices), 10 ** (-_BEST_PSNR / 10))
     return Difference(largest, -10 * math.log10(mean), similar / len(indices))
 
@@ -59,11 +61,14 @@ def ssim(a: Tensor, b: Tensor) -> float:
     line /= line.sum()
 
     def blurred(x: Tensor) -> Tensor:
+        # (1, C, H, W) to (C, 1, H, W): one window for every channel; without padding, so that borders are
+        # left out.
         x = F.conv2d(x.flatten(0, 1).unsqueeze(1), line.view(1, 1, -1, 1))
         return F.conv2d(x, line.view(1, 1, 1, -1))
 
     x, y = pictures[:1], pictures[1:]
     mean_x, mean_y = blurred(x), blurred(y)
+    # Weighted by the window, E[x^2] - E[x]^2.
     var_x, var_y = blurred(x * x) - mean_x**2, blurred(y * y) - mean_y**2
     covariance = blurred(x * y) - mean_x * mean_y
     alike = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)

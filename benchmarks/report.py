@@ -52,6 +52,7 @@ def line(row: Row) -> str:
 def title(row: Row) -> str:
     """Describe the work of a row."""
     options = "".join(f" {name}={value}" for name, value in row["options"].items())
+    # Only a file is named: synthetic weights are the rule, and the built-in model has no others.
     weights = f" {row['weights']}" if row["weights"] not in ("synthetic", "its own") else ""
     capped = f" in {row['vram_gib']:g} GiB" if row.get("vram_gib") else ""
     return f"{row['model']}{weights}{options} {row['size']} x{row['multiplier']} {row['dtype']}{capped}"
@@ -88,6 +89,7 @@ def _theirs(row: Row) -> str:
 
 
 def _processor(row: Row) -> str:
+    # On an accelerator the processor's seconds measure nothing.
     return _number("processor_speedup", ".2f")(row) if row["device"] == "cpu" else _NOT
 
 

@@ -79,6 +79,7 @@ def compared(weights: Path, pair: Tensor) -> dict[str, float]:
 
 
 def _converted(weights: Path, kind: str) -> Interpolator:
+    # Anew for each kind: `half` and `bfloat16` convert a module in place, and what is rounded stays so.
     model = open_weights(weights)
     KINDS[kind](module_of(model))
     return model

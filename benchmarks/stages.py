@@ -32,13 +32,17 @@ from ..video.write.encode import Shape, VideoWriter
 from ..video.write.formats import Coding, choose_encoding
 from ..weights.loading import usable_device
 
+# Frames of the generated clip; encoders look 40 frames ahead.
 _FRAMES = 72
-"""Frames of the generated clip; encoders look 40 frames ahead."""
+# Different frames of the generated clip, shown there and back.
 _DISTINCT = 12
+# Places of the clip that are sought, each in the middle of an equal part of it.
 _SEEKS = 5
+# Times that the chunks are joined one after the other, or opening the output would count most.
 _REPEATS = 10
-"""Times that the chunks are joined one after the other, or opening the output would count most."""
 _RATE = Fraction(24)
+# What a worker does before its first chunk. The package is loaded by its path, for its folder may have any
+# name.
 _START = """
 import importlib, importlib.util, sys
 root, *model = sys.argv[1:]
@@ -129,6 +133,7 @@ def _texture(size: tuple[int, int]) -> Iterator[torch.Tensor]:
     """Yield a pan over clouds of every scale, with a little grain: (H, W, 3) uint8."""
     generator = torch.Generator().manual_seed(0)
     height, width = size
+    # Larger by as much as the window moves: 4 rows and 6 columns a frame.
     big = (height + 4 * _DISTINCT, width + 6 * _DISTINCT)
     clouds = torch.zeros(1, 3, *big, dtype=torch.float32, device="cpu")
     for scale in (4, 16, 64, 256):
@@ -167,6 +172,7 @@ def _encoding(clip: Path, path: Path, ratio: Fraction) -> tuple[float, float]:
     Each source frame is written once, at the output's rate, so that frames of the output are measured.
     """
     with open_clip(clip) as opened:
+        # Decoded before the clock starts.
         info, frames = opened.info, [frame.pixels for frame, _ in zip(opened, range(_FRAMES), strict=False)]
     rate = info.rate * ratio
     encoding = choose_encoding(path, Coding(), (info.height, info.width), bits=info.bits, alpha=False)
@@ -174,6 +180,7 @@ def _encoding(clip: Path, path: Path, ratio: Fraction) -> tuple[float, float]:
         writer = VideoWriter(path, encoding, info, Shape(encoding.bits, rate, 1 / rate))
         for i, pixels in enumerate(frames):
             writer.write(pixels, Moment(i / rate, 1 / rate))
+        # The clip's sound is left out, for these are only its first frames.
         writer.close(whole=False)
     return seconds[0] / len(frames), path.stat().st_size / float(len(frames) / rate)
 
@@ -186,6 +193,8 @@ def _making(arguments: argparse.Namespace, size: tuple[int, int]) -> float:
     begun = time.perf_counter()
     with _processor() as seconds:
         interpolate(frames, model)
+    # Processor seconds on the cores, where other programs disturb the clock; of a device the clock tells
+    # more.
     on_cores = usable_device(arguments.device).type == "cpu"
     return (seconds[0] if on_cores else time.perf_counter() - begun) / (len(frames) - 1)
 
@@ -232,6 +241,7 @@ def _joined(clip: Path, folder: Path, info: ClipInfo, pairs: int) -> tuple[int, 
     Inline(job.model.load)(job, store, info, host=QuietHost(), done=lambda record: None)
     length = store.records[-1].times[-1] + 1
     records = [
+        # The same files again, each time later by the length of the whole.
         replace(record, times=tuple(time + i * length for time in record.times))
         for i in range(_REPEATS)
         for record in store.records

@@ -33,6 +33,7 @@ def clip(count: int, size: tuple[int, int], dtype: torch.dtype) -> Iterator[Tens
     height, width = size
     ramp = torch.arange(height * width * 3, dtype=torch.int32, device="cpu").view(height, width, 3)
     for index in range(count):
+        # 251 is a prime, so that 37 * index is another remainder for each of 251 frames, at every pixel.
         levels = (ramp + 37 * index) % 251
         yield levels.to(torch.uint8) if dtype == torch.uint8 else levels.float().div_(255.0)
 
@@ -94,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = f"{size[0]}x{size[1]} {str(dtype).removeprefix('torch.')} on {device}"
         verdict = f"wrong: {found.wrong[:8]}" if found.wrong else "all the same"
         sys.stdout.write(f"{name}: {found.frames} frames, {verdict}\n")
+        # Frames that never arrived are no success either.
         failed = failed or bool(found.wrong) or found.frames != 2 * options.frames - 1
     return int(failed)
 

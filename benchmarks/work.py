@@ -58,6 +58,7 @@ class Work:
         for i in range(self.frames):
             angle = texture.new_tensor(0.01 * i)
             turn = torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos())).view(2, 2)
+            # In half sides of the picture, as affine_grid has it; the turn is 0.01 radians a frame.
             shift = texture.new_tensor([[0.02 * i], [0.01 * i]])
             grid = F.affine_grid(
                 torch.cat((turn, shift), 1).unsqueeze(0), [1, 3, height, width], align_corners=False
@@ -109,6 +110,7 @@ def synthetic(model: str) -> dict[str, Tensor]:
         BadInputError: there is no such network.
     """
     name, _, family = model.partition("-")
+    # `film` alone names an architecture and its family.
     family = family or name
     owner = next((a for a in architectures() if a.name == name and family in a.families), None)
     if owner is None:

@@ -18,10 +18,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..errors import BadInputError, MidframeError
 
+# Exit statuses; 128 and the number of the signal (SIGINT 2, SIGTERM 15), as shells count.
 _FAILED, _BAD_INPUT, _CANCELLED, _TERMINATED = 1, 2, 130, 143
 
+# Whatever its folder is called.
 _PACK = __package__.rpartition(".")[0]
-"""Whatever its folder is called."""
 
 Say = Callable[[str], None]
 Run = Callable[[argparse.Namespace, Say], int]
@@ -108,6 +109,7 @@ def _logging(*, verbose: bool, quiet: bool) -> Iterator[None]:
     """Log remarks of the pack to standard error, above the progress bar, while the context is open."""
     logger = logging.getLogger(_PACK)
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    # Standard error, by default: standard output belongs to what a command says.
     handler = logging.StreamHandler()
     before = logger.level
     logger.setLevel(level)
@@ -126,6 +128,7 @@ def _terminating() -> Iterator[None]:
     """Have a request to end (SIGTERM) cancel like Ctrl-C, so that no half-written file is left."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
+        # Passes through every `finally`, which removes what is half written, and ends in this status.
         raise SystemExit(_TERMINATED)
 
     try:

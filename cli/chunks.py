@@ -73,6 +73,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Run a job to its end, from the chunks that are finished already, and say where the output is."""
     target: Path = target_of(arguments)
     workers = _ray_executor(arguments)
+    # With Ray no model runs in this process, whatever device the workers are told to use.
     device = usable_device(arguments.device) if workers is None else torch.device("cpu")
     job = Job(
         arguments.source,

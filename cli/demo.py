@@ -25,9 +25,10 @@ from .progress import ProgressHost
 HERE = Path(__file__).parents[1] / "demo"
 CLIP, TRUTH = HERE / "clip.mp4", HERE / "truth.mp4"
 
+# Pixels of the strip above each picture, for its text.
 _LABEL = 26
+# How much differences are amplified in the picture.
 _GAIN = 4
-"""How much differences are amplified in the picture."""
 
 Picture = npt.NDArray[np.float32]
 
@@ -57,11 +58,13 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     finally:
         host.close()
     seconds = time.monotonic() - began
+    # Every second frame of the film is one of the clip's own.
     shown, truth, made = _pictures(CLIP), _pictures(TRUTH), _pictures(film)[1::2]
     blends = [np.asarray((a + b) / 2, np.float32) for a, b in pairwise(shown)]
     _sheet(shown, made, blends, truth).save(sheet)
     say(f"{film}: {written.frames} frames from {written.source_frames}, in {seconds:.1f} s on {device}")
     say(f"{sheet}: two frames of the clip, the one made between them, and how far it is from the true one")
+    # One less than made frames: the film holds its last frame, for which there is no true one.
     pairs = len(truth)
     say(
         f"Over {pairs} made frames: {_mean_psnr(made[:pairs], truth):.1f} dB to the true ones; "

@@ -134,6 +134,7 @@ def target_of(arguments: argparse.Namespace) -> Path:
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
     """Return what is made of the clip."""
+    # argparse lets only one of the two be given.
     listed, skip = (arguments.skip, True) if arguments.only is None else (arguments.only, False)
     return Plan(
         multiplier=_multiplier(arguments),
@@ -182,6 +183,7 @@ def _multiplier(arguments: argparse.Namespace) -> Number | tuple[int, ...]:
     """Return one multiplier, or those of a list such as ``2,3,4``."""
     text: str = "2" if arguments.multiplier is None else arguments.multiplier
     items = text.split(",")
+    # A list of one number is a number.
     listed = len(items) > 1 and all(item.strip().isdecimal() for item in items)
     return multipliers(items if listed else text)
 
@@ -211,6 +213,8 @@ def _option(text: str) -> tuple[str, Any]:
     if not (name and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     try:
+        # JSON writes true and false in lower case, Python and people often do not. A plain word is no JSON
+        # and stays text.
         return name, json.loads(value.lower() if value in ("True", "False") else value)
     except ValueError:
         return name, value

@@ -38,4 +38,5 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     skipped = sum(bool(o.skipped) for o in outcomes)
     worst = max((o.error for o in outcomes if o.error is not None), default=0.0)
     say(f"{len(outcomes)} cases, {failed} failed, {skipped} skipped, worst {worst:.1e}")
+    # Where every case was skipped nothing has been compared.
     return 1 if failed or skipped == len(outcomes) else 0

@@ -32,6 +32,7 @@ class ProgressHost(QuietHost):
             # Created at the first frame: before that the model is loaded, which the rate must not count.
             self._bar = tqdm(unit="frame", disable=self._quiet, dynamic_ncols=True, smoothing=0.1)
         self._bar.total = total
+        # tqdm counts by differences, the frame loop by sums.
         self._bar.update(done - self._bar.n)
 
     def say(self, line: str) -> None:

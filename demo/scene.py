@@ -53,12 +53,14 @@ _SCATTERED = np.random.default_rng(7).random(2**16, np.float32)
 
 def hashed(x: Array, y: Array, z: Array | float = 0) -> Array:
     """Return a number in 0..1 for each whole-numbered point, without pattern."""
+    # Primes, as in lattice noise, so that neighbouring points fall far apart in the table of 2^16.
     place = f32(x) * 1619 + f32(y) * 31337 + f32(z) * 6971
     return f32(_SCATTERED[place.astype(np.int64) & 0xFFFF])
 
 
 def noise(x: Array, y: Array, z: Array | None = None) -> Array:
     """Return smooth noise in 0..1 with features of size one, over a plane or over space."""
+    # Value noise: hashed numbers at the corners of a cell, blended by a smooth ramp along each axis.
     cells = [np.floor(v) for v in (x, y, *(() if z is None else (z,)))]
     parts = [smooth(0, 1, f32(v - c)) for v, c in zip((x, y, z), cells, strict=False)]
     total = np.zeros_like(x)
@@ -73,6 +75,7 @@ def noise(x: Array, y: Array, z: Array | None = None) -> Array:
 def layered(x: Array, y: Array, z: Array | None = None, octaves: int = 3) -> Array:
     """Return noise with detail at several sizes, 0..1."""
     total, weight = np.zeros_like(x), 0.0
+    # Each octave is twice as fine and half as strong; shifted, or all would be alike around the origin.
     for k in range(octaves):
         total += noise(f32(x * 2**k + 17 * k), f32(y * 2**k), None if z is None else f32(z * 2**k)) * 0.5**k
         weight += 0.5**k
@@ -91,6 +94,7 @@ def wood(along: Array, across: Array, tone: Array) -> Array:
 def table(point: Array, _: Array) -> Array:
     """Paint planks along x."""
     x, z = point[..., :1], point[..., 2:]
+    # Planks of 42 cm, a joint every 2.1 m; each is shifted, so that joints do not line up.
     plank = np.floor(z / 0.42)
     x = x + 1.7 * hashed(plank, plank + 7)
     end = np.floor(x / 2.1)
@@ -104,6 +108,7 @@ def beach_ball(_: Array, local: Array) -> Array:
     colours = f32(
         [[0.8, 0.06, 0.05], [0.85, 0.85, 0.8], [0.9, 0.55, 0.03], [0.85, 0.85, 0.8], [0.04, 0.17, 0.6]]
     )
+    # In stripes, 0..5.
     angle = (np.arctan2(local[..., 2], local[..., 0]) / 6.2832 + 0.5) * 5
     colour = colours[np.clip(angle.astype(int), 0, 4)]
     seam = smooth(0.0, 0.03, f32(np.abs(angle - np.round(angle)))[..., None])
@@ -140,6 +145,7 @@ def wooden_ball(_: Array, local: Array) -> Array:
 def block(_: Array, local: Array) -> Array:
     """Paint a toy block: wood with a coloured square on each side."""
     largest = np.abs(local).max(-1, keepdims=True)
+    # 0 in the middle of a side, 1 at its edge.
     inner = np.sort(np.abs(local), -1)[..., 1:2] / largest
     side = np.argmax(np.abs(local), -1)
     paints = f32([[0.55, 0.05, 0.05], [0.06, 0.28, 0.10], [0.05, 0.12, 0.45]])
@@ -193,6 +199,7 @@ class Block:
         # The part of the ray that lies between all three pairs of sides.
         near, far = -FAR, FAR
         for axis in range(3):
+            # A ray along a side would divide by 0.
             inverse = 1 / np.where(np.abs(along[..., axis]) < TINY, TINY, along[..., axis])
             a, b = (-self.half - start[..., axis]) * inverse, (self.half - start[..., axis]) * inverse
             near, far = np.maximum(near, np.minimum(a, b)), np.minimum(far, np.maximum(a, b))
@@ -237,6 +244,7 @@ Thing = Ball | Block | Table
 def rotation(axis: Array, angle: float) -> Array:
     """Return the matrix that takes the world to something turned by ``angle`` about ``axis``."""
     x, y, z = axis
+    # Rodrigues' formula turns the thing; the transpose is the inverse, from the world to it.
     cross = f32([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return f32((np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross).T)
 
@@ -245,6 +253,7 @@ def rolling(
     start: tuple[float, float], way: tuple[float, float], distance: float, radius: float
 ) -> tuple[Array, float, Array]:
     """Return centre, radius and rotation of a ball that has rolled so far over the table."""
+    # Rolls without slipping: it turns by distance / radius about the level axis across its way.
     x, z = f32(way) / np.float32(np.hypot(*way))
     centre = f32([start[0] + x * distance, radius, start[1] + z * distance])
     return (
@@ -256,6 +265,7 @@ def rolling(
 
 def scene(t: float) -> list[Thing]:
     """Return everything at time ``t``."""
+    # A bounce every 0.8 s, 0.32 m high.
     phase = (t + 0.2) % 0.8
     bounce = f32([1.5 - 1.05 * t, 0.13 + 2.0 * phase * (0.8 - phase), -0.45 + 0.2 * t])
     up = f32([0, 1, 0])
@@ -274,6 +284,7 @@ def scene(t: float) -> list[Thing]:
 def surroundings(way: Array) -> Array:
     """Return the room behind, out of focus: a wall, a window on the left, a shelf with books, a plant."""
     x, y, z = (way[..., i : i + 1] for i in range(3))
+    # Radians to the right of the z axis, and height on the unit sphere of directions.
     u, y = np.arctan2(x, z), y + 0.13
     wall = mix(f32([0.20, 0.16, 0.13]), f32([0.46, 0.40, 0.33]), smooth(-0.1, 0.9, y))
     light = mix(wall, wall * 1.5, smooth(0.6, -1.2, u))

@@ -64,6 +64,7 @@ def _guarded(label: str, outcomes: Iterator[Outcome], device: torch.device) -> I
     its file.
     """
     count = 0
+    # Not a `for` loop: the context is open while an outcome is computed, and closed while the caller has it.
     while True:
         try:
             with _exactly(device):
@@ -99,4 +100,5 @@ def _outcomes(file: Path, place: Place) -> Iterator[Outcome] | None:
         return iter([Outcome(label, broken=f"not a golden file: {error}")])
     if reader is not None:
         return reader.run(file, arrays, place)
+    # Readmes and tables lie beside the goldens; an .npz that nobody reads is a fault.
     return iter([Outcome(label, broken="not a golden file")]) if file.suffix == ".npz" else None

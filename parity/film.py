@@ -115,11 +115,13 @@ def _features(label: str, arrays: Mapping[str, Any], found: FilmFeatures, place:
 def _recursion(label: str, arrays: Mapping[str, Any], place: Place) -> Outcome:
     """Compare the older node's schedule, through the frame loop."""
     multiplier = int(arrays["multiplier"])
+    # (1, 3, H, W) to the loop's (H, W, 3), which may be uint8.
     clip = [torch.from_numpy(arrays[name])[0].permute(1, 2, 0) for name in ("x0", "x1")]
     height, width, channels = clip[0].shape
     sink = TensorSink(multiplier + 1, (height, width, channels))
     settings = Settings(schedule="bisect")
     run_timeline(clip, by_multiplier(multiplier), _model(arrays, place), sink, settings=settings)
+    # The golden has the made frames alone, without the two source frames.
     frames = sink.frames[1:-1].permute(0, 3, 1, 2)
     return Outcome(label, place.error(frames, torch.from_numpy(arrays["frames"])), place.bound)
 
@@ -138,6 +140,7 @@ def _archive(file: Path, place: Place) -> Iterator[Outcome]:
     arrays = np.load(_pictures_of(file) or file)
     found = detect(read_checkpoint(file))
     drawn = detect(_weights(arrays)).state_dict
+    # The file may be in float16: drawn weights are rounded alike before they are compared.
     stored = next(iter(found.state_dict.values())).dtype
     different = drawn.keys() ^ found.state_dict.keys()
     different |= {
@@ -168,11 +171,13 @@ def _names(label: str, table: dict[str, Any]) -> Iterator[Outcome]:
     """Compare each naming of the published network: count names that are recognised as something else."""
     rows = table["rows"]
     shapes = published_names(shapes_of(FAMILIES["film"]))
+    # The last column is the shape.
     for column, naming in enumerate(table["columns"][:-1]):
         name = f"{label} {naming}"
         if "tensorflow" in naming:
             yield Outcome(name, skipped="files of TensorFlow are not read")
             continue
+        # Names and shapes are all that detection looks at; on the meta device they take no memory.
         state = {row[column]: torch.empty(row[-1], dtype=torch.float32, device="meta") for row in rows}
         detected = published_names(detect(state).state_dict)
         right = sum(

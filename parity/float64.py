@@ -55,6 +55,7 @@ def frame_in_float64(
     Returns:
         (K, C, H, W) float64.
     """
+    # On the CPU, whatever the case runs on: MPS has no float64.
     with torch.inference_mode(), Float64():
         model = make()
         model.to(torch.device("cpu"), torch.float64)

@@ -26,6 +26,7 @@ class Outcome:
     @property
     def failed(self) -> bool:
         """Tell whether the error is over the bound or not a number."""
+        # In this form a NaN fails, for no comparison with it is true.
         return not self.skipped and not (self.error is not None and self.error <= self.bound)
 
     def __str__(self) -> str:

@@ -18,8 +18,8 @@ from .float64 import frame_in_float64
 from .outcome import Outcome, Place, beside_reference
 from .tolerances import AMPLIFYING, bound
 
+# The timestep of a midpoint-only network; its cases do not name one.
 _MIDDLE = [0.5]
-"""The timestep of a midpoint-only network; its cases do not name one."""
 _NO_NETWORK = {
     "paper": "the RIFE paper's model is not in this pack",
     "paper_m": "the RIFE paper's model is not in this pack",
@@ -43,6 +43,8 @@ def run(file: Path, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome
         return
     for case in meta["cases"]:
         name = f"{label} {case['case']}"
+        # A case of the older pack (`cfi`) that differs from vs-rife by more than rounding records a fault of
+        # that pack.
         difference = case.get("max_abs_difference_to_vs_rife") or 0
         if case["source"] == "cfi" and difference > bound("defect of a reference"):
             yield Outcome(name, skipped="records a known defect of the reference, see the goldens' README")
@@ -57,6 +59,7 @@ def _meta(arrays: Mapping[str, Any]) -> dict[str, Any]:
 def _golden_model(meta: dict[str, Any], gain: float) -> Interpolator:
     shapes = {name: tuple(shape) for name, shape in meta["state_dict"]}
     detection = detect(synthetic_state_dict(shapes, meta["seed"], gain))
+    # Detection goes by names and shapes alone, so every golden tests it as well.
     if detection.family != meta["name"]:
         raise BadInputError(
             "Detection names another family than the golden file.",
@@ -77,6 +80,7 @@ def _outcome(
     session = model.open(height, width, options)
     frames: Tensor = session.between(session.encode(left), session.encode(right), timestep)
     session.close()
+    # Of large pictures the file keeps each step-th row and column.
     step = case["step"]
     frames, reference = frames[..., ::step, ::step], torch.from_numpy(arrays[case["output"]])
     if name not in AMPLIFYING or place.dtype != torch.float32:

@@ -31,10 +31,10 @@ from .outcome import Outcome, Place
 from .tlbvfi_arrays import Compared, Golden
 
 _NAMES = "state_dict_shapes.json.gz"
+# Largest errors in float32, of values of about -1..1.
 _PART_BOUND, _WHOLE_BOUND = 1e-4, 2e-4
-"""Largest errors in float32, of values of about -1..1."""
+# Dimensions of a video.
 _VIDEO = 5
-"""Dimensions of a video."""
 
 
 def reads(file: Path, arrays: Mapping[str, Any]) -> bool:
@@ -74,6 +74,8 @@ def _model(folder: Path, seed: int, gain: float) -> Interpolator:
     by_name = shapes("vimeo")
     if listed.is_file():
         entries = json.loads(gzip.decompress(listed.read_bytes()))
+        # Not the rest of the list: `cond_stage_model` is the autoencoder once more, and six buffers are the
+        # schedule.
         by_name = {
             e["name"]: tuple(e["shape"]) for e in entries if e["name"].startswith(("denoise_fn.", "vqgan."))
         }
@@ -81,10 +83,13 @@ def _model(folder: Path, seed: int, gain: float) -> Interpolator:
 
 
 def _schedule(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
+    # The Brownian bridge: the share m_t of the known end at each of 1000 times, the variance of x_t, and the
+    # same of the time before (0 before the first).
     m = mixing().double()
     variance = 2.0 * (m - m.square())
     before = F.pad(m[:-1], (1, 0))
     variance_before = F.pad(variance[:-1], (1, 0))
+    # Of x_t given the x before it. The posterior, of the x before given x_t and x_0, follows from all three.
     between = variance - variance_before * ((1 - m) / (1 - before)).square()
     buffers = {
         "m_t": m,
@@ -122,6 +127,7 @@ def _wavelet(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
 def _blocks(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     modules = dict(net.vqgan.named_modules())
     for name in golden.keys(".out.shape"):
+        # A layer that attends to a context has two inputs.
         count = len([key for key in golden.arrays if key.startswith(f"{name}.in")])
         inputs = [golden.uniform(f"{name}.{i}", golden.shape(f"{name}.in{i}")) for i in range(count)]
         if ".mid." in name:
@@ -145,6 +151,7 @@ def _flow(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
 
 def _refinement(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     sides: tuple[list[Tensor], list[Tensor]] = ([], [])
+    # Features of phi[0] to phi[3], at 1, 1/2, 1/4 and 1/8; both sides are drawn as one array.
     for i in range(4):
         count, *rest = golden.shape(f"refine.warped0.{i}")
         for side, half in zip(sides, golden.uniform(f"refine.{i}", (2 * count, *rest)).chunk(2), strict=True):
@@ -156,6 +163,7 @@ def _refinement(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
             yield golden.compare(
                 f"refine.warped{k}.{i}", backward_warp(sides[k][i], flow[:, 2 * k : 2 * k + 2])
             )
+        # From one level to the next a flow has half the size and half the values.
         flow = halved(flow)
     flow = 0.5 * golden["refine.flow_out"]
     for _ in range(3):
@@ -177,6 +185,7 @@ def _stored(noise: Tensor | None, shape: tuple[int, ...]) -> Tensor:
 
 def _encoder(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
     left, right = golden.frame("frame0"), golden.frame("frame1")
+    # At scale 1 the features serve the flow too, so the encoder runs once and each tap is met once.
     session = _session(net, left, TlbvfiOptions(flow_scale=1.0))
     with golden.tapping(net.vqgan, "tap.") as taps:
         ((a,), (b,)) = session.encode(left), session.encode(right)
@@ -218,11 +227,14 @@ def _sampling(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
         count, kind = key.removeprefix("steps").split(".")
         steps = plan(int(count))
         network = _RecordingNetwork(_sampler(net))
+        # One draw a step but for the last; the stored noise is that of the longest run.
         noise = golden["noise"][: len(steps) - 1] if kind == "noise" else None
         out = sample(network, golden["y"], steps, noise)
         yield golden.compare(f"{key}.out", out)
+        # The file keeps the last few predicted ends.
         yield golden.compare(f"{key}.x0", torch.stack(network.ends[-golden.shape(f"{key}.x0")[0] :]))
         if f"{key}.path" in golden:
+            # The states after each step: the first state is the start itself.
             yield golden.compare(f"{key}.path", torch.stack([*network.states[1:], out]))
 
 
@@ -250,6 +262,7 @@ def _decoder(golden: Golden, net: TlbvfiNet) -> Iterator[Compared]:
         session = _session(net, left, TlbvfiOptions(flow_scale=float(key.removeprefix("scale"))))
         ((a,), (b,)) = session.encode(left), session.encode(right)
         with golden.tapping(net.vqgan, f"{key}.tap.", _TAP_NAMES) as taps:
+            # The authors' frames are -1..1, ours 0..1.
             yield golden.compare(f"{key}.out", 2 * session.decoded(golden["latent"], a, b) - 1)
         for name, outputs in taps.items():
             tap = f"{key}.tap.{_TAP_NAMES.get(name, name)}"
@@ -278,10 +291,12 @@ def _middle_frames(golden: Golden, net: TlbvfiNet, key: str) -> Tensor:
     pairs = [golden.frame(f"{key}.frame{i}").unsqueeze(1) for i in range(2)]
     noise = golden[f"{key}.noise"] if f"{key}.noise" in golden.arrays else None
     options = TlbvfiOptions(
+        # The last step draws nothing, so there is one draw less than there are steps.
         sample_steps=golden.steps if noise is None else len(noise) + 1,
         flow_scale=float(golden[f"{key}.scale"]),
         published_range=True,
     )
+    # Pair by pair, each as a batch of one: in a batch the authors' code mixes the frames of different pairs.
     frames = []
     for i, (left, right) in enumerate(zip(*pairs, strict=True)):
         session = _session(net, left, options, None if noise is None else noise[:, i])

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 Compared = tuple[str, float]
 """The name of an array, and the largest difference from it."""
 
+# Dimensions of a single frame.
 _PICTURE = 3
-"""Dimensions of a single frame."""
 
 
 @dataclass
@@ -50,6 +50,7 @@ class Golden:
         """Return an input that is not stored: float32 in [-1, 1)."""
         # By raw bits and arithmetic written out, so that the numbers do not depend on a library's version.
         raw = np.random.PCG64([self.seed, zlib.crc32(tag.encode())]).random_raw(math.prod(shape))
+        # The upper 53 of 64 bits, as many as a float64 holds exactly.
         unit = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
         return torch.from_numpy((2.0 * unit - 1.0).reshape(shape).astype(np.float32)).to(self.device)
 
@@ -72,6 +73,7 @@ class Golden:
         if key in self:
             expected = self[key]
         else:
+            # A probe: the file has the values at some places of the flattened array.
             output, expected = output.flatten()[self[f"{key}.at"].long()], self[f"{key}.values"]
         return key, float((output.double() - expected.double()).abs().max())
 

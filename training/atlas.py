@@ -30,10 +30,12 @@ class Atlas:
 
 def make_atlas(seed: int, *, textures: int = 120, shapes: int = 96) -> Atlas:
     """Draw an atlas, the same one for the same arguments."""
+    # The second number keeps this stream apart from those of samples (0x5A), crops (0xF0) and light (0x11).
     rng = np.random.default_rng([seed, 0xA7])
     pictures = [_finish(_TEXTURES[i % len(_TEXTURES)](rng), rng) for i in range(textures)]
     outlines = [_SHAPES[i % len(_SHAPES)](rng) for i in range(shapes)]
     return Atlas(
+        # (T, H, W, 3) to (T, 3, H, W).
         torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2).copy()),
         torch.from_numpy(np.stack(outlines)[:, None].copy()),
     )
@@ -51,6 +53,7 @@ def _plane(size: int) -> tuple[Array, Array]:
 
 def _coloured_noise(rng: Generator, slope: float, channels: int) -> Array:
     """Draw periodic noise whose amplitude falls as frequency ** -slope; zero mean, unit deviation."""
+    # Cycles a pixel of each coefficient of rfft2, (H, W // 2 + 1).
     frequency = np.hypot(np.fft.fftfreq(TEXTURE_SIZE)[:, None], np.fft.rfftfreq(TEXTURE_SIZE)[None])
     # The mean has frequency 0, which has no negative power; it is set to 0 below.
     frequency[0, 0] = 1.0
@@ -119,9 +122,11 @@ def _pattern(rng: Generator) -> Array:
     pitch_x = np.exp(rng.uniform(np.log(4.0), np.log(22.0)))
     pitch_y = pitch_x * rng.choice([1.0, 1.0, 0.5])
     row = np.floor(y / pitch_y)
+    # 0 checks, 1 dots, 2 a grid of lines, 3 bricks.
     kind = rng.integers(4)
     if kind == 3:  # noqa: PLR2004 - bricks: every second row is shifted by half a brick
         x = x + 0.5 * pitch_x * (row % 2)
+    # Pixels from the middle of the cell, by axis: a dot lies there, and lines run through it.
     across, down = np.abs(x / pitch_x % 1 - 0.5) * pitch_x, np.abs(y / pitch_y % 1 - 0.5) * pitch_y
     if kind == 0:
         cover = (np.floor(x / pitch_x) + row) % 2
@@ -192,8 +197,10 @@ def _radial(rng: Generator, harmonics: int, sharp: float) -> Array:
     x, y = (x - SHAPE_SIZE / 2 + 0.5), (y - SHAPE_SIZE / 2 + 0.5)
     angle = np.arctan2(y, x)
     radius = np.full_like(angle, SHAPE_SIZE * 0.3)
+    # From the second harmonic on: the first would only move the blob.
     for k in range(2, 2 + harmonics):
         radius = radius * (1 + rng.uniform(-0.45, 0.45) / k * np.sin(k * angle + rng.uniform(0, 2 * np.pi)))
+    # Short of the border, outside of which a layer's shape is sampled as zero.
     radius = np.minimum(radius, SHAPE_SIZE * 0.46)
     cover: Array = np.clip((radius - np.hypot(x, y)) * sharp + 0.5, 0, 1).astype(np.float32)
     return cover
@@ -231,9 +238,11 @@ def _strokes(rng: Generator) -> Array:
 
 
 def _letter(rng: Generator) -> Array:
+    # With a margin of zeros, as every shape has.
     return np.pad(_glyph(rng, SHAPE_SIZE - 8), 4).astype(np.float32)
 
 
+# A kind that stands here more often is drawn more often.
 _TEXTURES: tuple[Callable[[Generator], Array], ...] = (
     _cloud, _leaves, _pattern, _stripes, _cloud, _lines, _leaves, _pattern, _gradient, _lettering,
 )  # fmt: skip

@@ -22,10 +22,10 @@ from .triplets import (
 )
 
 PARTS = ("left", "right", "middle", "timestep", "flow", "visible")
+# Batches after which the order of generated and real ones begins again.
 _ROUND = 3
-"""Batches after which the order of generated and real ones begins again."""
+# Weight of the exact flow to a frame in which the pixel is hidden; a teacher's flow has no weight there.
 _HIDDEN_SHARE = 0.25
-"""Weight of the exact flow to a frame in which the pixel is hidden; a teacher's flow has no weight there."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Batches(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         plan = self._plan
+        # Each sample of the training has a number of its own, which decides everything about it.
         numbers = [step * plan.batch + i for i in range(plan.batch)]
         # By the step and not at random, so that a resumed run gets the same batches.
         real = self._sources is not None and step % _ROUND < plan.clips
@@ -89,8 +90,10 @@ def batches(
     """Return the batches from step ``start`` to the end of the plan, made ahead by worker processes."""
     return DataLoader(
         Batches(plan, sources),
+        # An item of the data set is a batch already.
         batch_size=None,
         sampler=range(start, plan.steps),
         num_workers=workers,
+        # torch refuses a number here where there are no workers.
         prefetch_factor=8 if workers else None,
     )

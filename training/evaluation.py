@@ -18,9 +18,10 @@ from .motion import MotionGenerator
 from .triplets import held_out_triplets
 
 COLUMNS = ("step", "loss", "rate", "held_out_db", "generated_db", "seconds")
+# The number of generated samples, and the sides of their frames in pixels.
 _GENERATED, _SIZE = 12, 192
+# The seed of the samples and of their atlas: no training uses it.
 _SEED = 0xE7
-"""The seed of the samples and of their atlas: no training uses it."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,11 @@ class Curve:
         rows: list[list[str]] = []
         if start and path.exists():
             with path.open(newline="") as file:
+                # A run that was killed may have written rows for steps after its last checkpoint, which come
+                # again.
                 rows = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= start]
         with path.open("w", newline="") as file:
+            # csv would end lines with \r\n on every system.
             csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
 
     def add(self, step: int, *values: float) -> None:

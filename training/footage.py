@@ -28,6 +28,7 @@ LIST = Path(__file__).with_name("footage.json")
 FRAMES, CLIPS = "frames.bin", "clips.json"
 SPACINGS = 4
 """Differences are kept of frames that are 1 to this many apart."""
+# Frames, and pixels of the shorter side, that a clip must have.
 _LEAST_FRAMES, _LEAST_SIDE = 10, 200
 
 
@@ -57,6 +58,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.clips = [Clip(**entry) for entry in json.loads((folder / CLIPS).read_text())]
+        # Mapped and not read: the 16,410 frames of the packages, mostly 350x350, would be 6 GB.
         self._frames = np.memmap(folder / FRAMES, np.uint8, "r")
 
     def frame(self, clip: Clip, number: int) -> Frame:
@@ -73,6 +75,7 @@ def left_out() -> frozenset[str]:
 
 def is_held_out(name: str) -> bool:
     """Tell whether the clip of this file name is for measuring only."""
+    # Two of sixteen first digits: one clip in eight, whichever other clips there are.
     return hashlib.sha256(name.encode()).hexdigest()[0] in "01"
 
 

@@ -8,10 +8,13 @@ from torch import Tensor
 
 from ..vfi_models.compact.flow import FlowState, blend
 
+# Bands of the pictures' loss, the low-pass remainder among them.
 _PYRAMID_LEVELS = 5
+# Weights beside the loss of the finished picture, which counts once. Flow errors are in pixels, pictures are
+# 0..1.
 _FLOW_WEIGHT = 0.015
+# Weight of the flow for networks without a correlation, which only the loss makes look for motion.
 _FLOW_FIRST = 0.1
-"""Weight of the flow for networks without a correlation, which only the loss makes look for motion."""
 _MASK_WEIGHT = 0.02
 _COARSE_WEIGHT = 0.3
 _HIDDEN_SHARE = 0.25
@@ -45,6 +48,7 @@ def flow_loss(flow: Tensor, expected: Tensor, visible: Tensor, hidden_share: flo
     """
     squares = (flow - expected).square()
     # The root has no gradient at 0, hence the small constant.
+    # (N, 2, H, W): length of the error to the left frame, then to the right.
     error = (torch.stack((squares[:, :2].sum(1), squares[:, 2:].sum(1)), 1) + 1e-4).sqrt()
     return (error * (hidden_share + (1.0 - hidden_share) * visible)).mean()
 
@@ -56,8 +60,10 @@ def mask_loss(mask: Tensor, visible: Tensor) -> Tensor:
         mask: (N, 1, H, W) logit.
         visible: (N, 2, H, W) in 0..1.
     """
+    # Only where one frame alone shows the pixel is its right share known.
     only_left = visible[:, :1] * (1.0 - visible[:, 1:])
     only_right = visible[:, 1:] * (1.0 - visible[:, :1])
+    # softplus(-m) is -log of the left frame's share sigmoid(m), and softplus(m) that of the right one's.
     return (only_left * F.softplus(-mask) + only_right * F.softplus(mask)).mean()
 
 
@@ -69,6 +75,7 @@ def _level_loss(motion: FlowState, batch: dict[str, Tensor], factor: int) -> Ten
     frames = blend(motion, left, right)
     return (
         (frames - middle).abs().mean()
+        # A level's flow is in its own pixels, the truth in pixels of the picture.
         + _FLOW_WEIGHT * flow_loss(motion.flow * factor, flow, visible, _hidden_share(batch))
         + _MASK_WEIGHT * mask_loss(motion.mask, visible)
     )

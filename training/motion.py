@@ -17,10 +17,11 @@ from torch import Tensor
 from .atlas import Atlas, chance
 from .layers import Generator, Layer, Path
 
+# How often the background, and any other layer, has no motion of its own.
 _STILL_GROUND = 0.4
 _STILL_LAYER = 0.35
+# Cover from which a pixel belongs to a layer.
 _OPAQUE = 0.5
-"""Cover from which a pixel belongs to a layer."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class MotionGenerator:
         rng = np.random.default_rng([self._seed, 0x5A, index])
         time = 0.5 if chance(rng, 0.5) else float(rng.uniform(0.05, 0.95))
         still = chance(rng, _STILL_GROUND)
+        # The background moves as the camera does; half of the other layers move relative to it.
         camera = Path.random(rng, self._size, self._reach, under=None, still=still)
         scene = self._ground(rng, Layer.random(rng, camera, time), time)
         for number in range(1, int(rng.integers(2, 6))):
@@ -96,6 +98,8 @@ class MotionGenerator:
 
     def _paint(self, rng: Generator, scene: _Scene, layer: Layer, number: int) -> None:
         """Paint one more layer over the scene."""
+        # (3, H, W, 2): texture and shape are sampled at the same points of the layer, whose picture moves
+        # with it.
         where = self._visible_points(layer, scene.times)
         cover = self._cover(rng, where)
         scene.frames.lerp_(self._texture(rng, where), cover)
@@ -122,6 +126,7 @@ class MotionGenerator:
         turn = scale * _turn(angle)
         start = rng.uniform(0, texture.shape[-1], 2)
         texels = where @ torch.from_numpy(turn).float() + torch.from_numpy(start).float()
+        # From texels to grid_sample's -1..1; mirrored beyond the borders, so that a plane has no end.
         grid = texels * (2.0 / texture.shape[-1]) - 1.0
         return F.grid_sample(
             texture.expand(3, -1, -1, -1), grid, padding_mode="reflection", align_corners=False
@@ -134,6 +139,7 @@ class MotionGenerator:
         extent = self._size * np.exp(rng.uniform(np.log(0.15), np.log(0.9)))
         turn = _turn(angle) * (np.exp(rng.uniform(-0.4, 0.4, 2)) / (0.5 * extent))
         centre = torch.from_numpy(rng.uniform(0.05, 0.95, 2) * self._size).float()
+        # -1..1 across the shape; beyond it, and so at the borders of the atlas, nothing is covered.
         grid = (where - centre) @ torch.from_numpy(turn).float()
         return F.grid_sample(shape.expand(3, -1, -1, -1), grid, padding_mode="zeros", align_corners=False)
 
@@ -145,12 +151,14 @@ class MotionGenerator:
         gain, offset = rng.uniform(0.6, 1.1), rng.uniform(-0.05, 0.15)
         gamma = float(np.exp(rng.uniform(-0.4, 0.4)))
         frames = (frames.clamp(0, 1) ** gamma * gain + offset).clamp(0, 1)
+        # In the order of `times`: 0, t, 1.
         left, middle, right = frames.unbind()
         if chance(rng, 0.4):
             # In the two source frames only: the frame in the middle is the target, and noise cannot be
             # predicted.
             noise = torch.from_numpy(rng.standard_normal((2, *left.shape), dtype=np.float32))
             left, right = left + rng.uniform(0.0, 0.02) * noise[0], right + rng.uniform(0.0, 0.02) * noise[1]
+        # Frame 0 of the scene is the left one, frame 2 the right one; `places` are x and y in each.
         visible = [self._visible(scene, side=0, place=scene.places[..., :2])]
         visible.append(self._visible(scene, side=2, place=scene.places[..., 2:]))
         return Sample(
@@ -158,6 +166,7 @@ class MotionGenerator:
             right.clamp(0, 1).contiguous(),
             middle.contiguous(),
             torch.tensor(scene.times[1], dtype=torch.float32, device="cpu"),
+            # (H, W, 4) to (4, H, W): displacements x and y to the left frame, then to the right.
             (scene.places - self._pixels.repeat(1, 1, 2)).permute(2, 0, 1).contiguous(),
             torch.stack(visible),
         )

@@ -18,8 +18,8 @@ from ..vfi_models.rife.net import IFNet
 from .losses import passes_loss, total_loss
 
 DEFAULT, PYRAMID = "compact", "compact-v2"
+# Scale of RIFE's last layers at the start: their outputs are multiplied by as much as 32.
 _GENTLE = 0.1
-"""Scale of RIFE's last layers at the start: their outputs are multiplied by as much as 32."""
 
 Batch = dict[str, Tensor]
 
@@ -58,6 +58,7 @@ def _encoded(net: CompactNet | PyramidNet, levels: int, batch: Batch) -> tuple[E
     themselves.
     """
     pictures, features = net.encode(torch.cat((batch["left"], batch["right"])), levels)
+    # Each level is (2 N, ...): the left frames, then the right ones.
     left, right = zip(*(x.chunk(2) for x in pictures), strict=True)
     left_features, right_features = zip(*(x.chunk(2) for x in features), strict=True)
     return (left, left_features), (right, right_features)
@@ -90,12 +91,15 @@ def passes(net: IFNet, batch: Batch) -> list[FlowState]:
     """Return the motion at full size after every block, as the published network estimates it."""
     family = net.family
     left, right = batch["left"], batch["right"]
+    # Left and right in turn: pictures, then features where the family has an encoder.
     sides = [left, right]
     if family.head:
         sides += net.encode(torch.cat((left, right))).chunk(2)
     plane = batch["timestep"].view(-1, 1, 1, 1).expand(-1, 1, *left.shape[-2:])
     motions: list[FlowState] = []
     for block, divisor in zip(net.blocks(), family.divisors, strict=True):
+        # The first block finds flow from nothing and sees the frames as they are; the others see them warped.
+        # Channels of a block: 4 of flow, the mask's logit, and what it hands on to the next block.
         if not motions:
             out = block([*sides, plane], None, divisor)
             flow, hidden = out[:, :4], out[:, 4 : 5 + family.carry]
@@ -104,6 +108,7 @@ def passes(net: IFNet, batch: Batch) -> list[FlowState]:
             warped = [backward_warp(part, halves[i % 2]) for i, part in enumerate(sides)]
             out = block([*warped, plane, hidden], flow, divisor)
             flow, update = flow + out[:, :4], out[:, 4 : 5 + family.carry]
+            # Some versions add up the masks of their blocks, others replace them.
             hidden = hidden + update if family.mask_summed else update
         motions.append(FlowState(flow, hidden[:, :1], hidden[:, 1:]))
     return motions

@@ -44,6 +44,8 @@ class TrainingPlan:
         """
         if step < self.warm_up:
             return self.rate * (step + 1) / self.warm_up
+        # The cosine goes by the horizon and not by the number of steps, so that a training can be made longer
+        # without another beginning.
         progress = min(1.0, (step - self.warm_up) / max(1, self.horizon - self.warm_up))
         cosine = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * progress))
         return self.rate * cosine * min(1.0, (self.steps - step) / max(1, self.cool_down))

@@ -25,6 +25,7 @@ def load_teacher(path: Path) -> Teacher:
     if not isinstance(net, IFNet):
         raise BadInputError("Only RIFE 4.x can be the teacher.", path.name, "Give a checkpoint of RIFE 4.x.")
 
+    # Not inference mode, whose tensors autograd refuses to keep for the backward pass of a loss.
     @torch.no_grad()
     def flow(left: Tensor, right: Tensor, timestep: Tensor) -> Tensor:
         return passes(net, {"left": left, "right": right, "timestep": timestep})[-1].flow

@@ -56,6 +56,7 @@ class Trainer:
         loss = self._loss(batch)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        # The norm before clipping, over all parameters: not finite as soon as one gradient is not.
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.plan.clip)
         if torch.isfinite(norm) and torch.isfinite(loss):
             self._optimiser.step()
@@ -99,6 +100,8 @@ class Trainer:
         state = expanded(torch.load(path, map_location="cpu", weights_only=True))
         plan = TrainingPlan(**state["plan"])
         changed = replace(plan, steps=steps or plan.steps, cool_down=cool_down or plan.cool_down)
+        # From the earlier cool-down on the two plans have different rates, and the steps behind would not be
+        # those of a single plan.
         if changed != plan and state["step"] > min(p.steps - p.cool_down for p in (changed, plan)):
             raise BadInputError(
                 "The length of this training can no longer be changed.",
@@ -115,6 +118,7 @@ class Trainer:
     def export(self, path: Path) -> None:
         """Write the averaged weights as a float16 safetensors file, whole or not at all."""
         tensors = {k: v.half().contiguous() for k, v in self.averaged.state_dict().items()}
+        # The whole plan as a command, so that the file says how it can be made again.
         options = " ".join(f"--{f.name} {getattr(self.plan, f.name)}" for f in fields(TrainingPlan))
         metadata = {
             "command": f"python -m midframe.training.train {options}",
@@ -209,6 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = {
         f.name: getattr(options, f.name) for f in fields(TrainingPlan) if getattr(options, f.name) is not None
     }
+    # Everything else is in the file; with another value the weights would not be those that their metadata
+    # describes.
     if options.resume and given.keys() - {"steps", "cool_down"}:
         parser.error("with --resume only --steps and --cool_down may be changed")
     if options.resume:

@@ -20,17 +20,18 @@ from .motion import Sample
 Teacher = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Left, right (N, 3, H, W) and timestep (N,) to flow (N, 4, H, W), see :class:`~.motion.Sample`."""
 
+# Frames from left to right, and how often.
 _SPANS = ((2, 0.55), (3, 0.15), (4, 0.3))
-"""Frames from left to right, and how often."""
+# Mean difference of left and right, in grey levels, that a triplet may have.
 _LEAST, _MOST = 1.0, 40.0
-"""Mean difference of left and right, in grey levels, that a triplet may have."""
+# A cut: more grey levels, and more times the clip's median, from one frame to the next.
 _CUT, _CUTS_MEDIAN = 25.0, 4.0
-"""A cut: more grey levels, and more times the clip's median, from one frame to the next."""
+# A frame shown twice: a step under this share of the mean step of the span.
 _UNEVEN = 0.4
-"""A frame shown twice: a step under this share of the mean step of the span."""
+# How much larger than the sample a crop may be that is then reduced to its size.
 _LARGEST_ZOOM = 1.8
+# Mean difference (0..1) of a warped frame from the truth at which its flow is not trusted at all.
 _TRUSTED = 0.06
-"""Mean difference (0..1) of a warped frame from the truth at which its flow is not trusted at all."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def triplets_of(clip: Clip, number: int, span: int) -> tuple[list[Triplet], list
         number: of the clip in the store.
         span: frames from left to right.
     """
+    # differences[s][i] is of the frames i and i + s + 1.
     steps, whole = np.array(clip.differences[0]), clip.differences[span - 1]
     # A cut is a step that stands out in its clip, and is large by itself: slow clips have small medians.
     cut = max(_CUT, _CUTS_MEDIAN * float(np.median(steps)))
@@ -104,11 +106,14 @@ class FootageSampler:
         """Return sample ``index``; its flow is zero and trusted nowhere, see :func:`with_teacher_flow`."""
         rng = np.random.default_rng([self._seed, 0xF0, index])
         triplets, cumulated = self._by_span[int(rng.choice(len(_SPANS), p=[share for _, share in _SPANS]))]
+        # Rounding may leave the last of the cumulated weights just under 1.
         triplet = triplets[min(int(np.searchsorted(cumulated, rng.random())), len(triplets) - 1)]
         frames = self._cropped(rng, triplet)
         timestep = triplet.timestep
         if chance(rng, 0.5):
+            # Played backwards, the middle is as far from the other end.
             frames, timestep = frames.flip(0), 1.0 - timestep
+        # Before there is a flow, which would have to be mirrored and transposed as well.
         frames = _turned(rng, frames)
         left, middle, right = (frame.contiguous() for frame in frames)
         flow, trust = left.new_zeros(4, *left.shape[1:]), left.new_zeros(2, *left.shape[1:])
@@ -127,7 +132,9 @@ class FootageSampler:
         for _ in range(2):
             y, x = int(rng.integers(clip.height - side + 1)), int(rng.integers(clip.width - side + 1))
             crops.append(np.stack([frame[y : y + side, x : x + side] for frame in frames]))
+        # In int16, for a difference of uint8 wraps round. The crop that moves more is taken.
         moves = [float(np.abs(crop[0].astype(np.int16) - crop[2]).mean()) for crop in crops]
+        # (3, size, size, 3) to (3, 3, size, size), in 0..1.
         crop = torch.from_numpy(crops[int(np.argmax(moves))]).permute(0, 3, 1, 2).float() / 255.0
         if side == self._size:
             return crop
@@ -167,6 +174,7 @@ def with_teacher_flow(samples: list[Sample], teacher: Teacher) -> list[Sample]:
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
     """Return the mean difference around each pixel, (N, 1, H, W)."""
+    # 5 x 5 pixels; at the border the mean of those that are there.
     return F.avg_pool2d((a - b).abs().mean(1, keepdim=True), 5, 1, 2, count_include_pad=False)
 
 
@@ -184,6 +192,7 @@ def relit(sample: Sample, share: float, seed: int, index: int) -> Sample:
     gains, offsets = np.exp(rng.normal(0.0, 0.025, 2)), rng.normal(0.0, 0.008, 2)
 
     def changed(picture: Tensor, time: float) -> Tensor:
+        # Light that changes steadily: the middle has its share of both ends.
         gain, offset = (float((1.0 - time) * v[0] + time * v[1]) for v in (gains, offsets))
         return (picture * gain + offset).clamp(0.0, 1.0)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...errors import BadInputError
 from .peer import Interpolate, Task
 
+# Not `midframe`: ours is loaded in the same process, and modules are found by name.
 _NAME = "midframe_of_another_checkout"
 
 
@@ -34,6 +35,7 @@ class OtherCheckout:
         """
         package = self._package()
         file = task.folder / f"other_{task.network}.safetensors"
+        # safetensors refuses tensors that are not contiguous.
         save_file({name: value.contiguous() for name, value in task.weights.items()}, file)
         model = package.load_model(file, task.device, task.dtype)
         settings = importlib.import_module(f"{_NAME}.vfi_utils").Settings(options=dict(task.options))
@@ -55,6 +57,8 @@ class OtherCheckout:
                 "This is no checkout of Midframe.", str(self._checkout), "Give the folder of an older commit."
             )
         if _NAME not in sys.modules:
+            # As a package under the other name: its modules import one another relatively, and so find their
+            # own.
             folders = [str(self._checkout)]
             spec = importlib.util.spec_from_file_location(_NAME, start, submodule_search_locations=folders)
             if spec is None or spec.loader is None:

@@ -30,6 +30,8 @@ class ComfyUI:
         # It imports more modules while it runs, so its folder stays on the path.
         if str(self._checkout) not in sys.path:
             sys.path.insert(0, str(self._checkout))
+        # Before anything else of ComfyUI is imported: comfy.model_management reads these flags once, at its
+        # import.
         flags = importlib.import_module("comfy.cli_args").args
         flags.cpu = task.device.type == "cpu"
         flags.force_fp32 = task.dtype == torch.float32
@@ -38,6 +40,7 @@ class ComfyUI:
         paths = importlib.import_module("folder_paths")
         file = f"midframe_bench_{task.network}.safetensors"
         save_file(dict(task.weights), task.folder / file)
+        # The loader takes the name of a file in a model folder, and no path.
         paths.add_model_folder_path("frame_interpolation", str(task.folder))
         patcher = nodes.FrameInterpolationModelLoader.execute(file).args[0]
         # Its own progress bar would be timed along.
@@ -54,6 +57,7 @@ class ComfyUI:
         """Return the padding of RIFE: multiples of 64, mirrored. FILM runs unpadded, as ours does."""
         if not network.startswith("rife"):
             return {}
+        # The next multiple of 64, for each side.
         return {"padding": "reflect", "padded_size": (-(-height // 64) * 64, -(-width // 64) * 64)}
 
 

@@ -22,6 +22,8 @@ from .peer import (
     rife_family,
 )
 
+# Families of RIFE, and what its network calls them; it has more of them than its menu. 4.0 and 4.2 it only
+# has with a refinement, which synthetic weights are without.
 _ARCHITECTURES = {
     "4.5": "4.5",
     "4.6": "4.6",
@@ -30,8 +32,7 @@ _ARCHITECTURES = {
     "4.13": "4.17",
     "4.25": "4.26",
 }
-"""Families of RIFE, and what its network calls them; it has more of them than its menu. 4.0 and 4.2 it only
-has with a refinement, which synthetic weights are without."""
+# The default of its widget: cached memory is given back after so many pairs.
 _CLEAR_AFTER = 10
 
 
@@ -50,6 +51,7 @@ class Older:
         checkout = Checkout(self._checkout)
         with checkout, _host(task.device):
             module = importlib.import_module("vfi_models.rife")
+            # Now, while there is a host for it: the node would import it only when it runs.
             importlib.import_module("vfi_models.rife.rife_arch")
         # In place of a download.
         module.__dict__["load_file_from_github_release"] = lambda _, name: str(task.folder / name)
@@ -79,6 +81,7 @@ class Older:
 @contextlib.contextmanager
 def _host(device: torch.device) -> Iterator[None]:
     """Provide the two functions of ComfyUI that it imports, where ComfyUI itself is not in this process."""
+    # ComfyUI's own modules, of another peer, stay where they are.
     if "comfy.model_management" in sys.modules:
         yield
         return

@@ -80,6 +80,7 @@ class Checkout:
 
     def __exit__(self, *error: object) -> None:
         sys.path[:] = self._path
+        # Kept for the next time: a module that is loaded anew would have lost its networks and caches.
         self._mine = self._taken_out()
         sys.modules.update(self._others)
 

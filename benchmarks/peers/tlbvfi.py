@@ -26,6 +26,8 @@ from .peer import (
 )
 
 _CONFIG = Path("configs", "Template-LBBDM-video.yaml")
+# Pixels. The authors' code pads sides to multiples of 512 by reflection, which needs a side longer than the
+# padding; a side of exactly 256 is not padded.
 _SMALLEST = 256
 
 
@@ -54,6 +56,8 @@ class TLBVFI:
             model = module.LatentBrownianBridgeModel(config).eval().requires_grad_(False)
         # Its progress bar would be timed along.
         module.tqdm = lambda steps, **_: steps  # type: ignore[attr-defined]
+        # Not strict: the authors' model lists its autoencoder a second time, as `cond_stage_model`, and has
+        # buffers of its schedule that it computes itself.
         fit = model.load_state_dict(dict(task.weights), strict=False)
         if fit.unexpected_keys:
             raise BadInputError(
@@ -81,17 +85,20 @@ def _bisected(
     middle: Callable[[Tensor, Tensor], Tensor], frames: Tensor, multiplier: int, device: torch.device
 ) -> Tensor:
     height, width = frames.shape[1:3]
+    # Halving reaches every frame only where the multiplier is a power of two, which has one bit set.
     if multiplier & (multiplier - 1) or min(height, width) < _SMALLEST:
         raise BadInputError(
             "TLBVFI's authors make the frame in the middle, of sides of 256 pixels and more.",
             f"{multiplier}x at {height}x{width}",
             "Measure 2x, 4x, 8x ... of larger frames.",
         )
+    # (1, 3, H, W) in -1..1, as the authors have it; ours is (H, W, 3) in 0..1.
     sources = [frame.to(device).permute(2, 0, 1).unsqueeze(0) * 2 - 1 for frame in frames]
     out = [sources[0]]
     for left, right in pairwise(sources):
         pair = [left, right]
         while len(pair) <= multiplier:
+            # A frame into each gap, until there are `multiplier` gaps.
             halves = [middle(*sides) for sides in pairwise(pair)]
             pair = [frame for both in zip(pair[:-1], halves, strict=True) for frame in both] + [right]
         out += pair[1:]

@@ -64,6 +64,8 @@ class _Loop:
         """Interpolate frames; see :data:`~.peer.Interpolate`."""
         height, width = frames.shape[1:3]
         rows, columns = (-(-side // self._modulo) * self._modulo for side in (height, width))
+        # Pixels from the middle of the outermost pixel to the centre, x and y: the network divides flow by it
+        # to get grid_sample's units.
         half = [(columns - 1) / 2, (rows - 1) / 2]
         divisor = torch.tensor(half, dtype=torch.float32, device=self._device)
         grid = self._grid(rows, columns)
@@ -80,6 +82,7 @@ class _Loop:
                 frame = self._network(left[0], right[0], time, divisor, grid, *left[1:], *right[1:])
                 frame = frame[0, :, :height, :width].float().clamp(0, 1)
                 out[(i - 1) * multiplier + step] = frame.permute(1, 2, 0).cpu()
+            # Its features serve again, as the loop of vs-rife keeps them.
             left = right
         return out
 
@@ -87,6 +90,7 @@ class _Loop:
         x, y = (
             torch.linspace(-1, 1, side, dtype=torch.float32, device=self._device) for side in (columns, rows)
         )
+        # (1, 2, rows, columns): x, then y, in -1..1.
         x, y = x.view(1, 1, 1, columns), y.view(1, 1, rows, 1)
         return torch.cat((x.expand(-1, -1, rows, -1), y.expand(-1, -1, -1, columns)), 1)
 
