@@ -1,10 +1,15 @@
 """Frames between host and device: two under way each way at 4K, none read too early, no byte too many."""
 
+import threading
+from fractions import Fraction
+from types import SimpleNamespace
+
 import pytest
 import torch
 from fake_cuda import Cuda
 from fakes import LerpModel
 from midframe import vfi_utils
+from midframe.engine.timeline import Moment
 from midframe.memory.sinks import TensorSink
 from midframe.memory.staging import Downloader, Uploader, as_dtype
 from midframe.vfi_utils import (
@@ -191,6 +196,27 @@ def test_a_video_takes_frames_in_its_own_depth(bits, dtype):
     assert torch.equal(narrow, as_dtype(frames, DEPTHS[bits]))
     shallow = torch.zeros(1, 5, 7, 3, dtype=torch.uint8)
     assert stream.narrowed(shallow) is shallow
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_frame_that_waits_for_its_encoder_is_not_written_over(bits):
+    """The buffer that it came in is used again as soon as the sink has returned."""
+    written, gate = [], threading.Event()
+
+    def write(pixels, moment):
+        gate.wait(10)
+        written.append(pixels.clone())
+
+    writer = SimpleNamespace(write=write, close=lambda whole: None, drop=lambda: None, headers=b"")
+    clock = SimpleNamespace(next_moment=lambda: Moment(Fraction(len(written)), Fraction(1)))
+    stream = Stream(None, clock, writer, bits=bits, host=QuietHost())
+    buffer = torch.empty(1, 4, 5, 3, dtype=DEPTHS[bits])
+    stream._encoder.start()
+    for level in (10, 20, 30):
+        stream.put(0, buffer.fill_(level))
+    gate.set()
+    stream._encoder.finish(lambda: None)
+    assert [pixels.flatten()[0].item() for pixels in written] == [10, 20, 30]
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [(torch.uint8, 255), (torch.uint16, 65535)])

@@ -87,6 +87,9 @@ class Stream:
         """See :class:`~...memory.sinks.Sink`."""
         for frame in frames:
             pixels = as_dtype(frame, DEPTHS[self._bits])
+            # The encoder reads it later, in another thread. Where nothing was converted these are still the
+            # bytes of a pinned buffer, which the copies of later frames write over.
+            pixels = pixels.clone() if pixels is frame else pixels
             self._encoder.put(pixels, self._clock.next_moment(), self._host.check_cancelled)
 
     def _frames(self) -> Iterator[Tensor]:
