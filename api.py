@@ -11,13 +11,7 @@ from .inputs.frames import require_clip
 from .inputs.numbers import Number
 from .memory.sinks import BatchSink, Storage
 from .vfi_models import detect
-from .vfi_utils import (
-    FrameLoop,
-    Host,
-    Settings,
-    Timeline,
-    by_multiplier,
-)
+from .vfi_utils import FrameLoop, Host, Settings, Timeline, by_multiplier
 from .weights.loading import ModelLike, as_model, load_model
 
 __all__ = ["detect", "interpolate", "interpolate_part", "load_model"]

@@ -15,20 +15,9 @@ from torch import Tensor
 
 from ..vfi_models.surroundings import exact_convolutions
 from . import footprint
-from .contenders import (
-    OURS,
-    opened,
-    options,
-    ours,
-    same_network,
-)
+from .contenders import OURS, opened, options, ours, same_network
 from .machine import rates, synchronise
-from .network import (
-    Stopwatch,
-    TimedModel,
-    counts,
-    stopwatch,
-)
+from .network import Stopwatch, TimedModel, counts, stopwatch
 from .peers import Against, Interpolate
 from .quality import Difference, difference
 from .work import Work

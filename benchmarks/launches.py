@@ -14,18 +14,8 @@ from torch import Tensor, nn
 
 from ..vfi_models import build, detect
 from ..vfi_models.torch_interpolator import module_of
-from ..vfi_utils import (
-    Settings,
-    Timeline,
-    by_multiplier,
-    run_timeline,
-)
-from .fake_device import (
-    DEVICE,
-    Count,
-    Counting,
-    fake_cuda,
-)
+from ..vfi_utils import Settings, Timeline, by_multiplier, run_timeline
+from .fake_device import DEVICE, Count, Counting, fake_cuda
 from .work import Work
 
 

@@ -22,13 +22,7 @@ from torch.utils.flop_counter import flop_registry
 from ..api import interpolate
 from ..engine.runner import ModelRunner
 from ..vfi_models import build, detect
-from ..vfi_models.interface import (
-    Interpolator,
-    InterruptibleInterpolator,
-    ModelSpec,
-    Options,
-    Session,
-)
+from ..vfi_models.interface import Interpolator, InterruptibleInterpolator, ModelSpec, Options, Session
 from ..vfi_models.surroundings import undisturbed
 from ..vfi_utils import Settings, by_multiplier
 from .machine import Rates

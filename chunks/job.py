@@ -12,13 +12,7 @@ from ..engine.states import States, StatesLike
 from ..inputs.numbers import Number, whole
 from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Settings
-from ..video import (
-    ClipInfo,
-    Coding,
-    Plan,
-    holds_alpha,
-    open_clip,
-)
+from ..video import ClipInfo, Coding, Plan, holds_alpha, open_clip
 from ..video.read.span import Span
 from ..weights.checkpoint import readable, sha256_file
 from ..weights.find import CKPTS, find

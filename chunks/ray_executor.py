@@ -25,12 +25,7 @@ from ..weights.loading import default_device
 from .job import Job
 from .run import Done
 from .store import Record, Store
-from .worker import (
-    ROOT,
-    error_of,
-    portable,
-    task_of,
-)
+from .worker import ROOT, error_of, portable, task_of
 
 _LOG = logging.getLogger(__name__)
 

@@ -20,12 +20,7 @@ from .join import join
 from .lock import locked
 from .make import make_chunks
 from .segments import Form
-from .store import (
-    DONE,
-    LOCK,
-    Record,
-    Store,
-)
+from .store import DONE, LOCK, Record, Store
 
 Done = Callable[[Record], None]
 

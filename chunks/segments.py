@@ -14,13 +14,7 @@ from ..engine.timeline import Moment
 from ..errors import MidframeError
 from ..video import ClipInfo, Plan
 from ..video.read.span import Span
-from ..video.write.encode import (
-    FolderWriter,
-    Shape,
-    VideoWriter,
-    Writer,
-    usable_tick,
-)
+from ..video.write.encode import FolderWriter, Shape, VideoWriter, Writer, usable_tick
 from ..video.write.formats import Encoding, Images, choose_encoding
 from .store import Record, Store
 

@@ -18,12 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInputError, MidframeError
-from .documents import (
-    digest_of,
-    read_document,
-    settle,
-    write_document,
-)
+from .documents import digest_of, read_document, settle, write_document
 from .fingerprint import fingerprint
 
 _LOG = logging.getLogger(__name__)

@@ -9,23 +9,12 @@ from pathlib import Path
 
 import torch
 
-from ..chunks import (
-    Farm,
-    Inline,
-    Job,
-    ModelChoice,
-    process,
-)
+from ..chunks import Farm, Inline, Job, ModelChoice, process
 from ..chunks.job import PAIRS
 from ..chunks.watch import Watch
 from ..errors import BadInputError
 from ..weights.loading import usable_device
-from .options import (
-    add_clip_options,
-    plan_of,
-    settings_of,
-    target_of,
-)
+from .options import add_clip_options, plan_of, settings_of, target_of
 from .progress import ProgressHost
 
 

@@ -10,12 +10,7 @@ from ..api import load_model
 from ..video import interpolate_video
 from ..video.stream.files import check_paths
 from ..weights.loading import usable_device
-from .options import (
-    add_clip_options,
-    plan_of,
-    settings_of,
-    target_of,
-)
+from .options import add_clip_options, plan_of, settings_of, target_of
 from .progress import ProgressHost
 
 

@@ -18,20 +18,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from .scene import (
-    FAR,
-    Array,
-    Ball,
-    Table,
-    Thing,
-    dot,
-    f32,
-    hashed,
-    scene,
-    smooth,
-    surroundings,
-    unit,
-)
+from .scene import FAR, Array, Ball, Table, Thing, dot, f32, hashed, scene, smooth, surroundings, unit
 
 # Pixels; rendered frames a second, and their number, of both files together. Below, lengths are in metres and
 # times in seconds.

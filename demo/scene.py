@@ -104,7 +104,7 @@ def table(point: Array, _: Array) -> Array:
 
 
 def beach_ball(_: Array, local: Array) -> Array:
-    """Paint six stripes that meet at the poles."""
+    """Paint five stripes that meet at the poles."""
     colours = f32(
         [[0.8, 0.06, 0.05], [0.85, 0.85, 0.8], [0.9, 0.55, 0.03], [0.85, 0.85, 0.8], [0.04, 0.17, 0.6]]
     )

@@ -9,22 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..chunks import (
-    Executor,
-    Farm,
-    Inline,
-    Job,
-    ModelChoice,
-    process,
-)
+from ..chunks import Executor, Farm, Inline, Job, ModelChoice, process
 from ..chunks.documents import digest_of
 from ..chunks.watch import Watch
 from ..errors import BadInputError
 from ..inputs.objects import described, require_one_of
 from ..vfi_models.interface import Interpolator
+from ..weights.loading import ModelSource
 from . import _host
 from ._inputs import CommonInputs
-from ._models import Weights
 from ._video_host import whole_file_of
 
 _LOG = logging.getLogger(__name__)
@@ -113,7 +106,7 @@ def _with_own_files(job: Job) -> Job:
     return replace(job, target=target, workdir=target.with_name(f"{target.name}.chunks"))
 
 
-def _choice(weights: Weights) -> ModelChoice:
+def _choice(weights: ModelSource) -> ModelChoice:
     """Return the same model as data, which another process can load."""
     dtype = None if weights.dtype is None else str(weights.dtype).removeprefix("torch.")
     return ModelChoice(str(weights.path), str(weights.device), dtype, averaged=weights.averaged)

@@ -13,10 +13,11 @@ from ..inputs.rates import rate_or_zero
 from ..vfi_models.interface import Options
 from ..vfi_utils import EndLaw, Settings, StatesLike, Timeline
 from ..video import Plan
+from ..weights.loading import ModelSource
 from . import _host
 from ._lending import ModelLender
 from ._meta_batch import Manager, Prompt
-from ._models import AfterRun, Weights, require_after_run
+from ._models import AfterRun, require_after_run
 from ._timeline import timeline_and_fps
 from ._weights import chosen
 
@@ -40,7 +41,7 @@ class CommonInputs:
     dtype: str = "auto"
     averaged: bool = True
     """Whether moving averages of parameters are taken where the file keeps them."""
-    model_override: Weights | None
+    model_override: ModelSource | None
     """A model that came by a link; then the four above are not used."""
     after_run: AfterRun
     multiplier: Any
@@ -60,7 +61,7 @@ class CommonInputs:
         require_after_run(self.after_run)
         object.__setattr__(self, "settings", replace(self.settings, record=_host.records_passes()))
 
-    def weights(self) -> Weights:
+    def weights(self) -> ModelSource:
         """Return the weights to run, downloaded if they are not on this computer.
 
         Raises:

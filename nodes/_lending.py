@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from ..errors import OutOfMemoryError
 from ..vfi_models.interface import Interpolator, Options
 from ..vfi_utils import FrameLoop
+from ..weights.loading import ModelSource
 from . import _host
-from ._models import AfterRun, Weights, obtain
+from ._models import AfterRun, obtain
 
 
 @dataclass(frozen=True)
 class ModelLender:
     """Brings a model to its device for the time of a run, and does with it then what the user chose."""
 
-    weights: Weights
+    weights: ModelSource
     options: Options
     """Of the model, those that differ from ``spec.options``."""
     after_run: AfterRun = "keep loaded"

@@ -23,9 +23,6 @@ from ..vfi_utils import FrameLoop
 from ..weights.loading import ModelSource, load_cached
 from . import _host
 
-Weights = ModelSource
-"""What a ``MIDFRAME_MODEL`` link carries."""
-
 AfterRun = Literal["keep loaded", "offload to CPU", "unload"]
 AFTER_RUN: tuple[AfterRun, ...] = get_args(AfterRun)
 """What becomes of a model after a run: it stays on its device until ComfyUI needs the memory; its weights

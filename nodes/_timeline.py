@@ -9,13 +9,7 @@ from typing import Any
 from ..errors import BadInputError
 from ..inputs.numbers import Number, multipliers
 from ..inputs.rates import rate_or_zero
-from ..vfi_utils import (
-    EndLaw,
-    StatesLike,
-    Timeline,
-    by_fps,
-    by_multiplier,
-)
+from ..vfi_utils import EndLaw, StatesLike, Timeline, by_fps, by_multiplier
 
 _LOG = logging.getLogger(__name__)
 

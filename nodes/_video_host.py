@@ -33,14 +33,7 @@ from ..video.read.tensor import TensorClip
 from ..video.read.trim import Trimmed
 from ..video.stream.lazy import LazyVideo, OpenSource
 from . import _host
-from ._saving import (
-    AUTO,
-    DEEP,
-    bits_of,
-    coding_of,
-    space_of,
-    value_of,
-)
+from ._saving import AUTO, DEEP, bits_of, coding_of, space_of, value_of
 
 _LOG = logging.getLogger(__name__)
 

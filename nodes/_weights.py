@@ -10,15 +10,7 @@ from typing import Any
 from ..errors import BadInputError, MidframeError
 from ..inputs.objects import described, require_like
 from ..weights.download import downloads_allowed
-from ..weights.find import (
-    CKPTS,
-    Choice,
-    Manifest,
-    available,
-    fetch,
-    find,
-    find_listed,
-)
+from ..weights.find import CKPTS, Choice, Manifest, available, fetch, find, find_listed
 from ..weights.loading import ModelSource
 from . import _host
 

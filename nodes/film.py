@@ -7,17 +7,13 @@ from typing import Any, ClassVar, get_args
 from torch import Tensor
 
 from ..vfi_models.film.session import FilmOptions
-from ..vfi_utils import (
-    EndLaw,
-    Schedule,
-    Settings,
-    StatesLike,
-)
+from ..vfi_utils import EndLaw, Schedule, Settings, StatesLike
+from ..weights.loading import ModelSource
 from . import _widgets
 from ._inputs import FrameInputs, changed_options
 from ._interpolation import FrameNode
 from ._meta_batch import Manager, Prompt
-from ._models import AfterRun, Weights
+from ._models import AfterRun
 from ._weights import model_widget
 from ._widgets import InputTypes
 
@@ -101,7 +97,7 @@ class MidframeFILM(FrameNode):
         device: str = "auto",
         after_run: AfterRun = "keep loaded",
         states: StatesLike | None = None,
-        model_override: Weights | None = None,
+        model_override: ModelSource | None = None,
         storage: str = "auto",
         meta_batch: Manager | None = None,
         node_id: str | None = None,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from ..weights.loading import ModelSource
 from . import _widgets
-from ._models import Weights, obtain
+from ._models import obtain
 from ._weights import choose, complaint, model_widget
 from ._widgets import InputTypes
 
@@ -45,7 +46,7 @@ class MidframeModelLoader:
 
     def load(
         self, model: str, dtype: str = "auto", device: str = "auto", *, node_id: str | None = None
-    ) -> tuple[Weights]:
+    ) -> tuple[ModelSource]:
         """Load the model into the cache, so that a file that cannot be used is found out here.
 
         The link carries only which model it is: where ComfyUI unloaded it in between, it is read again.

@@ -7,17 +7,12 @@ from typing import Any, ClassVar
 from ..chunks.job import PAIRS
 from ..vfi_models.compact.session import CompactOptions
 from ..vfi_utils import EndLaw, Settings, StatesLike
+from ..weights.loading import ModelSource
 from . import _widgets
-from ._chunk_run import (
-    EXECUTORS,
-    FORMATS,
-    THIS_PROCESS,
-    ChunkInputs,
-    run_in_chunks,
-)
+from ._chunk_run import EXECUTORS, FORMATS, THIS_PROCESS, ChunkInputs, run_in_chunks
 from ._inputs import changed_options
 from ._interpolation import InterpolationNode
-from ._models import AfterRun, Weights
+from ._models import AfterRun
 from ._video_host import preview_of, video_of_file
 from ._weights import model_widget
 from ._widgets import InputTypes, scale_of
@@ -110,7 +105,7 @@ class MidframeChunks(InterpolationNode):
         after_run: AfterRun = "keep loaded",
         executor: str = THIS_PROCESS,
         ray_address: str = "",
-        model_override: Weights | None = None,
+        model_override: ModelSource | None = None,
         states: StatesLike | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:

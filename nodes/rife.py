@@ -8,11 +8,12 @@ from torch import Tensor
 
 from ..vfi_models.rife.session import RifeOptions
 from ..vfi_utils import EndLaw, Settings, StatesLike
+from ..weights.loading import ModelSource
 from . import _widgets
 from ._inputs import FrameInputs, changed_options
 from ._interpolation import FrameNode
 from ._meta_batch import Manager, Prompt
-from ._models import AfterRun, Weights
+from ._models import AfterRun
 from ._weights import model_widget
 from ._widgets import InputTypes, scale_of
 
@@ -83,7 +84,7 @@ class MidframeRIFE(FrameNode):
         after_run: AfterRun = "keep loaded",
         allow_changed_picture: bool = False,
         states: StatesLike | None = None,
-        model_override: Weights | None = None,
+        model_override: ModelSource | None = None,
         storage: str = "auto",
         meta_batch: Manager | None = None,
         node_id: str | None = None,

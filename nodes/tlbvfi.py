@@ -10,11 +10,12 @@ from ..inputs.numbers import real, whole
 from ..vfi_models.interface import Options
 from ..vfi_models.tlbvfi.session import TlbvfiOptions
 from ..vfi_utils import EndLaw, Settings, StatesLike
+from ..weights.loading import ModelSource
 from . import _widgets
 from ._inputs import FrameInputs, changed_options
 from ._interpolation import FrameNode
 from ._meta_batch import Manager, Prompt
-from ._models import AfterRun, Weights
+from ._models import AfterRun
 from ._weights import model_widget
 from ._widgets import InputTypes, Widget
 
@@ -147,7 +148,7 @@ class MidframeTLBVFI(FrameNode):
         published_range: bool = TlbvfiOptions.published_range,
         memory_lines: bool = False,
         states: StatesLike | None = None,
-        model_override: Weights | None = None,
+        model_override: ModelSource | None = None,
         storage: str = "auto",
         meta_batch: Manager | None = None,
         node_id: str | None = None,

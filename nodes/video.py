@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 from ..vfi_models.compact.session import CompactOptions
 from ..vfi_utils import EndLaw, Settings, StatesLike
+from ..weights.loading import ModelSource
 from . import _widgets
 from ._inputs import CommonInputs, changed_options
 from ._interpolation import InterpolationNode
-from ._models import AfterRun, Weights
+from ._models import AfterRun
 from ._video_host import MadeVideo
 from ._video_run import run_on_save
 from ._weights import model_widget
@@ -74,7 +75,7 @@ class MidframeVideo(InterpolationNode):
         last_frame: EndLaw = "hold_last",
         device: str = "auto",
         after_run: AfterRun = "keep loaded",
-        model_override: Weights | None = None,
+        model_override: ModelSource | None = None,
         states: StatesLike | None = None,
         node_id: str | None = None,
     ) -> tuple[MadeVideo]:

@@ -6,12 +6,16 @@ import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stop a shared machine
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
 from packs import ROOT, load_pack
 
 load_pack()
+# By the clock of a machine that runs other tests meanwhile, an example may take any time.
+hypothesis.settings.register_profile("midframe", deadline=None)
+hypothesis.settings.load_profile("midframe")
 
 
 def pytest_addoption(parser):

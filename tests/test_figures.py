@@ -5,7 +5,7 @@ import sys
 import pytest
 from figures import TABLE, Figures, table
 
-COMMENTS = 2.0, 5.0
+COMMENTS = 3.0, 5.0
 """In 100 lines: the least and the most. The goal is 3 to 5; 2.3 is where it stands."""
 
 

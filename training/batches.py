@@ -14,12 +14,7 @@ from .footage import Store, left_out
 from .motion import MotionGenerator, Sample
 from .plan import TrainingPlan
 from .teacher import load_teacher
-from .triplets import (
-    FootageSampler,
-    Teacher,
-    relit,
-    with_teacher_flow,
-)
+from .triplets import FootageSampler, Teacher, relit, with_teacher_flow
 
 PARTS = ("left", "right", "middle", "timestep", "flow", "visible")
 # Batches after which the order of generated and real ones begins again.

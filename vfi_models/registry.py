@@ -8,12 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import UnsupportedWeightsError
-from .interface import (
-    Architecture,
-    Detection,
-    Interpolator,
-    StateDict,
-)
+from .interface import Architecture, Detection, Interpolator, StateDict
 
 _SHOWN_NAMES = 6
 

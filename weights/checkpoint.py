@@ -23,13 +23,7 @@ from ..errors import (
     WeightsNotFoundError,
 )
 from .pickles import Foreign, FormatError
-from .torchfile import (
-    TorchFile,
-    module_tensors,
-    open_legacy,
-    open_zip,
-    read_tensors,
-)
+from .torchfile import TorchFile, module_tensors, open_legacy, open_zip, read_tensors
 from .torchnames import StoredTensor
 
 __all__ = ["read_checkpoint", "readable", "sha256_file"]

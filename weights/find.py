@@ -11,20 +11,8 @@ from pathlib import Path
 from ..errors import CorruptWeightsError
 from .checkpoint import readable, sha256_file
 from .download import fetch
-from .manifest import (
-    CKPTS,
-    EXTENSIONS,
-    Entry,
-    Manifest,
-    without_extension,
-)
-from .paths import (
-    as_path,
-    as_text,
-    is_weights_file,
-    list_weights,
-    resolve,
-)
+from .manifest import CKPTS, EXTENSIONS, Entry, Manifest, without_extension
+from .paths import as_path, as_text, is_weights_file, list_weights, resolve
 
 __all__ = [
     "CKPTS",

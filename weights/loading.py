@@ -23,12 +23,7 @@ from ..vfi_models import build, detect
 from ..vfi_models.interface import Interpolator
 from ..vfi_models.precision import dtype_named, suited
 from .checkpoint import read_checkpoint
-from .find import (
-    CKPTS,
-    check,
-    fetch,
-    find,
-)
+from .find import CKPTS, check, fetch, find
 from .paths import ADVICE, as_text
 
 _LOG = logging.getLogger(__name__)

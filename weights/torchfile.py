@@ -22,22 +22,8 @@ from typing import Any, BinaryIO, Protocol
 import torch
 from torch import Tensor
 
-from .pickles import (
-    Foreign,
-    FormatError,
-    Inert,
-    Unpickled,
-    read_pickle,
-)
-from .torchnames import (
-    MOST_BYTES,
-    NAMES,
-    SCRIPT,
-    SCRIPT_NAMES,
-    StorageRef,
-    StoredTensor,
-    storage_of,
-)
+from .pickles import Foreign, FormatError, Inert, Unpickled, read_pickle
+from .torchnames import MOST_BYTES, NAMES, SCRIPT, SCRIPT_NAMES, StorageRef, StoredTensor, storage_of
 
 # The first two pickles of a legacy file, as torch.serialization writes them.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C

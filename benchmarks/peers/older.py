@@ -14,13 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .peer import (
-    Checkout,
-    Interpolate,
-    Task,
-    require_dtype,
-    rife_family,
-)
+from .peer import Checkout, Interpolate, Task, require_dtype, rife_family
 
 # Families of RIFE, and what its network calls them; it has more of them than its menu. 4.0 and 4.2 it only
 # has with a refinement, which synthetic weights are without.

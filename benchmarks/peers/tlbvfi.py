@@ -18,12 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import BadInputError
-from .peer import (
-    Checkout,
-    Interpolate,
-    Task,
-    require_dtype,
-)
+from .peer import Checkout, Interpolate, Task, require_dtype
 
 _CONFIG = Path("configs", "Template-LBBDM-video.yaml")
 # Pixels. The authors' code pads sides to multiples of 512 by reflection, which needs a side longer than the

@@ -16,13 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...vfi_models.rife.config import FAMILIES
-from .peer import (
-    Checkout,
-    Interpolate,
-    Task,
-    require_dtype,
-    rife_family,
-)
+from .peer import Checkout, Interpolate, Task, require_dtype, rife_family
 
 _VERSIONS = {name: family.versions[0] for name, family in FAMILIES.items()}
 

@@ -15,20 +15,9 @@ import torch
 from checkpoints import save
 from clips import pictures, write_clip
 from midframe.api import interpolate
-from midframe.benchmarks import (
-    bench,
-    contest,
-    footprint,
-    peers,
-    sixteen_bits,
-)
+from midframe.benchmarks import bench, contest, footprint, peers, sixteen_bits
 from midframe.benchmarks.machine import Rates
-from midframe.benchmarks.network import (
-    Counts,
-    Stopwatch,
-    TimedModel,
-    counts,
-)
+from midframe.benchmarks.network import Counts, Stopwatch, TimedModel, counts
 from midframe.benchmarks.peers.peer import Checkout
 from midframe.benchmarks.quality import difference, ssim
 from midframe.benchmarks.report import write

@@ -7,14 +7,7 @@ from fractions import Fraction as Fr
 import pytest
 from clips import pictures, write_clip
 from midframe import cli
-from midframe.benchmarks.cost import (
-    Film,
-    Worker,
-    bounds,
-    chunk_seconds,
-    chunk_stages,
-    simulate,
-)
+from midframe.benchmarks.cost import Film, Worker, bounds, chunk_seconds, chunk_stages, simulate
 from midframe.benchmarks.stages import Costs
 
 FILM = Film(3600.0, Fr(24), Fr(60), 240)

@@ -8,13 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from midframe.benchmarks import (
-    bench,
-    contest,
-    gpu,
-    pressure,
-    transfers,
-)
+from midframe.benchmarks import bench, contest, gpu, pressure, transfers
 from midframe.benchmarks.long_clips import Blend
 from midframe.errors import BadInputError
 from midframe.vfi_models._ops.cuda_graphs import _FIRST

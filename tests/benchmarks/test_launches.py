@@ -5,12 +5,7 @@ import itertools
 import pytest
 import torch
 from fakes import QUICK
-from midframe.benchmarks.fake_device import (
-    DEVICE,
-    Counting,
-    DeviceWaitError,
-    fake_cuda,
-)
+from midframe.benchmarks.fake_device import DEVICE, Counting, DeviceWaitError, fake_cuda
 from midframe.benchmarks.launches import launches, run
 from midframe.benchmarks.work import Work
 from midframe.vfi_utils import Settings, by_multiplier

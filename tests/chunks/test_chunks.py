@@ -11,12 +11,7 @@ import av
 import pytest
 from clips import audio_packets, frames_of, pictures, times_of, write_clip
 from fakes import LerpModel, RecordingHost
-from midframe.chunks import (
-    Inline,
-    Job,
-    ModelChoice,
-    process,
-)
+from midframe.chunks import Inline, Job, ModelChoice, process
 from midframe.errors import BadInputError, MidframeError
 from midframe.vfi_utils import Settings
 from midframe.video import Coding, Plan, interpolate_video

@@ -18,14 +18,7 @@ import pytest
 import torch
 from clips import frames_of, pictures, times_of, write_clip
 from midframe import cli
-from midframe.chunks import (
-    Farm,
-    Inline,
-    Job,
-    ModelChoice,
-    process,
-    ray_executor,
-)
+from midframe.chunks import Farm, Inline, Job, ModelChoice, process, ray_executor
 from midframe.chunks.documents import write_document
 from midframe.chunks.store import Store
 from midframe.chunks.worker import error_of, make_chunk, task_of

@@ -9,12 +9,7 @@ import pytest
 import torch
 from fakes import LerpModel, RecordingHost
 from midframe.api import interpolate, load_model
-from midframe.engine.cpu_workers import (
-    CpuWorkers,
-    Once,
-    StoppedError,
-    workers_for,
-)
+from midframe.engine.cpu_workers import CpuWorkers, Once, StoppedError, workers_for
 from midframe.engine.timeline import by_multiplier
 from midframe.errors import BadInputError, OutOfMemoryError
 from midframe.parity.tolerances import bound

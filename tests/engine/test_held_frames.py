@@ -8,21 +8,10 @@ import pytest
 import torch
 from clips import frames_of, pictures, write_clip
 from fakes import QUICK, LerpModel, ListSink, RecordingHost
-from midframe import (
-    NODE_CLASS_MAPPINGS,
-    cli,
-    interpolate,
-    load_model,
-)
+from midframe import NODE_CLASS_MAPPINGS, cli, interpolate, load_model
 from midframe.chunks import Inline, Job, process
 from midframe.vfi_models import architectures, build, detect
-from midframe.vfi_utils import (
-    Settings,
-    States,
-    by_fps,
-    by_multiplier,
-    run_timeline,
-)
+from midframe.vfi_utils import Settings, States, by_fps, by_multiplier, run_timeline
 from midframe.video import Coding, Plan, interpolate_video
 from midframe.weights.synthetic import synthetic_state_dict
 

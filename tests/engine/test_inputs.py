@@ -14,14 +14,7 @@ from midframe import cli
 from midframe.chunks import Inline, Job, process
 from midframe.cli import options
 from midframe.errors import BadInputError
-from midframe.vfi_utils import (
-    FrameLoop,
-    QuietHost,
-    Settings,
-    States,
-    by_fps,
-    by_multiplier,
-)
+from midframe.vfi_utils import FrameLoop, QuietHost, Settings, States, by_fps, by_multiplier
 from midframe.video import Coding, Plan, interpolate_video
 
 

@@ -6,12 +6,7 @@ from fakes import LerpModel, ListSink, RecordingHost
 from midframe.api import interpolate
 from midframe.errors import BadInputError, OutOfMemoryError
 from midframe.memory.sinks import TensorSink
-from midframe.vfi_utils import (
-    Settings,
-    by_fps,
-    by_multiplier,
-    run_timeline,
-)
+from midframe.vfi_utils import Settings, by_fps, by_multiplier, run_timeline
 
 
 def clip(n=5, channels=3, size=(6, 7), dtype=torch.float32):

@@ -10,14 +10,7 @@ import torch
 from fakes import LerpModel, ListSink, RecordingHost
 from midframe import load_model
 from midframe.errors import BadInputError, OutOfMemoryError
-from midframe.vfi_utils import (
-    FrameLoop,
-    Settings,
-    States,
-    by_fps,
-    by_multiplier,
-    run_timeline,
-)
+from midframe.vfi_utils import FrameLoop, Settings, States, by_fps, by_multiplier, run_timeline
 
 TIMELINES = {
     "x2": by_multiplier(2),

@@ -7,12 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from midframe.engine.timeline import Moment, Output, Policy, gap_at
 from midframe.errors import BadInputError
-from midframe.vfi_utils import (
-    States,
-    Timeline,
-    by_fps,
-    by_multiplier,
-)
+from midframe.vfi_utils import States, Timeline, by_fps, by_multiplier
 
 some = settings(max_examples=50, deadline=None)  # a shared machine has pauses
 counts = st.integers(1, 40)

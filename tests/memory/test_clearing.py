@@ -10,21 +10,10 @@ from fakes import RecordingHost
 from midframe.benchmarks import clearing as simulation
 from midframe.benchmarks import pressure
 from midframe.benchmarks.allocator import Card
-from midframe.benchmarks.clearing import (
-    POLICIES,
-    Scenario,
-    scenarios,
-    simulate,
-    sweep,
-)
+from midframe.benchmarks.clearing import POLICIES, Scenario, scenarios, simulate, sweep
 from midframe.benchmarks.work import Work
 from midframe.engine.host import QuietHost
-from midframe.memory.budget import (
-    Clearing,
-    Room,
-    cached_bytes,
-    free_bytes,
-)
+from midframe.memory.budget import Clearing, Room, cached_bytes, free_bytes
 from midframe.nodes._host import NodeHost
 from midframe.vfi_utils import by_fps, by_multiplier
 from midframe.video.stream.pipeline import Counted, _Watched

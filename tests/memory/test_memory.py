@@ -9,12 +9,7 @@ from midframe.memory.budget import Budget, _allowed, free_bytes
 from midframe.memory.cache import ModelCache, file_identity
 from midframe.memory.ladder import Ladder, is_out_of_memory
 from midframe.memory.sinks import TensorSink
-from midframe.memory.staging import (
-    Downloader,
-    Uploader,
-    as_network_input,
-    as_unit_float,
-)
+from midframe.memory.staging import Downloader, Uploader, as_network_input, as_unit_float
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

@@ -12,12 +12,7 @@ from midframe import vfi_utils
 from midframe.engine.timeline import Moment
 from midframe.memory.sinks import TensorSink
 from midframe.memory.staging import Downloader, Uploader, as_dtype
-from midframe.vfi_utils import (
-    QuietHost,
-    Settings,
-    by_multiplier,
-    run_timeline,
-)
+from midframe.vfi_utils import QuietHost, Settings, by_multiplier, run_timeline
 from midframe.video.stream.pipeline import DEPTHS, Stream
 
 HEIGHT, WIDTH = 2160, 3840

@@ -16,18 +16,13 @@ from midframe.errors import OutOfMemoryError, WeightsNotFoundError
 from midframe.memory import sinks
 from midframe.memory.cache import MODELS
 from midframe.memory.sinks import TensorSink
-from midframe.nodes import (
-    _host,
-    _lending,
-    _models,
-    _run,
-    _weights,
-)
+from midframe.nodes import _host, _lending, _models, _run, _weights
 from midframe.nodes._lending import ModelLender
 from midframe.nodes._progress import progress_line
 from midframe.nodes._weights import choose, complaint
 from midframe.vfi_utils import by_multiplier
 from midframe.weights.find import fetch
+from midframe.weights.loading import ModelSource
 from midframe.weights.manifest import Entry
 from PIL import Image
 from safetensors.torch import save
@@ -182,7 +177,7 @@ def test_the_clear_node_clears_and_passes_on():
 
 
 def test_weights_that_are_gone_are_named(tmp_path):
-    weights = _models.Weights(tmp_path / "gone.safetensors", torch.device("cpu"), torch.float32)
+    weights = ModelSource(tmp_path / "gone.safetensors", torch.device("cpu"), torch.float32)
     with pytest.raises(WeightsNotFoundError, match=r"gone\.safetensors"):
         _models.obtain(weights)
 
@@ -206,7 +201,7 @@ def test_complaints_come_before_the_run(monkeypatch, tmp_path):
     assert choose("rife425.pth", "cpu", "auto").path == tmp_path / "rife_v4.25.safetensors"
 
 
-class Weights(BaseHTTPRequestHandler):
+class FileHandler(BaseHTTPRequestHandler):
     body = save({"a": torch.zeros(300_000)})
 
     def do_GET(self):
@@ -222,7 +217,7 @@ class Weights(BaseHTTPRequestHandler):
 @pytest.fixture
 def published(monkeypatch, tmp_path):
     """The folder that a checkpoint of a server on this machine is downloaded into."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Weights) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), FileHandler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/rife_v4.25.safetensors"
         entry = Entry("rife_v4.25.safetensors", "rife-4.25", "rife", "4.25", urls=(url,))
@@ -241,7 +236,7 @@ def test_a_checkpoint_is_downloaded_once(published, monkeypatch):
     for _ in range(2):
         weights = choose("rife-4.25", "cpu", "auto", "7")
         assert weights.path == published / "rife_v4.25.safetensors"
-        assert weights.path.read_bytes() == Weights.body
+        assert weights.path.read_bytes() == FileHandler.body
     assert seen[-1] == ("downloading rife-4.25: 1.1 of 1.1 MiB", "7")
 
 
@@ -301,7 +296,7 @@ def test_finished_frames_are_saved_when_memory_runs_out(monkeypatch, tmp_path):
     )
     monkeypatch.setattr(_host, "output_folder", lambda: tmp_path)
     frames = clip(5)
-    weights = _models.Weights(tmp_path, torch.device("cpu"), torch.float32)
+    weights = ModelSource(tmp_path, torch.device("cpu"), torch.float32)
     with pytest.raises(OutOfMemoryError) as caught:
         _run.Run(by_multiplier(2), ModelLender(weights, {})).whole(frames)
     (folder,) = tmp_path.iterdir()

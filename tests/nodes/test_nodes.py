@@ -6,12 +6,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from midframe import (
-    NODE_CLASS_MAPPINGS,
-    NODE_DISPLAY_NAME_MAPPINGS,
-    interpolate,
-    load_model,
-)
+from midframe import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS, interpolate, load_model
 from midframe.errors import BadInputError
 from midframe.inputs.pairs import parse_pairs
 from midframe.inputs.rates import rate_or_zero

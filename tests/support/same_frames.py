@@ -36,21 +36,9 @@ load_pack()
 from clips import frames_of, pictures, times_of, write_clip
 from midframe import NODE_CLASS_MAPPINGS, interpolate, load_model
 from midframe.benchmarks.work import synthetic
-from midframe.chunks import (
-    Inline,
-    Job,
-    ModelChoice,
-    process,
-)
+from midframe.chunks import Inline, Job, ModelChoice, process
 from midframe.cli import main as command
-from midframe.vfi_utils import (
-    FrameLoop,
-    QuietHost,
-    Settings,
-    States,
-    by_fps,
-    by_multiplier,
-)
+from midframe.vfi_utils import FrameLoop, QuietHost, Settings, States, by_fps, by_multiplier
 from midframe.video import Plan, interpolate_video
 from safetensors.torch import save_file
 

@@ -10,14 +10,7 @@ from midframe.errors import BadInputError
 from midframe.training import batches as batches_module
 from midframe.training.atlas import make_atlas
 from midframe.training.batches import Batches, Sources
-from midframe.training.footage import (
-    LIST,
-    Clip,
-    Store,
-    decode,
-    differences_of,
-    is_held_out,
-)
+from midframe.training.footage import LIST, Clip, Store, decode, differences_of, is_held_out
 from midframe.training.motion import Sample
 from midframe.training.plan import TrainingPlan
 from midframe.training.teacher import load_teacher

@@ -22,12 +22,7 @@ from midframe.training.losses import flow_loss, laplacian_loss, mask_loss
 from midframe.training.motion import MotionGenerator
 from midframe.training.networks import passes
 from midframe.training.plan import TrainingPlan
-from midframe.training.train import (
-    Run,
-    Trainer,
-    main,
-    train,
-)
+from midframe.training.train import Run, Trainer, main, train
 from midframe.vfi_models import build, detect
 from midframe.vfi_models._ops.warp import backward_warp
 from midframe.vfi_models.compact.flow import blend

@@ -10,12 +10,7 @@ from midframe.training.atlas import make_atlas
 from midframe.training.motion import MotionGenerator
 from midframe.vfi_models import build, detect
 from midframe.vfi_models.compact import ARCHITECTURE
-from midframe.vfi_models.compact.flow import (
-    FlowState,
-    lucas_kanade,
-    step_where_better,
-    zero_where_still,
-)
+from midframe.vfi_models.compact.flow import FlowState, lucas_kanade, step_where_better, zero_where_still
 from midframe.vfi_models.compact.matching import expected_displacement, symmetric_correlation
 from midframe.vfi_models.compact.session import Geometry
 from midframe.weights.checkpoint import read_checkpoint

@@ -11,13 +11,7 @@ from midframe.vfi_models import build, detect, precision
 from midframe.vfi_models._ops import convolution
 from midframe.vfi_models._ops.convolution import Convolution, LeakyConv2d, channels_last
 from midframe.vfi_models._ops.padding import _mirror, clamp_padded, pad_frames, pad_to
-from midframe.vfi_models._ops.warp import (
-    GridSampler,
-    _sampled,
-    halved,
-    identity_grid,
-    sample,
-)
+from midframe.vfi_models._ops.warp import GridSampler, _sampled, halved, identity_grid, sample
 from midframe.vfi_models.compact.flow import box_mean
 from midframe.vfi_models.compact.net import CompactNet, _shuffled
 from midframe.vfi_models.rife import shapes

@@ -9,12 +9,7 @@ from fakes import LerpModel, ListSink, RecordingHost
 from midframe.errors import BadInputError
 from midframe.parity.tolerances import bound
 from midframe.vfi_models._sampling.recursive import RecursiveSampler, schedule
-from midframe.vfi_utils import (
-    Settings,
-    by_fps,
-    by_multiplier,
-    run_timeline,
-)
+from midframe.vfi_utils import Settings, by_fps, by_multiplier, run_timeline
 
 BISECT = Settings(schedule="bisect")
 

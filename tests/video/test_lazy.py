@@ -17,12 +17,7 @@ from midframe.errors import BadInputError
 from midframe.memory.sinks import TensorSink
 from midframe.memory.staging import as_dtype
 from midframe.vfi_utils import States
-from midframe.video import (
-    Coding,
-    Plan,
-    interpolate_video,
-    open_clip,
-)
+from midframe.video import Coding, Plan, interpolate_video, open_clip
 from midframe.video.read.clip import Waveform
 from midframe.video.read.span import Span
 from midframe.video.read.tensor import TensorClip

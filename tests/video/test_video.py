@@ -13,12 +13,7 @@ from fakes import LerpModel, RecordingHost
 from midframe.engine.timeline import Moment, by_multiplier
 from midframe.errors import BadInputError, MidframeError
 from midframe.memory.staging import as_dtype
-from midframe.video import (
-    Coding,
-    Plan,
-    interpolate_video,
-    open_clip,
-)
+from midframe.video import Coding, Plan, interpolate_video, open_clip
 from midframe.video.read.images import natural_key
 from midframe.video.stream import workers
 from midframe.video.stream.clock import Clock

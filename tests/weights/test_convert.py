@@ -8,12 +8,7 @@ import torch
 from checkpoints import save
 from midframe.benchmarks.loading import save_archive
 from midframe.cli import convert as command
-from midframe.errors import (
-    BadInputError,
-    CorruptWeightsError,
-    MidframeError,
-    UnsupportedWeightsError,
-)
+from midframe.errors import BadInputError, CorruptWeightsError, MidframeError, UnsupportedWeightsError
 from midframe.vfi_models import architectures
 from midframe.vfi_models.film.config import published_names
 from midframe.weights import convert as module

@@ -9,14 +9,7 @@ import pytest
 from midframe.errors import BadInputError, CorruptWeightsError, WeightsNotFoundError
 from midframe.vfi_models import architectures
 from midframe.vfi_models.rife.config import FAMILIES
-from midframe.weights.find import (
-    CKPTS,
-    Manifest,
-    available,
-    check,
-    find,
-    search_folders,
-)
+from midframe.weights.find import CKPTS, Manifest, available, check, find, search_folders
 from servers import HASH, WEIGHTS, put
 
 # --- the manifest

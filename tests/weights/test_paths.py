@@ -17,24 +17,14 @@ from midframe import NODE_CLASS_MAPPINGS, interpolate
 from midframe.api import load_model
 from midframe.chunks import Job, ModelChoice
 from midframe.cli import main
-from midframe.errors import (
-    BadInputError,
-    MidframeError,
-    UnsupportedWeightsError,
-    WeightsNotFoundError,
-)
+from midframe.errors import BadInputError, MidframeError, UnsupportedWeightsError, WeightsNotFoundError
 from midframe.nodes._weights import choose, complaint, model_widget
 from midframe.vfi_models.precision import dtype_named
 from midframe.vfi_models.rife import shapes
 from midframe.video import interpolate_video
 from midframe.weights.checkpoint import read_checkpoint
 from midframe.weights.convert import convert
-from midframe.weights.find import (
-    CKPTS,
-    available,
-    find,
-    find_listed,
-)
+from midframe.weights.find import CKPTS, available, find, find_listed
 from midframe.weights.loading import usable_device
 from midframe.weights.synthetic import synthetic_state_dict
 from safetensors.torch import save_file

@@ -20,15 +20,7 @@ from torch import Tensor, nn
 
 from .._ops.convolution import LeakyConv2d
 from .._ops.warp import halved
-from .flow import (
-    FlowState,
-    doubled,
-    lucas_kanade,
-    no_motion,
-    step_where_better,
-    warped,
-    zero_where_still,
-)
+from .flow import FlowState, doubled, lucas_kanade, no_motion, step_where_better, warped, zero_where_still
 from .matching import expected_displacement, symmetric_correlation, unit
 
 STRIDE = 4

@@ -19,12 +19,7 @@ from torch import Tensor, nn
 from .._ops.constants import constant
 from .._ops.convolution import LeakyConv2d, memory_format
 from .._ops.warp import Sampler, backward_warp, halved
-from .flow import (
-    FlowState,
-    doubled,
-    no_motion,
-    warped,
-)
+from .flow import FlowState, doubled, no_motion, warped
 from .matching import expected_displacement, symmetric_correlation, unit
 from .net import Encoded, Residual
 

@@ -13,14 +13,7 @@ from ..interface import Architecture, Detection, ModelSpec, Options
 from ..options import chosen
 from ..torch_interpolator import TorchInterpolator, build_strict
 from ..torch_interpolator import shapes_of as shapes_of_network
-from .config import (
-    FAMILIES,
-    FUSED_LEVELS,
-    LEVELS,
-    Config,
-    detect,
-    read_config,
-)
+from .config import FAMILIES, FUSED_LEVELS, LEVELS, Config, detect, read_config
 from .net import FilmNet, strips
 from .session import FilmOptions, FilmSession
 

@@ -20,14 +20,7 @@ from torch import Tensor, nn
 from .._ops.convolution import memory_format
 from .._ops.padding import round_up
 from .._ops.warp import Sampler
-from .config import (
-    FUSED_LEVELS,
-    LEVELS,
-    OWN_FLOW_LEVELS,
-    RGB,
-    STAGES,
-    Config,
-)
+from .config import FUSED_LEVELS, LEVELS, OWN_FLOW_LEVELS, RGB, STAGES, Config
 
 _SLOPE = 0.2
 # Rows beyond its own that a strip needs: one for each of the two 3 x 3 convolutions of a fusion level.

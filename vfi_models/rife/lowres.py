@@ -24,12 +24,7 @@ from .._ops.convolution import channels_last, memory_format
 from .._ops.cuda_graphs import storages
 from .._ops.warp import GridSampler, identity_grid
 from .config import Family
-from .net import (
-    FlowEstimate,
-    IFNet,
-    resize,
-    swap_flows,
-)
+from .net import FlowEstimate, IFNet, resize, swap_flows
 from .prepared import PreparedBlock, PreparedHead
 
 

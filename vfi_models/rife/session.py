@@ -16,12 +16,7 @@ from .._ops.cuda_graphs import RecordedSession, Recordings, recorder_for
 from .._ops.padding import PaddingMode, clamp_padded
 from .._ops.warp import GridSampler, backward_warp, identity_grid
 from .lowres import LowResolution, applies
-from .net import (
-    LARGE_UPDATE,
-    FlowEstimate,
-    IFNet,
-    swap_flows,
-)
+from .net import LARGE_UPDATE, FlowEstimate, IFNet, swap_flows
 
 
 @dataclass(frozen=True)

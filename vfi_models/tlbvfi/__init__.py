@@ -15,12 +15,7 @@ from ..torch_interpolator import TorchInterpolator, build_strict, shapes_of
 from .bridge import FEWEST_STEPS, MOST_STEPS
 from .config import FAMILIES, detect
 from .net import TlbvfiNet
-from .session import (
-    LEAST_SCALE,
-    Geometry,
-    TlbvfiOptions,
-    TlbvfiSession,
-)
+from .session import LEAST_SCALE, Geometry, TlbvfiOptions, TlbvfiSession
 from .tiles import TiledSession
 
 __all__ = ["ARCHITECTURE", "Tlbvfi"]

@@ -10,13 +10,7 @@ from torch import Tensor, nn
 from .._ops.warp import backward_warp
 from .encoder import LATENT, LEVELS
 from .flow import FlowNet, halved
-from .layers import (
-    ResidualBlock,
-    Upsample,
-    VideoMiddle,
-    norm,
-    swish,
-)
+from .layers import ResidualBlock, Upsample, VideoMiddle, norm, swish
 from .refine import RefineNet
 from .windows import CrossBlock, WindowBlock
 

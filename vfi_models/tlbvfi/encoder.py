@@ -8,14 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .layers import (
-    Downsample,
-    ResidualBlock,
-    VideoMiddle,
-    frame_by_frame,
-    norm,
-    swish,
-)
+from .layers import Downsample, ResidualBlock, VideoMiddle, frame_by_frame, norm, swish
 from .wavelet import FrequencyExtractor, bands
 from .windows import WindowBlock
 

@@ -23,12 +23,7 @@ import torch
 
 from ...errors import BadInputError
 from ...inputs.rates import common_tick
-from .clip import (
-    ClipInfo,
-    Frame,
-    FrameTime,
-    TimedClip,
-)
+from .clip import ClipInfo, Frame, FrameTime, TimedClip
 from .colour import Converter, colour_of, has_alpha
 from .images import ImageFolder
 

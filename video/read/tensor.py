@@ -11,12 +11,7 @@ from types import TracebackType
 from torch import Tensor
 
 from ...errors import BadInputError
-from .clip import (
-    ClipInfo,
-    Frame,
-    FrameTime,
-    Waveform,
-)
+from .clip import ClipInfo, Frame, FrameTime, Waveform
 from .span import Span
 
 _BATCH_DIMENSIONS, _RGB, _RGBA = 4, 3, 4

@@ -10,12 +10,7 @@ from math import ceil
 from types import TracebackType
 
 from ...errors import BadInputError
-from .clip import (
-    ClipInfo,
-    Frame,
-    FrameTime,
-    TimedClip,
-)
+from .clip import ClipInfo, Frame, FrameTime, TimedClip
 from .span import Span
 
 SLACK = Fraction(1, 10_000)

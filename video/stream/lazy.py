@@ -19,25 +19,14 @@ from ...memory.sinks import TensorSink
 from ...memory.staging import as_unit_float
 from ...vfi_models.interface import Interpolator
 from ...vfi_utils import Host, Settings
-from ..read.clip import (
-    ClipInfo,
-    Frame,
-    FrameTime,
-    TimedClip,
-    Waveform,
-)
+from ..read.clip import ClipInfo, Frame, FrameTime, TimedClip, Waveform
 from ..read.part import Part
 from ..read.span import Span
 from ..read.trim import SLACK
 from ..read.waveform import read_waveform
 from ..write.formats import EXTENSIONS, Coding, holds_alpha
 from ..write.target import Target
-from .files import (
-    Maker,
-    Written,
-    collect_clip,
-    stream_clip,
-)
+from .files import Maker, Written, collect_clip, stream_clip
 from .pipe import PIPE_BYTES, AbandonedError, Pipe
 from .pipeline import BYTE, Stream
 from .plan import Plan

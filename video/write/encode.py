@@ -17,12 +17,7 @@ from torch import Tensor
 
 from ...engine.timeline import Moment
 from ...errors import MidframeError
-from ..read.clip import (
-    REC709,
-    RGB_FORMATS,
-    ClipInfo,
-    Colour,
-)
+from ..read.clip import REC709, RGB_FORMATS, ClipInfo, Colour
 from ..read.colour import Converter, Palette, is_rgb
 from .formats import Encoding, Images
 from .sound import Carried, carry_sound
