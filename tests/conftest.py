@@ -89,3 +89,8 @@ def comfyui(tmp_path_factory):
 
     with running(ROOT, tmp_path_factory.mktemp("comfyui")) as server:
         yield server
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """Files have no place in the name of a test: some are 300 kB, and a zip holds the time."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) and len(val) > 20 else None  # noqa: PLR2004
