@@ -93,4 +93,4 @@ def comfyui(tmp_path_factory):
 
 def pytest_make_parametrize_id(config, val, argname):
     """Files have no place in the name of a test: some are 300 kB, and a zip holds the time."""
-    return f"{len(val)} bytes" if isinstance(val, bytes) and len(val) > 20 else None  # noqa: PLR2004
+    return f"{len(val)} bytes" if isinstance(val, bytes) and len(val) > 20 else None
