@@ -255,6 +255,7 @@ def test_a_request_to_end_comes_out_as_it_is(clip, cluster):
         signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.long  # workers that each import torch; in the short run they load the pack by its path too
 def test_the_pack_has_any_name(clip, cluster, renamed):
     chunks, video = (importlib.import_module(f"{renamed}.{room}") for room in ("chunks", "video"))
     plan = video.Plan(coding=video.Coding("ffv1"))

@@ -97,7 +97,8 @@ class CancellingHost(_host.NodeHost):
             raise CancelledError
 
 
-def test_cancel_at_every_step_leaves_nothing_behind(monkeypatch):
+@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.long)])
+def test_cancel_at_every_step_leaves_nothing_behind(monkeypatch, stride):
     frames = clip(2)
     wanted = run(frames)
     steps = 0
@@ -117,7 +118,7 @@ def test_cancel_at_every_step_leaves_nothing_behind(monkeypatch):
             try:
                 made = run(frames)
             except CancelledError:
-                steps += 1
+                steps += stride
             assert not sinks
     finally:
         gc.enable()
