@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..errors import BadInputError, UnsupportedWeightsError
 from .interface import Interpolator, ModelSpec, StateDict
@@ -94,8 +95,23 @@ def without_storage(make: Callable[[], N]) -> N:
     """Return the network that ``make`` makes, on the meta device: no parameter has memory."""
     # Layers of torch fill their weights with random numbers when they are created; on the meta device that
     # costs no time and does not touch the caller's generator.
-    with torch.device("meta"):
+    with torch.device("meta"), _NoInitialisation():
         return make()
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """Leaves parameters as they are: their values come from a file.
+
+    Random numbers without storage are nothing, and to make them torch imports its decompositions first,
+    which takes 2.5 s (TLBVFI's embeddings).
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Return the tensor of a function of ``torch.nn.init``; run any other function."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def build_strict(

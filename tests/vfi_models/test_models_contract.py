@@ -15,8 +15,10 @@ from midframe.parity.float64 import frame_in_float64, root_mean_square
 from midframe.parity.tolerances import AMPLIFYING, TIMES_THE_REFERENCE, bound
 from midframe.vfi_models import architectures, build, detect
 from midframe.vfi_models.interruption import interruptible
+from midframe.vfi_models.torch_interpolator import without_storage
 from midframe.vfi_utils import Settings
 from midframe.weights.synthetic import synthetic_state_dict
+from torch.utils._python_dispatch import TorchDispatchMode
 
 ALL = [(a.name, family) for a in architectures() for family in a.families]
 ONE_EACH = [(a.name, a.families[-1]) for a in architectures()]
@@ -213,3 +215,19 @@ def test_another_threads_run_is_not_ended(models):
         assert (len(made), host.checks) == (1, 0)
         with pytest.raises(KeyboardInterrupt):
             run(model, *frames, [0.5])
+
+
+def test_a_network_without_storage_is_not_initialised():
+    """Its values come from a file; on the meta device torch would import its decompositions for nothing."""
+    ran = []
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            ran.append(func._schema.name)
+            return func(*args, **(kwargs or {}))
+
+    with Watching():
+        net = without_storage(lambda: torch.nn.Sequential(torch.nn.Embedding(3, 4), torch.nn.Conv2d(2, 2, 3)))
+    assert {value.device.type for value in net.state_dict().values()} == {"meta"}
+    assert ran
+    assert not any("normal" in name or "uniform" in name for name in ran)
