@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -12,7 +13,10 @@ from .inputs.numbers import Number
 from .memory.sinks import BatchSink, Storage
 from .vfi_models import detect
 from .vfi_utils import FrameLoop, Host, Settings, Timeline, by_multiplier
+from .weights import loading
 from .weights.loading import ModelLike, as_model, load_model
+
+_MOVED = ("default_device", "locate", "open_weights", "runnable_dtype", "usable_device")
 
 __all__ = ["detect", "interpolate", "interpolate_part", "load_model"]
 
@@ -91,3 +95,10 @@ def interpolate_part(
         error.partial = sink.frames[: error.finished]
         raise
     return sink.frames
+
+
+def __getattr__(name: str) -> Any:
+    """Return a name that this module had before ``weights/loading.py`` was a room of its own."""
+    if name in _MOVED:
+        return getattr(loading, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

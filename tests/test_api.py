@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 import torch
 from fakes import LerpModel
+from midframe import api, chunks, vfi_utils, video
 from midframe.api import interpolate, load_model
 from midframe.errors import BadInputError, OutOfMemoryError, WeightsNotFoundError
+from midframe.memory import sinks
 from midframe.memory.cache import MODELS
 from midframe.vfi_models.precision import suited
 from midframe.vfi_models.rife import shapes
+from midframe.weights import loading
 from midframe.weights.loading import usable_device
 from midframe.weights.synthetic import synthetic_state_dict
 from safetensors.torch import save_file
@@ -78,3 +81,18 @@ def test_what_is_no_tensor(frames):
 def test_an_output_that_cannot_be():
     with pytest.raises(OutOfMemoryError, match="does not fit"):
         interpolate(torch.rand(2, 1, 1, 3).expand(2, 2_000_000, 2_000_000, 3), LerpModel())
+
+
+def test_names_that_moved_are_where_they_were():
+    for name in ("default_device", "locate", "open_weights", "runnable_dtype", "usable_device"):
+        assert getattr(api, name) is getattr(loading, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = api.nothing
+    for room, names in {
+        video: "Clip ClipInfo Coding Frame Plan Written holds_alpha interpolate_video open_clip",
+        chunks: "Executor Farm Inline Job ModelChoice process",
+        vfi_utils: "EndLaw FrameLoop Host QuietHost Schedule Settings States StatesLike Timeline by_fps by_multiplier "
+        "require_model run_timeline",
+        sinks: "Storage TensorSink",
+    }.items():
+        assert all(hasattr(room, name) for name in names.split())
