@@ -188,6 +188,7 @@ def test_settling_helps_a_match_and_leaves_the_rest():
     half, inner = torch.full((1, 1, 1, 1), 0.5), (..., slice(8, -8), slice(8, -8))
     moved = step_where_better(nowhere, scene[..., 9:73], scene[..., 8:72], half)  # 1 pixel to the right
     expected = torch.tensor([-0.5, 0.0, 0.5, 0.0])
+    # A tenth of the motion: it is one step, linear in the brightness, and must bring most of the way.
     torch.testing.assert_close(moved.flow[inner].mean((0, 2, 3)), expected, atol=0.1, rtol=0)
     left, right = torch.rand(2, 1, 3, 48, 64)
     careful, flow = step_where_better(nowhere, left, right, half).flow, nowhere.flow
