@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from safetensors.torch import save_file
 
 from ..api import interpolate, load_model
 from ..errors import BadInputError
+from ..memory.peak import peak_resident_bytes
 from ..vfi_models import architectures
 from ..vfi_utils import Settings
 from ..weights.synthetic import synthetic_state_dict
@@ -78,22 +78,11 @@ def _measured(args: argparse.Namespace) -> dict[str, Any]:
         "model": args.model,
         "size": args.size,
         "options": options,
-        "process_peak_mb": round(_peak_bytes() / 1e6),
+        "process_peak_mb": round(peak_resident_bytes() / 1e6),
         "seconds_per_made_frame": round((time.perf_counter() - began) / (args.frames - 1), 2),
         "threads": args.threads,
         "torch": torch.__version__,
     }
-
-
-def _peak_bytes() -> int:
-    """Return the most memory that this process has held since it began."""
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource  # noqa: PLC0415 - Unix only
-
-    # Bytes on macOS, kB on Linux.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def main(argv: Sequence[str] | None = None) -> int:

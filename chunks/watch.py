@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,6 +9,7 @@ from datetime import timedelta
 import psutil
 import torch
 
+from ..memory.peak import peak_resident_bytes
 from .run import Report
 
 _GIB = 2**30
@@ -49,8 +48,7 @@ class Watch:
 def memory_line(device: torch.device) -> str:
     """Return the memory of this process, its peak where the system tells, and what is free; also of a GPU."""
     memory = psutil.Process().memory_info()
-    # Windows tells the peak beside the rest.
-    peak = getattr(memory, "peak_wset", None) or _peak()
+    peak = peak_resident_bytes()
     line = f"memory {memory.rss / _GIB:.2f} GiB used"
     line += f", {peak / _GIB:.2f} at most" if peak else ""
     line += f", {psutil.virtual_memory().available / _GIB:.1f} free"
@@ -59,14 +57,3 @@ def memory_line(device: torch.device) -> str:
         free, _ = torch.cuda.mem_get_info(device)
         line += f"; GPU {used / _GIB:.2f} used, {most / _GIB:.2f} at most, {free / _GIB:.1f} free"
     return line
-
-
-def _peak() -> int:
-    """Return the peak of this process's resident memory, bytes; 0 where the system does not tell."""
-    try:
-        resource = importlib.import_module("resource")
-    except ImportError:
-        return 0
-    # Bytes on macOS, KiB elsewhere.
-    most = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    return most if sys.platform == "darwin" else most * 1024

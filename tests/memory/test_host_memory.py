@@ -4,21 +4,18 @@ import json
 import subprocess
 import sys
 
-import pytest
-
-pytest.importorskip("resource", reason="peak memory of a process is read the Unix way")
-
 PROGRAM = """
-import json, resource, sys
+import json, sys
 sys.path[:0] = sys.argv[1:]
 import conftest, psutil, torch
 from fakes import LerpModel
 from midframe.api import interpolate
+from midframe.memory.peak import peak_resident_bytes
 frames = torch.rand(160, 256, 320, 3)
 interpolate(frames[:2], LerpModel(), 2)
 before = psutil.Process().memory_info().rss
 made = interpolate(frames, LerpModel(), 4)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = peak_resident_bytes()
 print(json.dumps([peak - before, made.nbytes]))
 """
 
@@ -33,3 +30,17 @@ def test_a_run_takes_its_output_and_at_most_256_mb(root):
     rise, output = json.loads(done.stdout.splitlines()[-1])
     assert output > 550 * 2**20  # a second copy of it would not fit under the bound
     assert rise <= output + 256 * 2**20
+
+
+def test_a_peak_is_not_the_parents(root):
+    held = bytearray(600 * 2**20)
+    held[::4096] = b"x" * len(held[::4096])
+    program = "import sys; sys.path[:0] = sys.argv[1:]; import conftest\n"
+    program += "from midframe.memory.peak import peak_resident_bytes; print(peak_resident_bytes())"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(root / "tests"), str(root / "tests" / "support")],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert 20 * 2**20 < int(done.stdout.splitlines()[-1]) < len(held)
