@@ -15,7 +15,7 @@ from midframe.nodes.long_video import MidframeChunks
 @pytest.fixture
 def clip(tmp_path, monkeypatch):
     monkeypatch.setattr(_host, "output_folder", lambda: tmp_path / "output")
-    return write_clip(tmp_path / "in.mp4", pictures(21, (64, 96)), rate=Fr(25), sound="aac")
+    return write_clip(tmp_path / "in.mp4", pictures(11, (64, 96)), rate=Fr(25), sound="aac")
 
 
 def video(path, *, window=(0.0, 0.0)):
@@ -23,7 +23,7 @@ def video(path, *, window=(0.0, 0.0)):
 
 
 def run(path, **widgets):
-    return MidframeChunks().interpolate(video(path), "default", **{"pairs_per_chunk": 6, **widgets})
+    return MidframeChunks().interpolate(video(path), "default", **{"pairs_per_chunk": 3, **widgets})
 
 
 def test_it_makes_a_file_and_finds_it_again(clip):
@@ -31,7 +31,7 @@ def test_it_makes_a_file_and_finds_it_again(clip):
     file, path = got["result"]
     assert str(file) == path
     assert file.parent == clip.parent / "output" / "midframe"
-    assert times_of(file) == [Fr(k, 50) for k in range(42)]
+    assert times_of(file) == [Fr(k, 50) for k in range(22)]
     shown = got["ui"]["images"][0]
     assert (shown["subfolder"], shown["filename"], shown["type"]) == ("midframe", file.name, "output")
     written, loads = file.stat().st_mtime_ns, MODELS.loads
@@ -39,7 +39,7 @@ def test_it_makes_a_file_and_finds_it_again(clip):
     assert (file.stat().st_mtime_ns, MODELS.loads) == (written, loads)  # a job that is done loads no model
     other = run(clip, target_fps=60.0)["result"][1]
     assert other != path
-    assert len(frames_of(other)) == 51
+    assert len(frames_of(other)) == 27
 
 
 def test_lists_and_states_reach_every_chunk(clip):
@@ -47,9 +47,9 @@ def test_lists_and_states_reach_every_chunk(clip):
     whole = run(clip, states=states, pairs_per_chunk=100)["result"][1]
     in_chunks = run(clip, states=states)["result"][1]
     assert times_of(in_chunks) == times_of(whole)
-    assert len(times_of(whole)) == 42 - 3
-    listed = run(clip, multiplier=[1, 3, 0, *[1] * 17])["result"][1]
-    assert len(times_of(listed)) == 19 + 3 + 2  # the last frame is held as long as a pair past the list
+    assert len(times_of(whole)) == 22 - 3
+    listed = run(clip, multiplier=[1, 3, 0, *[1] * 7])["result"][1]
+    assert len(times_of(listed)) == 9 + 3 + 2  # the last frame is held as long as a pair past the list
     assert len({whole, in_chunks, listed, run(clip)["result"][1]}) == 4
 
 
@@ -71,7 +71,7 @@ def test_it_goes_on_after_cancel(clip, monkeypatch):
 
     def progress(self, count, total, preview):
         done.append(count)
-        if count > 20:
+        if count > 10:
             raise Cancelled
 
     with monkeypatch.context() as patch:
@@ -80,7 +80,7 @@ def test_it_goes_on_after_cancel(clip, monkeypatch):
             run(clip, format="mkv")
     assert not list((clip.parent / "output").rglob("*.mkv.tmp"))
     path = run(clip, format="mkv")["result"][1]
-    assert len(frames_of(path)) == 42
+    assert len(frames_of(path)) == 22
 
 
 @pytest.mark.parametrize(
