@@ -1,6 +1,7 @@
 import argparse
 import json
 import shutil
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -20,6 +21,15 @@ def run(*arguments):
     return command.run(parser.parse_args([str(a) for a in arguments]), lines.append), lines
 
 
+@pytest.fixture
+def film(tmp_path):
+    """The small FILM goldens, to be changed."""
+    folder = tmp_path / "film"
+    shutil.copytree(parity.BUNDLED / "film", folder, ignore=shutil.ignore_patterns("case_*", "recursion*"))
+    return folder
+
+
+@pytest.mark.long  # every case of every file; the three tests below run a part of them
 @pytest.mark.parametrize(
     ("network", "cases", "skipped", "reason"),
     [
@@ -33,6 +43,26 @@ def test_every_bundled_golden(network, cases, skipped, reason):
     assert code == 0, [line for line in lines if "FAILED" in line]
     assert lines[-1].startswith(f"{cases} cases, 0 failed, {skipped} skipped, worst ")
     assert sum(reason in line for line in lines) == skipped
+
+
+@pytest.mark.parametrize("file", sorted((parity.BUNDLED / "rife").iterdir()), ids=lambda file: file.stem)
+def test_the_first_goldens_of_every_rife_family(file):
+    outcomes = list(islice(parity.compare([file], *HERE), 3))
+    assert len(outcomes) == 3
+    assert not [str(outcome) for outcome in outcomes if outcome.failed or outcome.skipped]
+
+
+def test_the_goldens_of_the_whole_tlbvfi():
+    """From two frames to the one between them, so that a wrong part shows too."""
+    files = [parity.BUNDLED / "tlbvfi" / f"{name}.npz" for name in ("bright", "schedule")]
+    code, lines = run(*files, "--device", "cpu")
+    assert (code, lines[-1][:9]) == (0, "22 cases,"), lines
+
+
+def test_the_small_goldens_of_film(film):
+    """The network at its published widths is compared below, where its flows and features are changed."""
+    code, lines = run(film, "--device", "cpu")
+    assert (code, lines[-1][:9]) == (0, "42 cases,"), lines
 
 
 def test_what_is_bundled_is_taken_without_a_path():
@@ -71,14 +101,6 @@ def test_a_wrong_picture_fails(tmp_path):
     code, lines = run(tmp_path, "--device", "cpu")
     assert code == 1
     assert [line.split()[1] for line in lines if "FAILED" in line] == ["t50:"]
-
-
-@pytest.fixture
-def film(tmp_path):
-    """The small FILM goldens, to be changed."""
-    folder = tmp_path / "film"
-    shutil.copytree(parity.BUNDLED / "film", folder, ignore=shutil.ignore_patterns("case_*", "recursion*"))
-    return folder
 
 
 def failed(folder):

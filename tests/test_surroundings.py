@@ -37,7 +37,12 @@ VARIANTS = [
     ("rife", "4.6", Settings({"ensemble": True, "flow_scale": 2.0}, batch=2)),
     ("rife", "4.25", Settings({"plain": True, "padding": "reflect"}, cpu_workers=2)),
     ("rife", "4.0", Settings({"restart": True})),
-    ("tlbvfi", "small", Settings({**QUICK["tlbvfi"], "tile": 256, "overlap": 0, "seed": 3})),
+    pytest.param(  # several tiles; in the short run TLBVFI is the same with everything switched on, untiled
+        "tlbvfi",
+        "small",
+        Settings({**QUICK["tlbvfi"], "tile": 256, "overlap": 0, "seed": 3}),
+        marks=pytest.mark.long,
+    ),
 ]
 DTYPES = [torch.float16, torch.bfloat16, torch.float64]
 
@@ -171,14 +176,21 @@ def models():
     return get
 
 
-@pytest.mark.parametrize(("name", "family"), ALL)
-def test_every_model_makes_the_same_picture_with_everything_switched_on(models, name, family):
+@pytest.mark.parametrize(
+    ("name", "family", "dtype"),
+    [
+        # Every model in one default dtype, in turn; `make test-all` has all of them.
+        pytest.param(*pair, dtype, marks=() if number % len(DTYPES) == turn else pytest.mark.long)
+        for number, pair in enumerate(ALL)
+        for turn, dtype in enumerate(DTYPES)
+    ],
+)
+def test_every_model_makes_the_same_picture_with_everything_switched_on(models, name, family, dtype):
     model, expected = models(name, family)
-    for dtype in DTYPES:
-        with everything(dtype):
-            made = made_by(model)
-        assert made.dtype == torch.float32
-        assert torch.equal(made, expected), dtype
+    with everything(dtype):
+        made = made_by(model)
+    assert made.dtype == torch.float32
+    assert torch.equal(made, expected)
 
 
 @pytest.mark.parametrize("surrounding", SURROUNDINGS)

@@ -198,6 +198,7 @@ def test_an_error_comes_out_as_it_is(clip, cluster):
     assert not leftovers(job)
 
 
+@pytest.mark.long  # workers that each import torch; an error comes out of one above
 def test_a_fault_comes_out_too(clip, cluster, monkeypatch):
     monkeypatch.setattr(ray_executor, "portable", lambda: lambda root, task, chunk: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -237,6 +238,7 @@ def test_cancel_ends_it_and_the_next_run_goes_on(clip, cluster):
     assert same(job.target, inline(clip))
 
 
+@pytest.mark.long  # workers that each import torch; a run is cancelled above
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be asked to end there")
 def test_a_request_to_end_comes_out_as_it_is(clip, cluster):
     """Ray's own waiting would turn it into another."""

@@ -44,7 +44,11 @@ class Manager:
             self.has_closed_inputs = i == len(batches) - 1
             yield (
                 batch.clone(),
-                {unique_id: {"inputs": {"frames_per_batch": self.frames_per_batch, **({"requeue": i} if i else {})}}},
+                {
+                    unique_id: {
+                        "inputs": {"frames_per_batch": self.frames_per_batch, **({"requeue": i} if i else {})}
+                    }
+                },
             )
         self.__init__(self.frames_per_batch)
 

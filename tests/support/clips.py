@@ -1,7 +1,10 @@
 """Makes and reads small video files."""
 
-from collections.abc import Sequence
+import hashlib
+import pickle
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,25 @@ def pictures(
     return out
 
 
+def _once(write: Callable[..., Path]) -> Callable[..., Path]:
+    """Encode the same clip once in a process: many tests begin with the same one."""
+    files: dict[str, bytes] = {}
+
+    @wraps(write)
+    def written(path: Path, frames: Sequence[Array], **how: Any) -> Path:
+        key = hashlib.sha256(
+            pickle.dumps((path.suffix, [*map(np.ascontiguousarray, frames)], how))
+        ).hexdigest()
+        if key in files:
+            path.write_bytes(files[key])
+        else:
+            files[key] = write(path, frames, **how).read_bytes()
+        return path
+
+    return written
+
+
+@_once
 def write_clip(
     path: Path,
     frames: Sequence[Array],
@@ -118,12 +140,12 @@ def planes_of(path: Path | str) -> list[Array]:
     """The stored samples of every frame, planes one after the other. Older PyAV has no array for 10 bits."""
     with av.open(str(path)) as container:
         return [
-            np.concatenate([_samples(plane, frame.format) for plane in frame.planes])
+            np.concatenate([samples_of(plane, frame.format) for plane in frame.planes])
             for frame in container.decode(video=0)
         ]
 
 
-def _samples(plane: "av.video.plane.VideoPlane", pixel_format: "av.VideoFormat") -> Array:
+def samples_of(plane: "av.video.plane.VideoPlane", pixel_format: "av.VideoFormat") -> Array:
     kind = np.uint16 if pixel_format.components[0].bits > 8 else np.uint8
     rows = np.frombuffer(plane, kind).reshape(plane.height, -1)  # each may end in bytes that are no samples
     return rows[:, : plane.width].astype(int).ravel()

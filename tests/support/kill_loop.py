@@ -62,7 +62,7 @@ def main(source: str, folder: str, kills: int) -> None:
         name = Path(folder) / f"out{len(report['outputs'])}"
         work = name.with_suffix(".work")
         plan = Plan(2, coding=Coding("ffv1"))
-        job = Job(Path(source), name.with_suffix(".mkv"), work, plan=plan, pairs=4)
+        job = Job(Path(source), name.with_suffix(".mkv"), work, plan=plan, pairs=2)
         uninterrupted, begun, before = not report["outputs"], time.monotonic(), {}
         while not ended(
             child_of(lambda job=job: process(job, Inline(job.model.load), host=QuietHost())),

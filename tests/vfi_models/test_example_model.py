@@ -79,6 +79,7 @@ def test_it_claims_its_own_weights_alone(example):
             assert not claimed or detect(state).family == family
 
 
+@pytest.mark.long  # a pytest of its own; in the short run it goes through the loop like any other
 def test_the_contract_finds_it_by_its_folder(root, folder, tmp_path):
     """In a copy of the pack, as a newcomer works: nothing but the folder is added."""
     for path in (*pack_files(root), *(root / "tests/support").glob("*.py"), *(root / "ckpts").iterdir()):

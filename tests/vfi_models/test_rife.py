@@ -1,3 +1,5 @@
+from functools import lru_cache
+
 import pytest
 import torch
 from midframe.errors import BadInputError, UnsupportedWeightsError
@@ -18,6 +20,12 @@ def weights(family, gain=0.7):
 
 def rife(family="4.25"):
     return build(detect(weights(family)))
+
+
+@lru_cache(maxsize=8)
+def shared_rife(family):
+    """Built once for all tests that only run it."""
+    return rife(family)
 
 
 def middle(model, frames, options=None, t=(0.5,)):
@@ -86,7 +94,7 @@ def test_other_networks_are_named():
 @pytest.mark.parametrize("family", SMALL)
 @pytest.mark.parametrize("scale", [0.25, 0.5, 1, 2, 4])
 def test_no_size_crashes_at_any_flow_scale(family, scale):
-    model = rife(family)
+    model = shared_rife(family)
     for size in [(1, 1), (33, 65), (64, 2)] if scale in (0.25, 1) else [(33, 65)]:
         made = middle(model, torch.rand(2, 3, *size), {"flow_scale": scale})
         assert made.shape == (1, 3, *size)
@@ -94,7 +102,10 @@ def test_no_size_crashes_at_any_flow_scale(family, scale):
 
 
 def test_padding_follows_the_flow_scale():
-    sizes = {scale: rife("4.25").open(100, 100, {"flow_scale": scale})._padded for scale in (0.25, 0.5, 1, 4)}
+    sizes = {
+        scale: shared_rife("4.25").open(100, 100, {"flow_scale": scale})._padded
+        for scale in (0.25, 0.5, 1, 4)
+    }
     assert sizes == {0.25: (256, 256), 0.5: (128, 128), 1: (128, 128), 4: (128, 128)}
     assert rife("4.25.lite").open(100, 200)._padded == (128, 256)
     assert rife("4.6").open(65, 65)._padded == (96, 96)
@@ -131,7 +142,7 @@ def test_ensemble_does_not_care_for_the_order_of_the_pair():
 )
 def test_options_that_cannot_be(options, message):
     with pytest.raises(BadInputError, match=message):
-        rife("4.25").open(64, 64, options)
+        shared_rife("4.25").open(64, 64, options)
 
 
 def test_lighter_options_end():
@@ -156,7 +167,7 @@ def test_sixteen_bits_keep_straight_lines_straight(dtype):
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if "heavy" not in name and name != "4.0"])
 def test_low_resolution_pass_is_the_published_one(family):
-    model = rife(family)
+    model = shared_rife(family)
     random = torch.Generator().manual_seed(len(family))
     for scale in (1.0, 0.5):
         height, width = torch.randint(1, 120, (2,), generator=random).tolist()
@@ -181,7 +192,7 @@ def test_low_resolution_pass_knows_where_it_applies():
 def test_low_resolution_pass_in_sixteen_bits(dtype):
     frames = torch.rand(2, 3, 64, 96)
     for family in ("4.6", "4.25"):
-        exact = middle(rife(family), frames)
+        exact = middle(shared_rife(family), frames)
         model = rife(family)
         model.module.to(dtype)
         fast, plain = (middle(model, frames, {"plain": plain}) for plain in (False, True))
@@ -194,7 +205,7 @@ def test_low_resolution_pass_in_sixteen_bits(dtype):
 def test_where_bytes_count_the_picture_is_the_same(monkeypatch, family, dtype):
     """What runs off the CPU: reduced by strided means, carried features enlarged in the network's dtype."""
     frames, model = torch.rand(2, 3, 64, 96), rife(family).to(dtype=dtype)
-    exact, expected = middle(rife(family), frames), middle(model, frames)
+    exact, expected = middle(shared_rife(family), frames), middle(model, frames)
     original = LowResolution.__init__
 
     def elsewhere(self, *arguments, **more):

@@ -1,5 +1,6 @@
 """Videos that are described first and made later: whole, in part, one from another, out of memory."""
 
+import itertools
 import threading
 from dataclasses import replace
 from fractions import Fraction as Fr
@@ -10,7 +11,18 @@ import av
 import numpy as np
 import pytest
 import torch
-from clips import KINDS, NTSC, UNEVEN, audio_packets, frames_of, h264, pictures, times_of, write_clip
+from clips import (
+    KINDS,
+    NTSC,
+    UNEVEN,
+    audio_packets,
+    frames_of,
+    h264,
+    pictures,
+    samples_of,
+    times_of,
+    write_clip,
+)
 from fakes import LerpModel, RecordingHost
 from made_videos import lend
 from midframe.errors import BadInputError
@@ -48,8 +60,20 @@ PLANS = {"x3": Plan(3), "fps": Plan(fps=NTSC * 2), "slower": Plan(fps=10, end="e
 LISTED = {"list and states": Plan([3, 1, 4, 0, 2, 5, 1, 3], states=States({5, 9, 12, 13}))}
 
 
-@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "plan"),
+    [
+        # Every kind of clip with one plan, in turn; `make test-all` has all of them.
+        pytest.param(
+            kind,
+            plan,
+            id=f"{kind}-{name}",
+            marks=() if number % len(PLANS) == turn else pytest.mark.long,
+        )
+        for number, kind in enumerate(KINDS)
+        for turn, (name, plan) in enumerate(PLANS.items())
+    ],
+)
 def test_what_it_says_of_itself_is_what_comes_out(tmp_path, kind, plan):
     how = KINDS[kind]
     source = write_clip(tmp_path / kind, pictures(len(how.get("times", range(20))), (64, 96)), **how)
@@ -184,7 +208,7 @@ def flash(path, at, count=48, **how):
 def flash_and_click(path):
     """When a file is bright and when it is loud, seconds."""
     with av.open(str(path)) as file:
-        means = {f.pts * f.time_base: f.to_ndarray(format="gray").mean() for f in file.decode(video=0)}
+        means = {f.pts * f.time_base: samples_of(f.planes[0], f.format).mean() for f in file.decode(video=0)}
     with av.open(str(path)) as file:
         loudest = (0.0, None)
         for f in file.decode(audio=0):
@@ -257,9 +281,17 @@ def test_a_variable_rate_is_trimmed_by_time(tmp_path):
     assert times_of(tmp_path / "out.mp4") == [t - kept[0] for t in kept]
 
 
-@pytest.mark.parametrize("channels", [1, 2, 6])
-@pytest.mark.parametrize("rate", [48000, 44100, 22050, 12345])
-@pytest.mark.parametrize("output", ["mp4", "webm"])
+SOUNDS = list(itertools.product(("mp4", "webm"), (48000, 44100, 22050, 12345), (1, 2, 6)))
+
+
+@pytest.mark.parametrize(
+    ("output", "rate", "channels"),
+    # Each rate into each file, with 1, 2 and 6 channels in turn.
+    [
+        pytest.param(*sound, marks=() if i // 3 % 3 == i % 3 else pytest.mark.long)
+        for i, sound in enumerate(SOUNDS)
+    ],
+)
 def test_sound_in_memory(tmp_path, channels, rate, output):
     samples = torch.zeros(channels, rate * 3)
     samples[:, rate : rate + 40] = 0.9  # at one second, in frame 24; longer than the picture
