@@ -41,9 +41,9 @@ MANY = 20
 
 @pytest.mark.parametrize("moments", [1, pytest.param(MANY, marks=pytest.mark.long)])
 def test_killed_at_random_moments(tmp_path, moments):
-    clip = write_clip(
-        tmp_path / "in.mp4", pictures(23), sound="aac", options={"qp": "8", "g": "5", "bf": "2"}
-    )
+    count = 45 if moments == MANY else 23
+    options = {"qp": "8", "g": "9", "bf": "2"}
+    clip = write_clip(tmp_path / "in.mp4", pictures(count, (64, 96)), sound="aac", options=options)
     program = [sys.executable, str(Path(__file__).parents[1] / "support" / "kill_loop.py")]
     done = subprocess.run(
         [*program, str(clip), str(clip.parent), str(moments)],
@@ -55,7 +55,7 @@ def test_killed_at_random_moments(tmp_path, moments):
     # The first output is of the run that nobody killed.
     uninterrupted, *others = report["outputs"]
     assert others
-    assert len(frames_of(uninterrupted)) == 46
+    assert len(frames_of(uninterrupted)) == 2 * count
     for output in others:
         same(output, uninterrupted)
     assert report["remade"] == []

@@ -56,17 +56,18 @@ def main(source: str, folder: str, kills: int) -> None:
     from midframe.vfi_utils import QuietHost
     from midframe.video import Coding, Plan
 
-    dice, whole = random.Random(1), 60.0
+    # Many kills come early, so that a job is killed several times before its end.
+    dice, whole, latest = random.Random(1), 60.0, 0.3 if kills > 1 else 1.0
     report = {"outputs": [], "states": [], "remade": []}
     while not report["outputs"] or len(report["states"]) < kills:
         name = Path(folder) / f"out{len(report['outputs'])}"
         work = name.with_suffix(".work")
         plan = Plan(2, coding=Coding("ffv1"))
-        job = Job(Path(source), name.with_suffix(".mkv"), work, plan=plan, pairs=2)
+        job = Job(Path(source), name.with_suffix(".mkv"), work, plan=plan, pairs=4)
         uninterrupted, begun, before = not report["outputs"], time.monotonic(), {}
         while not ended(
             child_of(lambda job=job: process(job, Inline(job.model.load), host=QuietHost())),
-            whole if uninterrupted else dice.uniform(0, 0.3 * whole),
+            whole if uninterrupted else dice.uniform(0, latest * whole),
         ):
             after = finished(work)
             if not job.target.exists():  # else it was killed while it removed what is no longer needed
