@@ -154,11 +154,7 @@ def test_nothing_of_the_process_is_left_changed(clip):
 @pytest.mark.skipif(
     sys.platform == "win32", reason="a process cannot be sent Ctrl-C there without its console"
 )
-@pytest.mark.parametrize(
-    ("number", "status"),
-    # SIGTERM is made to end a run as Ctrl-C does, so that one fails with the other.
-    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.long), (signal.SIGTERM, 143)],
-)
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_ends_at_once_and_leaves_nothing(tmp_path, command, number, status):
     write_clip(tmp_path / "in.mp4", pictures(40, (256, 448)), sound="aac")
     # A shell starts what runs in the background deaf to Ctrl-C, and so is what that starts.
