@@ -47,9 +47,12 @@ def test_every_bundled_golden(network, cases, skipped, reason):
 
 @pytest.mark.parametrize("file", sorted((parity.BUNDLED / "rife").iterdir()), ids=lambda file: file.stem)
 def test_the_first_goldens_of_every_rife_family(file):
-    outcomes = list(islice(parity.compare([file], *HERE), 3))
-    assert len(outcomes) == 3
-    assert not [str(outcome) for outcome in outcomes if outcome.failed or outcome.skipped]
+    """All of 4.0, which alone has a refinement and restarts; those of 4.5, 4.6 and 4.25 are all compared below."""
+    most = None if file.stem == "4.0" else 3
+    outcomes = list(islice(parity.compare([file], *HERE), most))
+    assert len(outcomes) == (most or 13)
+    assert not [str(outcome) for outcome in outcomes if outcome.failed]
+    assert sum(bool(outcome.skipped) for outcome in outcomes) <= 1
 
 
 def test_the_goldens_of_the_whole_tlbvfi():

@@ -97,7 +97,7 @@ def test_bounds():
 
 
 def test_the_command(tmp_path, capsys):
-    out, clip = tmp_path / "out.json", write_clip(tmp_path / "in.mp4", pictures(12, (48, 64)))
+    out, clip = tmp_path / "out.json", write_clip(tmp_path / "in.mp4", pictures(30, (64, 96)))
     assert cli.main(["estimate", "--clip", str(clip), "--hours", "0.1", "--json", str(out)]) == 0
     report = json.loads(out.read_text())
     assert report["model_measured"]
