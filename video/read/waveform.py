@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from .clip import ClipInfo, Waveform
-from .decode import open_source
+from .opening import open_source, unsafe_sound
 from .span import Span
 
 _LOG = logging.getLogger(__name__)
@@ -161,9 +161,15 @@ def read_waveform(info: ClipInfo) -> Waveform | None:
 def _decoded(source: Path | BytesIO) -> tuple[Waveform, Fraction] | None:
     """Return all samples of the first audio stream, and when the first is heard, seconds of the file."""
     with open_source(source) as container:
-        if not container.streams.audio:
+        unsafe = unsafe_sound(container)
+        safe = [stream for stream in container.streams.audio if stream.index not in unsafe]
+        if unsafe:
+            _LOG.warning(
+                "Sound whose channels are in an order of their own is left out: it cannot be decoded."
+            )
+        if not safe:
             return None
-        stream = container.streams.audio[0]
+        stream = safe[0]
         resample = av.AudioResampler(format="fltp")
         pieces: list[Any] = []
         starts: Fraction | None = None

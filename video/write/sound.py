@@ -14,7 +14,7 @@ import av
 import av.container
 
 from ..read.clip import ClipInfo, Waveform
-from ..read.decode import open_source
+from ..read.opening import open_source
 from ..read.span import Span
 from ..read.waveform import AudioEncoder, WaveformSound
 
