@@ -17,6 +17,7 @@ from ..errors import MidframeError
 from ..memory.staging import as_dtype
 from ..video import ClipInfo, Plan
 from ..video.read.images import ImageFolder
+from ..video.read.opening import file_address
 from ..video.stream.pipeline import DEPTHS
 from ..video.write.encode import Shape, VideoWriter
 from ..video.write.formats import choose_encoding
@@ -92,7 +93,7 @@ def _join_packets(records: list[Record], folder: Path, path: Path, output: _Outp
                     f"{record.file} was made by another version of the encoder than the one that is here",
                     f"Use the same build of PyAV on every machine; remove {folder} to begin anew.",
                 )
-            with av.open(str(folder / record.file)) as segment:
+            with av.open(file_address(folder / record.file)) as segment:
                 for packet in _timed(segment, record, delay):
                     poll()
                     writer.copy(packet)
@@ -129,7 +130,7 @@ def _delay(path: Path, record: Record) -> int:
     Packets that refer to later ones come after these. The largest delay is taken for all segments, or
     decoding times would not rise from each to the next.
     """
-    with av.open(str(path)) as segment:
+    with av.open(file_address(path)) as segment:
         ranks = _ranks(_packets(segment))
     if len(ranks) != len(record.times):
         raise MidframeError(

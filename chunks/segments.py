@@ -59,7 +59,9 @@ class Form:
         """Open the writer of one segment."""
         if self.encoding is None:
             return FolderWriter(path, self.bits, self.images)
-        silent = replace(info, sound=False, metadata={})  # the joined output gets both
+        silent = replace(
+            info, sound=False, sound_from=None, carries=False, metadata={}
+        )  # the joined output gets both
         return VideoWriter(path, self.encoding, silent, Shape(self.bits, self.rate, self.tick))
 
 

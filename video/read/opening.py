@@ -32,7 +32,9 @@ def open_source(source: Path | BytesIO, options: dict[str, str] | None = None) -
     """
     # Tags are not always UTF-8, though they should be: a letter of another encoding is no reason to fail.
     file: Any = BytesIO(source.getvalue()) if isinstance(source, BytesIO) else file_address(source)
-    return av.open(file, "r", options=options or {}, metadata_errors="replace")
+    opened: av.container.InputContainer
+    opened = av.open(file, "r", options=options or {}, metadata_errors="replace")
+    return opened
 
 
 def unsafe_sound(container: av.container.InputContainer) -> frozenset[int]:

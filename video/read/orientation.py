@@ -84,7 +84,7 @@ def orientation_of_picture(frame: av.VideoFrame, path: Path) -> Orientation:
 def side_data(frame: av.VideoFrame, name: str) -> bytes | None:
     """Return what FFmpeg keeps beside a frame under a name of ``Type`` of av.sidedata, or None."""
     try:
-        data = frame.side_data.get(name)
+        data: Any = frame.side_data.get(name)
     except ValueError:  # PyAV (18.1) knows fewer kinds than its FFmpeg, and one such fails for all
         return None
     return None if data is None else bytes(data)

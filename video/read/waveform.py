@@ -26,7 +26,7 @@ _OPUS_RATE = 48000
 # Samples of a waveform that are encoded at once.
 _SLICE = 48000
 # FFmpeg's names of the usual layouts, by the number of channels.
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
 class AudioEncoder:
@@ -89,7 +89,7 @@ class WaveformSound:
         encoder: str,
     ) -> None:
         samples, rate = waveform.samples, waveform.rate
-        if len(samples) not in _LAYOUTS:
+        if len(samples) not in LAYOUTS:
             _LOG.warning("Of %d channels of sound, the first two are kept.", len(samples))
             samples = samples[:2]
         span = span or Span(Fraction(0))
@@ -100,7 +100,7 @@ class WaveformSound:
         self._samples = samples[:, first:last]
         self._offset = first - round(origin * rate)
         self._rate = rate
-        self._layout = _LAYOUTS[len(samples)]
+        self._layout = LAYOUTS[len(samples)]
         self._output = output
         self._encode = AudioEncoder(output, encoder, self._layout, rate)
         self._done = 0

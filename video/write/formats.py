@@ -12,6 +12,7 @@ import av
 
 from ...errors import BadInputError
 from ..read.clip import Colour
+from .carry import Choice
 
 _LOG = logging.getLogger(__name__)
 
@@ -143,6 +144,8 @@ class Encoding:
     container_options: dict[str, str]
     audio_encoder: str | None
     """For sound that cannot be copied; None where the format holds none."""
+    choice: Choice = field(default_factory=Choice)
+    """Of the other streams."""
 
     @property
     def bits(self) -> int:

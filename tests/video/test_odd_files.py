@@ -1,0 +1,248 @@
+"""Files of kinds that people have: nothing fails, nothing is lost without a word."""
+
+import os
+from fractions import Fraction as Fr
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+from clips import audio_packets, pictures, times_of, write_clip
+from fakes import LerpModel
+from midframe.errors import MidframeError
+from midframe.video import Plan, interpolate_video, open_clip
+from midframe.video.read.images import natural_key
+from odd_files import film, joined, odd_channels, remux, with_matrix, with_times
+from PIL import Image
+
+OUTPUTS = ("mp4", "mov", "mkv", "webm")
+
+
+def run(source, name, **plan):
+    target = source.with_name(name)
+    interpolate_video(source, target, LerpModel(), Plan(**plan))
+    return target
+
+
+def sounds_of(path):
+    with av.open(str(path)) as container:
+        return [(s.codec_context.name, s.codec_context.channels) for s in container.streams.audio]
+
+
+@pytest.mark.parametrize(
+    ("name", "sound", "layout", "rate"),
+    [
+        ("cam.avi", "pcm_s16le", "stereo", 48000),
+        ("cam.mov", "pcm_u8", "mono", 8000),
+        ("cam.wmv", "wmav2", "stereo", 44100),
+        ("cam.avi", "adpcm_ima_wav", "stereo", 44100),
+        ("cam.mkv", "flac", "stereo", 96000),
+        ("cam.mkv", "libopus", "5.1", 48000),
+        ("cam.mkv", "ac3", "5.1(side)", 48000),
+    ],
+)
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_sound_of_any_codec_comes_into_any_output(tmp_path, name, sound, layout, rate, output):
+    codec = "mpeg4" if name.endswith(("avi", "wmv")) else "libx264"
+    source = film(tmp_path / name, sound=sound, layout=layout, rate=rate, codec=codec, count=8)
+    target = run(source, f"out.{output}", multiplier=1)
+    ((_, channels),) = sounds_of(target)
+    assert channels == av.AudioLayout(layout).nb_channels
+    assert abs(audio_packets(target)[0][0]) < Fr(1, 7)  # an encoder's run-in
+
+
+def test_sound_that_cannot_be_decoded_safely_is_copied_or_left_out(tmp_path, caplog):
+    source = odd_channels(film(tmp_path / "in.mov", sound="pcm_s24le", layout="5.1"), tmp_path / "odd.mov")
+    assert len(times_of(run(source, "out.webm"))) == 48
+    assert "cannot decode safely" in caplog.text
+    with av.open(str(tmp_path / "out.webm")) as container:
+        assert not container.streams.audio
+    run(source, "out.mov")
+    assert b"".join(data for _, data in audio_packets(tmp_path / "out.mov")) == b"".join(
+        data for _, data in audio_packets(source)
+    )
+
+
+def test_joined_recordings_go_on_with_their_sound(tmp_path):
+    source = joined(tmp_path)
+    target = run(source, "out.mp4")
+    times = times_of(target)
+    assert [time - times[0] for time in times] == [Fr(k, 48) for k in range(96)]
+    packets = audio_packets(target)
+    assert all(a < b for (a, _), (b, _) in pairwise(packets))
+    single = audio_packets(run(tmp_path / "part.ts", "single.mp4"))
+    # The second recording's sound begins as long after its picture as the first one's.
+    second = packets[len(packets) // 2][0] - 1
+    assert abs(second - single[0][0]) < Fr(1, 20)
+
+
+def test_a_part_of_joined_recordings_is_the_same_as_in_the_whole(tmp_path):
+    source = joined(tmp_path, times=3)
+    with open_clip(source) as clip:
+        whole = [(f.pts, f.pixels) for f in clip]
+    assert [pts for pts, _ in whole] == [Fr(k, 24) + whole[0][0] for k in range(72)]
+    with open_clip(source) as clip:
+        assert [time.pts for time in clip.times()] == [pts for pts, _ in whole]
+        clip.start_at(Fr(5, 2))
+        part = [(f.pts, f.pixels) for f in clip]
+    assert part[0][0] <= Fr(5, 2)
+    assert len(part) < 30
+    expected = dict(whole)
+    assert all(bool((expected[pts] == pixels).all()) for pts, pixels in part)
+
+
+def test_a_recording_whose_clock_wraps_begins_at_zero(tmp_path):
+    part = film(tmp_path / "part.mp4", sound="aac", count=48)
+    source = remux(part, tmp_path / "in.ts", container_options={"output_ts_offset": "95443.2"})
+    target = run(source, "out.mp4")
+    times = times_of(target)
+    assert times[0] < Fr(1, 10)
+    assert [b - a for a, b in pairwise(times)] == [Fr(1, 48)] * 95
+    sound = audio_packets(target)
+    assert abs(sound[0][0] - times[0]) < Fr(1, 10)
+    assert sound[-1][0] > Fr(19, 10)
+
+
+def test_a_repeated_time_moves_no_later_frame(tmp_path):
+    times = [0, 1, 2, 3, 3, 3, 3, 7, 8, 9, 10, 11]
+    clip = film(tmp_path / "clip.mkv", count=12, codec="ffv1", pix_fmt="bgr0")
+    source = with_times(clip, tmp_path / "in.mkv", times)
+    with open_clip(source) as clip_:
+        got = [f.pts for f in clip_]
+    assert [round(float(t * 24), 1) for t in got] == [float(k) for k in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "upright"),
+    [
+        ((-1, 0, 0, 1), lambda p: p[:, ::-1]),
+        ((1, 0, 0, -1), lambda p: p[::-1]),
+        ((-1, 0, 0, -1), lambda p: p[::-1, ::-1]),
+        ((0, 1, -1, 0), lambda p: np.rot90(p, -1)),
+        ((0, -1, 1, 0), np.rot90),
+        ((0, 1, 1, 0), lambda p: p.swapaxes(0, 1)),
+        ((0, -1, -1, 0), lambda p: p.swapaxes(0, 1)[::-1, ::-1]),
+    ],
+)
+def test_turned_and_mirrored_pictures_come_out_upright(tmp_path, matrix, upright):
+    plain = write_clip(tmp_path / "plain.mp4", pictures(2))
+    with (
+        open_clip(with_matrix(plain, tmp_path / "turned.mp4", matrix)) as clip,
+        open_clip(plain) as reference,
+    ):
+        got, expected = next(iter(clip)).pixels.numpy(), next(iter(reference)).pixels.numpy()
+    assert np.array_equal(got, upright(expected))
+
+
+@pytest.mark.parametrize(
+    ("source", "output"), [("mkv", "mp4"), ("mp4", "mkv"), ("mkv", "webm"), ("mkv", "mkv")]
+)
+def test_chapters_names_and_dispositions_are_carried(tmp_path, source, output):
+    def prepare(out, picture):
+        picture.metadata.update({"language": "deu", "title": "the film"})
+        out.set_chapters(
+            [{"id": 1, "start": 0, "end": 500, "time_base": Fr(1, 1000), "metadata": {"title": "first"}}]
+        )
+
+    clip = film(tmp_path / f"in.{source}", sound="aac", prepare=prepare)
+    with av.open(str(run(clip, f"out.{output}"))) as container:
+        assert [c["metadata"]["title"] for c in container.chapters()] == ["first"]
+        assert container.streams.video[0].metadata["language"] in ("deu", "ger")
+
+
+def test_fonts_covers_and_a_second_picture_are_carried(tmp_path, caplog):
+    def prepare(out, picture):
+        out.add_attachment("font.ttf", "font/ttf", b"letters" * 9)
+
+    clip = film(tmp_path / "in.mkv", sound="aac", prepare=prepare)
+    with av.open(str(run(clip, "out.mkv"))) as container:
+        (font,) = [s for s in container.streams if s.type == "attachment"]
+        assert (font.name, font.mimetype, font.data) == ("font.ttf", "font/ttf", b"letters" * 9)
+    assert "Left out" not in caplog.text
+    run(clip, "out.mp4")
+    assert caplog.text.count("Left out of in.mkv") == 1
+    assert "font.ttf" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("source", "texts", "output", "expected"),
+    [
+        ("mkv", "subrip", "mp4", "mov_text"),
+        ("mp4", "mov_text", "mkv", "srt"),
+        ("mkv", "subrip", "webm", "webvtt"),
+        ("mp4", "mov_text", "webm", "webvtt"),
+        ("mkv", "ass", "mp4", "mov_text"),
+        ("mkv", "ass", "mkv", "ssa"),
+    ],
+)
+def test_text_subtitles_are_converted(tmp_path, source, texts, output, expected):
+    clip = film(tmp_path / f"in.{source}", texts=texts)
+    with av.open(str(run(clip, f"out.{output}"))) as container:
+        (stream,) = container.streams.subtitles
+        assert stream.codec_context.name == expected
+        shown = [(p.pts * p.time_base, bytes(p)) for p in container.demux(stream) if b"words" in bytes(p)]
+    assert [round(float(time), 2) for time, _ in shown] == [0.1, 0.5]
+    assert all(b"words at" in text for _, text in shown)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows allows no colon in names")
+def test_a_colon_in_a_name_is_no_protocol(tmp_path):
+    source = film(tmp_path / "12:30 clip.mp4", sound="aac")
+    assert len(times_of(f"file:{run(source, 'out: x.mp4')}")) == 48
+
+
+def test_a_name_may_be_as_long_as_the_disk_takes(tmp_path):
+    source = film(tmp_path / f"{'長' * 80}.mp4")
+    assert len(times_of(run(source, f"{'名' * 80}.mp4"))) == 48
+
+
+def test_a_partial_file_of_the_user_is_kept(tmp_path):
+    source = film(tmp_path / "in.mp4")
+    mine = tmp_path / "out.partial.mp4"
+    mine.write_text("mine")
+
+    with pytest.raises(MidframeError):
+        interpolate_video(source, tmp_path / "out.mp4", LerpModel(_fail_late()), Plan())
+    assert mine.read_text() == "mine"
+    assert len(times_of(tmp_path / "out.partial-2.mp4")) > 4
+
+
+def _fail_late():
+    calls = []
+
+    def fail(*_):
+        calls.append(1)
+        if len(calls) > 12:
+            raise MidframeError("It failed.", "a test", "Nothing.")
+
+    return fail
+
+
+def test_pictures_lie_as_exif_says(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    upright = np.zeros((48, 32, 3), np.uint8)
+    upright[:8] = 255
+    stored = np.ascontiguousarray(np.rot90(upright))
+    exif = Image.Exif()
+    exif[274] = 6
+    for k in range(2):
+        Image.fromarray(stored).save(folder / f"{k}.jpg", exif=exif, quality=95)
+    with open_clip(folder) as clip:
+        assert (clip.info.height, clip.info.width) == (48, 32)
+        frame = next(iter(clip)).pixels.numpy().astype(int)
+    assert abs(frame - upright).mean() < 4
+
+
+def test_names_with_other_digits_are_sorted(tmp_path):
+    assert sorted(["10.jpg", "1²3.jpg", "2.jpg"], key=natural_key) == ["1²3.jpg", "2.jpg", "10.jpg"]
+
+
+def test_a_missing_number_is_said(tmp_path, caplog):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for k in (1, 2, 3, 5, 6):
+        Image.new("RGB", (32, 32)).save(folder / f"f{k:03d}.png")
+    with open_clip(folder):
+        pass
+    assert "picture 4 is missing" in caplog.text
