@@ -71,7 +71,9 @@ class _Output:
 
     def __init__(self, target: Path, plan: Plan, info: ClipInfo, form: Form) -> None:
         size = (info.height, info.width)
-        self.encoding = choose_encoding(target, plan.coding, size, bits=info.bits, alpha=info.alpha)
+        self.encoding = choose_encoding(
+            target, plan.coding, size, bits=info.bits, alpha=info.alpha, source=info
+        )
         self.info = info
         self.form = form
 

@@ -46,7 +46,9 @@ class Form:
         rate, tick = plan.rate_and_tick(info)
         size, suffix = (info.height, info.width), target.suffix.lower()
         if suffix:  # also where pictures are kept: what cannot be written at the end is not begun
-            encoding = choose_encoding(target, plan.coding, size, bits=info.bits, alpha=info.alpha)
+            encoding = choose_encoding(
+                target, plan.coding, size, bits=info.bits, alpha=info.alpha, source=info
+            )
             if suffix in _PACKET_TYPES:
                 # The container's options are for the output: faststart would write each segment twice.
                 plain = replace(encoding, container_options={})

@@ -7,10 +7,10 @@ from itertools import pairwise
 import av
 import numpy as np
 import pytest
-from clips import audio_packets, pictures, times_of, write_clip
+from clips import audio_packets, pictures, planes_of, times_of, write_clip
 from fakes import LerpModel
-from midframe.errors import MidframeError
-from midframe.video import Plan, interpolate_video, open_clip
+from midframe.errors import BadInputError, MidframeError
+from midframe.video import Coding, Plan, interpolate_video, open_clip
 from midframe.video.read.images import natural_key
 from odd_files import film, joined, odd_channels, remux, with_matrix, with_times
 from PIL import Image
@@ -246,3 +246,125 @@ def test_a_missing_number_is_said(tmp_path, caplog):
     with open_clip(folder):
         pass
     assert "picture 4 is missing" in caplog.text
+
+
+def stored_as(path):
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        return container.streams.video[0].codec_context.name, frame.format.name
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "output", "codec", "expected"),
+    [
+        ("yuv444p", "mp4", None, "yuv444p"),
+        ("yuv422p10le", "mp4", None, "yuv422p10le"),
+        ("yuv420p10le", "mkv", "h265", "yuv420p10le"),
+        ("yuv444p", "webm", None, "yuv444p"),
+        ("yuv420p10le", "webm", None, "yuv420p10le"),
+        ("yuv422p", "mkv", "av1", "yuv420p"),
+        ("bgr0", "mp4", None, "yuv420p"),
+        ("gray", "mp4", None, "yuv420p"),
+        ("yuv444p12le", "mkv", "h265", "yuv444p12le"),
+        ("yuv444p12le", "mkv", "h264", "yuv444p10le"),
+        ("yuv444p", "mov", "prores", "yuv444p12le"),
+    ],
+)
+def test_depth_and_chroma_are_kept_or_it_is_said(tmp_path, caplog, pix_fmt, output, codec, expected):
+    source = write_clip(tmp_path / "in.mkv", pictures(3, (64, 64)), codec="ffv1", pix_fmt=pix_fmt)
+    target = run(source, f"out.{output}", multiplier=1, coding=Coding(codec))
+    assert stored_as(target)[1] == expected
+    lossy = {"yuv422p": "4:2:0 of yuv422p", ("h264"): ""}.get(pix_fmt, "")
+    if (pix_fmt, codec) == ("yuv444p12le", "h264"):
+        lossy = "10 of 12 bits"
+    assert ("keeps" in caplog.text) == bool(lossy)
+    assert lossy in caplog.text
+
+
+@pytest.mark.parametrize(("output", "codec"), [("mp4", "hevc"), ("mkv", "hevc"), ("webm", "libdav1d")])
+def test_high_dynamic_range_stays(tmp_path, output, codec):
+    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    params = f"log-level=none:hdr10=1:master-display={display}:max-cll=1000,400"
+    source = write_clip(
+        tmp_path / "in.mkv",
+        pictures(3, (64, 64), bits=16),
+        codec="libx265",
+        pix_fmt="yuv420p10le",
+        options={"x265-params": params},
+        colour=(9, 1, 9, 16),
+    )
+    with open_clip(source) as clip:
+        mastering = clip.info.mastering
+        assert mastering is not None
+        assert mastering.light == (1000, 400)
+        assert clip.info.high_dynamic_range
+    target = run(source, f"out.{output}", multiplier=1)
+    assert stored_as(target) == (codec, "yuv420p10le")
+    with open_clip(target) as clip:
+        assert clip.info.colour.transfer == 16
+        assert clip.info.colour.primaries == 9
+        assert clip.info.mastering.light == (1000, 400)
+        near = zip(clip.info.mastering.display, mastering.display, strict=True)
+        assert all(abs(a - b) <= b / 500 + Fr(1, 5000) for a, b in near)
+
+
+@pytest.mark.parametrize(
+    ("coding", "match"),
+    [
+        (Coding(crf=-5), "no such quality"),
+        (Coding(crf=99), "no such quality"),
+        (Coding(crf=20, bitrate=10**6), "both given"),
+        (Coding(pixel_format="nonsense"), "no such pixel format"),
+        (Coding("h264_nvenc"), "no such hardware encoder"),
+    ],
+)
+def test_what_an_encoder_cannot_do_is_said_before_anything_is_made(tmp_path, coding, match):
+    source = film(tmp_path / "in.mp4", count=4)
+    with pytest.raises(BadInputError, match=match):
+        interpolate_video(source, tmp_path / "out.mp4", LerpModel(), Plan(coding=coding))
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize(
+    "coding",
+    [Coding(preset="ultrafast"), Coding(bitrate=500_000), Coding("h265", lossless=True), Coding("source")],
+)
+def test_options_of_the_encoder_are_taken(tmp_path, coding):
+    source = write_clip(tmp_path / "in.mp4", pictures(3, (64, 64)))
+    target = run(source, "out.mkv", multiplier=1, coding=coding)
+    assert len(times_of(target)) == 3
+    if coding.lossless:
+        assert [a.tolist() for a in planes_of(target)] == [a.tolist() for a in planes_of(source)]
+
+
+@pytest.mark.parametrize(
+    ("coding", "count"), [(Coding(sound="none"), 0), (Coding(sound="ac3"), 1), (Coding(streams=()), 0)]
+)
+def test_the_sound_can_be_chosen(tmp_path, coding, count):
+    source = film(tmp_path / "in.mp4", sound="aac", count=8)
+    found = sounds_of(run(source, "out.mkv", coding=coding))
+    assert len(found) == count
+    assert not coding.sound or not found or found[0][0] == coding.sound
+
+
+def loops_of(path):
+    with open_clip(path) as clip:
+        return clip.info.loops
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "expected"), [("-1", None, 1), ("0", None, 0), ("2", None, 3), ("0", 1, 1)]
+)
+def test_a_gif_is_played_as_often_as_its_source(tmp_path, own, asked, expected):
+    source = film(
+        tmp_path / "in.gif", codec="gif", pix_fmt="rgb8", count=3, container_options={"loop": own}, options={}
+    )
+    assert loops_of(run(source, "out.gif", coding=Coding(loops=asked))) == expected
+    assert loops_of(run(source, "out.apng", coding=Coding(loops=asked))) == expected
+
+
+def test_avi_and_transport_streams_are_written(tmp_path):
+    source = film(tmp_path / "in.mp4", sound="aac")
+    for name in ("out.avi", "out.ts"):
+        assert len(times_of(run(source, name))) == 48
+        assert len(sounds_of(tmp_path / name)) == 1

@@ -188,7 +188,9 @@ def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Write
     named = target.path.with_suffix(target.suffix)
     if target.suffix.lower() == ".gif" and rate > _GIF_RATE:
         _LOG.warning("A GIF at %.4g frames a second plays slowly; use at most %d, or .webp.", rate, _GIF_RATE)
-    encoding = choose_encoding(named, coding, (info.height, info.width), bits=bits, alpha=info.alpha)
+    encoding = choose_encoding(
+        named, coding, (info.height, info.width), bits=bits, alpha=info.alpha, source=info
+    )
     # What the user sets goes before what the source says.
     tagged = replace(info, metadata={**info.metadata, **plan.metadata}, colour=coding.colour or info.colour)
     return encoding.bits, VideoWriter(target.temporary, encoding, tagged, Shape(encoding.bits, rate, tick))

@@ -111,6 +111,8 @@ class VideoWriter:
                 encoding.encoder, rate=usable_rate(shape.rate), options=encoding.options
             )
             _set_up(self._stream, source, self._pixel_format, self._tick, self._colour)
+            if encoding.bitrate is not None:
+                self._stream.codec_context.bit_rate = encoding.bitrate
             self._add_others(stack, encoding, source)
             self._container.metadata.update(source.metadata)
             # Opens the encoder and writes the header: what cannot work fails here, before a frame is made.
