@@ -20,7 +20,7 @@ from ..video.read.images import ImageFolder
 from ..video.read.opening import file_address
 from ..video.stream.pipeline import DEPTHS
 from ..video.write.encode import Shape, VideoWriter
-from ..video.write.formats import choose_encoding
+from ..video.write.formats import choose_encoding, file_suffix
 from .segments import Form, headers_digest
 from .store import Record
 
@@ -53,7 +53,7 @@ def join(
     try:
         if form.encoding is not None:
             _join_packets(kept, folder, temporary, _Output(target, plan, info, form), poll)
-        elif target.suffix:
+        elif file_suffix(target):
             _encode_pictures(kept, folder, temporary, _Output(target, plan, info, form), poll)
         else:
             _collect_pictures(kept, folder, temporary, poll)

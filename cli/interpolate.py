@@ -10,6 +10,7 @@ from ..api import load_model
 from ..video import interpolate_video
 from ..video.stream.files import check_paths
 from ..weights.loading import usable_device
+from . import probe
 from .options import add_clip_options, plan_of, settings_of, target_of
 from .progress import ProgressHost
 
@@ -17,10 +18,13 @@ from .progress import ProgressHost
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``midframe interpolate``."""
     add_clip_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say what would become of everything in IN")
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Interpolate one clip and say where the output is."""
+    if arguments.dry_run:
+        return probe.run(arguments, say)
     target, plan = target_of(arguments), plan_of(arguments)
     device = usable_device(arguments.device)
     check_paths(arguments.source, target, plan)  # before a model is loaded or fetched

@@ -17,7 +17,6 @@ from ...vfi_models.interface import Interpolator
 from ...vfi_utils import Host, QuietHost, Settings, require_model, run_timeline
 from ...weights.loading import ModelLike, as_model
 from ..read.clip import Clip, ClipInfo, TimedClip
-from ..read.decode import open_clip
 from ..read.part import Part
 from ..read.span import Span
 from ..write.encode import FolderWriter, Shape, VideoWriter, Writer
@@ -91,7 +90,7 @@ def interpolate_video(
     # Loaded after what is quick to check, and before anything is written.
     model = as_model(model)
     require_model(model)
-    with open_clip(source, rate=plan.source_fps, alpha=holds_alpha(target)) as clip:
+    with plan.open(source, alpha=holds_alpha(target)) as clip:
         # Raises where the model does not take these options, before anything is written.
         model.activation_bytes(clip.info.height, clip.info.width, settings.options if settings else None)
         place = Target(target, overwrite=plan.overwrite)

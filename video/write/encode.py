@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -104,6 +105,9 @@ class VideoWriter:
         self._sound: Carried | None = None
         with contextlib.ExitStack() as stack, self._naming_the_file():
             options = _container_options(encoding, source.metadata)
+            if encoding.encoder == "libsvtav1":
+                # It writes 21 lines about itself to standard error, whoever asks, unless this says 1: errors.
+                os.environ.setdefault("SVT_LOG", "1")
             self._container = stack.enter_context(
                 av.open(file_address(path), "w", format=encoding.muxer, container_options=options)
             )

@@ -55,6 +55,11 @@ class Coding:
     loops: int | None = None
     """How often an animated image is played, 0 without end; as the source where it is left out."""
 
+    @property
+    def choice(self) -> Choice:
+        """Return what is wanted of the streams besides the picture."""
+        return Choice(self.sound, self.streams, self.subtitles)
+
     def __post_init__(self) -> None:
         if self.images not in IMAGES:
             raise BadInputError(
@@ -107,7 +112,19 @@ class Encoding:
 def holds_alpha(path: Path) -> bool:
     """Tell whether output of this name can be transparent."""
     container = CONTAINER_TABLE.get(path.suffix.lower())
-    return container.alpha_codec is not None if container else not path.suffix
+    return container.alpha_codec is not None if container else not file_suffix(path)
+
+
+def file_suffix(path: Path) -> str:
+    """Return the extension of a file; empty where the name is that of a folder, in which there may be a dot.
+
+    A folder that is there is one. What follows the dot of any other is no extension where it is a number, a
+    version, or no word: ``shots.v2``, ``2024.05``, ``in.x2_x2``.
+    """
+    suffix = path.suffix
+    if suffix.lower() in CONTAINER_TABLE and not path.is_dir():
+        return suffix
+    return "" if path.is_dir() or not re.fullmatch(r"\.(?!v?\d+$)[A-Za-z0-9]{1,6}", suffix) else suffix
 
 
 def choose_encoding(
@@ -163,7 +180,7 @@ def choose_encoding(
         options,
         {**container.options, **_loop_options(container.muxer, loops)},
         container.audio,
-        Choice(coding.sound, coding.streams, coding.subtitles),
+        coding.choice,
         coding.bitrate,
     )
 

@@ -74,7 +74,10 @@ def mastering_options(source: ClipInfo, encoder: str) -> dict[str, str]:
             [round(v * 10000) for v in found.display[8:]] if x265 else [float(v) for v in found.display[8:]]
         )
         red, green, blue, white = ("({},{})".format(*places[i : i + 2]) for i in range(0, 8, 2))
-        parts.append(f"{'master' if x265 else 'mastering'}-display=G{green}B{blue}R{red}WP{white}L({light[1]},{light[0]})")
+        parts.append(
+            f"{'master' if x265 else 'mastering'}-display="
+            f"G{green}B{blue}R{red}WP{white}L({light[1]},{light[0]})"
+        )
     if found.light is not None:
         parts.append(f"{'max-cll' if x265 else 'content-light'}={found.light[0]},{found.light[1]}")
     return {"x265-params" if x265 else "svtav1-params": ":".join(parts)}

@@ -10,6 +10,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from ...errors import BadInputError, MidframeError
+from .formats import file_suffix
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Target:
 
     def __init__(self, path: Path, *, overwrite: bool, suffix: str | None = None, mark: str = "") -> None:
         self.path = path
-        self.suffix = path.suffix if suffix is None else suffix
+        self.suffix = file_suffix(path) if suffix is None else suffix
         self._overwrite = overwrite
         if not path.parent.is_dir():
             raise BadInputError(
