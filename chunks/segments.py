@@ -15,7 +15,7 @@ from ..errors import MidframeError
 from ..video import ClipInfo, Plan
 from ..video.read.span import Span
 from ..video.write.encode import FolderWriter, Shape, VideoWriter, Writer, usable_tick
-from ..video.write.formats import Encoding, Images, choose_encoding, file_suffix
+from ..video.write.formats import Encoding, Images, check_rate, choose_encoding, file_suffix
 from .store import Record, Store
 
 # Files whose segments are joined packet by packet.
@@ -46,6 +46,7 @@ class Form:
         rate, tick = plan.rate_and_tick(info)
         size, suffix = (info.height, info.width), file_suffix(target).lower()
         if suffix:  # also where pictures are kept: what cannot be written at the end is not begun
+            check_rate(target, rate)
             encoding = choose_encoding(
                 target, plan.coding, size, bits=info.bits, alpha=info.alpha, source=info
             )

@@ -20,7 +20,7 @@ from ..read.clip import Clip, ClipInfo, TimedClip
 from ..read.part import Part
 from ..read.span import Span
 from ..write.encode import FolderWriter, Shape, VideoWriter, Writer
-from ..write.formats import choose_encoding, holds_alpha
+from ..write.formats import check_rate, choose_encoding, holds_alpha
 from ..write.target import Target
 from .clock import Clock
 from .pipeline import BYTE, Counted, Stream, frames_of
@@ -187,6 +187,7 @@ def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Write
     named = target.path.with_suffix(target.suffix)
     if target.suffix.lower() == ".gif" and rate > _GIF_RATE:
         _LOG.warning("A GIF at %.4g frames a second plays slowly; use at most %d, or .webp.", rate, _GIF_RATE)
+    check_rate(named, rate)
     encoding = choose_encoding(
         named, coding, (info.height, info.width), bits=bits, alpha=info.alpha, source=info
     )

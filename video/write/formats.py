@@ -81,6 +81,7 @@ _CODEC_NAMES = {
 }
 _CODEC_NAMES |= {"prores": "prores", "ffv1": "ffv1"}
 _BYTE = 8
+_MATROSKA_TICKS = 1000
 EXTENSIONS = tuple(CONTAINER_TABLE)
 """Extensions of files that can be written; a name without one is a folder of pictures."""
 
@@ -113,6 +114,20 @@ def holds_alpha(path: Path) -> bool:
     """Tell whether output of this name can be transparent."""
     container = CONTAINER_TABLE.get(path.suffix.lower())
     return container.alpha_codec is not None if container else not file_suffix(path)
+
+
+def check_rate(path: Path, rate: Fraction) -> None:
+    """Check that a format can tell the times of frames apart.
+
+    Raises:
+        BadInputError: Matroska and WebM count milliseconds, and frames come faster.
+    """
+    if path.suffix.lower() in (".mkv", ".webm") and rate > _MATROSKA_TICKS:
+        raise BadInputError(
+            f"{path.suffix} files count milliseconds, in which frames at this rate have the same times.",
+            f"{float(rate):g} frames a second",
+            "Write to .mp4 or .mov.",
+        )
 
 
 def file_suffix(path: Path) -> str:
