@@ -173,6 +173,7 @@ def _chosen(plan: Plan) -> dict[str, str]:
     """Return what is asked of the picture besides codec and quality; nothing where nothing is."""
     coding = plan.coding
     chosen = {
+        "deinterlace": plan.deinterlace or None,
         "start": plan.start,
         "stop": plan.stop,
         "pixel format": coding.pixel_format,

@@ -128,6 +128,7 @@ def _add_timeline_options(parser: Group) -> None:
         metavar="RATE",
         help="of a folder of images (default: 24), or instead of a file's own",
     )
+    add("--deinterlace", action="store_true", help="make whole pictures of the fields of IN first")
     add("--start", type=_seconds, metavar="TIME", help="begin there in IN: seconds, or 1:02:03.5")
     add("--stop", type=_seconds, metavar="TIME", help="end there in IN")
     states = parser.add_mutually_exclusive_group()
@@ -205,6 +206,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
             subtitles=not arguments.no_subtitles,
             loops=arguments.loop,
         ),
+        deinterlace=arguments.deinterlace,
         start=arguments.start,
         stop=arguments.stop,
         overwrite=arguments.overwrite,
@@ -241,7 +243,12 @@ def default_target(source: Path, multiplier: Number | tuple[int, ...], fps: Frac
     if source.is_dir():  # what follows a point would be taken for the type of a file
         return source.with_name(source.resolve().name + mark.replace(".", "-"))
     # AVI and transport streams hold little of what there is today: they are written where they are asked for.
-    same = source.suffix.lower() in EXTENSIONS and source.suffix.lower() not in (".avi", ".ts")
+    same = source.suffix.lower() in EXTENSIONS and source.suffix.lower() not in (
+        ".avi",
+        ".ts",
+        ".nut",
+        ".y4m",
+    )
     extension = source.suffix if same else ".mp4"
     return source.with_name(f"{source.stem}{mark}{extension}")
 

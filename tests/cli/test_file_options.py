@@ -1,10 +1,17 @@
 """Options of the command line about files: what is read, what is written, what is carried."""
 
+import io
+import os
+import subprocess
+import sys
+import threading
 from fractions import Fraction as Fr
+from pathlib import Path
 
 import av
+import odd_files
 import pytest
-from clips import pictures, times_of, write_clip
+from clips import frames_of, pictures, times_of, write_clip
 from midframe import cli
 from odd_files import film
 from PIL import Image
@@ -105,3 +112,58 @@ def test_a_folder_with_a_dot_in_its_name(tmp_path, command):
     assert len(list((tmp_path / "shots.v2_x2").iterdir())) == 6
     assert run(command, folder, tmp_path / "out.v3", "--quiet") == 0
     assert len(list((tmp_path / "out.v3").iterdir())) == 6
+
+
+def piped(clip, *words):
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from packs import load_pack; load_pack(); from midframe import cli; ",
+    ]
+    command[-1] += "sys.exit(cli.main(sys.argv[1:]))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(odd_files.__file__).parent)}
+    return subprocess.run(
+        [*command, *map(str, words)],
+        check=False,
+        input=clip.read_bytes(),
+        capture_output=True,
+        env=environment,
+    )
+
+
+@pytest.mark.parametrize("kind", ["mkv", "nut", "y4m"])
+def test_standard_input_and_output(clip, kind):
+    done = piped(clip, "interpolate", "-", "-", "--pipe-format", kind, "--quiet")
+    assert done.returncode == 0, done.stderr
+    with av.open(io.BytesIO(done.stdout)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 48
+    assert [path.name for path in clip.parent.iterdir()] == ["in.mkv"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_named_pipe_is_read(clip):
+    pipe = clip.with_name("pipe")
+    os.mkfifo(pipe)
+    feeding = threading.Thread(target=lambda: pipe.write_bytes(clip.read_bytes()))
+    feeding.start()
+    assert run("interpolate", pipe, clip.with_name("out.mp4"), "--quiet") == 0
+    feeding.join()
+    assert len(times_of(clip.with_name("out.mp4"))) == 48
+
+
+@pytest.mark.parametrize("command", ["interpolate", "chunks"])
+def test_combs_are_gone_after_deinterlacing(tmp_path, command):
+    frames = pictures(12, (64, 64), step=3)
+    for first, second in zip(frames[::2], frames[1::2], strict=True):
+        first[1::2] = second[1::2]
+    source = write_clip(tmp_path / "in.mkv", frames[::2], codec="ffv1", pix_fmt="yuv422p")
+
+    def combs(path):
+        lines = [picture.astype(int) for picture in frames_of(path)]
+        return sum(abs(2 * p[1:-1] - p[:-2] - p[2:]).mean() for p in lines)
+
+    words = ("-m", 1, "--codec", "ffv1", "--quiet")
+    assert run(command, source, tmp_path / "plain.mkv", *words) == 0
+    assert run(command, source, tmp_path / "whole.mkv", *words, "--deinterlace") == 0
+    assert times_of(tmp_path / "whole.mkv") == times_of(tmp_path / "plain.mkv")
+    assert combs(tmp_path / "whole.mkv") < combs(tmp_path / "plain.mkv") / 2

@@ -368,3 +368,31 @@ def test_avi_and_transport_streams_are_written(tmp_path):
     for name in ("out.avi", "out.ts"):
         assert len(times_of(run(source, name))) == 48
         assert len(sounds_of(tmp_path / name)) == 1
+
+
+def test_an_animated_webp_is_read_with_its_times(tmp_path):
+    source = film(tmp_path / "in.mp4", count=6)
+    made = run(source, "made.webp")
+    with open_clip(made) as clip:
+        frames = list(clip)
+        assert clip.info.loops == 0
+    assert len(frames) == 11  # two that are the same are one
+    assert abs(frames[-1].pts - Fr(10, 48)) < Fr(1, 100)
+    again = run(made, "again.mp4")
+    assert len(times_of(again)) in (21, 22)
+
+
+def test_a_rate_that_matroska_cannot_tell_apart_is_refused(tmp_path):
+    source = write_clip(tmp_path / "in.mp4", pictures(4), rate=1000)
+    with pytest.raises(BadInputError, match="count milliseconds"):
+        run(source, "out.mkv")
+    assert times_of(run(source, "out.mp4"))[1] == Fr(1, 2000)
+
+
+def test_a_file_that_was_cut_short_is_said(tmp_path, caplog):
+    source = film(tmp_path / "in.mkv", count=72, options={"g": "8", "qp": "0"})
+    data = source.read_bytes()
+    source.write_bytes(data[: len(data) * 6 // 10])
+    target = run(source, "out.mp4")
+    assert len(times_of(target)) < 130
+    assert "is cut short" in caplog.text

@@ -20,8 +20,10 @@ import av.stream
 import torch
 
 from ...errors import BadInputError
+from .animated import AnimatedImage, is_animated
 from .clip import ClipInfo, Frame, FrameTime, TimedClip
 from .colour import Converter
+from .deinterlace import deinterlaced
 from .describe import FALLBACK_RATE, describe
 from .images import ImageFolder
 from .opening import open_source
@@ -40,7 +42,13 @@ _SHORT_PART = Fraction(1, 20)
 _REORDERED = Fraction(10)
 
 
-def open_clip(source: str | Path | BytesIO, *, rate: Fraction | None = None, alpha: bool = True) -> TimedClip:
+def open_clip(
+    source: str | Path | BytesIO,
+    *,
+    rate: Fraction | None = None,
+    alpha: bool = True,
+    deinterlace: bool = False,
+) -> TimedClip:
     """Open a clip and decode its first frame.
 
     Args:
@@ -49,6 +57,7 @@ def open_clip(source: str | Path | BytesIO, *, rate: Fraction | None = None, alp
         rate: frames a second of a folder of images, 24 where it is left out. Of a file: instead of its own,
             by which all times are stretched; its sound is not.
         alpha: keep transparency where the clip has it.
+        deinterlace: make whole pictures of the two fields of each frame of a video file.
 
     Raises:
         BadInputError: nothing is there, or it cannot be read as a picture.
@@ -60,7 +69,9 @@ def open_clip(source: str | Path | BytesIO, *, rate: Fraction | None = None, alp
         raise BadInputError("There is no such file or folder.", str(path), "Check the name.")
     if path.is_dir():
         return ImageFolder(path, rate=rate or FALLBACK_RATE, alpha=alpha)
-    return VideoFile(path, alpha=alpha, rate=rate)
+    if is_animated(path):
+        return AnimatedImage(path, alpha=alpha, rate=rate)
+    return VideoFile(path, alpha=alpha, rate=rate, deinterlace=deinterlace)
 
 
 class VideoFile:
@@ -70,9 +81,12 @@ class VideoFile:
         source: the file.
         alpha: keep transparency.
         rate: frames a second, instead of the file's own.
+        deinterlace: make whole pictures of the two fields of each frame.
     """
 
-    def __init__(self, source: Path | BytesIO, *, alpha: bool, rate: Fraction | None = None) -> None:
+    def __init__(
+        self, source: Path | BytesIO, *, alpha: bool, rate: Fraction | None = None, deinterlace: bool = False
+    ) -> None:
         self._source = source
         path = _IN_MEMORY if isinstance(source, BytesIO) else source
         self._container = self._opened(path)
@@ -97,8 +111,9 @@ class VideoFile:
         self.info = _stretched(info, self._stretch)
         if isinstance(source, BytesIO):
             self.info = replace(self.info, sound_from=source)
-        if info.interlaced:
-            _LOG.warning("%s is interlaced; deinterlace it first, or made frames will show combs.", path.name)
+        self._deinterlace = deinterlace
+        if info.interlaced and not deinterlace:
+            _LOG.warning("%s is interlaced; use --deinterlace, or made frames will show combs.", path.name)
         self._convert: Converter | None = None
         self._converts_from: tuple[int, int, str] | None = None
 
@@ -108,7 +123,8 @@ class VideoFile:
         Damaged packets are left out with a warning; the gap is part of the timing.
         """
         info, end = self.info, Fraction(0)
-        for frame, pts in squeeze(((f, self._time(f)) for f in self._decoded), 1 / info.rate):
+        decoded = deinterlaced(self._decoded) if self._deinterlace else self._decoded
+        for frame, pts in squeeze(((f, self._time(f)) for f in decoded), 1 / info.rate):
             duration = getattr(frame, "duration", None) or 0  # PyAV before 15 does not tell
             length = self._length(duration * (frame.time_base or self._base))
             end = pts + (length or 1 / info.rate) - info.start

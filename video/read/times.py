@@ -114,14 +114,14 @@ def squeeze(items: Iterable[tuple[T, Fraction | None]], step: Fraction) -> Itera
     time = Fraction(0)
     for item, given in items:
         if not held:
-            # Nothing is known of an item before it but the last time.
-            first = Fraction(0) if before is None else before + step
-            held, time = [item], first if given is None or (before is not None and given <= before) else given
+            held, time = [item], Fraction(0) if given is None else given
         elif given is not None and given > time:
-            yield from _spread(held, time, given, step)
-            before, held, time = time, [item], given
+            ready = list(_spread(held, time, given, step))
+            yield from ready
+            before, held, time = ready[-1][1], [item], given
         elif given is not None and before is not None and len(held) == 1 and before < given < time:
-            yield held[0], before + min(step, (given - before) / 2)
+            before += min(step, (given - before) / 2)
+            yield held[0], before
             held, time = [item], given
         else:
             held.append(item)

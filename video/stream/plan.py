@@ -46,6 +46,8 @@ class Plan:
     """Whether a file that is there is replaced."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Tags of the output, besides those of the source."""
+    deinterlace: bool = False
+    """Whether whole pictures are made of the two fields of each frame of the source."""
     start: Fraction | None = None
     """Seconds of the source that are left out at its beginning; sound and all else with them."""
     stop: Fraction | None = None
@@ -74,7 +76,7 @@ class Plan:
         """
 
         def opened() -> TimedClip:
-            return open_clip(source, rate=self.source_fps, alpha=alpha)
+            return open_clip(source, rate=self.source_fps, alpha=alpha, deinterlace=self.deinterlace)
 
         if self.start is None and self.stop is None:
             return opened()

@@ -82,6 +82,7 @@ CODEC_TABLE = {
     "prores": Codec(("prores_ks",), ("yuv422p10le", "yuv422p10le"), ("yuva444p10le", "yuva444p10le")),
     # g=1: every frame is a key frame, and none needs another to be decoded.
     "ffv1": Codec(("ffv1",), ("bgr0", "gbrp14le"), ("bgra", "yuva444p16le"), {"level": "3", "g": "1"}),
+    "raw": Codec(("wrapped_avframe",), ("yuv420p", "yuv420p10le")),
     "gif": Codec(("gif",), ("pal8", "pal8"), ("pal8", "pal8")),
     "apng": Codec(("apng",), ("rgb24", "rgb48be"), ("rgba", "rgba")),
     "webp": Codec(("libwebp_anim",), ("yuv420p", "yuv420p"), ("yuva420p", "yuva420p"), {"quality": "92"}),
@@ -96,6 +97,9 @@ CONTAINER_TABLE = {
     ".webm": Container("webm", "vp9", "vp9", "libopus", only=("vp9", "av1")),
     ".gif": Container("gif", "gif", "gif"),
     ".avi": Container("avi", "h264", audio="libmp3lame", only=("h264", "ffv1")),
+    # What programs hand each other through pipes.
+    ".nut": Container("nut", "h264", "ffv1", "libopus"),
+    ".y4m": Container("yuv4mpegpipe", "raw"),
     ".ts": Container("mpegts", "h264", audio="aac", only=("h264", "h265")),
     # 0 plays for ever: `plays` of the APNG muxer, `loop` of the WebP muxer.
     ".apng": Container("apng", "apng", "apng", options={"plays": "0"}),
