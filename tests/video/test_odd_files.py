@@ -396,3 +396,47 @@ def test_a_file_that_was_cut_short_is_said(tmp_path, caplog):
     target = run(source, "out.mp4")
     assert len(times_of(target)) < 130
     assert "is cut short" in caplog.text
+
+
+SOUNDS = [
+    ("mkv", "aac", "5.1", 48000),
+    ("mkv", "ac3", "5.1(side)", 48000),
+    ("mkv", "eac3", "stereo", 48000),
+    ("mkv", "flac", "7.1", 96000),
+    ("mkv", "libopus", "quad", 48000),
+    ("mkv", "libmp3lame", "mono", 22050),
+    ("mkv", "pcm_s24le", "5.0", 48000),
+    ("mkv", "pcm_f32le", "stereo", 44100),
+    ("mov", "alac", "stereo", 44100),
+    ("mov", "pcm_u8", "mono", 8000),
+    ("avi", "adpcm_ima_wav", "stereo", 44100),
+    ("avi", "mp2", "stereo", 48000),
+    ("wmv", "wmav2", "stereo", 44100),
+]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("output", [*OUTPUTS, "m4v", "avi", "ts"])
+@pytest.mark.parametrize(("kind", "sound", "layout", "rate"), SOUNDS)
+def test_the_whole_matrix_of_sounds_and_outputs(tmp_path, kind, sound, layout, rate, output):
+    codec = "mpeg4" if kind in ("avi", "wmv") else "libx264"
+    source = film(tmp_path / f"in.{kind}", sound=sound, layout=layout, rate=rate, codec=codec, count=12)
+    assert len(sounds_of(run(source, f"out.{output}", multiplier=1))) == 1
+
+
+PICTURES = ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv420p12le"]
+PICTURES += ["yuv444p12le", "gray", "gray16le", "bgr0", "gbrp14le"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("codec", ["h264", "h265", "av1", "vp9", "prores", "ffv1"])
+@pytest.mark.parametrize("pix_fmt", PICTURES)
+def test_the_whole_matrix_of_pictures_and_codecs(tmp_path, caplog, pix_fmt, codec):
+    source = write_clip(tmp_path / "in.mkv", pictures(2, (64, 64)), codec="ffv1", pix_fmt=pix_fmt)
+    target = run(source, "out.mkv" if codec != "prores" else "out.mov", multiplier=1, coding=Coding(codec))
+    with open_clip(source) as before, open_clip(target) as after:
+        shallow = after.info.bits < min(before.info.bits, 12)
+        assert shallow <= ("keeps" in caplog.text)
+        first, second = next(iter(before)).pixels.double(), next(iter(after)).pixels.double()
+    scale = [255 if info.bits <= 8 else 65535 for info in (before.info, after.info)]
+    assert (first / scale[0] - second / scale[1]).abs().mean() < 0.02

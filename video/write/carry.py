@@ -32,6 +32,13 @@ _TRIED, _READ = 4, 400
 # FFmpeg's names of subtitles that are text, and what each format holds instead.
 _TEXTS = ("subrip", "srt", "text", "mov_text", "webvtt", "ass", "ssa")
 _SUBTITLES = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
+# A muxer that takes any stream, as "private data" that nobody can read: what it really has a type for.
+_KNOWN = {
+    "mpegts": (
+        *("aac", "mp1", "mp2", "mp3", "mp1float", "mp2float", "mp3float", "ac3", "eac3", "opus", "libopus"),
+        *("dca", "truehd", "h264", "hevc", "mpeg2video", "dvbsub", "dvb_subtitle", "klv"),
+    )
+}
 _COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 # Data that muxers write themselves, from tags and chapters.
 _MADE_TAGS = ("timecode",)
@@ -219,6 +226,10 @@ class _Deciding:
         return self._decision(stream, "written anew", "as an attached file")
 
     def _copying_refused(self, stream: Any) -> str:
+        name = getattr(stream.codec_context, "name", None) or stream.name
+        if name not in _KNOWN.get(self._muxer, (name,)):
+            return f"{self._muxer} has no type for {name}"
+
         def copy(output: Any) -> Iterable[Any]:
             target = copied_stream(output, stream)
             return (_moved(packet, target) for packet in self._packets.get(stream.index, []))
