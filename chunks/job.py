@@ -12,8 +12,9 @@ from ..engine.states import States, StatesLike
 from ..inputs.numbers import Number, whole
 from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Settings
-from ..video import ClipInfo, Coding, Plan, holds_alpha, open_clip
+from ..video import ClipInfo, Coding, Plan, holds_alpha
 from ..video.read.span import Span
+from ..video.write.formats import file_suffix
 from ..weights.checkpoint import readable, sha256_file
 from ..weights.find import CKPTS, find
 from ..weights.loading import load_model, locate
@@ -86,7 +87,7 @@ class Job:
         Raises:
             BadInputError: it cannot be read.
         """
-        with open_clip(self.source, rate=self.plan.source_fps, alpha=holds_alpha(self.target)) as clip:
+        with self.plan.open(self.source, alpha=holds_alpha(self.target)) as clip:
             return clip.info
 
     def as_data(self) -> dict[str, Any]:
@@ -144,11 +145,12 @@ class Job:
             "end": plan.end,
             "codec": plan.coding.codec,
             "crf": plan.coding.crf,
-            "file type": self.target.suffix.lower() or plan.coding.images,
+            "file type": file_suffix(self.target).lower() or plan.coding.images,
             "options": _plain(self.settings.options),
             "schedule": self.settings.schedule,
             "pairs per chunk": self.pairs,
             **_listed(plan.states),
+            **_chosen(plan),
         }
 
 
@@ -165,6 +167,21 @@ def _listed(states: StatesLike | None) -> dict[str, list[int]]:
         return {}
     listed = States.of(states)
     return {"skipped pairs" if listed.skip else "only pairs": sorted(listed.indices)}
+
+
+def _chosen(plan: Plan) -> dict[str, str]:
+    """Return what is asked of the picture besides codec and quality; nothing where nothing is."""
+    coding = plan.coding
+    chosen = {
+        "deinterlace": plan.deinterlace or None,
+        "start": plan.start,
+        "stop": plan.stop,
+        "pixel format": coding.pixel_format,
+        "preset": coding.preset,
+        "bitrate": coding.bitrate,
+        "lossless": coding.lossless or None,
+    }
+    return {name: str(value) for name, value in chosen.items() if value is not None}
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

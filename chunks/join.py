@@ -17,9 +17,10 @@ from ..errors import MidframeError
 from ..memory.staging import as_dtype
 from ..video import ClipInfo, Plan
 from ..video.read.images import ImageFolder
+from ..video.read.opening import file_address
 from ..video.stream.pipeline import DEPTHS
 from ..video.write.encode import Shape, VideoWriter
-from ..video.write.formats import choose_encoding
+from ..video.write.formats import choose_encoding, file_suffix
 from .segments import Form, headers_digest
 from .store import Record
 
@@ -52,7 +53,7 @@ def join(
     try:
         if form.encoding is not None:
             _join_packets(kept, folder, temporary, _Output(target, plan, info, form), poll)
-        elif target.suffix:
+        elif file_suffix(target):
             _encode_pictures(kept, folder, temporary, _Output(target, plan, info, form), poll)
         else:
             _collect_pictures(kept, folder, temporary, poll)
@@ -70,7 +71,9 @@ class _Output:
 
     def __init__(self, target: Path, plan: Plan, info: ClipInfo, form: Form) -> None:
         size = (info.height, info.width)
-        self.encoding = choose_encoding(target, plan.coding, size, bits=info.bits, alpha=info.alpha)
+        self.encoding = choose_encoding(
+            target, plan.coding, size, bits=info.bits, alpha=info.alpha, source=info
+        )
         self.info = info
         self.form = form
 
@@ -92,7 +95,7 @@ def _join_packets(records: list[Record], folder: Path, path: Path, output: _Outp
                     f"{record.file} was made by another version of the encoder than the one that is here",
                     f"Use the same build of PyAV on every machine; remove {folder} to begin anew.",
                 )
-            with av.open(str(folder / record.file)) as segment:
+            with av.open(file_address(folder / record.file)) as segment:
                 for packet in _timed(segment, record, delay):
                     poll()
                     writer.copy(packet)
@@ -129,7 +132,7 @@ def _delay(path: Path, record: Record) -> int:
     Packets that refer to later ones come after these. The largest delay is taken for all segments, or
     decoding times would not rise from each to the next.
     """
-    with av.open(str(path)) as segment:
+    with av.open(file_address(path)) as segment:
         ranks = _ranks(_packets(segment))
     if len(ranks) != len(record.times):
         raise MidframeError(

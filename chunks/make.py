@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Host
-from ..video import open_clip
 from ..video.read.part import Part
 from ..video.read.span import Span
 from ..video.stream.pipeline import Counted, Stream
@@ -39,7 +38,7 @@ def make_chunks(
         MidframeError: it failed; the chunks that are finished are in the store.
     """
     first, stop = chunks
-    with open_clip(job.source, rate=job.plan.source_fps, alpha=holds_alpha(job.target)) as clip:
+    with job.plan.open(job.source, alpha=holds_alpha(job.target)) as clip:
         info = clip.info
         span = Span(job.span(info, first).start, None if stop is None else job.span(info, stop).start)
         # The clock counts from the beginning of the clip, wherever the chunks are in it.

@@ -15,7 +15,7 @@ from ..errors import MidframeError
 from ..video import ClipInfo, Plan
 from ..video.read.span import Span
 from ..video.write.encode import FolderWriter, Shape, VideoWriter, Writer, usable_tick
-from ..video.write.formats import Encoding, Images, choose_encoding
+from ..video.write.formats import Encoding, Images, check_rate, choose_encoding, file_suffix
 from .store import Record, Store
 
 # Files whose segments are joined packet by packet.
@@ -44,9 +44,12 @@ class Form:
             BadInputError: an extension, codec or combination that cannot be written.
         """
         rate, tick = plan.rate_and_tick(info)
-        size, suffix = (info.height, info.width), target.suffix.lower()
+        size, suffix = (info.height, info.width), file_suffix(target).lower()
         if suffix:  # also where pictures are kept: what cannot be written at the end is not begun
-            encoding = choose_encoding(target, plan.coding, size, bits=info.bits, alpha=info.alpha)
+            check_rate(target, rate)
+            encoding = choose_encoding(
+                target, plan.coding, size, bits=info.bits, alpha=info.alpha, source=info
+            )
             if suffix in _PACKET_TYPES:
                 # The container's options are for the output: faststart would write each segment twice.
                 plain = replace(encoding, container_options={})
@@ -59,7 +62,9 @@ class Form:
         """Open the writer of one segment."""
         if self.encoding is None:
             return FolderWriter(path, self.bits, self.images)
-        silent = replace(info, sound=False, metadata={})  # the joined output gets both
+        silent = replace(
+            info, sound=False, sound_from=None, carries=False, metadata={}
+        )  # the joined output gets both
         return VideoWriter(path, self.encoding, silent, Shape(self.bits, self.rate, self.tick))
 
 

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0; 1 failed; 2 something is wrong with the input; 130 cancelled.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = [_as_path(word) for word in (sys.argv[1:] if argv is None else argv)]
     parser, commands = _parser(words)
     arguments = parser.parse_args(words)
     if arguments.command is None:
@@ -66,6 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = f"Error: {type(error).__name__}.\nFound: {error}\n"
         text += "What to do: run it again with --verbose, and report what it says."
         return _complain(_FAILED, text, verbose=arguments.verbose)
+
+
+def _as_path(word: str) -> str:
+    """Return the name of a file that begins with a dash as a path, which is not taken for an option."""
+    return f"./{word}" if word.startswith("-") and len(word) > 1 and os.path.lexists(word) else word
 
 
 def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, dict[str, _Command]]:
@@ -156,6 +161,7 @@ def _in(module: str) -> Callable[[], tuple[AddArguments, Run]]:
 
 _COMMANDS: dict[str, tuple[str, Callable[[], tuple[AddArguments, Run]]]] = {
     "interpolate": ("make more frames of a clip", _in("cli.interpolate")),
+    "probe": ("say what would become of everything in a clip; make nothing", _in("cli.probe")),
     "chunks": ("make more frames of a long clip; run it again, and it goes on", _in("cli.chunks")),
     "models": ("list the models that are here or can be downloaded", _in("cli.models")),
     "parity": ("compare the networks with reference outputs on this machine", _in("cli.parity")),

@@ -15,9 +15,11 @@ from ..inputs.pairs import parse_pairs
 from ..inputs.rates import frame_rate
 from ..vfi_utils import EndLaw, Schedule, Settings, States
 from ..video import Coding, Plan
-from ..video.write.formats import CODECS, EXTENSIONS, IMAGES
+from ..video.write.formats import CODECS, EXTENSIONS, HARDWARE, IMAGES
 
 T = TypeVar("T")
+Group = argparse._ArgumentGroup
+"""Options that stand under one heading in the help."""
 
 _DTYPES = ("float32", "float16", "bfloat16")
 
@@ -51,20 +53,60 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
         default="default",
         help="a name that `midframe models` lists, or a file (default: the built-in)",
     )
-    _add_timeline_options(parser)
-    _add_model_options(parser)
-    add("--codec", choices=CODECS, help="(default: by extension)")
+    _add_timeline_options(parser.add_argument_group("which frames"))
+    _add_model_options(parser.add_argument_group("model"))
+    _add_picture_options(parser.add_argument_group("picture of the output"))
+    _add_carrying_options(parser.add_argument_group("sound and other streams"))
+    add("--overwrite", action="store_true", help="replace OUT if it is there")
+
+
+def _add_picture_options(parser: Group) -> None:
+    add = parser.add_argument
+    add(
+        "--codec",
+        type=_codec,
+        metavar="NAME",
+        help=f"{', '.join(CODECS)}; source keeps that of IN; or a hardware encoder, "
+        "such as h264_nvenc, which is never taken unasked (default: by extension)",
+    )
     add(
         "--images",
         choices=IMAGES,
         default="png",
         help="what a folder is made of, 8 or 16 bit like the source (default: png)",
     )
-    add("--crf", type=int, metavar="N", help="quality, 0 is best (default: near lossless to the eye)")
-    add("--overwrite", action="store_true", help="replace OUT if it is there")
+    quality = parser.add_mutually_exclusive_group()
+    quality.add_argument(
+        "--crf", type=int, metavar="N", help="quality, 0 is best (default: near lossless to the eye)"
+    )
+    quality.add_argument("--bitrate", type=_bitrate, metavar="RATE", help="bits a second, such as 8M or 900k")
+    quality.add_argument("--lossless", action="store_true", help="every bit of the picture is kept")
+    add("--preset", metavar="NAME", help="of the encoder, such as slow, or 4 of av1: slower is smaller")
+    add(
+        "--pix-fmt",
+        metavar="NAME",
+        help="such as yuv420p10le (default: depth and chroma of IN, as far as the codec has them)",
+    )
+    add("--loop", type=int, metavar="N", help="plays of a GIF, APNG or WebP, 0 without end (default: as IN)")
 
 
-def _add_timeline_options(parser: argparse.ArgumentParser) -> None:
+def _add_carrying_options(parser: Group) -> None:
+    add = parser.add_argument
+    add(
+        "--audio",
+        metavar="CODEC",
+        help="none, or an encoder such as aac, ac3, flac (default: copied; encoded where OUT cannot hold it)",
+    )
+    add("--no-subtitles", action="store_true", help="leave subtitles out")
+    add(
+        "--streams",
+        type=_streams,
+        metavar="LIST",
+        help="numbers of the streams to carry, such as 1,3, as `midframe probe` lists them (default: all)",
+    )
+
+
+def _add_timeline_options(parser: Group) -> None:
     add = parser.add_argument
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument(
@@ -84,8 +126,11 @@ def _add_timeline_options(parser: argparse.ArgumentParser) -> None:
         "--source-fps",
         type=_rate,
         metavar="RATE",
-        help="of a folder of images (default: 24)",
+        help="of a folder of images (default: 24), or instead of a file's own",
     )
+    add("--deinterlace", action="store_true", help="make whole pictures of the fields of IN first")
+    add("--start", type=_seconds, metavar="TIME", help="begin there in IN: seconds, or 1:02:03.5")
+    add("--stop", type=_seconds, metavar="TIME", help="end there in IN")
     states = parser.add_mutually_exclusive_group()
     states.add_argument(
         "--skip",
@@ -102,7 +147,7 @@ def _add_timeline_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_model_options(parser: argparse.ArgumentParser) -> None:
+def _add_model_options(parser: Group) -> None:
     add = parser.add_argument
     add("--scale", type=float, metavar="S", help="flow scale; 0.5 for 4K and large motion")
     add("--ensemble", action="store_true", help="average with the mirrored pass: slower, a little steadier")
@@ -115,7 +160,14 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     add("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
     add("--dtype", choices=_DTYPES, help="of the convolutions (default: the fastest that keeps the picture)")
     add("--batch", type=int, default=0, metavar="N", help="frames made at once (default: by free memory)")
-    add_models_folder(parser)
+    add(
+        "--models-folder",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="look for models here too",
+    )
     add(
         "--option",
         type=_option,
@@ -141,7 +193,22 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         fps=arguments.fps,
         end=arguments.end,
         source_fps=arguments.source_fps,
-        coding=Coding(arguments.codec, arguments.crf, arguments.images),
+        coding=Coding(
+            arguments.codec,
+            arguments.crf,
+            arguments.images,
+            pixel_format=arguments.pix_fmt,
+            preset=arguments.preset,
+            bitrate=arguments.bitrate,
+            lossless=arguments.lossless,
+            sound=arguments.audio,
+            streams=arguments.streams,
+            subtitles=not arguments.no_subtitles,
+            loops=arguments.loop,
+        ),
+        deinterlace=arguments.deinterlace,
+        start=arguments.start,
+        stop=arguments.stop,
         overwrite=arguments.overwrite,
         states=None if listed is None else States(listed, skip),
     )
@@ -175,7 +242,14 @@ def default_target(source: Path, multiplier: Number | tuple[int, ...], fps: Frac
         mark = f"_x{_short(multiplier)}"
     if source.is_dir():  # what follows a point would be taken for the type of a file
         return source.with_name(source.resolve().name + mark.replace(".", "-"))
-    extension = source.suffix if source.suffix.lower() in EXTENSIONS else ".mp4"
+    # AVI and transport streams hold little of what there is today: they are written where they are asked for.
+    same = source.suffix.lower() in EXTENSIONS and source.suffix.lower() not in (
+        ".avi",
+        ".ts",
+        ".nut",
+        ".y4m",
+    )
+    extension = source.suffix if same else ".mp4"
     return source.with_name(f"{source.stem}{mark}{extension}")
 
 
@@ -202,6 +276,43 @@ def _read_with(read: Callable[[str], T], what: str) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(f"{text!r} is no {what}. {error.advice}") from error
 
     return parse
+
+
+def _codec(text: str) -> str:
+    if text not in (*CODECS, "source") and not text.endswith(HARDWARE):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(CODECS)}, source")
+    return text
+
+
+def _bitrate(text: str) -> int:
+    factor = {"k": 10**3, "M": 10**6}.get(text[-1:], 1)
+    try:
+        value = round(float(text.removesuffix("k").removesuffix("M")) * factor)
+    except ValueError:
+        value = 0
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no bitrate such as 8M, 900k or 4000000")
+    return value
+
+
+def _seconds(text: str) -> Fraction:
+    """Return seconds, from a number of them or from hours, minutes and seconds with colons between."""
+    try:
+        seconds = Fraction(0)
+        for part in text.split(":"):
+            seconds = seconds * 60 + Fraction(part)
+    except (ValueError, ZeroDivisionError):
+        seconds = Fraction(-1)
+    if seconds < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 12.5 or 1:02:03.5")
+    return seconds
+
+
+def _streams(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of streams such as 1,3")
+    return tuple(int(part) for part in parts)
 
 
 _rate = _read_with(frame_rate, "frame rate")

@@ -30,7 +30,7 @@ class ProgressHost(QuietHost):
         """Update the bar; see :class:`~..engine.host.Host`."""
         if self._bar is None:
             # Created at the first frame: before that the model is loaded, which the rate must not count.
-            self._bar = tqdm(unit="frame", disable=self._quiet, dynamic_ncols=True, smoothing=0.1)
+            self._bar = tqdm(unit=" frames", disable=self._quiet, dynamic_ncols=True, smoothing=0.1)
         self._bar.total = total
         # tqdm counts by differences, the frame loop by sums.
         self._bar.update(done - self._bar.n)

@@ -532,7 +532,6 @@ def test_refusals(tmp_path):
         (tmp_path / "out.mp4", Plan(coding=Coding("mp3")), "no such codec"),
         (tmp_path / "out.mp4", Plan(coding=Coding("h265")), "as small as this"),
         (tmp_path / "out.gif", Plan(coding=Coding("h264")), "hold no h264"),
-        (tmp_path / "out.mp4", Plan(source_fps=Fr(10)), "source rate"),
     ]:
         with pytest.raises(BadInputError, match=match):
             interpolate_video(source, target, model, plan)

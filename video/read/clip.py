@@ -17,6 +17,9 @@ from .span import Span
 UNSPECIFIED = 2
 """Matrix, primaries or transfer that a file does not name (ITU-T H.273, as FFmpeg numbers them)."""
 
+HDR_TRANSFERS = (16, 18)
+"""SMPTE 2084 (HDR10) and ARIB B67 (HLG), as ITU-T H.273 numbers them."""
+
 RGB_FORMATS = {(8, 3): "rgb24", (8, 4): "rgba", (16, 3): "rgb48le", (16, 4): "rgba64le"}
 """FFmpeg's names of pixels in memory, by bits and channels."""
 
@@ -59,6 +62,16 @@ class Waveform:
 
 
 @dataclass(frozen=True)
+class Mastering:
+    """What a film of high dynamic range says of the display it was made on, and of its own light."""
+
+    display: tuple[Fraction, ...] | None
+    """x and y of red, green, blue and white (CIE 1931), then least and most light, cd/m2."""
+    light: tuple[int, int] | None
+    """Most light of any pixel, and of the average of any frame (MaxCLL, MaxFALL), cd/m2."""
+
+
+@dataclass(frozen=True)
 class ClipInfo:
     """What is known of a clip once its first frame is decoded."""
 
@@ -89,6 +102,27 @@ class ClipInfo:
     sound_span: Span | None = None
     """The part of them that belongs to the clip, in its time; all where it is left out."""
     metadata: dict[str, str] = field(default_factory=dict)
+    carries: bool = False
+    """Whether the file has anything besides its picture: other streams of any kind, or chapters."""
+    codec: str = ""
+    """FFmpeg's name of the picture's codec; empty where the clip is no file."""
+    stored: str = ""
+    """FFmpeg's name of the pixel format in the file."""
+    interlaced: bool = False
+    mastering: Mastering | None = None
+    loops: int | None = None
+    """How often an animated image is played, 0 without end; None for all else."""
+    picture_tags: dict[str, str] = field(default_factory=dict)
+    """Tags of the picture's stream, such as its language."""
+    disposition: int = 0
+    """Of the picture's stream, in FFmpeg's bits."""
+    stated: Fraction | None = None
+    """How long the picture is as the header says, seconds; None where it does not."""
+
+    @property
+    def high_dynamic_range(self) -> bool:
+        """Tell whether the transfer is that of HDR10 (SMPTE 2084) or HLG (ARIB B67), in more than 8 bits."""
+        return self.colour is not None and self.colour.transfer in HDR_TRANSFERS and self.bits > 8  # noqa: PLR2004
 
     @property
     def pixel_format(self) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from math import floor
 from pathlib import Path
 from types import TracebackType
@@ -18,14 +20,32 @@ from torch import Tensor
 from ...errors import BadInputError
 from .clip import ClipInfo, Frame, FrameTime
 from .colour import Converter, colour_of, has_alpha
+from .opening import file_address
+from .orientation import orientation_of_picture
+
+_LOG = logging.getLogger(__name__)
 
 _EXTENSIONS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
     """Return a sort key by which ``frame2`` comes before ``frame10``."""
-    # The split gives text and digits by turns, so that at any place numbers meet numbers.
-    return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
+    # The split gives text and digits by turns, so that at any place numbers meet numbers. Only the digits of
+    # ASCII: str.isdigit() holds for a raised 2 as well, of which int() makes no number.
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(part), "") if index % 2 else (-1, part.lower()) for index, part in enumerate(parts)]
+
+
+def _gap(names: list[str]) -> str:
+    """Return which number is missing first in a numbered sequence; empty where none is, or no sequence."""
+    numbers = [found[-1] for name in names if (found := re.findall(r"[0-9]+", name))]
+    if len(numbers) != len(names):
+        return ""
+    pairs = ((int(a), int(b)) for a, b in pairwise(numbers))
+    missing = [(a, b) for a, b in pairs if b > a + 1]
+    steps = sum(b == a + 1 for a, b in ((int(a), int(b)) for a, b in pairwise(numbers)))
+    # Where numbers that follow each other are the exception, they count something else than frames.
+    return f"{missing[0][0] + 1}" if missing and steps >= len(missing) else ""
 
 
 class ImageFolder:
@@ -45,13 +65,17 @@ class ImageFolder:
                 str(path),
                 f"Give a folder of {', '.join(sorted(_EXTENSIONS))} files.",
             )
+        missing = _gap([file.stem for file in self._files])
+        if missing:
+            _LOG.warning("%s: picture %s is missing; the next one is taken for it.", path.name, missing)
         # Of the others, none is opened yet: a folder may hold a hundred thousand.
         first = _decode(self._files[0])
+        transposed = orientation_of_picture(first, self._files[0]).transposed
         self._first = 0
         self.info = ClipInfo(
             path=path,
-            height=first.height,
-            width=first.width,
+            height=first.width if transposed else first.height,
+            width=first.height if transposed else first.width,
             bits=max(component.bits for component in first.format.components),
             alpha=alpha and has_alpha(first.format),
             rate=rate,
@@ -88,12 +112,12 @@ class ImageFolder:
         # One for each picture: files of a folder may differ in format. JPEG is YUV, though the clip is
         # RGB: its matrix and range are those of the file.
         convert = Converter(size, frame.format.name, self.info.pixel_format, colour_of(frame))
-        return torch.from_numpy(convert(frame).to_ndarray())
+        return torch.from_numpy(orientation_of_picture(frame, file).apply(convert(frame).to_ndarray()))
 
 
 def _decode(file: Path) -> av.VideoFrame:
     try:
-        with av.open(str(file)) as container:
+        with av.open(file_address(file)) as container:
             frame: av.VideoFrame = next(container.decode(video=0))
             return frame
     except (av.error.FFmpegError, OSError, StopIteration) as error:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from .clip import ClipInfo, Waveform
-from .decode import open_source
+from .opening import open_source, unsafe_sound
 from .span import Span
 
 _LOG = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ _OPUS_RATE = 48000
 # Samples of a waveform that are encoded at once.
 _SLICE = 48000
 # FFmpeg's names of the usual layouts, by the number of channels.
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
 class AudioEncoder:
@@ -89,7 +89,7 @@ class WaveformSound:
         encoder: str,
     ) -> None:
         samples, rate = waveform.samples, waveform.rate
-        if len(samples) not in _LAYOUTS:
+        if len(samples) not in LAYOUTS:
             _LOG.warning("Of %d channels of sound, the first two are kept.", len(samples))
             samples = samples[:2]
         span = span or Span(Fraction(0))
@@ -100,7 +100,7 @@ class WaveformSound:
         self._samples = samples[:, first:last]
         self._offset = first - round(origin * rate)
         self._rate = rate
-        self._layout = _LAYOUTS[len(samples)]
+        self._layout = LAYOUTS[len(samples)]
         self._output = output
         self._encode = AudioEncoder(output, encoder, self._layout, rate)
         self._done = 0
@@ -161,9 +161,15 @@ def read_waveform(info: ClipInfo) -> Waveform | None:
 def _decoded(source: Path | BytesIO) -> tuple[Waveform, Fraction] | None:
     """Return all samples of the first audio stream, and when the first is heard, seconds of the file."""
     with open_source(source) as container:
-        if not container.streams.audio:
+        unsafe = unsafe_sound(container)
+        safe = [stream for stream in container.streams.audio if stream.index not in unsafe]
+        if unsafe:
+            _LOG.warning(
+                "Sound whose channels are in an order of their own is left out: it cannot be decoded."
+            )
+        if not safe:
             return None
-        stream = container.streams.audio[0]
+        stream = safe[0]
         resample = av.AudioResampler(format="fltp")
         pieces: list[Any] = []
         starts: Fraction | None = None

@@ -17,11 +17,10 @@ from ...vfi_models.interface import Interpolator
 from ...vfi_utils import Host, QuietHost, Settings, require_model, run_timeline
 from ...weights.loading import ModelLike, as_model
 from ..read.clip import Clip, ClipInfo, TimedClip
-from ..read.decode import open_clip
 from ..read.part import Part
 from ..read.span import Span
 from ..write.encode import FolderWriter, Shape, VideoWriter, Writer
-from ..write.formats import choose_encoding, holds_alpha
+from ..write.formats import check_rate, choose_encoding, holds_alpha
 from ..write.target import Target
 from .clock import Clock
 from .pipeline import BYTE, Counted, Stream, frames_of
@@ -91,7 +90,7 @@ def interpolate_video(
     # Loaded after what is quick to check, and before anything is written.
     model = as_model(model)
     require_model(model)
-    with open_clip(source, rate=plan.source_fps, alpha=holds_alpha(target)) as clip:
+    with plan.open(source, alpha=holds_alpha(target)) as clip:
         # Raises where the model does not take these options, before anything is written.
         model.activation_bytes(clip.info.height, clip.info.width, settings.options if settings else None)
         place = Target(target, overwrite=plan.overwrite)
@@ -188,7 +187,10 @@ def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Write
     named = target.path.with_suffix(target.suffix)
     if target.suffix.lower() == ".gif" and rate > _GIF_RATE:
         _LOG.warning("A GIF at %.4g frames a second plays slowly; use at most %d, or .webp.", rate, _GIF_RATE)
-    encoding = choose_encoding(named, coding, (info.height, info.width), bits=bits, alpha=info.alpha)
+    check_rate(named, rate)
+    encoding = choose_encoding(
+        named, coding, (info.height, info.width), bits=bits, alpha=info.alpha, source=info
+    )
     # What the user sets goes before what the source says.
     tagged = replace(info, metadata={**info.metadata, **plan.metadata}, colour=coding.colour or info.colour)
     return encoding.bits, VideoWriter(target.temporary, encoding, tagged, Shape(encoding.bits, rate, tick))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import get_args
 
 from ...engine.states import StatesLike, require_states
@@ -13,7 +14,9 @@ from ...inputs.numbers import Number, multipliers
 from ...inputs.objects import require_one_of
 from ...inputs.rates import frame_rate, require_ratio
 from ..read.clip import ClipInfo, TimedClip
+from ..read.decode import open_clip
 from ..read.span import Span
+from ..read.trim import Trimmed
 from ..write.formats import Coding
 from .clock import Clock
 
@@ -43,6 +46,12 @@ class Plan:
     """Whether a file that is there is replaced."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Tags of the output, besides those of the source."""
+    deinterlace: bool = False
+    """Whether whole pictures are made of the two fields of each frame of the source."""
+    start: Fraction | None = None
+    """Seconds of the source that are left out at its beginning; sound and all else with them."""
+    stop: Fraction | None = None
+    """Where in the source the output ends, seconds."""
     states: StatesLike | None = None
     """Pairs of source frames in which nothing is made, see :class:`...engine.states.States`. At a constant
     frame rate their left frame is held, so that the rate stays."""
@@ -58,6 +67,24 @@ class Plan:
         }
         for name, value in exact.items():
             object.__setattr__(self, name, value)
+
+    def open(self, source: Path, *, alpha: bool) -> TimedClip:
+        """Open the source as the plan takes it: at another rate, or a part of it.
+
+        Raises:
+            BadInputError: see :func:`~..read.decode.open_clip` and :class:`~..read.trim.Trimmed`.
+        """
+
+        def opened() -> TimedClip:
+            return open_clip(source, rate=self.source_fps, alpha=alpha, deinterlace=self.deinterlace)
+
+        if self.start is None and self.stop is None:
+            return opened()
+        whole = opened()
+        with whole:
+            origin = whole.info.origin
+        start, stop = (None if time is None else time + origin for time in (self.start, self.stop))
+        return Trimmed(opened, Span(start or origin, stop))
 
     def timeline(self, info: ClipInfo) -> Timeline:
         """Return the timeline of the output of a clip, whose time 0 is when the clip's first frame is shown.

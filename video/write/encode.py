@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +20,8 @@ from ...engine.timeline import Moment
 from ...errors import MidframeError
 from ..read.clip import REC709, RGB_FORMATS, ClipInfo, Colour
 from ..read.colour import Converter, Palette, is_rgb
+from ..read.opening import file_address
+from .carry import account_of
 from .formats import Encoding, Images
 from .sound import Carried, carry_sound
 
@@ -102,21 +105,35 @@ class VideoWriter:
         self._sound: Carried | None = None
         with contextlib.ExitStack() as stack, self._naming_the_file():
             options = _container_options(encoding, source.metadata)
+            if encoding.encoder == "libsvtav1":
+                # It writes 21 lines about itself to standard error, whoever asks, unless this says 1: errors.
+                os.environ.setdefault("SVT_LOG", "1")
             self._container = stack.enter_context(
-                av.open(str(path), "w", format=encoding.muxer, container_options=options)
+                av.open(file_address(path), "w", format=encoding.muxer, container_options=options)
             )
             self._stream: Any = self._container.add_stream(
                 encoding.encoder, rate=usable_rate(shape.rate), options=encoding.options
             )
             _set_up(self._stream, source, self._pixel_format, self._tick, self._colour)
-            if source.sound and encoding.audio_encoder:
-                sound = carry_sound(source, self._container, encoding.audio_encoder)
-                self._sound = stack.enter_context(sound)
+            if encoding.bitrate is not None:
+                self._stream.codec_context.bit_rate = encoding.bitrate
+            self._add_others(stack, encoding, source)
             self._container.metadata.update(source.metadata)
             # Opens the encoder and writes the header: what cannot work fails here, before a frame is made.
             self._container.start_encoding()
             # Until here a failure closes the file and the sound again; from here on close() or drop() does.
             self._stack = stack.pop_all()
+
+    def _add_others(self, stack: contextlib.ExitStack, encoding: Encoding, source: ClipInfo) -> None:
+        """Add everything of the source that is not its picture, and what is known of that."""
+        account = account_of(source, encoding.muxer, encoding.audio_encoder, encoding.choice)
+        account.warn(source.path.name)
+        self._stream.metadata.update(source.picture_tags)
+        if source.disposition:
+            self._stream.disposition = source.disposition
+        if encoding.audio_encoder:
+            sound = carry_sound(source, self._container, encoding.audio_encoder, account)
+            self._sound = None if sound is None else stack.enter_context(sound)
 
     def write(self, pixels: Tensor, moment: Moment) -> None:
         """See :class:`Writer`."""

@@ -6,11 +6,15 @@ import logging
 import os
 import shutil
 import uuid
+from itertools import chain, count
 from pathlib import Path
 
 from ...errors import BadInputError, MidframeError
+from .formats import file_suffix
 
 _LOG = logging.getLogger(__name__)
+
+_NAME_BYTES = 255
 
 
 class Target:
@@ -30,7 +34,7 @@ class Target:
 
     def __init__(self, path: Path, *, overwrite: bool, suffix: str | None = None, mark: str = "") -> None:
         self.path = path
-        self.suffix = path.suffix if suffix is None else suffix
+        self.suffix = file_suffix(path) if suffix is None else suffix
         self._overwrite = overwrite
         if not path.parent.is_dir():
             raise BadInputError(
@@ -42,7 +46,7 @@ class Target:
         # Beside its place, so that giving it its name is one step of the file system; hidden, so that
         # nobody takes a half for the whole.
         mark = mark or uuid.uuid4().hex[:8]
-        self.temporary = path.with_name(f".{path.stem}.{mark}.tmp{self.suffix}")
+        self.temporary = fitting(path, ".", f".{mark}.tmp{self.suffix}")
 
     def _check_free(self) -> None:
         if not self.path.exists():
@@ -71,8 +75,14 @@ class Target:
         return self._rename(self.path)
 
     def keep_partial(self) -> Path:
-        """Keep output that is closed but not whole as ``<name>.partial.<extension>``; return that name."""
-        return self._rename(self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}"))
+        """Keep output that is closed but not whole as ``<name>.partial.<extension>``; return that name.
+
+        Nothing that is there is replaced: a number is added to the name.
+        """
+        suffix = self.suffix and self.path.suffix
+        marks = chain(("",), (f"-{number}" for number in count(2)))
+        names = (fitting(self.path, "", f".partial{mark}{suffix}") for mark in marks)
+        return self._rename(next(name for name in names if not name.exists()))
 
     def discard(self) -> None:
         """Remove what was written."""
@@ -97,6 +107,16 @@ class Target:
                 "Close programs that have the old file open, and rename it yourself.",
             ) from error
         return path
+
+
+def fitting(path: Path, before: str, after: str) -> Path:
+    """Return a name beside ``path`` of its stem between two texts, shortened where a name cannot be as long.
+
+    File systems take 255 bytes (of UTF-8; a Chinese character has three) or characters.
+    """
+    room = _NAME_BYTES - len((before + after).encode())
+    stem = path.stem.encode(errors="surrogateescape")[:room].decode(errors="ignore")
+    return path.with_name(f"{before}{stem}{after}")
 
 
 def _is_picture_folder(folder: Path) -> bool:

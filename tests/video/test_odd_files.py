@@ -1,0 +1,442 @@
+"""Files of kinds that people have: nothing fails, nothing is lost without a word."""
+
+import os
+from fractions import Fraction as Fr
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+from clips import audio_packets, pictures, planes_of, times_of, write_clip
+from fakes import LerpModel
+from midframe.errors import BadInputError, MidframeError
+from midframe.video import Coding, Plan, interpolate_video, open_clip
+from midframe.video.read.images import natural_key
+from odd_files import film, joined, odd_channels, remux, with_matrix, with_times
+from PIL import Image
+
+OUTPUTS = ("mp4", "mov", "mkv", "webm")
+
+
+def run(source, name, **plan):
+    target = source.with_name(name)
+    interpolate_video(source, target, LerpModel(), Plan(**plan))
+    return target
+
+
+def sounds_of(path):
+    with av.open(str(path)) as container:
+        return [(s.codec_context.name, s.codec_context.channels) for s in container.streams.audio]
+
+
+@pytest.mark.parametrize(
+    ("name", "sound", "layout", "rate"),
+    [
+        ("cam.avi", "pcm_s16le", "stereo", 48000),
+        ("cam.mov", "pcm_u8", "mono", 8000),
+        ("cam.wmv", "wmav2", "stereo", 44100),
+        ("cam.avi", "adpcm_ima_wav", "stereo", 44100),
+        ("cam.mkv", "flac", "stereo", 96000),
+        ("cam.mkv", "libopus", "5.1", 48000),
+        ("cam.mkv", "ac3", "5.1(side)", 48000),
+    ],
+)
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_sound_of_any_codec_comes_into_any_output(tmp_path, name, sound, layout, rate, output):
+    codec = "mpeg4" if name.endswith(("avi", "wmv")) else "libx264"
+    source = film(tmp_path / name, sound=sound, layout=layout, rate=rate, codec=codec, count=8)
+    target = run(source, f"out.{output}", multiplier=1)
+    ((_, channels),) = sounds_of(target)
+    assert channels == av.AudioLayout(layout).nb_channels
+    assert abs(audio_packets(target)[0][0]) < Fr(1, 7)  # an encoder's run-in
+
+
+def test_sound_that_cannot_be_decoded_safely_is_copied_or_left_out(tmp_path, caplog):
+    source = odd_channels(film(tmp_path / "in.mov", sound="pcm_s24le", layout="5.1"), tmp_path / "odd.mov")
+    assert len(times_of(run(source, "out.webm"))) == 48
+    assert "cannot decode safely" in caplog.text
+    with av.open(str(tmp_path / "out.webm")) as container:
+        assert not container.streams.audio
+    run(source, "out.mov")
+    assert b"".join(data for _, data in audio_packets(tmp_path / "out.mov")) == b"".join(
+        data for _, data in audio_packets(source)
+    )
+
+
+def test_joined_recordings_go_on_with_their_sound(tmp_path):
+    source = joined(tmp_path)
+    target = run(source, "out.mp4")
+    times = times_of(target)
+    assert [time - times[0] for time in times] == [Fr(k, 48) for k in range(96)]
+    packets = audio_packets(target)
+    assert all(a < b for (a, _), (b, _) in pairwise(packets))
+    single = audio_packets(run(tmp_path / "part.ts", "single.mp4"))
+    # The second recording's sound begins as long after its picture as the first one's.
+    second = packets[len(packets) // 2][0] - 1
+    assert abs(second - single[0][0]) < Fr(1, 20)
+
+
+def test_a_part_of_joined_recordings_is_the_same_as_in_the_whole(tmp_path):
+    source = joined(tmp_path, times=3)
+    with open_clip(source) as clip:
+        whole = [(f.pts, f.pixels) for f in clip]
+    assert [pts for pts, _ in whole] == [Fr(k, 24) + whole[0][0] for k in range(72)]
+    with open_clip(source) as clip:
+        assert [time.pts for time in clip.times()] == [pts for pts, _ in whole]
+        clip.start_at(Fr(5, 2))
+        part = [(f.pts, f.pixels) for f in clip]
+    assert part[0][0] <= Fr(5, 2)
+    assert len(part) < 30
+    expected = dict(whole)
+    assert all(bool((expected[pts] == pixels).all()) for pts, pixels in part)
+
+
+def test_a_recording_whose_clock_wraps_begins_at_zero(tmp_path):
+    part = film(tmp_path / "part.mp4", sound="aac", count=48)
+    source = remux(part, tmp_path / "in.ts", container_options={"output_ts_offset": "95443.2"})
+    target = run(source, "out.mp4")
+    times = times_of(target)
+    assert times[0] < Fr(1, 10)
+    assert [b - a for a, b in pairwise(times)] == [Fr(1, 48)] * 95
+    sound = audio_packets(target)
+    assert abs(sound[0][0] - times[0]) < Fr(1, 10)
+    assert sound[-1][0] > Fr(19, 10)
+
+
+def test_a_repeated_time_moves_no_later_frame(tmp_path):
+    times = [0, 1, 2, 3, 3, 3, 3, 7, 8, 9, 10, 11]
+    clip = film(tmp_path / "clip.mkv", count=12, codec="ffv1", pix_fmt="bgr0")
+    source = with_times(clip, tmp_path / "in.mkv", times)
+    with open_clip(source) as clip_:
+        got = [f.pts for f in clip_]
+    assert [round(float(t * 24), 1) for t in got] == [float(k) for k in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "upright"),
+    [
+        ((-1, 0, 0, 1), lambda p: p[:, ::-1]),
+        ((1, 0, 0, -1), lambda p: p[::-1]),
+        ((-1, 0, 0, -1), lambda p: p[::-1, ::-1]),
+        ((0, 1, -1, 0), lambda p: np.rot90(p, -1)),
+        ((0, -1, 1, 0), np.rot90),
+        ((0, 1, 1, 0), lambda p: p.swapaxes(0, 1)),
+        ((0, -1, -1, 0), lambda p: p.swapaxes(0, 1)[::-1, ::-1]),
+    ],
+)
+def test_turned_and_mirrored_pictures_come_out_upright(tmp_path, matrix, upright):
+    plain = write_clip(tmp_path / "plain.mp4", pictures(2))
+    with (
+        open_clip(with_matrix(plain, tmp_path / "turned.mp4", matrix)) as clip,
+        open_clip(plain) as reference,
+    ):
+        got, expected = next(iter(clip)).pixels.numpy(), next(iter(reference)).pixels.numpy()
+    assert np.array_equal(got, upright(expected))
+
+
+@pytest.mark.parametrize(
+    ("source", "output"), [("mkv", "mp4"), ("mp4", "mkv"), ("mkv", "webm"), ("mkv", "mkv")]
+)
+def test_chapters_names_and_dispositions_are_carried(tmp_path, source, output):
+    def prepare(out, picture):
+        picture.metadata.update({"language": "deu", "title": "the film"})
+        out.set_chapters(
+            [{"id": 1, "start": 0, "end": 500, "time_base": Fr(1, 1000), "metadata": {"title": "first"}}]
+        )
+
+    clip = film(tmp_path / f"in.{source}", sound="aac", prepare=prepare)
+    with av.open(str(run(clip, f"out.{output}"))) as container:
+        assert [c["metadata"]["title"] for c in container.chapters()] == ["first"]
+        assert container.streams.video[0].metadata["language"] in ("deu", "ger")
+
+
+def test_fonts_covers_and_a_second_picture_are_carried(tmp_path, caplog):
+    def prepare(out, picture):
+        out.add_attachment("font.ttf", "font/ttf", b"letters" * 9)
+
+    clip = film(tmp_path / "in.mkv", sound="aac", prepare=prepare)
+    with av.open(str(run(clip, "out.mkv"))) as container:
+        (font,) = [s for s in container.streams if s.type == "attachment"]
+        assert (font.name, font.mimetype, font.data) == ("font.ttf", "font/ttf", b"letters" * 9)
+    assert "Left out" not in caplog.text
+    run(clip, "out.mp4")
+    assert caplog.text.count("Left out of in.mkv") == 1
+    assert "font.ttf" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("source", "texts", "output", "expected"),
+    [
+        ("mkv", "subrip", "mp4", "mov_text"),
+        ("mp4", "mov_text", "mkv", "srt"),
+        ("mkv", "subrip", "webm", "webvtt"),
+        ("mp4", "mov_text", "webm", "webvtt"),
+        ("mkv", "ass", "mp4", "mov_text"),
+        ("mkv", "ass", "mkv", "ssa"),
+    ],
+)
+def test_text_subtitles_are_converted(tmp_path, source, texts, output, expected):
+    clip = film(tmp_path / f"in.{source}", texts=texts)
+    with av.open(str(run(clip, f"out.{output}"))) as container:
+        (stream,) = container.streams.subtitles
+        assert stream.codec_context.name == expected
+        shown = [(p.pts * p.time_base, bytes(p)) for p in container.demux(stream) if b"words" in bytes(p)]
+    assert [round(float(time), 2) for time, _ in shown] == [0.1, 0.5]
+    assert all(b"words at" in text for _, text in shown)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows allows no colon in names")
+def test_a_colon_in_a_name_is_no_protocol(tmp_path):
+    source = film(tmp_path / "12:30 clip.mp4", sound="aac")
+    assert len(times_of(f"file:{run(source, 'out: x.mp4')}")) == 48
+
+
+def test_a_name_may_be_as_long_as_the_disk_takes(tmp_path):
+    source = film(tmp_path / f"{'長' * 80}.mp4")
+    assert len(times_of(run(source, f"{'名' * 80}.mp4"))) == 48
+
+
+def test_a_partial_file_of_the_user_is_kept(tmp_path):
+    source = film(tmp_path / "in.mp4")
+    mine = tmp_path / "out.partial.mp4"
+    mine.write_text("mine")
+
+    with pytest.raises(MidframeError):
+        interpolate_video(source, tmp_path / "out.mp4", LerpModel(_fail_late()), Plan())
+    assert mine.read_text() == "mine"
+    assert len(times_of(tmp_path / "out.partial-2.mp4")) > 4
+
+
+def _fail_late():
+    calls = []
+
+    def fail(*_):
+        calls.append(1)
+        if len(calls) > 12:
+            raise MidframeError("It failed.", "a test", "Nothing.")
+
+    return fail
+
+
+def test_pictures_lie_as_exif_says(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    upright = np.zeros((48, 32, 3), np.uint8)
+    upright[:8] = 255
+    stored = np.ascontiguousarray(np.rot90(upright))
+    exif = Image.Exif()
+    exif[274] = 6
+    for k in range(2):
+        Image.fromarray(stored).save(folder / f"{k}.jpg", exif=exif, quality=95)
+    with open_clip(folder) as clip:
+        assert (clip.info.height, clip.info.width) == (48, 32)
+        frame = next(iter(clip)).pixels.numpy().astype(int)
+    assert abs(frame - upright).mean() < 4
+
+
+def test_names_with_other_digits_are_sorted(tmp_path):
+    assert sorted(["10.jpg", "1²3.jpg", "2.jpg"], key=natural_key) == ["1²3.jpg", "2.jpg", "10.jpg"]
+
+
+def test_a_missing_number_is_said(tmp_path, caplog):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for k in (1, 2, 3, 5, 6):
+        Image.new("RGB", (32, 32)).save(folder / f"f{k:03d}.png")
+    with open_clip(folder):
+        pass
+    assert "picture 4 is missing" in caplog.text
+
+
+def stored_as(path):
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        return container.streams.video[0].codec_context.name, frame.format.name
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "output", "codec", "expected"),
+    [
+        ("yuv444p", "mp4", None, "yuv444p"),
+        ("yuv422p10le", "mp4", None, "yuv422p10le"),
+        ("yuv420p10le", "mkv", "h265", "yuv420p10le"),
+        ("yuv444p", "webm", None, "yuv444p"),
+        ("yuv420p10le", "webm", None, "yuv420p10le"),
+        ("yuv422p", "mkv", "av1", "yuv420p"),
+        ("bgr0", "mp4", None, "yuv420p"),
+        ("gray", "mp4", None, "yuv420p"),
+        ("yuv444p12le", "mkv", "h265", "yuv444p12le"),
+        ("yuv444p12le", "mkv", "h264", "yuv444p10le"),
+        ("yuv444p", "mov", "prores", "yuv444p12le"),
+    ],
+)
+def test_depth_and_chroma_are_kept_or_it_is_said(tmp_path, caplog, pix_fmt, output, codec, expected):
+    source = write_clip(tmp_path / "in.mkv", pictures(3, (64, 64)), codec="ffv1", pix_fmt=pix_fmt)
+    target = run(source, f"out.{output}", multiplier=1, coding=Coding(codec))
+    assert stored_as(target)[1] == expected
+    lossy = {"yuv422p": "4:2:0 of yuv422p", ("h264"): ""}.get(pix_fmt, "")
+    if (pix_fmt, codec) == ("yuv444p12le", "h264"):
+        lossy = "10 of 12 bits"
+    assert ("keeps" in caplog.text) == bool(lossy)
+    assert lossy in caplog.text
+
+
+@pytest.mark.parametrize(("output", "codec"), [("mp4", "hevc"), ("mkv", "hevc"), ("webm", "libdav1d")])
+def test_high_dynamic_range_stays(tmp_path, output, codec):
+    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    params = f"log-level=none:hdr10=1:master-display={display}:max-cll=1000,400"
+    source = write_clip(
+        tmp_path / "in.mkv",
+        pictures(3, (64, 64), bits=16),
+        codec="libx265",
+        pix_fmt="yuv420p10le",
+        options={"x265-params": params},
+        colour=(9, 1, 9, 16),
+    )
+    with open_clip(source) as clip:
+        mastering = clip.info.mastering
+        assert mastering is not None
+        assert mastering.light == (1000, 400)
+        assert clip.info.high_dynamic_range
+    target = run(source, f"out.{output}", multiplier=1)
+    assert stored_as(target) == (codec, "yuv420p10le")
+    with open_clip(target) as clip:
+        assert clip.info.colour.transfer == 16
+        assert clip.info.colour.primaries == 9
+        assert clip.info.mastering.light == (1000, 400)
+        near = zip(clip.info.mastering.display, mastering.display, strict=True)
+        assert all(abs(a - b) <= b / 500 + Fr(1, 5000) for a, b in near)
+
+
+@pytest.mark.parametrize(
+    ("coding", "match"),
+    [
+        (Coding(crf=-5), "no such quality"),
+        (Coding(crf=99), "no such quality"),
+        (Coding(crf=20, bitrate=10**6), "both given"),
+        (Coding(pixel_format="nonsense"), "no such pixel format"),
+        (Coding("h264_nvenc"), "no such hardware encoder"),
+    ],
+)
+def test_what_an_encoder_cannot_do_is_said_before_anything_is_made(tmp_path, coding, match):
+    source = film(tmp_path / "in.mp4", count=4)
+    with pytest.raises(BadInputError, match=match):
+        interpolate_video(source, tmp_path / "out.mp4", LerpModel(), Plan(coding=coding))
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize(
+    "coding",
+    [Coding(preset="ultrafast"), Coding(bitrate=500_000), Coding("h265", lossless=True), Coding("source")],
+)
+def test_options_of_the_encoder_are_taken(tmp_path, coding):
+    source = write_clip(tmp_path / "in.mp4", pictures(3, (64, 64)))
+    target = run(source, "out.mkv", multiplier=1, coding=coding)
+    assert len(times_of(target)) == 3
+    if coding.lossless:
+        assert [a.tolist() for a in planes_of(target)] == [a.tolist() for a in planes_of(source)]
+
+
+@pytest.mark.parametrize(
+    ("coding", "count"), [(Coding(sound="none"), 0), (Coding(sound="ac3"), 1), (Coding(streams=()), 0)]
+)
+def test_the_sound_can_be_chosen(tmp_path, coding, count):
+    source = film(tmp_path / "in.mp4", sound="aac", count=8)
+    found = sounds_of(run(source, "out.mkv", coding=coding))
+    assert len(found) == count
+    assert not coding.sound or not found or found[0][0] == coding.sound
+
+
+def loops_of(path):
+    with open_clip(path) as clip:
+        return clip.info.loops
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "expected"), [("-1", None, 1), ("0", None, 0), ("2", None, 3), ("0", 1, 1)]
+)
+def test_a_gif_is_played_as_often_as_its_source(tmp_path, own, asked, expected):
+    source = film(
+        tmp_path / "in.gif", codec="gif", pix_fmt="rgb8", count=3, container_options={"loop": own}, options={}
+    )
+    assert loops_of(run(source, "out.gif", coding=Coding(loops=asked))) == expected
+    assert loops_of(run(source, "out.apng", coding=Coding(loops=asked))) == expected
+
+
+def test_avi_and_transport_streams_are_written(tmp_path):
+    source = film(tmp_path / "in.mp4", sound="aac")
+    for name in ("out.avi", "out.ts"):
+        assert len(times_of(run(source, name))) == 48
+        assert len(sounds_of(tmp_path / name)) == 1
+
+
+def test_an_animated_webp_is_read_with_its_times(tmp_path):
+    source = film(tmp_path / "in.mp4", count=6)
+    made = run(source, "made.webp")
+    with open_clip(made) as clip:
+        frames = list(clip)
+        assert clip.info.loops == 0
+    assert len(frames) == 11  # two that are the same are one
+    assert abs(frames[-1].pts - Fr(10, 48)) < Fr(1, 100)
+    again = run(made, "again.mp4")
+    assert len(times_of(again)) in (21, 22)
+
+
+def test_a_rate_that_matroska_cannot_tell_apart_is_refused(tmp_path):
+    source = write_clip(tmp_path / "in.mp4", pictures(4), rate=1000)
+    with pytest.raises(BadInputError, match="count milliseconds"):
+        run(source, "out.mkv")
+    assert times_of(run(source, "out.mp4"))[1] == Fr(1, 2000)
+
+
+def test_a_file_that_was_cut_short_is_said(tmp_path, caplog):
+    source = film(tmp_path / "in.mkv", count=72, options={"g": "8", "qp": "0"})
+    data = source.read_bytes()
+    source.write_bytes(data[: len(data) * 6 // 10])
+    target = run(source, "out.mp4")
+    assert len(times_of(target)) < 130
+    assert "is cut short" in caplog.text
+
+
+SOUNDS = [
+    ("mkv", "aac", "5.1", 48000),
+    ("mkv", "ac3", "5.1(side)", 48000),
+    ("mkv", "eac3", "stereo", 48000),
+    ("mkv", "flac", "7.1", 96000),
+    ("mkv", "libopus", "quad", 48000),
+    ("mkv", "libmp3lame", "mono", 22050),
+    ("mkv", "pcm_s24le", "5.0", 48000),
+    ("mkv", "pcm_f32le", "stereo", 44100),
+    ("mov", "alac", "stereo", 44100),
+    ("mov", "pcm_u8", "mono", 8000),
+    ("avi", "adpcm_ima_wav", "stereo", 44100),
+    ("avi", "mp2", "stereo", 48000),
+    ("wmv", "wmav2", "stereo", 44100),
+]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("output", [*OUTPUTS, "m4v", "avi", "ts"])
+@pytest.mark.parametrize(("kind", "sound", "layout", "rate"), SOUNDS)
+def test_the_whole_matrix_of_sounds_and_outputs(tmp_path, kind, sound, layout, rate, output):
+    codec = "mpeg4" if kind in ("avi", "wmv") else "libx264"
+    source = film(tmp_path / f"in.{kind}", sound=sound, layout=layout, rate=rate, codec=codec, count=12)
+    assert len(sounds_of(run(source, f"out.{output}", multiplier=1))) == 1
+
+
+PICTURES = ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv420p12le"]
+PICTURES += ["yuv444p12le", "gray", "gray16le", "bgr0", "gbrp14le"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("codec", ["h264", "h265", "av1", "vp9", "prores", "ffv1"])
+@pytest.mark.parametrize("pix_fmt", PICTURES)
+def test_the_whole_matrix_of_pictures_and_codecs(tmp_path, caplog, pix_fmt, codec):
+    source = write_clip(tmp_path / "in.mkv", pictures(2, (64, 64)), codec="ffv1", pix_fmt=pix_fmt)
+    target = run(source, "out.mkv" if codec != "prores" else "out.mov", multiplier=1, coding=Coding(codec))
+    with open_clip(source) as before, open_clip(target) as after:
+        shallow = after.info.bits < min(before.info.bits, 12)
+        assert shallow <= ("keeps" in caplog.text)
+        first, second = next(iter(before)).pixels.double(), next(iter(after)).pixels.double()
+    scale = [255 if info.bits <= 8 else 65535 for info in (before.info, after.info)]
+    assert (first / scale[0] - second / scale[1]).abs().mean() < 0.02

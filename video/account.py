@@ -1,0 +1,45 @@
+"""Say what becomes of everything in a source, without making anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .stream.plan import Plan
+from .write.carry import Entry, account_of
+from .write.formats import choose_encoding, file_suffix, holds_alpha
+
+
+def describe_output(source: Path, target: Path, plan: Plan) -> tuple[Entry, ...]:
+    """Return a line for the picture, for each other stream, for chapters and for tags.
+
+    Args:
+        source: what is read, see :func:`~.read.decode.open_clip`.
+        target: what would be written; nothing is.
+        plan: what would be made.
+
+    Raises:
+        BadInputError: source, target or plan cannot be worked with.
+    """
+    with plan.open(source, alpha=holds_alpha(target)) as clip:
+        info = clip.info
+    rate, _ = plan.rate_and_tick(info)
+    stored = " ".join(part for part in (info.codec, info.stored) if part) or "pictures"
+    what = f"picture, {stored}, {info.width} x {info.height}, {float(info.rate):.6g} frames a second"
+    frames = plan.frames_estimate(info)
+    count = "" if frames is None else f", about {frames} frames"
+    if not file_suffix(target):
+        others = account_of(info, "a folder's", None, plan.coding.choice)
+        picture = Entry(what, "encoded", f"{plan.coding.images}, {float(rate):.6g} frames a second{count}")
+        return picture, *others.entries
+    size = (info.height, info.width)
+    encoding = choose_encoding(
+        target, plan.coding, size, bits=plan.coding.bits or info.bits, alpha=info.alpha, source=info
+    )
+    made = f"{encoding.encoder} {encoding.pixel_format}, {float(rate):.6g} frames a second{count}"
+    account = account_of(info, encoding.muxer, encoding.audio_encoder, encoding.choice)
+    return Entry(what, "encoded", made), *account.entries, *_beside(info.metadata, info.picture_tags)
+
+
+def _beside(tags: dict[str, str], picture_tags: dict[str, str]) -> tuple[Entry, ...]:
+    names = sorted({*tags, *picture_tags})
+    return (Entry(f"tags {', '.join(names)}", "copied"),) if names else ()

@@ -1,0 +1,148 @@
+"""Describe an opened video file once its first frame is decoded."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.container
+import av.stream
+
+from ...inputs.rates import common_tick
+from .clip import ClipInfo, Mastering
+from .colour import colour_of, has_alpha
+from .orientation import orientation_of, side_data
+from .straight import can_straighten, usual_rate
+
+_LOG = logging.getLogger(__name__)
+
+FALLBACK_RATE = Fraction(24)
+# What the source's muxer said about its own file; the output's says it anew.
+_DROPPED_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration")
+# Of a stream: what its muxer counted, which is no longer true of the output.
+_COUNTED_TAGS = ("encoder", "handler_name", "vendor_id", "duration", "creation_time", "alpha_mode", "rotate")
+# Of the number of times that an animated image is played; where it is not in here, it is once.
+_HEAD_BYTES = 1 << 16
+_PNG_LOOPS = b"acTL"
+_GIF_LOOPS = b"NETSCAPE2.0\x03\x01"
+
+
+def describe(
+    path: Path, container: av.container.InputContainer, stream: Any, first: av.VideoFrame, *, alpha: bool
+) -> ClipInfo:
+    """Return what is known of a file.
+
+    Args:
+        path: its name.
+        container: the file.
+        stream: of the picture.
+        first: its first frame: pixel format, rotation and fields are not in headers.
+        alpha: keep transparency.
+    """
+    base: Fraction = stream.time_base or Fraction(1, 90000)
+    rate = usual_rate(Fraction(stream.average_rate or stream.guessed_rate or FALLBACK_RATE))
+    transposed = orientation_of(first, path).transposed
+    height, width = (first.width, first.height) if transposed else (first.height, first.width)
+    # None and 0 both say that nothing is known: square pixels.
+    aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
+    carried = [other for other in container.streams if other.index != stream.index]
+    shown = None if first.pts is None else first.pts * (first.time_base or base)
+    origin = _origin(stream, shown, (*container.streams.audio, *container.streams.subtitles))
+    stated = _duration(container, stream)
+    return ClipInfo(
+        path=path,
+        height=height,
+        width=width,
+        bits=max(component.bits for component in first.format.components),
+        alpha=alpha and has_alpha(first.format),
+        rate=rate,
+        tick=common_tick(base, 1 / rate) if can_straighten(rate, base) else base,
+        frames_estimate=int(stream.frames) or (None if stated is None else round(stated * rate)),
+        colour=colour_of(first, stream.codec_context),
+        pixel_aspect=1 / aspect if transposed else aspect,
+        start=Fraction(0) if shown is None else shown - origin,
+        origin=origin,
+        sound=any(other.type in ("audio", "subtitle") for other in carried),
+        carries=bool(carried or _chapters(container)),
+        metadata={k: v for k, v in container.metadata.items() if k.lower() not in _DROPPED_TAGS},
+        codec=stream.codec_context.name,
+        stored=first.format.name,
+        interlaced=bool(first.interlaced_frame),
+        mastering=_mastering(first),
+        loops=_loops(container, path),
+        picture_tags={k: v for k, v in stream.metadata.items() if _belongs(k)},
+        disposition=int(getattr(stream, "disposition", 0)),
+        stated=stated,
+    )
+
+
+def _belongs(tag: str) -> bool:
+    """Tell whether a tag of a stream is still true in another file."""
+    name = tag.lower()
+    # "BPS-eng" and its like are statistics of mkvmerge.
+    return name not in _COUNTED_TAGS and not name.startswith(("_statistics", "bps", "number_of_"))
+
+
+def _origin(stream: Any, shown: Fraction | None, others: tuple[Any, ...]) -> Fraction:
+    """Return the time in the file that becomes 0: picture and sound are moved by the same.
+
+    Recordings of cameras and broadcasts begin at any time, and where their clock is near its wrap, before 0.
+    Sound that begins a little before 0 beside a picture that does not is the encoder's run-in.
+    """
+    starts = [
+        s.start_time * s.time_base for s in (stream, *others) if s.start_time is not None and s.time_base
+    ]
+    first = min(starts, default=Fraction(0))
+    return first if shown is not None and shown < 0 else max(Fraction(0), first)
+
+
+def _duration(container: av.container.InputContainer, stream: Any) -> Fraction | None:
+    """Return how long the picture is as the header says, seconds; None where it does not."""
+    if stream.duration and stream.time_base:
+        return Fraction(stream.duration * stream.time_base)
+    # Matroska and FLV say when the file ends, wherever it begins.
+    start = max(container.start_time or 0, 0) if container.format.name in ("matroska,webm", "flv") else 0
+    if container.duration and container.duration > start:
+        return Fraction(container.duration - start, av.time_base)
+    return None
+
+
+def _chapters(container: av.container.InputContainer) -> list[Any]:
+    # PyAV before 15 does not tell.
+    return list(container.chapters()) if hasattr(container, "chapters") else []
+
+
+def _mastering(frame: av.VideoFrame) -> Mastering | None:
+    """Return the mastering display and light levels of HDR, as FFmpeg keeps them beside a frame."""
+    display, light = side_data(frame, "MASTERING_DISPLAY_METADATA"), side_data(frame, "CONTENT_LIGHT_LEVEL")
+    values: tuple[Fraction, ...] | None = None
+    if display is not None:
+        # Ten rationals of two ints: red, green, blue and white as x and y, then least and most light; and
+        # two flags that say which are meant.
+        *numbers, primaries, luminance = struct.unpack("=22i", display[:88])
+        pairs = zip(numbers[::2], numbers[1::2], strict=True)
+        values = tuple(Fraction(n, d or 1) for n, d in pairs) if primaries and luminance else None
+    levels = None if light is None else struct.unpack("=2I", light[:8])
+    return Mastering(values, levels) if values or levels else None
+
+
+def _loops(container: av.container.InputContainer, path: Path) -> int | None:
+    """Return how often an animated image is played, 0 without end; None for what is no animated image."""
+    if container.format.name not in ("gif", "apng"):
+        return None
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:  # one in memory
+        return None
+    if container.format.name == "apng":
+        at = head.find(_PNG_LOOPS)
+        return int.from_bytes(head[at + 8 : at + 12], "big") if at >= 0 else 0
+    at = head.find(_GIF_LOOPS)
+    # A GIF says how often it is repeated.
+    repeats = int.from_bytes(head[at + 13 : at + 15], "little") if at >= 0 else None
+    return 1 if repeats is None else repeats and repeats + 1

@@ -1,0 +1,71 @@
+"""Open media files by their path: a local path is a local path, whatever characters are in it."""
+
+from __future__ import annotations
+
+import threading
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import av
+import av.container
+import av.logging
+
+_DUMPING = threading.Lock()
+
+
+def file_address(path: Path) -> str:
+    """Return how FFmpeg is given a local path.
+
+    Without the protocol, what stands before a colon is taken for one: ``12:30 clip.mp4`` was "Protocol not
+    found".
+    """
+    return f"file:{path}"
+
+
+def open_source(source: Path | BytesIO, options: dict[str, str] | None = None) -> av.container.InputContainer:
+    """Open a file for reading; one in memory gets a position of its own.
+
+    Args:
+        source: the file.
+        options: of the demuxer.
+    """
+    # Tags are not always UTF-8, though they should be: a letter of another encoding is no reason to fail.
+    file: Any = BytesIO(source.getvalue()) if isinstance(source, BytesIO) else file_address(source)
+    opened: av.container.InputContainer
+    opened = av.open(file, "r", options=options or {}, metadata_errors="replace")
+    return opened
+
+
+def unsafe_sound(container: av.container.InputContainer) -> frozenset[int]:
+    """Return the indices of audio streams that PyAV cannot decode safely.
+
+    PyAV (18.1) copies a channel layout by value. One of FFmpeg's "custom" order owns memory, which is then
+    freed twice, and the process dies: reading ``layout`` or decoding one frame is enough. Nothing but
+    FFmpeg's own description of the file says which streams these are without touching the layout.
+    """
+    if not container.streams.audio:
+        return frozenset()
+    lines = _description(container).splitlines()
+    # "Stream #0:1[0x2](eng): Audio: pcm_s24le, 48000 Hz, 2 channels (FR+FL), s32": native layouts have a
+    # name, unknown ones no brackets. Ambisonic ones may be of either order.
+    layouts = [line for line in lines if ": Audio: " in line and " Hz, " in line]
+    unsafe = {_index(line) for line in layouts if " channels (" in line or " ambisonic " in line}
+    return frozenset(unsafe)
+
+
+def _index(line: str) -> int:
+    number = line.split("Stream #0:", 1)[1]
+    return int(number[: next(i for i, letter in enumerate(number) if not letter.isdigit())])
+
+
+def _description(container: av.container.InputContainer) -> str:
+    # FFmpeg describes a file only into its log. The level is one for the process: it is set for this call.
+    with _DUMPING:
+        before = av.logging.get_level()
+        av.logging.set_level(av.logging.INFO)
+        try:
+            dumped: Any = container
+            return str(dumped.dumps_format())
+        finally:
+            av.logging.set_level(before)

@@ -1,0 +1,142 @@
+"""One repair of times for all streams: missing, repeated, backward, wrapped and discontinuous ones.
+
+There are three kinds of damage, and one remedy for each, whichever stream it is in:
+
+- The clock of the whole file jumps back (joined recordings, a 33-bit clock that wraps): :class:`Joins` goes
+  on where the file was, for all of its streams by the same amount, so that sound stays with the picture.
+- Single pictures have no time, or one that cannot be: :func:`squeeze` puts them between their neighbours,
+  whose times stay.
+- Single packets of other streams have such times: :class:`Rising` does the same for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+# Seconds by which decoding times may run backwards before it is a jump of the clock.
+_BACKWARDS = Fraction(1, 10)
+# Seconds by which the ends of sound and picture may differ where two recordings are joined.
+_APART = Fraction(1)
+# Pictures that wait for a time that can be. They are held undecoded to RGB, but whole.
+_MOST_HELD = 16
+
+
+class Joins:
+    """Keeps the clock of a file on one line, where it jumps back.
+
+    All packets of picture and sound are to be passed through it in the order of the file, whoever reads it:
+    then every reader finds the same.
+
+    Args:
+        container: the file. Only formats that say that their clock may jump (MPEG streams) are corrected.
+        picture: index of the picture stream, which goes on without a gap.
+    """
+
+    def __init__(self, container: Any, picture: int) -> None:
+        self.possible = may_jump(container)
+        """Whether packets change at all, so that a reader has to read from the beginning."""
+        self._picture = picture
+        self._offset = Fraction(0)
+        self._ends: dict[int, Fraction] = {}
+        self._starts: dict[int, Fraction] = {}
+        self._moved_by_sound = False
+
+    def __call__(self, packet: Any) -> None:
+        """Move a packet to where it belongs."""
+        if not self.possible or packet.dts is None or not packet.time_base:
+            return
+        base, index = packet.time_base, packet.stream.index
+        self._follow(index, packet.dts * base)
+        ticks = round(self._offset / base)
+        packet.dts += ticks
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+        time = packet.dts * base
+        # Not every packet says how long it is: the step from the one before is taken then.
+        step = time - self._starts[index] if index in self._starts else Fraction(0)
+        self._starts[index] = time
+        self._ends[index] = time + (packet.duration * base if packet.duration else max(step, Fraction(0)))
+
+    def _follow(self, index: int, time: Fraction) -> None:
+        """Change the offset where ``time``, as the file has it, is a jump back of stream ``index``."""
+        if index not in self._starts:
+            return
+        goes_on = self._ends[index] - time
+        if time + self._offset < self._starts[index] - _BACKWARDS:
+            self._offset = goes_on
+            self._moved_by_sound = index != self._picture
+        elif self._moved_by_sound and index == self._picture:
+            # The sound came first, and ended a little earlier or later than the picture: that one counts.
+            if abs(goes_on - self._offset) < _APART:
+                self._offset = goes_on
+            self._moved_by_sound = False
+
+
+def may_jump(container: Any) -> bool:
+    """Tell whether the clock of a file may start anew in the middle, as its format says."""
+    return container.format.name in ("mpegts", "mpeg", "vob")
+
+
+class Rising:
+    """Makes the decoding times of a stream's packets rise, each by a tick at least."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+        self._duration = 1
+
+    def __call__(self, packet: Any) -> None:
+        """Repair the times of the next packet; the ones that rise are left alone."""
+        dts = packet.dts if packet.dts is not None else packet.pts
+        if self._last is not None:
+            # Squeezed in behind the one before: later packets, whose times are right, keep them.
+            dts = self._last + self._duration if dts is None else max(dts, self._last + 1)
+        dts = dts or 0
+        packet.dts = dts
+        packet.pts = dts if packet.pts is None else max(packet.pts, dts)
+        self._last, self._duration = dts, packet.duration or 1
+
+
+def squeeze(items: Iterable[tuple[T, Fraction | None]], step: Fraction) -> Iterator[tuple[T, Fraction]]:
+    """Yield items with times that rise strictly; a time that is larger than the one before is kept.
+
+    Items without such a time come between their neighbours: ``step`` apart if there is room, else evenly. A
+    single time that is too large, from which the next one falls back, is no time either.
+
+    Args:
+        items: in order, with their times in seconds; None where there is none.
+        step: seconds between two items, as far as that is known.
+    """
+    before: Fraction | None = None  # the last time that was yielded
+    held: list[T] = []  # the first of them is at `time`
+    time = Fraction(0)
+    for item, given in items:
+        if not held:
+            held, time = [item], Fraction(0) if given is None else given
+        elif given is not None and given > time:
+            ready = list(_spread(held, time, given, step))
+            yield from ready
+            before, held, time = ready[-1][1], [item], given
+        elif given is not None and before is not None and len(held) == 1 and before < given < time:
+            before += min(step, (given - before) / 2)
+            yield held[0], before
+            held, time = [item], given
+        else:
+            held.append(item)
+            if len(held) > _MOST_HELD:
+                *ready, last = _spread(held, time, None, step)
+                yield from ready
+                before, held, time = ready[-1][1], [last[0]], last[1]
+    yield from _spread(held, time, None, step)
+
+
+def _spread(
+    items: list[T], start: Fraction, end: Fraction | None, step: Fraction
+) -> Iterator[tuple[T, Fraction]]:
+    """Yield items from ``start`` on, before ``end``: ``step`` apart if there is room, else evenly."""
+    if end is not None and start + len(items) * step > end:
+        step = (end - start) / len(items)
+    for index, item in enumerate(items):
+        yield item, start + index * step

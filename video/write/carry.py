@@ -1,0 +1,332 @@
+"""Decide what becomes of everything in a file that is not its picture: the one account of an output.
+
+Whether a format holds a stream is not asked but tried, with the stream's own first packets and a muxer that
+writes to memory: FFmpeg's tables say yes to much that its muxers refuse (29 of 208 combinations of sound and
+format failed at the end of a run). It is known before the first frame, and the same for everyone who asks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any, Literal
+
+import av
+import av.container
+import av.error
+
+from ..read.clip import ClipInfo, Waveform
+from ..read.opening import open_source, unsafe_sound
+from ..read.times import Rising
+from ..read.waveform import LAYOUTS, AudioEncoder
+
+_LOG = logging.getLogger(__name__)
+
+Fate = Literal["copied", "encoded", "converted", "written anew", "left out"]
+# What PyAV raises where a stream or packet cannot be taken.
+REFUSALS = (av.error.FFmpegError, ValueError, TypeError, OSError, NotImplementedError)
+# Packets of a stream that are tried, and packets of the file that are read to find them.
+_TRIED, _READ = 4, 400
+# FFmpeg's names of subtitles that are text, and what each format holds instead.
+_TEXTS = ("subrip", "srt", "text", "mov_text", "webvtt", "ass", "ssa")
+_SUBTITLES = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
+# A muxer that takes any stream, as "private data" that nobody can read: what it really has a type for.
+_KNOWN = {
+    "mpegts": (
+        *("aac", "mp1", "mp2", "mp3", "mp1float", "mp2float", "mp3float", "ac3", "eac3", "opus", "libopus"),
+        *("dca", "truehd", "h264", "hevc", "mpeg2video", "dvbsub", "dvb_subtitle", "klv"),
+    )
+}
+_COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
+# Data that muxers write themselves, from tags and chapters.
+_MADE_TAGS = ("timecode",)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the account: a thing in the source, and what becomes of it."""
+
+    what: str
+    fate: Fate
+    why: str = ""
+    """To what it is encoded, or why it is left out."""
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.fate}" + (f" ({self.why})" if self.why else "")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the user wants of the other streams; empty where as much as can be is carried."""
+
+    sound: str | None = None
+    """``none``; or a codec such as ``aac``, as which all sound is encoded."""
+    streams: tuple[int, ...] | None = None
+    """Indices in the source of those that are wanted."""
+    subtitles: bool = True
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of one stream of the source."""
+
+    index: int
+    entry: Entry
+    encoder: str = ""
+    """Of sound that is encoded or subtitles that are converted."""
+    layout: str = ""
+    """Of the channels of sound that is encoded."""
+
+    @property
+    def carried(self) -> bool:
+        """Tell whether packets of it are in the output."""
+        return self.entry.fate in ("copied", "encoded", "converted")
+
+
+@dataclass(frozen=True)
+class Account:
+    """What becomes of everything in a source besides its picture."""
+
+    decisions: tuple[Decision, ...] = ()
+    others: tuple[Entry, ...] = ()
+    chapters: list[Any] = field(default_factory=list)
+    attachments: tuple[tuple[str, str, bytes], ...] = ()
+    """Names, types and contents of files that go into the output."""
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Return all lines."""
+        return (*(decision.entry for decision in self.decisions), *self.others)
+
+    def warn(self, name: str) -> None:
+        """Log what is lost, in one sentence; what is encoded or converted only as a remark."""
+        lost = [
+            f"{entry.what} ({entry.why})" for entry in self.entries if entry.fate == "left out" and entry.why
+        ]
+        if lost:
+            _LOG.warning("Left out of %s: %s.", name, "; ".join(lost))
+        for entry in self.entries:
+            if entry.fate in ("encoded", "converted"):
+                _LOG.info("%s", entry)
+
+
+def account_of(info: ClipInfo, muxer: str, audio: str | None, choice: Choice) -> Account:
+    """Return what becomes of everything besides the picture.
+
+    Args:
+        info: of the source.
+        muxer: of the output.
+        audio: encoder of sound that cannot be copied; None where the format holds the picture alone.
+        choice: of the user.
+    """
+    if not info.carries or isinstance(info.sound_from, Waveform):
+        return Account()
+    with open_source(info.sound_from or info.path) as source:
+        picture = _picture_index(source)
+        streams = [stream for stream in source.streams if stream.index != picture]
+        chapters = list(source.chapters()) if hasattr(source, "chapters") else []
+        if audio is None:
+            why = f"{muxer} files hold nothing but the picture"
+            others = tuple(Entry(_named(stream), "left out", why) for stream in streams)
+            return Account(others=(*others, *_chapters(chapters, why)))
+        deciding = _Deciding(source, muxer, audio, choice, bool(chapters))
+        decisions = tuple(deciding(stream) for stream in streams)
+        refused = _refusal(muxer, lambda output: _with_chapters(output, chapters)) if chapters else ""
+        return Account(
+            decisions, _chapters(chapters, refused), [] if refused else chapters, deciding.attachments
+        )
+
+
+def _with_chapters(output: Any, chapters: list[Any]) -> Iterable[Any]:
+    output.add_stream("pcm_s16le" if output.format.name != "webm" else "libopus", rate=48000)
+    output.set_chapters(chapters)
+    return ()
+
+
+def _chapters(chapters: list[Any], refused: str) -> tuple[Entry, ...]:
+    if not chapters:
+        return ()
+    return (Entry(f"{len(chapters)} chapters", "left out" if refused else "copied", refused),)
+
+
+def _picture_index(source: av.container.InputContainer) -> int:
+    covers = getattr(av.stream, "Disposition", None)
+    films = [s for s in source.streams.video if covers is None or not s.disposition & covers.attached_pic]
+    return films[0].index if films else -1
+
+
+def _named(stream: Any) -> str:
+    kind = "cover picture" if is_cover(stream) else "picture" if stream.type == "video" else stream.type
+    name = stream.metadata.get("filename") or getattr(stream.codec_context, "name", None) or stream.name
+    language = stream.metadata.get("language")
+    return f"stream {stream.index}, {kind}" + "".join(f" {part}" for part in (name, language) if part)
+
+
+def is_cover(stream: Any) -> bool:
+    """Tell whether a video stream is one picture that belongs to the file."""
+    covers = getattr(av.stream, "Disposition", None)
+    return stream.type == "video" and covers is not None and bool(stream.disposition & covers.attached_pic)
+
+
+class _Deciding:
+    """Decides about the streams of one file."""
+
+    def __init__(self, source: Any, muxer: str, audio: str, choice: Choice, chapters: bool) -> None:
+        self._muxer = muxer
+        self._audio = audio if choice.sound is None else choice.sound
+        self._choice = choice
+        self._chapters = chapters
+        self._unsafe = unsafe_sound(source)
+        self._packets = _first_packets(source)
+        self.attachments: tuple[tuple[str, str, bytes], ...] = ()
+
+    def __call__(self, stream: Any) -> Decision:
+        """Return what becomes of a stream."""
+        unwanted = self._unwanted(stream)
+        if unwanted is not None:
+            return self._decision(stream, unwanted, "")
+        if stream.type == "attachment" or (is_cover(stream) and self._muxer == "matroska"):
+            return self._attached(stream)
+        forced = stream.type == "audio" and self._choice.sound not in (None, "copy")
+        refused = "" if forced else self._copying_refused(stream)
+        if not refused and not forced:
+            return self._decision(stream, "copied", "")
+        if stream.type == "audio":
+            return self._encoded(stream)
+        if stream.type == "subtitle":
+            return self._converted(stream)
+        return self._decision(stream, "left out", f"{self._muxer} does not take it")
+
+    def _unwanted(self, stream: Any) -> Fate | None:
+        choice = self._choice
+        made = stream.type == "data" and (self._chapters or any(tag in stream.metadata for tag in _MADE_TAGS))
+        if made and self._muxer in ("mp4", "mov"):
+            return "written anew"
+        silent = stream.type == "audio" and choice.sound == "none"
+        mute = stream.type == "subtitle" and not choice.subtitles
+        other = choice.streams is not None and stream.index not in choice.streams
+        return "left out" if silent or mute or other else None
+
+    def _attached(self, stream: Any) -> Decision:
+        if self._muxer != "matroska":
+            return self._decision(stream, "left out", f"{self._muxer} holds no attached files")
+        if is_cover(stream):
+            packets = self._packets.get(stream.index, [])
+            name, kind = _COVERS.get(stream.codec_context.name, ("cover", "application/octet-stream"))
+            data = bytes(packets[0]) if packets else b""
+        else:
+            name, kind, data = (
+                stream.name or "file",
+                stream.mimetype or "application/octet-stream",
+                stream.data,
+            )
+        self.attachments = (*self.attachments, (name, kind, data))
+        return self._decision(stream, "written anew", "as an attached file")
+
+    def _copying_refused(self, stream: Any) -> str:
+        name = getattr(stream.codec_context, "name", None) or stream.name
+        if name not in _KNOWN.get(self._muxer, (name,)):
+            return f"{self._muxer} has no type for {name}"
+
+        def copy(output: Any) -> Iterable[Any]:
+            target = copied_stream(output, stream)
+            return (_moved(packet, target) for packet in self._packets.get(stream.index, []))
+
+        return _refusal(self._muxer, copy)
+
+    def _encoded(self, stream: Any) -> Decision:
+        if stream.index in self._unsafe:
+            why = "its channels are in an order of their own, which PyAV cannot decode safely"
+            return self._decision(stream, "left out", why)
+        why = "no encoder takes it"
+        for layout in _layouts(stream):
+            why = self._encoding_refused(stream, layout)
+            if not why:
+                text = f"{self._audio}, {layout}"
+                return self._decision(stream, "encoded", text, encoder=self._audio, layout=layout)
+        return self._decision(stream, "left out", why)
+
+    def _encoding_refused(self, stream: Any, layout: str) -> str:
+        def encode(output: Any) -> Iterator[Any]:
+            encoder = AudioEncoder(output, self._audio, layout, stream.codec_context.sample_rate)
+            for packet in self._packets.get(stream.index, []):
+                for frame in stream.codec_context.decode(packet):
+                    yield from encoder([frame])
+            yield from encoder.end()
+
+        try:
+            return _refusal(self._muxer, encode)
+        finally:
+            stream.codec_context.flush_buffers()
+
+    def _converted(self, stream: Any) -> Decision:
+        target = _SUBTITLES.get(self._muxer)
+        if stream.codec_context is None or stream.codec_context.name not in _TEXTS or target is None:
+            return self._decision(stream, "left out", f"{self._muxer} does not take these subtitles")
+        return self._decision(stream, "converted", target, encoder=target)
+
+    @staticmethod
+    def _decision(stream: Any, fate: Fate, why: str, *, encoder: str = "", layout: str = "") -> Decision:
+        return Decision(stream.index, Entry(_named(stream), fate, why), encoder, layout)
+
+
+def _layouts(stream: Any) -> Iterator[str]:
+    """Yield names of channel layouts as which a stream may be encoded, the nearest first."""
+    layout = stream.codec_context.layout
+    yield layout.name
+    # "5.1(side)" and its like are other places for the same number of channels.
+    if layout.nb_channels in LAYOUTS and LAYOUTS[layout.nb_channels] != layout.name:
+        yield LAYOUTS[layout.nb_channels]
+    yield "stereo"
+
+
+def _first_packets(source: Any) -> dict[int, list[Any]]:
+    """Return the first packets of each stream, as far as they come near the beginning."""
+    packets: dict[int, list[Any]] = {}
+    streams = [stream for stream in source.streams if stream.type != "attachment"]
+    try:
+        for count, packet in enumerate(source.demux(*streams)):
+            mine = packets.setdefault(packet.stream.index, [])
+            if packet.size and len(mine) < _TRIED:
+                mine.append(packet)
+            if count > _READ:
+                break
+    except av.error.FFmpegError as error:
+        _LOG.debug("the beginning of the file is damaged: %s", error)
+    return packets
+
+
+def _moved(packet: Any, stream: Any) -> Any:
+    """Return a copy of a packet that belongs to another stream."""
+    copy = av.Packet(bytes(packet))
+    copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+    copy.duration, copy.is_keyframe = packet.duration, packet.is_keyframe
+    copy.stream = stream
+    return copy
+
+
+def copied_stream(output: av.container.OutputContainer, stream: Any) -> Any:
+    """Add a stream to an output for packets of ``stream``, with its tags and disposition."""
+    options: dict[str, Any] = {} if stream.codec_context is None else {"opaque": True}
+    added: Any = output.add_stream_from_template(stream, **options)
+    added.metadata.update(stream.metadata)
+    added.disposition = int(stream.disposition)
+    return added
+
+
+def _refusal(muxer: str, write: Callable[[Any], Iterable[Any]]) -> str:
+    """Return why a muxer does not take what ``write`` adds to an output; empty where it does."""
+    try:
+        with av.open(BytesIO(), "w", format=muxer) as output:
+            packets, rising = iter(write(output)), Rising()
+            # A generator adds its stream when it is first asked for a packet.
+            first = next(packets, None)
+            output.start_encoding()
+            for packet in () if first is None else (first, *packets):
+                rising(packet)
+                output.mux(packet)
+    except REFUSALS as error:
+        return str(error) or type(error).__name__
+    return ""

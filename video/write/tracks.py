@@ -1,0 +1,201 @@
+"""The ways of one stream into an output: copied, encoded again, converted."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any, Protocol
+
+import av.container
+from av.subtitles.subtitle import SubtitleSet
+
+from ..read.span import Span
+from ..read.waveform import AudioEncoder
+from .carry import Decision, copied_stream, is_cover
+from .subtitles import styled_header, text_of
+
+
+class Track(Protocol):
+    """A stream on its way into the output."""
+
+    over: bool
+    """Nothing more is wanted of it."""
+
+    def __call__(self, packet: Any) -> list[Any]:
+        """Return the packets of the output that a packet of the source becomes."""
+        ...
+
+    def end(self) -> list[Any]:
+        """Return the packets that are still held back."""
+        ...
+
+
+class Window:
+    """The part of a stream that falls into a span of the output.
+
+    Args:
+        stream: whose times are meant.
+        span: None: everything.
+        edited: whether a packet may begin before 0, of which players then leave out that part.
+    """
+
+    def __init__(self, stream: Any, span: Span | None, *, edited: bool) -> None:
+        base: Fraction = stream.time_base
+        self.text = stream.type == "subtitle"
+        self.all = span is None
+        # In ticks of the stream, in which its packets count.
+        self.begin = None if span is None else span.start / base
+        self.end = None if span is None or span.end is None else span.end / base
+        self.edited = edited
+
+    def before(self, time: Fraction | int, duration: Fraction | int) -> bool:
+        """Tell whether something comes too early to be in the output."""
+        if self.begin is None:
+            return False
+        # MP4 and MOV hide what is heard before 0 by an edit list, and Copied shortens subtitles: there, all
+        # that reaches into the span is in. Elsewhere a packet that begins before it is left out.
+        whole = self.edited or self.text
+        return time + duration <= self.begin if whole else time < self.begin
+
+    def after(self, time: Fraction | int) -> bool:
+        """Tell whether something comes too late."""
+        return self.end is not None and time >= self.end
+
+
+class Copied:
+    """A stream whose packets go over as they are."""
+
+    def __init__(
+        self, stream: Any, output: av.container.OutputContainer, origin: Fraction, window: Window
+    ) -> None:
+        self._stream: Any = copied_stream(output, stream)
+        self._cover = is_cover(stream)
+        self._shift = round(origin / stream.time_base)
+        self._window = window
+        self._early: Any = None
+        self.over = False
+
+    def __call__(self, packet: Any) -> list[Any]:
+        """See :class:`Track`."""
+        if not packet.size:  # the flush packet at the end
+            return []
+        if self._cover:  # has no time
+            packet.pts, packet.dts, packet.stream, self.over = 0, 0, self._stream, True
+            return [packet]
+        packet.pts = None if packet.pts is None else packet.pts - self._shift
+        packet.dts = None if packet.dts is None else packet.dts - self._shift
+        time = packet.dts if packet.pts is None else packet.pts
+        if time is None:  # comes after the one before
+            packet.stream = self._stream
+            return [packet]
+        if self._window.before(time, packet.duration or 0):
+            self._early = packet
+            return []
+        self.over = self._window.after(time)
+        if self.over:
+            return []
+        # A subtitle that is up already when the part begins: shown from 0, for what is left of its time.
+        if self._window.text and not self._window.all and time < 0:
+            packet.duration, packet.pts, packet.dts = packet.duration + time, 0, 0
+        # Decoders of sound need the packet before, whose own sound is left out like all before 0.
+        early = [self._early] if self._early is not None and self._window.edited else []
+        early = [] if self._window.text else early
+        self._early = None
+        for kept in (*early, packet):
+            kept.stream = self._stream
+        return [*early, packet]
+
+    def end(self) -> list[Any]:
+        """See :class:`Track`."""
+        return []
+
+
+class Encoded:
+    """A stream that is decoded and encoded again."""
+
+    def __init__(
+        self,
+        stream: Any,
+        output: av.container.OutputContainer,
+        origin: Fraction,
+        decision: Decision,
+        *,
+        window: Window,
+    ) -> None:
+        rate = stream.codec_context.sample_rate
+        self._encode = AudioEncoder(output, decision.encoder, decision.layout, rate)
+        self._encode.stream.metadata.update(stream.metadata)
+        self._encode.stream.disposition = stream.disposition
+        self._base = stream.time_base
+        self._origin = origin
+        self._window = window
+        self.over = False
+
+    def __call__(self, packet: Any) -> list[Any]:
+        """See :class:`Track`."""
+        frames = []
+        for frame in packet.decode():
+            if frame.pts is not None:
+                frame.pts -= round(self._origin / frame.time_base)
+                # In ticks of the stream, as the window is.
+                time = frame.pts * frame.time_base / self._base
+                length = Fraction(frame.samples, frame.sample_rate) / self._base
+                self.over = self.over or self._window.after(time)
+                if self.over or self._window.before(time, length):
+                    continue
+            frames.append(frame)
+        packets = self._encode(frames)
+        flush = packet.dts is None and packet.pts is None
+        return [*packets, *self.end()] if flush else packets
+
+    def end(self) -> list[Any]:
+        """See :class:`Track`."""
+        return self._encode.end()
+
+
+class Converted:
+    """Subtitles in text that are written in the form of another format."""
+
+    def __init__(
+        self,
+        stream: Any,
+        output: av.container.OutputContainer,
+        origin: Fraction,
+        decision: Decision,
+        *,
+        window: Window,
+    ) -> None:
+        self._source = stream
+        self._target: Any = output.add_stream(decision.encoder)
+        context: Any = self._target.codec_context
+        context.subtitle_header = styled_header(stream.codec_context)
+        context.time_base = self._target.time_base = Fraction(1, 1000)
+        self._target.metadata.update(stream.metadata)
+        self._target.disposition = stream.disposition
+        self._origin = origin
+        self._window = window
+        self.over = False
+
+    def __call__(self, packet: Any) -> list[Any]:
+        """Return the packet of a subtitle in the other form."""
+        if not packet.size or packet.pts is None:
+            return []
+        base = packet.time_base
+        shown = packet.pts - round(self._origin / base)
+        length = packet.duration or 0
+        if self._window.before(shown, length):
+            return []
+        self.over = self._window.after(shown)
+        text = b"" if self.over else text_of(self._source.codec_context, packet)
+        if not text:
+            return []
+        # One that is up already when the part begins: shown from 0, for what is left of its time.
+        start, end = (max(round(time * base * 1000), 0) for time in (shown, shown + length))
+        subtitle = SubtitleSet.create(text=text, start=0, end=end - start, pts=start * 1000)
+        made = self._target.codec_context.encode_subtitle(subtitle)
+        made.stream, made.time_base = self._target, Fraction(1, 1000)
+        made.pts, made.dts, made.duration = start, start, end - start
+        return [made]
+
+    def end(self) -> list[Any]:
+        """See :class:`Track`."""
+        return []
