@@ -17,7 +17,7 @@ from ..inputs.objects import described, require_one_of
 from ..vfi_models.interface import Interpolator
 from ..weights.loading import ModelSource
 from . import _host
-from ._inputs import CommonInputs
+from ._inputs import PENDING, CommonInputs
 from ._video_host import whole_file_of
 
 _LOG = logging.getLogger(__name__)
@@ -58,13 +58,18 @@ def run_in_chunks(video: Any, inputs: ChunkInputs) -> Path:
     """Interpolate a video file into another one, and return that one's path.
 
     Args:
-        video: ComfyUI's VIDEO, which must be a whole file.
+        video: ComfyUI's VIDEO, which must be a whole file. Where it is still to be made, the inputs are
+            checked and the path is empty.
         inputs: of the node.
 
     Raises:
         BadInputError: a source or a setting that cannot be used.
         MidframeError: the run failed. Finished chunks stay, and the next run goes on from there.
     """
+    if video is PENDING:
+        _place(inputs.filename_prefix)
+        inputs.check()
+        return Path()
     source, plan, place = whole_file_of(video), inputs.plan(), _place(inputs.filename_prefix)
     lender = inputs.lender()
     job = _with_own_files(

@@ -20,9 +20,17 @@ from ._meta_batch import Manager, Prompt
 from ._models import AfterRun, require_after_run
 from ._timeline import timeline_and_fps
 from ._weights import chosen
+from ._widgets import storage_named
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+
+PENDING: Any = object()
+"""Stands for a clip that is still to be made: see :meth:`CommonInputs.check`."""
+
+# Sides of a picture that every network takes, for asking a model about its options.
+_ANY_SIDE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +82,23 @@ class CommonInputs:
         """Return what lends the model of :meth:`weights` for a run."""
         return ModelLender(self.weights(), self.settings.options, self.after_run)
 
+    def check(self) -> None:
+        """Fetch and load the model, and check whatever can be checked before the clip is made.
+
+        Raises:
+            MidframeError: what would end the run.
+        """
+        self.check_times()
+        self.lender().check(_ANY_SIDE, _ANY_SIDE)
+
+    def check_times(self) -> None:
+        """Check which frames shall come out.
+
+        Raises:
+            BadInputError: a multiplier, frame rate, states or end law that cannot be used.
+        """
+        self.plan()
+
     def plan(self) -> Plan:
         """Return what is made of a video.
 
@@ -99,6 +124,11 @@ class FrameInputs(CommonInputs):
     """VideoHelperSuite's manager, where the clip comes in batches."""
     prompt: Prompt | None
     """The workflow that runs."""
+
+    def check_times(self) -> None:
+        """Check which frames shall come out, and where they are to lie; see :class:`CommonInputs`."""
+        self.timeline_and_fps(frames=2)
+        storage_named(self.storage)
 
     def timeline_and_fps(self, frames: int) -> tuple[Timeline, float]:
         """Return which frames come out of a clip or batch of so many frames, and their rate.

@@ -1,4 +1,4 @@
-"""ComfyUI's VIDEO: one that comes in is read as a clip, an interpolated clip goes out as one.
+"""ComfyUI's VIDEO: one that comes in is read as a clip, an interpolated clip goes out as one; types of links.
 
 With ``_host`` this is the only file that names ComfyUI's modules; it imports none of them either.
 """
@@ -46,6 +46,13 @@ _SHORT = 1e-3
 
 # Other nodes know a VIDEO by this class. ComfyUI has loaded it before it loads any pack.
 _Base: Any = getattr(sys.modules.get("comfy_api.latest._input.video_types"), "VideoInput", object)
+
+
+def link_fits(linked: Any, expected: Any) -> bool:
+    """Tell whether ComfyUI lets a link of one type into an input of another."""
+    fits: Any = getattr(sys.modules.get("comfy_execution.validation"), "validate_node_input", None)
+    # Older versions compare by ``!=`` and nothing else, see ``_types``.
+    return bool(fits(linked, expected)) if fits is not None else not linked != expected  # noqa: SIM202
 
 
 def source_of(video: Any) -> OpenSource:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..video.stream.lazy import LazyVideo
-from ._inputs import CommonInputs
+from ._inputs import PENDING, CommonInputs
 from ._video_host import MadeVideo, source_of
 
 
@@ -16,12 +16,15 @@ def run_on_save(video: Any, inputs: CommonInputs) -> MadeVideo:
     not on the one that saves.
 
     Args:
-        video: ComfyUI's VIDEO.
+        video: ComfyUI's VIDEO. Where it is still to be made, the inputs are checked and it comes back.
         inputs: of the node.
 
     Raises:
         MidframeError: a source, model or setting that cannot be used.
     """
+    if video is PENDING:
+        inputs.check()
+        return video
     plan = inputs.plan()
     lender = inputs.lender()
     lazy = LazyVideo(source_of(video), plan, lender, inputs.settings)

@@ -37,19 +37,30 @@ def model_widget(
     return list(dict.fromkeys([first, *here, *elsewhere])), {"default": first, "tooltip": tooltip}
 
 
-def complaint(model: str | None) -> str | None:
-    """Return why a widget's model cannot be loaded, found without the network; None if it can.
+def check_available(model: str | None) -> None:
+    """Check without the network that a widget's model is here or can be downloaded.
 
     Names that older packs have for a checkpoint are fine, whether the widget offers them or not.
+
+    Args:
+        model: value of the widget; None where it comes by a link.
+
+    Raises:
+        MidframeError: it cannot be had, or its name means nothing.
     """
+    if model is None or _find(model) is not None:
+        return
+    manifest = Manifest.load()
+    manifest.by_name(model)
+    if not downloads_allowed() or not any(row.urls for row in manifest.lookup(model)):
+        # For its error: offline nothing is fetched.
+        fetch(model, _download_folder(), offline=True)
+
+
+def complaint(model: str | None) -> str | None:
+    """Return why a widget's model cannot be loaded, see :func:`check_available`; None if it can."""
     try:
-        if model is None or _find(model) is not None:
-            return None
-        manifest = Manifest.load()
-        manifest.by_name(model)
-        if not downloads_allowed() or not any(row.urls for row in manifest.lookup(model)):
-            # For its error: offline nothing is fetched.
-            fetch(model, _download_folder(), offline=True)
+        check_available(model)
     except MidframeError as error:
         return str(error)
     return None

@@ -36,7 +36,13 @@ MODEL_TOOLTIP = (
 
 def frames() -> Widget:
     """Return the socket of a clip."""
-    return "IMAGE", {"tooltip": "The clip: at least two frames, RGB, RGBA or grey."}
+    # Lazy: what is wrong with everything else is said before these are made.
+    return "IMAGE", {"tooltip": "The clip: at least two frames, RGB, RGBA or grey.", "lazy": True}
+
+
+def video(tooltip: str) -> Widget:
+    """Return the socket of a video."""
+    return "VIDEO", {"tooltip": tooltip, "lazy": True}
 
 
 def model_override(widgets: str) -> Widget:

@@ -10,6 +10,7 @@ from ..vfi_models.film.session import FilmOptions
 from ..vfi_utils import EndLaw, Schedule, Settings, StatesLike
 from ..weights.loading import ModelSource
 from . import _widgets
+from ._errors import said_plainly
 from ._inputs import FrameInputs, changed_options
 from ._interpolation import FrameNode
 from ._meta_batch import Manager, Prompt
@@ -80,6 +81,7 @@ class MidframeFILM(FrameNode):
             "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT"},
         }
 
+    @said_plainly()
     def interpolate(  # noqa: PLR0913 - one parameter for each widget
         self,
         frames: Tensor,

@@ -10,7 +10,8 @@ from ..vfi_utils import EndLaw, Settings, StatesLike
 from ..weights.loading import ModelSource
 from . import _widgets
 from ._chunk_run import EXECUTORS, FORMATS, THIS_PROCESS, ChunkInputs, run_in_chunks
-from ._inputs import changed_options
+from ._errors import said_plainly
+from ._inputs import PENDING, changed_options
 from ._interpolation import InterpolationNode
 from ._models import AfterRun
 from ._video_host import preview_of, video_of_file
@@ -35,6 +36,7 @@ _ADDRESS_TOOLTIP = "Of a Ray cluster; empty: workers on this machine."
 class MidframeChunks(InterpolationNode):
     """Makes the frames in between of a long video, chunk by chunk."""
 
+    CLIP = "video"
     RETURN_TYPES = ("VIDEO", "STRING")
     RETURN_NAMES = ("video", "path")
     OUTPUT_TOOLTIPS = ("The finished video.", "Where it is.")
@@ -62,7 +64,7 @@ class MidframeChunks(InterpolationNode):
         address = {"default": "", "tooltip": _ADDRESS_TOOLTIP, "advanced": True}
         return {
             "required": {
-                "video": ("VIDEO", {"tooltip": "From Load Video: a whole file."}),
+                "video": _widgets.video("From Load Video: a whole file."),
                 "model": model_widget(_widgets.MODEL_TOOLTIP),
                 "multiplier": _widgets.multiplier(", which make a variable frame rate constant"),
                 "filename_prefix": ("STRING", prefix),
@@ -86,6 +88,7 @@ class MidframeChunks(InterpolationNode):
             "hidden": {"node_id": "UNIQUE_ID"},
         }
 
+    @said_plainly()
     def interpolate(  # noqa: PLR0913 - one parameter for each widget
         self,
         video: Any,
@@ -134,4 +137,6 @@ class MidframeChunks(InterpolationNode):
             node_id=node_id,
         )
         path = run_in_chunks(video, inputs)
+        if video is PENDING:
+            return {}
         return {"ui": preview_of(path), "result": (video_of_file(path), str(path))}

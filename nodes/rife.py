@@ -10,6 +10,7 @@ from ..vfi_models.rife.session import RifeOptions
 from ..vfi_utils import EndLaw, Settings, StatesLike
 from ..weights.loading import ModelSource
 from . import _widgets
+from ._errors import said_plainly
 from ._inputs import FrameInputs, changed_options
 from ._interpolation import FrameNode
 from ._meta_batch import Manager, Prompt
@@ -66,6 +67,7 @@ class MidframeRIFE(FrameNode):
             "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT"},
         }
 
+    @said_plainly()
     def interpolate(  # noqa: PLR0913 - one parameter for each widget
         self,
         frames: Tensor,

@@ -12,6 +12,7 @@ from ..vfi_models.tlbvfi.session import TlbvfiOptions
 from ..vfi_utils import EndLaw, Settings, StatesLike
 from ..weights.loading import ModelSource
 from . import _widgets
+from ._errors import said_plainly
 from ._inputs import FrameInputs, changed_options
 from ._interpolation import FrameNode
 from ._meta_batch import Manager, Prompt
@@ -125,6 +126,7 @@ class MidframeTLBVFI(FrameNode):
             "memory_lines": ("BOOLEAN", _advanced(False, _LINES_TOOLTIP)),
         }
 
+    @said_plainly()
     def interpolate(  # noqa: PLR0913 - one parameter for each widget
         self,
         frames: Tensor,

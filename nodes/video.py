@@ -8,6 +8,7 @@ from ..vfi_models.compact.session import CompactOptions
 from ..vfi_utils import EndLaw, Settings, StatesLike
 from ..weights.loading import ModelSource
 from . import _widgets
+from ._errors import said_plainly
 from ._inputs import CommonInputs, changed_options
 from ._interpolation import InterpolationNode
 from ._models import AfterRun
@@ -20,6 +21,7 @@ from ._widgets import InputTypes, scale_of
 class MidframeVideo(InterpolationNode):
     """Makes the frames in between of a video, while it is saved."""
 
+    CLIP = "video"
     RETURN_TYPES = ("VIDEO",)
     RETURN_NAMES = ("video",)
     OUTPUT_TOOLTIPS = ("For Save Video, or any node that takes a video. It is made when it is saved.",)
@@ -42,7 +44,7 @@ class MidframeVideo(InterpolationNode):
         """Return the inputs. Saved workflows hold widget values by position: new ones go to the end."""
         return {
             "required": {
-                "video": ("VIDEO", {"tooltip": "From Load Video, or any node that makes a video."}),
+                "video": _widgets.video("From Load Video, or any node that makes a video."),
                 "model": model_widget(_widgets.MODEL_TOOLTIP),
                 "multiplier": _widgets.multiplier(", which make a variable frame rate constant"),
             },
@@ -61,6 +63,7 @@ class MidframeVideo(InterpolationNode):
             "hidden": {"node_id": "UNIQUE_ID"},
         }
 
+    @said_plainly()
     def interpolate(  # noqa: PLR0913 - one parameter for each widget
         self,
         video: Any,

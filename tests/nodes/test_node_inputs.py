@@ -1,6 +1,5 @@
 """What careless graphs pass to the nodes, and what their fps output and the text under them say."""
 
-import inspect
 import json
 import logging
 from fractions import Fraction as Fr
@@ -270,9 +269,26 @@ def test_a_float_may_be_linked_to_a_multiplier_and_nothing_else_where_it_does_no
 
 def test_a_wrong_model_is_said_once():
     for name in [*ON_FRAMES, "MidframeVideo", "MidframeChunks"]:
-        check = inspect.signature(NODE_CLASS_MAPPINGS[name].VALIDATE_INPUTS)
-        # ComfyUI repeats what comes back for each parameter that has a value in the workflow.
-        assert set(check.parameters) == {"model"}
+        check = NODE_CLASS_MAPPINGS[name].VALIDATE_INPUTS
+        # ComfyUI repeats what comes back for each parameter that has a value; what is raised it says once.
+        with pytest.raises(BaseException, match="no-such-model"):
+            check(model="no-such-model", input_types={})
+        assert check(model="no-such-model", input_types={"model_override": "MIDFRAME_MODEL"}) is True
+
+
+def test_a_target_rate_without_a_source_rate_is_refused_at_validation():
+    check = NODE_CLASS_MAPPINGS["MidframeRIFE"].VALIDATE_INPUTS
+    with pytest.raises(BadInputError, match="source fps"):
+        check(model="default", target_fps=60.0, input_types={})
+    assert check(model="default", target_fps=60.0, input_types={"source_fps": "FLOAT"}) is True
+
+
+def test_all_but_the_clip_is_checked_before_the_clip_is_made():
+    node = NODE_CLASS_MAPPINGS["MidframeRIFE"]()
+    with pytest.raises(BadInputError, match="source fps"):
+        node.check_lazy_status(frames=None, model="default", target_fps=60.0)
+    assert node.check_lazy_status(frames=None, model="default") == ["frames"]
+    assert node.check_lazy_status(frames=clip(), model="default") == []
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,11 @@ MAY_SWITCH = {
     "vfi_models/surroundings.py": {"set_flush_denormal"},
 }
 # Hosts call it, with more keywords from version to version. What it does not know, it has to log.
-MAY_TAKE_ANY = {"nodes/_video_host.py": {"save_to"}}
+MAY_TAKE_ANY = {
+    "nodes/_video_host.py": {"save_to"},
+    # Hands all of them on to the node's function, which knows its own.
+    "nodes/_interpolation.py": {"check_lazy_status"},
+}
 # Contenders that are no packages: their modules find one another only from their own folder.
 MAY_EDIT_PATH = {"benchmarks/peers/comfyui.py", "benchmarks/peers/peer.py"}
 # They run the tests, as a person does: one in the project's environment, one on a machine with a GPU.
