@@ -31,7 +31,7 @@ class said_plainly(ContextDecorator):  # noqa: N801 - read as a decorator
             return
         _LOG.debug("%s", error, exc_info=error)
         # In place: an error may carry more than its three texts.
-        error.__class__ = _plain(type(error))
+        error.__class__ = _plain(type(error))  # type: ignore[arg-type] # mypy: classes and Hashable
         raise error.with_traceback(None) from None
 
 

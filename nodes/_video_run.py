@@ -9,7 +9,7 @@ from ._inputs import PENDING, CommonInputs
 from ._video_host import MadeVideo, source_of
 
 
-def run_on_save(video: Any, inputs: CommonInputs) -> MadeVideo:
+def run_on_save(video: Any, inputs: CommonInputs) -> Any:
     """Return the interpolated video. Its frames are made while it is saved, read or previewed.
 
     The source is opened and the model loaded here already, so that what is wrong is said on this node, and

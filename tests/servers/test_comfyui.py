@@ -265,6 +265,7 @@ def test_wrong_widget_values_end_in_our_words(server):
     done = server.result(server.post(images_workflow(HEAVY, ensemble=True)))
     (error,) = [data for kind, data in done["status"]["messages"] if kind == "execution_error"]
     assert "What to do:" in error["exception_message"]
-    done = server.result(server.post(images_workflow(target_fps=60.0)))
-    (error,) = [data for kind, data in done["status"]["messages"] if kind == "execution_error"]
-    assert "source fps" in error["exception_message"]
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.post(images_workflow(target_fps=60.0))
+    (error,) = json.loads(refused.value.read())["node_errors"]["rife"]["errors"]
+    assert "source fps" in error["details"]
