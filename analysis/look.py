@@ -1,0 +1,246 @@
+"""Thumbnails of frames, and what two of them have in common.
+
+Thumbnails are averages over square areas, of the mean of red, green and blue, in grey levels 0..255: a fine
+one with a shorter side of 160 pixels and more, and a coarse one a quarter as large. Everything is measured on
+these two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_SHORT_SIDE = 160
+COARSE = 4
+"""Fine pixels by coarse pixel, along a side."""
+_STRIP_BYTES = 2**18
+_FULL_SCALE = {torch.uint8: 1.0, torch.uint16: 255.0 / 65535.0}
+_COLOURS = 3
+# Coarse pixels: windows that are matched, their spacing, and how far they are looked for.
+_WINDOW, _SPACING, _REACH = 8, 4, 6
+# Standard deviation in grey levels, below which a window has nothing to be matched by.
+_FLAT = 2.0
+# Lost correlation by coarse pixel of shift.
+_FAR_COSTS = 0.03
+# More than this missing, the whole picture may have moved far.
+_FOUND_ALL = 0.15
+# A step of brightness by less than this share is none.
+_LEAST_STEP = 0.015
+_MEDIAN_OF_NORMAL = 0.6745
+# Grey levels that areas of a repeated frame may change by, and how many standard deviations of the noise.
+_LEAST_CHANGE, _SIGMAS = 3.0, 6.0
+# Fine pixels: parts of the picture that a drift is looked for in, the least drift, and how sure of it.
+_PART, _LEAST_DRIFT, _SURE = 32, 0.03, 6.0
+# A window is found where its correlation is at least this.
+_FOUND = 0.8
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A frame at two small sizes."""
+
+    fine: Tensor
+    """(h, w) float32 in 0..255."""
+    coarse: Tensor
+    """(h / 4, w / 4) float32 in 0..255."""
+    step: int
+    """Pixels of the source by fine pixel, along a side."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """How the windows of one coarse thumbnail are found in another."""
+
+    mismatch: float
+    """0 where all that has structure is found at some place, up to 1 where nothing is."""
+    motion: float
+    """95th percentile of the shifts, in coarse pixels."""
+    gain: float
+    """Median brightness of windows there over that here, 1 where too few are found or they do not agree."""
+
+
+@dataclass(frozen=True)
+class _Windows:
+    mean: Tensor
+    """(N,) or, for each of K shifts, (K, N)."""
+    deviation: Tensor
+
+
+def thumbnail(frame: Tensor) -> Thumbnail:
+    """Return the thumbnails of a frame.
+
+    Args:
+        frame: (H, W, C) float in 0..1, uint8 or uint16, on any device; of more than 3
+            channels the first three.
+    """
+    height, width = frame.shape[:2]
+    step = max(1, min(height, width) // _SHORT_SIDE)
+    fine = _averaged(frame[: height // step * step, : width // step * step, :_COLOURS], step)
+    pooled = min(COARSE, *fine.shape)
+    return Thumbnail(fine, F.avg_pool2d(fine[None, None], pooled)[0, 0], step)
+
+
+def _averaged(pixels: Tensor, step: int) -> Tensor:
+    """Return the mean of squares of ``step`` pixels and of channels, scaled to 0..255."""
+    height, width, channels = pixels.shape
+    rows = max(1, _STRIP_BYTES // (step * width * channels * 4)) * step
+    scale = _FULL_SCALE.get(pixels.dtype, 255.0) / (step * step * channels)
+    ones = torch.full((step * channels,), scale, dtype=torch.float32, device=pixels.device)
+    # In strips that stay in the processor's cache, and without a float copy of the whole picture.
+    strips = []
+    for top in range(0, height, rows):
+        values = pixels[top : top + rows].to(torch.float32)
+        if pixels.dtype.is_floating_point:
+            values = values.nan_to_num(0.0).clamp(0.0, 1.0)
+        summed = values.reshape(-1, step, width * channels).sum(1)
+        strips.append(torch.mv(summed.view(-1, step * channels), ones).view(-1, width // step))
+    return torch.cat(strips).cpu()
+
+
+def match(left: Tensor, right: Tensor) -> Match:
+    """Look for the windows of ``left`` in ``right``, by normalised correlation.
+
+    Args:
+        left, right: coarse thumbnails of one size.
+    """
+    found = _search(left, right, (0, 0))
+    if found.mismatch > _FOUND_ALL:
+        # Beyond the reach of windows: the whole picture may have moved, as in a fast pan.
+        shift = _common_shift(left, right)
+        if max(map(abs, shift)) > 1:
+            found = min(found, _search(left, right, shift), key=lambda match: match.mismatch)
+    return found
+
+
+def _search(left: Tensor, right: Tensor, around: tuple[int, int]) -> Match:
+    """Match with shifts of up to ``_REACH`` around one that the whole picture has (y, x)."""
+    window = min(_WINDOW, *left.shape)
+    correlation, here, there = _correlations(left, _moved(right, around), window)
+    line = torch.arange(-_REACH, _REACH + 1, dtype=torch.float32, device="cpu")
+    shifts = torch.cartesian_prod(line, line)
+    # Unrelated windows fit somewhere by chance, and far away as often as near; motion is near.
+    near = correlation - _FAR_COSTS * shifts.norm(dim=1)[:, None]
+    best, which = near.max(0)
+    weight = here.deviation + there.deviation.gather(0, which[None])[0]
+    weight = weight * (weight > _FLAT)
+    total = float(weight.sum())
+    mismatch = float((weight * (1.0 - best.clamp(min=0.0))).sum()) / total if total > 0 else 0.0
+    sure = (correlation.gather(0, which[None])[0] > _FOUND) & (here.deviation > _FLAT)
+    if not bool(sure.any()):
+        return Match(mismatch, 0.0, 1.0)
+    offset = torch.tensor(around, dtype=torch.float32, device="cpu")
+    length = (shifts[which] + _between(correlation, which) + offset).norm(dim=1)[sure]
+    ratio = (there.mean.gather(0, which[None])[0] + 1.0) / (here.mean + 1.0)
+    return Match(mismatch, float(torch.quantile(length, 0.95)), _agreed(ratio[sure], which.numel()))
+
+
+def _between(correlation: Tensor, which: Tensor) -> Tensor:
+    """Return by how much of a pixel (N, 2) the best shift is missed: the top of a parabola along each axis."""
+    side = 2 * _REACH + 1
+    y, x = which // side, which % side
+    top = correlation.gather(0, which[None])[0]
+    offsets = []
+    for place, stride in ((y, side), (x, 1)):
+        inside = (place > 0) & (place < side - 1)
+        before = correlation.gather(0, (which - stride * inside)[None])[0]
+        after = correlation.gather(0, (which + stride * inside)[None])[0]
+        bend = (2 * top - before - after).clamp(min=1e-4)
+        offsets.append(((after - before) / (2 * bend)).clamp(-0.5, 0.5) * inside)
+    return torch.stack(offsets, 1)
+
+
+def _moved(right: Tensor, around: tuple[int, int]) -> Tensor:
+    """Return ``right`` with a border of ``_REACH``, so that what has moved by ``around`` is where it was."""
+    places = [
+        (torch.arange(-_REACH, size + _REACH, dtype=torch.int64, device="cpu") + shift).clamp(0, size - 1)
+        for size, shift in zip(right.shape, around, strict=True)
+    ]
+    return right[places[0]][:, places[1]]
+
+
+def _correlations(left: Tensor, padded: Tensor, window: int) -> tuple[Tensor, _Windows, _Windows]:
+    """Return correlations (K, N) by shift and window, and what the windows hold here and there."""
+    height, width = left.shape
+    shifts = (2 * _REACH + 1) ** 2
+    views = padded.unfold(0, height, 1).unfold(1, width, 1).reshape(shifts, height, width)
+
+    def pooled(maps: Tensor) -> Tensor:
+        return F.avg_pool2d(maps[:, None], window, _SPACING).flatten(1)
+
+    here, there = pooled(left[None]), pooled(views)
+    one = (pooled(left[None].square()) - here.square()).clamp_(min=0.0).sqrt_()
+    other = (pooled(views.square()) - there.square()).clamp_(min=0.0).sqrt_()
+    together = pooled(views * left) - there * here
+    return together / (one * other + _FLAT**2), _Windows(here[0], one[0]), _Windows(there, other)
+
+
+def _agreed(ratios: Tensor, windows: int) -> float:
+    """Return the median ratio if a third of the windows are found and they agree, else 1."""
+    if ratios.numel() * 3 < windows:
+        return 1.0
+    low, middle, high = torch.quantile(ratios, torch.tensor([0.25, 0.5, 0.75], device="cpu")).tolist()
+    step = abs(middle - 1.0)
+    return middle if step > _LEAST_STEP and high - low < step else 1.0
+
+
+def _common_shift(left: Tensor, right: Tensor) -> tuple[int, int]:
+    """Return the shift (y, x) of the whole picture in whole coarse pixels, by phase correlation."""
+    height, width = left.shape
+    taper = torch.outer(
+        torch.hann_window(height, periodic=False, dtype=torch.float32, device="cpu"),
+        torch.hann_window(width, periodic=False, dtype=torch.float32, device="cpu"),
+    )
+    spectra = torch.fft.rfft2(torch.stack((left - left.mean(), right - right.mean())) * taper)
+    cross = spectra[1] * spectra[0].conj()
+    surface = torch.fft.irfft2(cross / (cross.abs() + 1e-6), s=(height, width))
+    y, x = divmod(int(surface.argmax()), width)
+    return (y - height if y > height // 2 else y), (x - width if x > width // 2 else x)
+
+
+def resembles_itself(left: Thumbnail, right: Thumbnail) -> bool:
+    """Tell whether the right frame is the left one but for compression or grain."""
+    difference = right.fine - left.fine
+    pooled = F.avg_pool2d(difference[None, None], min(COARSE, *difference.shape))[0, 0].abs()
+    # Grain is independent from pixel to pixel, so that means over areas hardly change; its size there is
+    # taken from the median, which a small moving thing does not reach.
+    noise = float(pooled.median()) / _MEDIAN_OF_NORMAL
+    if float(pooled.max()) > max(_LEAST_CHANGE, _SIGMAS * noise):
+        return False
+    return not _drifts(left.fine, right.fine, difference)
+
+
+def _drifts(left: Tensor, right: Tensor, difference: Tensor) -> bool:
+    """Tell whether some part of the picture moves by a fraction of a pixel: Lucas and Kanade's equations."""
+    if min(left.shape) < _PART:
+        return False
+    mean = (left + right) / 2
+    inner = (slice(1, -1), slice(1, -1))
+    along = (mean[1:-1, 2:] - mean[1:-1, :-2]) / 2
+    down = (mean[2:, 1:-1] - mean[:-2, 1:-1]) / 2
+    d = difference[inner]
+    products = torch.stack((along * along, along * down, down * down, along * d, down * d, d * d))
+    xx, xy, yy, xd, yd, dd = F.avg_pool2d(products[:, None], min(_PART, *d.shape)).flatten(1)
+    # A little is added to the squares: without texture there is no drift to be seen.
+    determinant = (xx + 1.0) * (yy + 1.0) - xy * xy
+    x = ((yy + 1.0) * xd - xy * yd) / determinant
+    y = ((xx + 1.0) * yd - xy * xd) / determinant
+    explained = (x * xd + y * yd).clamp(min=0.0) * _PART * _PART
+    surprise = explained / (dd - explained / (_PART * _PART)).clamp(min=0.05)
+    return bool(((torch.hypot(x, y) > _LEAST_DRIFT) & (surprise > _SURE * _SURE)).any())
+
+
+def standing(left: Thumbnail, right: Thumbnail) -> float:
+    """Return the share of what has texture that does not change, 0..1."""
+    height, width = left.fine.shape
+    side = min(_WINDOW, height, width)
+    pair = torch.stack((left.fine, right.fine))[:, None]
+    change = F.avg_pool2d((pair[1:] - pair[:1]).abs(), side).flatten()
+    mean = F.avg_pool2d(pair[:1], side)
+    texture = (F.avg_pool2d(pair[:1].square(), side) - mean.square()).flatten() > 4 * _FLAT**2
+    if not bool(texture.any()):
+        return 0.0
+    noise = float(torch.quantile(change, 0.1))
+    return float((change[texture] < max(1.0, 2.0 * noise)).float().mean())

@@ -1,0 +1,249 @@
+"""Watches a clip frame by frame and notes what each pair is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..inputs.frames import checked_pictures
+from ..inputs.objects import require_one_of
+from ..memory.staging import same_bits
+from .look import COARSE, Match, Thumbnail, match, resembles_itself, standing, thumbnail
+from .notes import Analysis, Held, PairNote
+from .ssim32 import points, ssim32
+
+Measure = Literal["midframe", "ssim32"]
+MEASURES: tuple[Measure, ...] = ("midframe", "ssim32")
+_OLDER_HELD, _OLDER_CUT = 0.996, 0.2
+
+# A pair is a cut where so much of the picture is not found again, and so much more than around it.
+_LEAST_MISMATCH, _ABOVE_OTHERS = 0.35, 1.5
+_NEIGHBOURS = 2
+# Frames before and after a flash are of the same shot: no more than this is missing.
+_SAME_SHOT = 0.25
+# Frames from the last before a flash to the first after it.
+_FLASH_SPAN = 5
+# A change of mean brightness by this share may be a flash.
+_FLASH_STEP = 0.1
+# Frames to both sides of the middle of a dissolve, and how near the middle is to their mean.
+_DISSOLVE_REACH, _DISSOLVE_ERROR = 3, 0.3
+# Grey levels that the ends of such a window differ by.
+_DISSOLVE_CHANGE = 4.0
+# A seam may change the picture by so much more than nine of ten pairs do.
+_SEAM = 1.25
+_LEAST_LOOP = 3
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """What is seen of a pair alone, before its neighbours are looked at."""
+
+    held: Held
+    found: Match
+    still: float
+    change: float
+    """Mean difference of coarse pixels, in grey levels."""
+    similarity: float = 1.0
+    """By the older measure, where that is asked for."""
+
+
+_UNCHANGED = Match(mismatch=0.0, motion=0.0, gain=1.0)
+
+
+class Watcher:
+    """Notes what each pair of a clip is, a few frames behind the one that is given.
+
+    It keeps thumbnails of a few frames, and a reference to the last frame: a source must not write into
+    a frame before it has given the next one. What it notes does not depend on how frames are dealt out.
+
+    Args:
+        measure: ``midframe``; or ``ssim32`` for the older rule for held frames and cuts: similarity at
+            32 x 32 points over 0.996, and under 0.2.
+
+    Raises:
+        BadInputError: another measure.
+    """
+
+    LOOK_AHEAD = 6
+    """A pair is noted once so many frames after its left one have been given."""
+
+    def __init__(self, measure: Measure = "midframe") -> None:
+        require_one_of(measure, MEASURES, "measure")
+        self._measure = measure
+        self._last: Tensor | None = None
+        self._points: Tensor | None = None
+        self._first: Thumbnail | None = None
+        self._frames: dict[int, Thumbnail] = {}
+        self._pairs: dict[int, _Pair] = {}
+        self._changes: list[float] = []
+        self._count = 0
+        self._noted = 0
+        self._loop = False
+
+    @property
+    def loop(self) -> bool:
+        """Tell whether the first frame follows the last as any its next; known after :meth:`finish`."""
+        return self._loop
+
+    def push(self, frame: Tensor) -> list[PairNote]:
+        """Take the next frame and return the notes that became final, in order.
+
+        Args:
+            frame: (H, W, C) float in 0..1, uint8 or uint16, of the size of the first one, on any device.
+
+        Raises:
+            BadInputError: no picture, or one of another size.
+        """
+        next(checked_pictures([frame], first=self._count, like=self._last))
+        with torch.inference_mode():
+            self._take(frame)
+            return self._note_until(self._count - self.LOOK_AHEAD)
+
+    def finish(self) -> list[PairNote]:
+        """Return the notes of the last pairs: no frame follows."""
+        with torch.inference_mode():
+            notes = self._note_until(self._count - 1)
+            self._loop = self._is_loop()
+        self._last = None
+        return notes
+
+    def _take(self, frame: Tensor) -> None:
+        last, number = self._last, self._count
+        equal = last is not None and same_bits(last, frame)
+        small = self._frames[number - 1] if equal else thumbnail(frame)
+        similarity = self._similarity(frame, equal=equal)
+        if number == 0:
+            self._first = small
+        else:
+            self._pairs[number - 1] = _seen(self._frames[number - 1], small, similarity, equal=equal)
+            self._changes.append(self._pairs[number - 1].change)
+        self._frames[number] = small
+        self._last, self._count = frame, number + 1
+
+    def _similarity(self, frame: Tensor, *, equal: bool) -> float:
+        """Return the older measure of this frame and the last one, where it is asked for."""
+        if self._measure != "ssim32" or equal:
+            return 1.0
+        before, self._points = self._points, points(frame)
+        return 1.0 if before is None else ssim32(before, self._points)
+
+    def _note_until(self, end: int) -> list[PairNote]:
+        """Return the notes of the pairs before ``end`` that were not noted yet."""
+        notes = []
+        while self._noted < end:
+            notes.append(self._note(self._noted))
+            for old in (self._frames, self._pairs):
+                old.pop(self._noted - self.LOOK_AHEAD, None)
+            self._noted += 1
+        return notes
+
+    def _note(self, index: int) -> PairNote:
+        pair, step = self._pairs[index], self._frames[index].step
+        if self._measure == "ssim32":
+            cut, flash, held = pair.similarity < _OLDER_CUT, False, _older_held(pair)
+        else:
+            flash = self._flashes(index)
+            cut, held = not flash and self._stands_out(index), pair.held
+        if held:
+            return PairNote(index, held=held)
+        if cut:
+            return PairNote(index, cut=True)
+        return PairNote(
+            index,
+            dissolve=not flash and self._dissolves(index),
+            flash=flash,
+            still=round(pair.still, 3),
+            gain=round(pair.found.gain, 4),
+            motion=round(pair.found.motion * COARSE * step, 2),
+        )
+
+    def _stands_out(self, index: int) -> bool:
+        """Tell whether more of the picture is lost than can be lost by motion, and than around this pair."""
+        here = self._pairs[index].found.mismatch
+        around = [
+            self._pairs[i].found.mismatch
+            for i in range(index - _NEIGHBOURS, index + _NEIGHBOURS + 1)
+            if i != index and i in self._pairs
+        ]
+        return here > _LEAST_MISMATCH and here > _ABOVE_OTHERS * max(around, default=0.0)
+
+    def _flashes(self, index: int) -> bool:
+        """Tell whether the same shot goes on after a few frames that look otherwise."""
+        left, right = self._frames[index].coarse, self._frames[index + 1].coarse
+        lost = self._pairs[index].found.mismatch > _LEAST_MISMATCH
+        if not lost and not _far(left, right, _FLASH_STEP):
+            return False
+        for first in range(index, index - _FLASH_SPAN, -1):
+            for after in range(max(index + 1, first + 2), first + _FLASH_SPAN + 1):
+                if first in self._frames and after in self._frames and self._same_shot(first, after):
+                    return True
+        return False
+
+    def _same_shot(self, first: int, after: int) -> bool:
+        """Tell whether two frames agree in picture and brightness."""
+        a, b = self._frames[first].coarse, self._frames[after].coarse
+        return not _far(a, b, _FLASH_STEP / 2) and match(a, b).mismatch < _SAME_SHOT
+
+    def _dissolves(self, index: int) -> bool:
+        """Tell whether a frame of the pair is a mean of those around it that motion does not explain."""
+        for middle in (index, index + 1):
+            ends = [self._frames.get(middle + k * _DISSOLVE_REACH) for k in (-1, 1)]
+            if ends[0] is None or ends[1] is None:
+                continue
+            a, b = ends[0].coarse, ends[1].coarse
+            change = float((a - b).abs().mean())
+            error = float((self._frames[middle].coarse - (a + b) / 2).abs().mean())
+            if change > _DISSOLVE_CHANGE and error < _DISSOLVE_ERROR * change / 2:
+                lost = match(a, b)
+                if lost.mismatch > _SAME_SHOT or abs(lost.gain - 1.0) > _FLASH_STEP:
+                    return True
+        return False
+
+    def _is_loop(self) -> bool:
+        if self._first is None or self._count < _LEAST_LOOP:
+            return False
+        seam = _seen(self._frames[self._count - 1], self._first, 1.0, equal=False)
+        usual = float(torch.quantile(torch.tensor(self._changes, dtype=torch.float32, device="cpu"), 0.9))
+        return seam.found.mismatch < _LEAST_MISMATCH and seam.change <= _SEAM * usual
+
+
+def analyse(frames: Iterable[Tensor], measure: Measure = "midframe") -> Analysis:
+    """Return the notes of a whole clip.
+
+    Args:
+        frames: (N, H, W, C), or frames (H, W, C) one by one; see :meth:`Watcher.push`.
+        measure: see :class:`Watcher`.
+
+    Raises:
+        BadInputError: no pictures, or of several sizes.
+    """
+    watcher = Watcher(measure)
+    notes = [note for frame in frames for note in watcher.push(frame)]
+    notes += watcher.finish()
+    return Analysis(tuple(notes), watcher.loop)
+
+
+def _seen(left: Thumbnail, right: Thumbnail, similarity: float, *, equal: bool) -> _Pair:
+    if equal:
+        return _Pair("equal", _UNCHANGED, 0.0, 0.0, similarity)
+    change = float((left.coarse - right.coarse).abs().mean())
+    held: Held = "alike" if resembles_itself(left, right) else ""
+    if held:
+        return _Pair(held, _UNCHANGED, 0.0, change, similarity)
+    return _Pair(held, match(left.coarse, right.coarse), standing(left, right), change, similarity)
+
+
+def _older_held(pair: _Pair) -> Held:
+    if pair.held == "equal":
+        return "equal"
+    return "alike" if pair.similarity > _OLDER_HELD else ""
+
+
+def _far(left: Tensor, right: Tensor, share: float) -> bool:
+    """Tell whether the mean brightness of two thumbnails differs by more than a share."""
+    a, b = float(left.mean()) + 1.0, float(right.mean()) + 1.0
+    return abs(b - a) > share * min(a, b)
