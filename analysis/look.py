@@ -138,7 +138,7 @@ def _search(left: Tensor, right: Tensor, around: tuple[int, int]) -> Match:
 
 
 def _between(correlation: Tensor, which: Tensor) -> Tensor:
-    """Return by how much of a pixel (N, 2) the best shift is missed: the top of a parabola along each axis."""
+    """Return by how much of a pixel (N, 2) the best shift is missed: a parabola's top along each axis."""
     side = 2 * _REACH + 1
     y, x = which // side, which % side
     top = correlation.gather(0, which[None])[0]
@@ -181,7 +181,8 @@ def _agreed(ratios: Tensor, windows: int) -> float:
     """Return the median ratio if a third of the windows are found and they agree, else 1."""
     if ratios.numel() * 3 < windows:
         return 1.0
-    low, middle, high = torch.quantile(ratios, torch.tensor([0.25, 0.5, 0.75], device="cpu")).tolist()
+    quarters = torch.tensor([0.25, 0.5, 0.75], dtype=ratios.dtype, device=ratios.device)
+    low, middle, high = torch.quantile(ratios, quarters).tolist()
     step = abs(middle - 1.0)
     return middle if step > _LEAST_STEP and high - low < step else 1.0
 

@@ -1,8 +1,8 @@
 """The older measure of how alike two frames are, for those who know its thresholds.
 
-Written from what Practical-RIFE's ``inference_video.py`` computes: both pictures sampled at 32 x 32 points, and
-over them a structural similarity with a Gaussian window of 11 x 11 x 11 (sigma 1.5), red, green and blue as
-its third axis, edges repeated. Unlike there, the picture is not padded with black first.
+Written from what Practical-RIFE's ``inference_video.py`` computes: both pictures sampled at 32 x 32 points,
+and over them a structural similarity with a Gaussian window of 11 x 11 x 11 (sigma 1.5), red, green and blue
+as its third axis, edges repeated. Unlike there, the picture is not padded with black first.
 """
 
 from __future__ import annotations
