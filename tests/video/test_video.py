@@ -594,3 +594,12 @@ def test_the_clock_asks_for_nothing_beyond_what_is_read():
 def test_natural_order():
     names = ["b2", "a10", "a9", "A1", "10", "9"]
     assert sorted(names, key=natural_key) == ["9", "10", "A1", "a9", "a10", "b2"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_h265_of_fewer_frames_than_the_encoder_reorders_is_written_every_time(tmp_path, count):
+    source = write_clip(tmp_path / "in.mkv", pictures(count, (64, 64)), codec="ffv1")
+    for attempt in range(6):
+        target = tmp_path / f"{attempt}.mkv"
+        interpolate_video(source, target, LerpModel(), Plan(1, coding=Coding("h265")))
+        assert len(times_of(target)) == count

@@ -39,6 +39,8 @@ _MP4_TAGS = {
 }
 # Largest denominator of a time base that the MP4 muxer and x264 take.
 _FINEST = 2**31 - 1
+# Frames: beyond the delay of any encoder, far below what random bytes come to.
+_MOST_REORDERED = 64
 
 
 class Writer(Protocol):
@@ -97,6 +99,7 @@ class VideoWriter:
         self._bits = shape.bits
         # By pts: encoders give packets out later than they take frames, and in the order of decoding.
         self._durations: dict[int, int] = {}
+        self._longest = 0
         self._pixel_format = encoding.pixel_format
         rgb = is_rgb(encoding.pixel_format) or encoding.pixel_format == "pal8"
         self._colour = None if rgb else source.colour or REC709
@@ -140,7 +143,7 @@ class VideoWriter:
         frame = self._converted(pixels)
         frame.pts = round(moment.time / self._tick)
         frame.time_base = self._tick
-        self._durations[frame.pts] = round(moment.duration / self._tick)
+        self._keep_duration(frame.pts, round(moment.duration / self._tick))
         self._encoded = True
         with self._naming_the_file():
             self._mux(self._stream.encode(frame))
@@ -157,7 +160,7 @@ class VideoWriter:
             packet: its times and duration in ticks; decoding times rise from each to the next.
         """
         packet.stream, packet.time_base = self._stream, self._tick
-        self._durations[packet.pts] = packet.duration
+        self._keep_duration(packet.pts, packet.duration)
         with self._naming_the_file():
             self._mux([packet])
 
@@ -188,11 +191,17 @@ class VideoWriter:
             )
         return self._convert(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.numpy()), format=source))
 
+    def _keep_duration(self, pts: int, duration: int) -> None:
+        self._durations[pts] = duration
+        self._longest = max(self._longest, duration)
+
     def _mux(self, packets: list[Any]) -> None:
         for packet in packets:
             # Encoders differ in whether they keep a frame's duration, and the last one decides how long
             # the file is.
             packet.duration = self._durations.pop(packet.pts, packet.duration)
+            if not _decodable(packet, self._longest * _MOST_REORDERED):
+                packet.dts = packet.pts
             if self._sound is not None and packet.dts is not None:
                 self._sound.mux_until(packet.dts * packet.time_base)
             self._container.mux(packet)
@@ -295,3 +304,12 @@ def _set_up(stream: Any, source: ClipInfo, pixel_format: str, tick: Fraction, co
         # The range in FFmpeg's numbers: 1 is limited (MPEG), 2 is full (JPEG).
         context.colorspace, context.color_range = colour.matrix, 2 if colour.full_range else 1
         context.color_primaries, context.color_trc = colour.primaries, colour.transfer
+
+
+def _decodable(packet: Any, delay: int) -> bool:
+    """Tell whether the decoding time of a packet, where it has one, is at most ``delay`` before its own time.
+
+    x265 reorders two frames; of a clip that is shorter it leaves decoding times as they lie in memory, by
+    which muxers fail at random. There nothing is reordered, and frames are decoded when they are shown.
+    """
+    return packet.dts is None or packet.pts is None or bool(-delay <= packet.dts - packet.pts <= 0)
