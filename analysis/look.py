@@ -52,7 +52,7 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Match:
-    """How the windows of one coarse thumbnail are found in another."""
+    """Result of looking for the windows of one coarse thumbnail in another."""
 
     mismatch: float
     """0 where all that has structure is found at some place, up to 1 where nothing is."""

@@ -1,4 +1,4 @@
-"""What is known of each pair of neighbouring source frames, and its text form.
+"""Notes of pairs of neighbouring source frames, and their text form.
 
 A pair has the index of its left frame. The text is JSON that a person can read and correct: one line for
 each pair that is not plain, and in it only what is not plain of it.
@@ -42,7 +42,7 @@ _MEANINGS = {
 
 @dataclass(frozen=True)
 class PairNote:
-    """What is known of the pair of frame ``index`` and the next one; by default that it is plain.
+    """Note of the pair of frame ``index`` and the next one; a plain pair by default.
 
     Raises:
         BadInputError: a value of another type or range.

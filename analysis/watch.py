@@ -40,7 +40,7 @@ _LEAST_LOOP = 3
 
 @dataclass(frozen=True)
 class _Pair:
-    """What is seen of a pair alone, before its neighbours are looked at."""
+    """Measurements of a pair alone, without its neighbours."""
 
     held: Held
     found: Match

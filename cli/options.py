@@ -24,7 +24,7 @@ Group = argparse._ArgumentGroup
 _DTYPES = ("float32", "float16", "bfloat16")
 
 
-def add_models_folder(parser: argparse.ArgumentParser) -> None:
+def add_models_folder(parser: argparse.ArgumentParser | Group) -> None:
     """Add the option for more folders in which models are looked for."""
     parser.add_argument(
         "--models-folder",
@@ -160,14 +160,7 @@ def _add_model_options(parser: Group) -> None:
     add("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
     add("--dtype", choices=_DTYPES, help="of the convolutions (default: the fastest that keeps the picture)")
     add("--batch", type=int, default=0, metavar="N", help="frames made at once (default: by free memory)")
-    add(
-        "--models-folder",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="look for models here too",
-    )
+    add_models_folder(parser)
     add(
         "--option",
         type=_option,

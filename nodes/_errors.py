@@ -1,4 +1,4 @@
-"""How an error of ours reaches the user: by its plain name, without the traceback through the pack."""
+"""Errors as ComfyUI shows them: by their plain name, without the traceback through the pack."""
 
 from __future__ import annotations
 

@@ -389,7 +389,7 @@ def test_exact_convolutions_last_as_long_as_any_thread_needs_them():
 
 @pytest.fixture
 def _one_switch_again():
-    """Where the newer switches differ, torch raises for whoever reads the older one: other tests in this process."""
+    """Leave the newer switches alike: where they differ, torch raises in later tests of this process."""
     yield
     torch.backends.cudnn.allow_tf32 = True
 

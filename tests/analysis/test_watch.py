@@ -1,4 +1,4 @@
-"""What a watcher sees: cuts, flashes, dissolves, held frames, motion, loops."""
+"""A watcher and the cuts, flashes, dissolves, held frames, motion and loops that it is to see."""
 
 import pytest
 import torch

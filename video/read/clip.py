@@ -63,7 +63,7 @@ class Waveform:
 
 @dataclass(frozen=True)
 class Mastering:
-    """What a film of high dynamic range says of the display it was made on, and of its own light."""
+    """Mastering display and light levels that a film of high dynamic range states."""
 
     display: tuple[Fraction, ...] | None
     """x and y of red, green, blue and white (CIE 1931), then least and most light, cd/m2."""

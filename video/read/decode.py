@@ -16,7 +16,6 @@ from typing import Any
 import av
 import av.container
 import av.error
-import av.stream
 import torch
 
 from ...errors import BadInputError
@@ -26,7 +25,7 @@ from .colour import Converter
 from .deinterlace import deinterlaced
 from .describe import FALLBACK_RATE, describe
 from .images import ImageFolder
-from .opening import open_source
+from .opening import films_of, open_source
 from .orientation import orientation_of
 from .straight import Straightener
 from .times import Joins, squeeze
@@ -317,11 +316,7 @@ def picture_stream(container: av.container.InputContainer, path: Path) -> tuple[
     Raises:
         BadInputError: there is none.
     """
-    # A cover is a video stream of one frame, which would be taken for the film. Not every PyAV tells it.
-    covers = getattr(av.stream, "Disposition", None)
-    streams = [
-        s for s in container.streams.video if covers is None or not (s.disposition & covers.attached_pic)
-    ]
+    streams = films_of(container)
     if not streams:
         raise _unreadable(path, "it holds no picture")
     stream = streams[0]

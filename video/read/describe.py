@@ -10,11 +10,11 @@ from typing import Any
 
 import av
 import av.container
-import av.stream
 
 from ...inputs.rates import common_tick
 from .clip import ClipInfo, Mastering
 from .colour import colour_of, has_alpha
+from .opening import chapters_of
 from .orientation import orientation_of, side_data
 from .straight import can_straighten, usual_rate
 
@@ -67,7 +67,7 @@ def describe(
         start=Fraction(0) if shown is None else shown - origin,
         origin=origin,
         sound=any(other.type in ("audio", "subtitle") for other in carried),
-        carries=bool(carried or _chapters(container)),
+        carries=bool(carried or chapters_of(container)),
         metadata={k: v for k, v in container.metadata.items() if k.lower() not in _DROPPED_TAGS},
         codec=stream.codec_context.name,
         stored=first.format.name,
@@ -109,11 +109,6 @@ def _duration(container: av.container.InputContainer, stream: Any) -> Fraction |
     if container.duration and container.duration > start:
         return Fraction(container.duration - start, av.time_base)
     return None
-
-
-def _chapters(container: av.container.InputContainer) -> list[Any]:
-    # PyAV before 15 does not tell.
-    return list(container.chapters()) if hasattr(container, "chapters") else []
 
 
 def _mastering(frame: av.VideoFrame) -> Mastering | None:

@@ -10,6 +10,7 @@ from typing import Any
 import av
 import av.container
 import av.logging
+import av.stream
 
 _DUMPING = threading.Lock()
 
@@ -35,6 +36,23 @@ def open_source(source: Path | BytesIO, options: dict[str, str] | None = None) -
     opened: av.container.InputContainer
     opened = av.open(file, "r", options=options or {}, metadata_errors="replace")
     return opened
+
+
+def is_cover(stream: Any) -> bool:
+    """Tell whether a stream is one picture that belongs to the file, and no film."""
+    # Not every PyAV tells it.
+    covers = getattr(av.stream, "Disposition", None)
+    return stream.type == "video" and covers is not None and bool(stream.disposition & covers.attached_pic)
+
+
+def films_of(container: av.container.InputContainer) -> list[Any]:
+    """Return the video streams of a file that are no covers, of which the first is its picture."""
+    return [stream for stream in container.streams.video if not is_cover(stream)]
+
+
+def chapters_of(container: Any) -> list[Any]:
+    """Return the chapters of a file, as PyAV describes them; none before PyAV 15, which does not tell."""
+    return list(container.chapters()) if hasattr(container, "chapters") else []
 
 
 def unsafe_sound(container: av.container.InputContainer) -> frozenset[int]:

@@ -18,7 +18,7 @@ import av.container
 import av.error
 
 from ..read.clip import ClipInfo, Waveform
-from ..read.opening import open_source, unsafe_sound
+from ..read.opening import chapters_of, films_of, is_cover, open_source, unsafe_sound
 from ..read.times import Rising
 from ..read.waveform import LAYOUTS, AudioEncoder
 
@@ -124,9 +124,9 @@ def account_of(info: ClipInfo, muxer: str, audio: str | None, choice: Choice) ->
     if not info.carries or isinstance(info.sound_from, Waveform):
         return Account()
     with open_source(info.sound_from or info.path) as source:
-        picture = _picture_index(source)
-        streams = [stream for stream in source.streams if stream.index != picture]
-        chapters = list(source.chapters()) if hasattr(source, "chapters") else []
+        picture = next(iter(films_of(source)), None)
+        streams = [stream for stream in source.streams if stream is not picture]
+        chapters = chapters_of(source)
         if audio is None:
             why = f"{muxer} files hold nothing but the picture"
             others = tuple(Entry(_named(stream), "left out", why) for stream in streams)
@@ -151,23 +151,11 @@ def _chapters(chapters: list[Any], refused: str) -> tuple[Entry, ...]:
     return (Entry(f"{len(chapters)} chapters", "left out" if refused else "copied", refused),)
 
 
-def _picture_index(source: av.container.InputContainer) -> int:
-    covers = getattr(av.stream, "Disposition", None)
-    films = [s for s in source.streams.video if covers is None or not s.disposition & covers.attached_pic]
-    return films[0].index if films else -1
-
-
 def _named(stream: Any) -> str:
     kind = "cover picture" if is_cover(stream) else "picture" if stream.type == "video" else stream.type
     name = stream.metadata.get("filename") or getattr(stream.codec_context, "name", None) or stream.name
     language = stream.metadata.get("language")
     return f"stream {stream.index}, {kind}" + "".join(f" {part}" for part in (name, language) if part)
-
-
-def is_cover(stream: Any) -> bool:
-    """Tell whether a video stream is one picture that belongs to the file."""
-    covers = getattr(av.stream, "Disposition", None)
-    return stream.type == "video" and covers is not None and bool(stream.disposition & covers.attached_pic)
 
 
 class _Deciding:
@@ -311,9 +299,14 @@ def copied_stream(output: av.container.OutputContainer, stream: Any) -> Any:
     """Add a stream to an output for packets of ``stream``, with its tags and disposition."""
     options: dict[str, Any] = {} if stream.codec_context is None else {"opaque": True}
     added: Any = output.add_stream_from_template(stream, **options)
+    describe_like(added, stream)
+    return added
+
+
+def describe_like(added: Any, stream: Any) -> None:
+    """Give a stream of an output the tags and the disposition of ``stream``."""
     added.metadata.update(stream.metadata)
     added.disposition = int(stream.disposition)
-    return added
 
 
 def _refusal(muxer: str, write: Callable[[Any], Iterable[Any]]) -> str:

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 import av.container
 from av.subtitles.subtitle import SubtitleSet
 
+from ..read.opening import is_cover
 from ..read.span import Span
 from ..read.waveform import AudioEncoder
-from .carry import Decision, copied_stream, is_cover
+from .carry import Decision, copied_stream, describe_like
 from .subtitles import styled_header, text_of
 
 
@@ -123,8 +124,7 @@ class Encoded:
     ) -> None:
         rate = stream.codec_context.sample_rate
         self._encode = AudioEncoder(output, decision.encoder, decision.layout, rate)
-        self._encode.stream.metadata.update(stream.metadata)
-        self._encode.stream.disposition = stream.disposition
+        describe_like(self._encode.stream, stream)
         self._base = stream.time_base
         self._origin = origin
         self._window = window
@@ -169,8 +169,7 @@ class Converted:
         context: Any = self._target.codec_context
         context.subtitle_header = styled_header(stream.codec_context)
         context.time_base = self._target.time_base = Fraction(1, 1000)
-        self._target.metadata.update(stream.metadata)
-        self._target.disposition = stream.disposition
+        describe_like(self._target, stream)
         self._origin = origin
         self._window = window
         self.over = False
