@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return _BAD_INPUT
     try:
-        with _logging(verbose=arguments.verbose, quiet=arguments.quiet), _terminating():
+        with _logging(verbose=arguments.verbose, quiet=arguments.quiet), _ending():
             return commands[arguments.command].run(arguments, _say)
     except KeyboardInterrupt:
         return _complain(_CANCELLED, "Cancelled.", verbose=False)
@@ -129,22 +129,34 @@ def _logging(*, verbose: bool, quiet: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _terminating() -> Iterator[None]:
-    """Have a request to end (SIGTERM) cancel like Ctrl-C, so that no half-written file is left."""
+def _ending() -> Iterator[None]:
+    """Have Ctrl-C and a request to end (SIGTERM) cancel once, so that no half-written file is left.
 
-    def end(number: int, frame: FrameType | None) -> NoReturn:
-        # Passes through every `finally`, which removes what is half written, and ends in this status.
+    Those that follow are not heard: they would end the clearing away in its middle.
+    """
+    heard = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal heard
+        if heard:
+            return
+        heard = True
+        # Either passes through every `finally`, which removes what is half written.
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise SystemExit(_TERMINATED)
 
+    before = {}
     try:
-        before = signal.signal(signal.SIGTERM, end)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # A program in the background of a shell is started deaf to Ctrl-C, and stays so.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                with contextlib.suppress(ValueError):  # not in the main thread
+                    before[number] = signal.signal(number, end)
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _in(module: str) -> Callable[[], tuple[AddArguments, Run]]:

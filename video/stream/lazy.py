@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 
@@ -30,6 +29,7 @@ from .files import Maker, Written, collect_clip, stream_clip
 from .pipe import PIPE_BYTES, AbandonedError, Pipe
 from .pipeline import BYTE, Stream
 from .plan import Plan
+from .workers import Worker
 
 OpenSource = Callable[[bool], TimedClip]
 """Opens the source anew, with its transparency where the argument is true."""
@@ -210,15 +210,15 @@ class MadeClip:
 
     def _frames(self) -> Generator[Frame, None, None]:
         pipe: Pipe[Frame] = Pipe(PIPE_BYTES)
-        thread = threading.Thread(target=self._make, args=(pipe,), name="midframe-make")
-        thread.start()
+        thread = Worker(partial(self._make, pipe), "midframe-make")
         try:
+            thread.start()
             for frame in pipe.get():
                 yield replace(frame, pts=frame.pts - self._start)
         finally:
             # Also where the reader stops early: a thread that waited on would keep the model in memory.
             pipe.abandon()
-            thread.join()
+            thread.end()
 
     def _make(self, pipe: Pipe[Frame]) -> None:
         """Make the frames, in a thread of their own.

@@ -19,13 +19,53 @@ Poll = Callable[[], None]
 _POLL_SECONDS = 0.1
 
 
+class Worker:
+    """A thread that an interrupt cannot leave behind.
+
+    An interrupt (Ctrl-C, SIGTERM) may be raised in the caller in the middle of ``Thread.start``, when the
+    thread is under way but cannot be joined yet. What it works on would be closed under its hands, which kills the
+    process in FFmpeg. So a thread that has not begun when its end is asked for never begins.
+
+    Args:
+        work: what the thread does.
+        name: of the thread.
+    """
+
+    def __init__(self, work: Callable[[], None], name: str) -> None:
+        self._work = work
+        self._lock = threading.Lock()
+        self._begun = self._ended = False
+        self._thread = threading.Thread(target=self._run, name=name)
+        self.start = self._thread.start
+        self.is_alive = self._thread.is_alive
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the end of a thread that was started, so many seconds at most."""
+        self._thread.join(seconds)
+
+    def end(self) -> bool:
+        """Wait until the work is done, and return whether it ever began: after this it does not. May be called twice."""
+        with self._lock:
+            self._ended = True
+        if self._begun:
+            self._thread.join()
+        return self._begun
+
+    def _run(self) -> None:
+        with self._lock:
+            if self._ended:
+                return
+            self._begun = True
+        self._work()
+
+
 class DecodeThread:
     """Reads a clip ahead."""
 
     def __init__(self, clip: Clip) -> None:
         self._clip = clip
         self._pipe: Pipe[Frame] = Pipe(PIPE_BYTES)
-        self._thread = threading.Thread(target=self._run, name="midframe-decode")
+        self._thread = Worker(self._run, "midframe-decode")
         self.start = self._thread.start
 
     def frames(self, poll: Poll) -> Iterator[Frame]:
@@ -35,7 +75,7 @@ class DecodeThread:
     def stop(self) -> None:
         """End the thread. May be called twice."""
         self._pipe.abandon()
-        _join(self._thread)
+        self._thread.end()
 
     def _run(self) -> None:
         try:
@@ -62,7 +102,7 @@ class EncodeThread:
         self._closed = False
         self._error: BaseException | None = None
         self.written = 0
-        self._thread = threading.Thread(target=self._run, name="midframe-encode")
+        self._thread = Worker(self._run, "midframe-encode")
         self.start = self._thread.start
 
     def put(self, pixels: Tensor, moment: Moment, poll: Poll) -> None:
@@ -76,7 +116,7 @@ class EncodeThread:
         self._pipe.finish()
         # In short waits: one without end cannot be interrupted by Ctrl-C on Windows.
         while self._thread.is_alive():
-            self._thread.join(_POLL_SECONDS)
+            self._thread.wait(_POLL_SECONDS)
             poll()
         if self._error is not None:
             raise self._error
@@ -85,13 +125,14 @@ class EncodeThread:
         """Close the output of a run that failed; return its number of frames, 0 where it is unusable."""
         self._whole = False
         self._pipe.finish()
-        _join(self._thread)
+        self._thread.end()
         return self.written if self._closed else 0
 
     def drop(self) -> None:
         """End the thread at once: the output is not wanted. May be called after anything."""
         self._pipe.abandon()
-        _join(self._thread)
+        if not self._thread.end():
+            self._writer.drop()
 
     def _run(self) -> None:
         try:
@@ -113,9 +154,3 @@ class EncodeThread:
             # Also after a cancel: an open file could not be removed on Windows.
             if not self._closed:
                 self._writer.drop()
-
-
-def _join(thread: threading.Thread) -> None:
-    # One that was never started cannot be joined.
-    if thread.ident is not None:
-        thread.join()
