@@ -7,6 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from .analysis.notes import Analysis
+from .analysis.timing import Timing
+from .analysis.watch import analyse
 from .errors import MidframeError
 from .inputs.frames import require_clip
 from .inputs.numbers import Number
@@ -27,6 +30,8 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
     multiplier: Number | Sequence[int] = 2,
     *,
     timeline: Timeline | None = None,
+    timing: Timing | None = None,
+    analysis: Analysis | None = None,
     settings: Settings | None = None,
     storage: Storage | None = None,
     host: Host | None = None,
@@ -41,6 +46,8 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
         multiplier: output frames for each source frame, 2.5 too, or a list with one for each pair; see
             :func:`by_multiplier`.
         timeline: which frames come out, instead of ``multiplier``; see :func:`~.engine.timeline.by_fps`.
+        timing: what is done about cuts and held frames; left out, the nearer frame is held at a cut.
+        analysis: what is known of the clip's pairs; left out, it is looked at where ``timing`` needs that.
         settings: options of the model, batch, clearing.
         storage: where the output lies, and as what; in main memory as float32 where it is left out.
         host: gets the progress, and may cancel.
@@ -57,7 +64,12 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
     """
     _, height, width, channels = require_clip(frames).shape
     model = as_model(model)
-    with FrameLoop(by_multiplier(multiplier) if timeline is None else timeline, settings=settings) as loop:
+    plain = by_multiplier(multiplier) if timeline is None else timeline
+    poll = (lambda: None) if host is None else host.check_cancelled
+    timesteps = (timing or Timing()).timesteps(
+        plain, lambda: analyse(frames, poll=poll) if analysis is None else analysis
+    )
+    with FrameLoop(timesteps, settings=settings) as loop:
         sink = (storage or Storage()).sink(loop.count(len(frames), last=True), (height, width, channels))
         return interpolate_part(frames, loop, model, last=True, sink=sink, host=host)
 

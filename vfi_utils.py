@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from .engine.host import Host, QuietHost
+from .engine.keyframes import Way, Ways
 from .engine.runner import ModelRunner
 from .engine.scheduler import FrameScheduler
 from .engine.settings import Schedule, Settings
@@ -26,7 +27,7 @@ from .inputs.frames import checked_pictures
 from .inputs.objects import require_like
 from .memory.ladder import is_out_of_memory
 from .memory.sinks import NarrowSink, Sink
-from .memory.staging import same_bits
+from .memory.staging import blended, same_bits
 from .vfi_models.interface import Interpolator, InterruptibleInterpolator
 from .vfi_models.surroundings import undisturbed
 
@@ -92,9 +93,12 @@ class FrameLoop:
     Args:
         timeline: which frames come out; its pairs are counted over all parts.
         settings: how to run.
+        first: the first frame of the clip, for a loop of which only a later part comes here.
     """
 
-    def __init__(self, timeline: Timesteps, *, settings: Settings | None = None) -> None:
+    def __init__(
+        self, timeline: Timesteps, *, settings: Settings | None = None, first: Tensor | None = None
+    ) -> None:
         require_like(
             timeline, ("shown",), wrong="This is not a timeline.", advice="Use by_multiplier or by_fps."
         )
@@ -103,6 +107,7 @@ class FrameLoop:
                 settings, ("options", "batch"), wrong="These are not settings.", advice="Use Settings(...)."
             )
         self._timeline = timeline
+        self._given_first = first
         self._settings = settings or Settings()
         self._runner: ModelRunner | None = None
         self._reset()
@@ -114,7 +119,8 @@ class FrameLoop:
             return 0
         end = self._index + waiting - 1
         between = sum(len(self._timeline.shown(i, last=False)) for i in range(self._index, end))
-        return between + _untouched(self._timeline.shown(end, last=last)) - self._emitted
+        shown = self._timeline.shown(end, last=last)
+        return between + (len(shown) if last else _untouched(shown)) - self._emitted
 
     def feed(
         self,
@@ -199,6 +205,7 @@ class FrameLoop:
     def _reset(self) -> None:
         self._index = 0  # of the last source frame, the left one of the next pair
         self._left: Tensor | None = None
+        self._first = self._given_first  # of the clip, which follows the last one of a loop
         self._emitted = 0  # how often that frame has been shown already
 
     def _runner_for(self, model: Interpolator) -> ModelRunner:
@@ -229,24 +236,40 @@ class FrameLoop:
 
     def _schedule(self, frames: Iterator[Tensor], scheduler: FrameScheduler, *, last: bool) -> None:
         for frame in frames:
-            held = self._left is not None and same_bits(self._left, frame)
-            if self._left is not None:
-                self._schedule_pair(self._left, frame, scheduler, held=held)
-            if not held:  # else the features of the left frame go on to hold
+            if self._left is None:
                 self._left = frame
-        if self._left is not None:
-            # Also where more follows: a part should hold whatever is known already, and never be empty
-            # only because its end is open.
-            shown = _untouched(self._timeline.shown(self._index, last=last))
-            self._emit_source(self._left, shown, scheduler)
+                if self._first is None and getattr(self._timeline, "closes", False):
+                    self._first = frame.clone()  # a view would keep the whole part
+                continue
+            way = self._timeline.way(self._index) if isinstance(self._timeline, Ways) else "motion"
+            times = self._timeline.shown(self._index, last=False)
+            held = self._schedule_pair(self._left, frame, scheduler, times, way)
+            self._index, self._emitted = self._index + 1, 0
+            # Where a frame repeats the left one, that one's features go on to hold.
+            if not held and way != "repeat":
+                self._left = frame
+        if self._left is None:
+            return
+        times = self._timeline.shown(self._index, last=last)
+        if last and self._first is not None:
+            self._schedule_pair(self._left, self._first, scheduler, times, "motion")
+        else:
+            # A part should hold whatever is known already, and never be empty only because its end is open.
+            self._emit_source(self._left, _untouched(times), scheduler)
 
-    def _schedule_pair(self, left: Tensor, right: Tensor, scheduler: FrameScheduler, *, held: bool) -> None:
-        times = self._timeline.shown(self._index, last=False)
+    def _schedule_pair(
+        self, left: Tensor, right: Tensor, scheduler: FrameScheduler, times: tuple[Fraction, ...], way: Way
+    ) -> bool:
+        """Schedule what is shown between two frames, and return whether these are equal bit for bit."""
+        held = right is left or same_bits(left, right)
         untouched = len(times) if held else _untouched(times)
         self._emit_source(left, untouched, scheduler)
-        if untouched < len(times):
+        if untouched < len(times) and way == "blend":
+            for time in times[untouched:]:
+                scheduler.emit_source(blended(left, right, float(time)))
+        elif untouched < len(times):
             scheduler.make(left, right, times[untouched:])
-        self._index, self._emitted = self._index + 1, 0
+        return held
 
     def _emit_source(self, frame: Tensor, times: int, scheduler: FrameScheduler) -> None:
         for _ in range(times - self._emitted):

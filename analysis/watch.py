@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +23,9 @@ _OLDER_HELD, _OLDER_CUT = 0.996, 0.2
 # A pair is a cut where so much of the picture is not found again, and so much more than around it.
 _LEAST_MISMATCH, _ABOVE_OTHERS = 0.35, 1.5
 _NEIGHBOURS = 2
+# Of fewer frames each is a picture of its own, such as two photographs that somebody wants to see change
+# into each other: what stands out is not known.
+_LEAST_CLIP = 4
 # Frames before and after a flash are of the same shot: no more than this is missing.
 _SAME_SHOT = 0.25
 # Frames from the last before a flash to the first after it.
@@ -103,6 +106,11 @@ class Watcher:
             self._take(frame)
             return self._note_until(self._count - self.LOOK_AHEAD)
 
+    def flush(self) -> list[PairNote]:
+        """Return the notes of all pairs so far, the last ones made without what follows; more may come."""
+        with torch.inference_mode():
+            return self._note_until(self._count - 1)
+
     def finish(self) -> list[PairNote]:
         """Return the notes of the last pairs: no frame follows."""
         with torch.inference_mode():
@@ -147,7 +155,8 @@ class Watcher:
             cut, flash, held = pair.similarity < _OLDER_CUT, False, _older_held(pair)
         else:
             flash = self._flashes(index)
-            cut, held = not flash and self._stands_out(index), pair.held
+            cut = self._count >= _LEAST_CLIP and not flash and self._stands_out(index)
+            held = pair.held
         if held:
             return PairNote(index, held=held)
         if cut:
@@ -211,18 +220,24 @@ class Watcher:
         return seam.found.mismatch < _LEAST_MISMATCH and seam.change <= _SEAM * usual
 
 
-def analyse(frames: Iterable[Tensor], measure: Measure = "midframe") -> Analysis:
+def analyse(
+    frames: Iterable[Tensor], measure: Measure = "midframe", *, poll: Callable[[], None] = lambda: None
+) -> Analysis:
     """Return the notes of a whole clip.
 
     Args:
         frames: (N, H, W, C), or frames (H, W, C) one by one; see :meth:`Watcher.push`.
         measure: see :class:`Watcher`.
+        poll: called before each frame; may raise.
 
     Raises:
         BadInputError: no pictures, or of several sizes.
     """
     watcher = Watcher(measure)
-    notes = [note for frame in frames for note in watcher.push(frame)]
+    notes = []
+    for frame in frames:
+        poll()
+        notes += watcher.push(frame)
     notes += watcher.finish()
     return Analysis(tuple(notes), watcher.loop)
 

@@ -24,10 +24,11 @@ from .states import StatesLike, require_states
 # Output frames of a pair past the end of a list of multipliers.
 _LIST_DEFAULT = 2
 
-EndLaw = Literal["end_on_last", "hold_last"]
+EndLaw = Literal["end_on_last", "hold_last", "close_loop"]
 """``end_on_last``: nothing is shown after the time of the last source frame, (N - 1) * m + 1 frames at
 multiplier m.
-``hold_last``: the last source frame is shown as long as any other, N * m frames, so the duration is kept."""
+``hold_last``: the last source frame is shown as long as any other, N * m frames, so the duration is kept.
+``close_loop``: it moves on to the first, N * m frames, which play as a loop without a seam."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ class AtRate(Policy):
 _AFTER_LAST: dict[EndLaw, Callable[[Sequence[Output]], Sequence[Output]]] = {
     "end_on_last": lambda outputs: [output for output in outputs if output.timestep == 0],
     "hold_last": lambda outputs: [Output(Fraction(0), output.moment) for output in outputs],
+    "close_loop": lambda outputs: outputs,
 }
 
 
@@ -187,7 +189,8 @@ class Timesteps(Protocol):
     def shown(self, index: int, *, last: bool) -> tuple[Fraction, ...]:
         """Return the timesteps of the output frames after source frame ``index``, ascending, in [0, 1).
 
-        The loop asks for each source frame in order. ``last``: there is no next one; then all are 0.
+        The loop asks for each source frame in order. ``last``: there is no next one; then all are 0, or some
+        are not and the first frame of the clip is the next one.
         """
         ...
 
@@ -232,6 +235,11 @@ class Timeline:
         """
         gap = gap_at(index, self.source_fps)
         return tuple(output.timestep for output in self.outputs(gap, last=last))
+
+    @property
+    def closes(self) -> bool:
+        """Tell whether the first frame follows the last, which the loop then keeps."""
+        return self.end == "close_loop"
 
     def count(self, frames: int) -> int:
         """Return the number of output frames of ``frames`` source frames, exact at a constant rate."""

@@ -57,6 +57,11 @@ def narrowed(frames: Tensor, dtype: torch.dtype) -> Tensor:
     return as_dtype(frames, dtype) if dtype.itemsize < frames.dtype.itemsize else frames
 
 
+def blended(left: Tensor, right: Tensor, timestep: float) -> Tensor:
+    """Return the mean of two frames of one dtype, the right one weighted by ``timestep``, in that dtype."""
+    return as_dtype(torch.lerp(as_unit_float(left), as_unit_float(right), timestep), left.dtype)
+
+
 def as_network_input(frame: Tensor) -> Tensor:
     """Convert (H, W, C) on any device to (1, C, H, W) float32, contiguous, clamped to 0..1, NaN as 0."""
     height, width, channels = frame.shape

@@ -10,12 +10,12 @@ from imports import imports_of, pack_files, package_of, room_of, tree_of
 # Which rooms a room may import. A room is a folder or a file of the project's root.
 LEAVES = {"errors", "inputs"}
 _LOWER = {"memory", "vfi_models"} | LEAVES
-_LOOP = {"vfi_utils", "engine"} | _LOWER
+_LOOP = {"vfi_utils", "engine", "analysis"} | _LOWER
 ROOMS = {
     "errors": set(),
     "inputs": {"errors"},
     "memory": LEAVES,
-    "analysis": {"memory"} | LEAVES,
+    "analysis": {"engine"} | _LOWER,
     "vfi_models": LEAVES,
     "weights": _LOWER,
     "engine": _LOWER,
@@ -26,7 +26,7 @@ ROOMS = {
     "parity": {"api", "weights"} | _LOOP,
     "nodes": {"api", "weights", "video", "chunks"} | _LOOP,
     "training": {"api", "weights"} | _LOOP,
-    "benchmarks": {"api", "analysis", "weights", "video", "chunks"} | _LOOP,
+    "benchmarks": {"api", "weights", "video", "chunks"} | _LOOP,
     "demo": set(),
     "cli": {"api", "weights", "video", "chunks", "parity", "benchmarks", "demo"} | _LOOP,
     "__main__": {"cli"},

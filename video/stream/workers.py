@@ -23,8 +23,8 @@ class Worker:
     """A thread that an interrupt cannot leave behind.
 
     An interrupt (Ctrl-C, SIGTERM) may be raised in the caller in the middle of ``Thread.start``, when the
-    thread is under way but cannot be joined yet. What it works on would be closed under its hands, which kills the
-    process in FFmpeg. So a thread that has not begun when its end is asked for never begins.
+    thread is under way but cannot be joined yet. What it works on would be closed under its hands, which
+    kills the process in FFmpeg. So a thread that has not begun when its end is asked for never begins.
 
     Args:
         work: what the thread does.
@@ -44,7 +44,7 @@ class Worker:
         self._thread.join(seconds)
 
     def end(self) -> bool:
-        """Wait until the work is done, and return whether it ever began: after this it does not. May be called twice."""
+        """Wait until the work is done, and return whether it ever began: after this it does not."""
         with self._lock:
             self._ended = True
         if self._begun:
