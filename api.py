@@ -65,10 +65,12 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
     _, height, width, channels = require_clip(frames).shape
     model = as_model(model)
     plain = by_multiplier(multiplier) if timeline is None else timeline
-    poll = (lambda: None) if host is None else host.check_cancelled
-    timesteps = (timing or Timing()).timesteps(
-        plain, lambda: analyse(frames, poll=poll) if analysis is None else analysis
-    )
+    timing, poll = timing or Timing(), (lambda: None) if host is None else host.check_cancelled
+
+    def look() -> Analysis:
+        return analysis or analyse(frames, only_cuts=timing.only_cuts, poll=poll)
+
+    timesteps = timing.timesteps(plain, look)
     with FrameLoop(timesteps, settings=settings) as loop:
         sink = (storage or Storage()).sink(loop.count(len(frames), last=True), (height, width, channels))
         return interpolate_part(frames, loop, model, last=True, sink=sink, host=host)

@@ -51,20 +51,25 @@ class Timing:
         """Tell whether the clip has to be looked at."""
         return self.cuts != "interpolate" or self.held == "retime"
 
+    @property
+    def only_cuts(self) -> bool:
+        """Tell whether nothing but cuts has to be found."""
+        return self.held != "retime"
+
     def timesteps(
         self,
         timesteps: Timesteps,
-        analyse: Callable[[], Analysis],
+        look: Callable[[], Analysis],
         number_of: Callable[[int], int] = lambda index: index,
     ) -> Timesteps:
         """Return the timesteps of a clip with all that is noted of it.
 
         Args:
             timesteps: of neighbouring frames.
-            analyse: looks at the clip; called only where that is needed.
+            look: looks at the clip; called only where that is needed.
             number_of: see :class:`~..engine.keyframes.KeyedTimesteps`.
         """
-        keyframes = self.keyframes(analyse()) if self.looks else Keyframes()
+        keyframes = self.keyframes(look()) if self.looks else Keyframes()
         # As they are where nothing is noted: a clean clip takes the very same way as without looking.
         return KeyedTimesteps(timesteps, keyframes, number_of) if keyframes else timesteps
 

@@ -20,6 +20,8 @@ Measure = Literal["midframe", "ssim32"]
 MEASURES: tuple[Measure, ...] = ("midframe", "ssim32")
 _OLDER_HELD, _OLDER_CUT = 0.996, 0.2
 
+# Two pictures that have nothing to do with each other differ by more than this share of their contrast.
+_LEAST_CHANGE = 0.2
 # A pair is a cut where so much of the picture is not found again, and so much more than around it.
 _LEAST_MISMATCH, _ABOVE_OTHERS = 0.35, 1.5
 _NEIGHBOURS = 2
@@ -66,6 +68,8 @@ class Watcher:
     Args:
         measure: ``midframe``; or ``ssim32`` for the older rule for held frames and cuts: similarity at
             32 x 32 points over 0.996, and under 0.2.
+        only_cuts: Note cuts, flashes and frames that are equal bit for bit, and nothing else: a third of
+            the work.
 
     Raises:
         BadInputError: another measure.
@@ -74,9 +78,10 @@ class Watcher:
     LOOK_AHEAD = 6
     """A pair is noted once so many frames after its left one have been given."""
 
-    def __init__(self, measure: Measure = "midframe") -> None:
+    def __init__(self, measure: Measure = "midframe", *, only_cuts: bool = False) -> None:
         require_one_of(measure, MEASURES, "measure")
         self._measure = measure
+        self._only_cuts = only_cuts
         self._last: Tensor | None = None
         self._points: Tensor | None = None
         self._first: Thumbnail | None = None
@@ -127,7 +132,7 @@ class Watcher:
         if number == 0:
             self._first = small
         else:
-            self._pairs[number - 1] = _seen(self._frames[number - 1], small, similarity, equal=equal)
+            self._pairs[number - 1] = self._seen(self._frames[number - 1], small, similarity, equal=equal)
             self._changes.append(self._pairs[number - 1].change)
         self._frames[number] = small
         self._last, self._count = frame, number + 1
@@ -161,6 +166,8 @@ class Watcher:
             return PairNote(index, held=held)
         if cut:
             return PairNote(index, cut=True)
+        if self._only_cuts:
+            return PairNote(index, flash=flash)
         return PairNote(
             index,
             dissolve=not flash and self._dissolves(index),
@@ -169,6 +176,19 @@ class Watcher:
             gain=round(pair.found.gain, 4),
             motion=round(pair.found.motion * COARSE * step, 2),
         )
+
+    def _seen(self, left: Thumbnail, right: Thumbnail, similarity: float, *, equal: bool) -> _Pair:
+        if equal:
+            return _Pair("equal", _UNCHANGED, 0.0, 0.0, similarity)
+        change = float((left.coarse - right.coarse).abs().mean())
+        if self._only_cuts:
+            contrast = float(torch.maximum(left.coarse.std(correction=0), right.coarse.std(correction=0)))
+            alike = change < _LEAST_CHANGE * contrast
+            found = _UNCHANGED if alike else match(left.coarse, right.coarse)
+            return _Pair("", found, 0.0, change, similarity)
+        if resembles_itself(left, right):
+            return _Pair("alike", _UNCHANGED, 0.0, change, similarity)
+        return _Pair("", match(left.coarse, right.coarse), standing(left, right), change, similarity)
 
     def _stands_out(self, index: int) -> bool:
         """Tell whether more of the picture is lost than can be lost by motion, and than around this pair."""
@@ -215,41 +235,35 @@ class Watcher:
     def _is_loop(self) -> bool:
         if self._first is None or self._count < _LEAST_LOOP:
             return False
-        seam = _seen(self._frames[self._count - 1], self._first, 1.0, equal=False)
+        seam = self._seen(self._frames[self._count - 1], self._first, 1.0, equal=False)
         usual = float(torch.quantile(torch.tensor(self._changes, dtype=torch.float32, device="cpu"), 0.9))
         return seam.found.mismatch < _LEAST_MISMATCH and seam.change <= _SEAM * usual
 
 
 def analyse(
-    frames: Iterable[Tensor], measure: Measure = "midframe", *, poll: Callable[[], None] = lambda: None
+    frames: Iterable[Tensor],
+    measure: Measure = "midframe",
+    *,
+    only_cuts: bool = False,
+    poll: Callable[[], None] = lambda: None,
 ) -> Analysis:
     """Return the notes of a whole clip.
 
     Args:
         frames: (N, H, W, C), or frames (H, W, C) one by one; see :meth:`Watcher.push`.
-        measure: see :class:`Watcher`.
+        measure, only_cuts: see :class:`Watcher`.
         poll: called before each frame; may raise.
 
     Raises:
         BadInputError: no pictures, or of several sizes.
     """
-    watcher = Watcher(measure)
+    watcher = Watcher(measure, only_cuts=only_cuts)
     notes = []
     for frame in frames:
         poll()
         notes += watcher.push(frame)
     notes += watcher.finish()
     return Analysis(tuple(notes), watcher.loop)
-
-
-def _seen(left: Thumbnail, right: Thumbnail, similarity: float, *, equal: bool) -> _Pair:
-    if equal:
-        return _Pair("equal", _UNCHANGED, 0.0, 0.0, similarity)
-    change = float((left.coarse - right.coarse).abs().mean())
-    held: Held = "alike" if resembles_itself(left, right) else ""
-    if held:
-        return _Pair(held, _UNCHANGED, 0.0, change, similarity)
-    return _Pair(held, match(left.coarse, right.coarse), standing(left, right), change, similarity)
 
 
 def _older_held(pair: _Pair) -> Held:
