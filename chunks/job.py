@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from ..analysis.notes import Analysis
+from ..analysis.timing import Timing
 from ..engine.states import States, StatesLike
 from ..inputs.numbers import Number, whole
 from ..vfi_models.interface import Interpolator
@@ -92,14 +95,24 @@ class Job:
 
     def as_data(self) -> dict[str, Any]:
         """Return the job in types of Python alone, for a process where this package may have another name."""
-        return asdict(self)
+        analysis = self.plan.analysis
+        data = asdict(replace(self, plan=replace(self.plan, analysis=None)))
+        data["plan"]["analysis"] = None if analysis is None else analysis.to_json()
+        return data
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Job:
         """Return the job of which ``data`` is what :meth:`as_data` returned."""
         # asdict made dicts of the dataclasses inside, too.
-        states, coding = data["plan"]["states"], Coding(**data["plan"]["coding"])
-        plan = Plan(**{**data["plan"], "coding": coding, "states": states and States(**states)})
+        given = data["plan"]
+        states, analysis = given["states"], given["analysis"]
+        made = {
+            "coding": Coding(**given["coding"]),
+            "states": states and States(**states),
+            "timing": Timing(**given["timing"]),
+            "analysis": analysis and Analysis.from_json(analysis),
+        }
+        plan = Plan(**{**given, **made})
         parts = {
             "model": ModelChoice(**data["model"]),
             "plan": plan,
@@ -151,6 +164,7 @@ class Job:
             "pairs per chunk": self.pairs,
             **_listed(plan.states),
             **_chosen(plan),
+            **_timed(plan),
         }
 
 
@@ -182,6 +196,14 @@ def _chosen(plan: Plan) -> dict[str, str]:
         "lossless": coding.lossless or None,
     }
     return {name: str(value) for name, value in chosen.items() if value is not None}
+
+
+def _timed(plan: Plan) -> dict[str, str]:
+    """Return what is done about cuts and held frames; nothing where nothing is, as in earlier jobs."""
+    if plan.analysis is None or not plan.timing.keyframes(plan.analysis):
+        return {}
+    noted = hashlib.sha256(plan.analysis.to_json().encode()).hexdigest()[:16]
+    return {"cuts": plan.timing.cuts, "held frames": plan.timing.held, "analysis": noted}
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

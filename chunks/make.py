@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Host
-from ..video.read.part import Part
 from ..video.read.span import Span
 from ..video.stream.pipeline import Counted, Stream
 from ..video.write.formats import holds_alpha
@@ -38,19 +38,20 @@ def make_chunks(
         MidframeError: it failed; the chunks that are finished are in the store.
     """
     first, stop = chunks
-    with job.plan.open(job.source, alpha=holds_alpha(job.target)) as clip:
+    reopen = partial(job.plan.open, job.source, alpha=holds_alpha(job.target))
+    with reopen() as clip:
         info = clip.info
         span = Span(job.span(info, first).start, None if stop is None else job.span(info, stop).start)
         # The clock counts from the beginning of the clip, wherever the chunks are in it.
-        part, clock, form = Part(clip, span), job.plan.clock(clip, span), Form.of(job.target, job.plan, info)
+        reading, form = job.plan.read(clip, span, reopen=reopen), Form.of(job.target, job.plan, info)
         writer = SegmentWriter(
             store,
             form,
             info,
             spans=lambda chunk: job.span(info, chunk),
             chunks=chunks,
-            ended=lambda: part.exhausted and not clock.cut,
+            ended=lambda: reading.exhausted and not reading.clock.cut,
             done=done,
         )
         counted = Counted(host, job.plan.frames_estimate(info), before=store.frames)
-        Stream(part, clock, writer, bits=form.bits, host=counted)(model, job.settings)
+        Stream(reading, writer, bits=form.bits, host=counted)(model, job.settings)

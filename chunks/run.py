@@ -18,6 +18,7 @@ from .fingerprint import fingerprint
 from .job import Job
 from .join import join
 from .lock import locked
+from .looking import keep_analysis, looked_at_job
 from .make import make_chunks
 from .segments import Form
 from .store import DONE, LOCK, Record, Store
@@ -106,8 +107,10 @@ def process(
     # What cannot be read or written is found before the work folder is made, and leaves nothing behind.
     info = job.describe()
     Form.of(job.target, job.plan, info)
+    job = looked_at_job(job, host.check_cancelled)
     with contextlib.ExitStack() as stack:
         store = _open_store(job, stack)
+        keep_analysis(job)
         # An earlier run may have ended between naming the output and removing the chunks.
         frames = store.finished(job.target)
         if frames is not None:

@@ -25,10 +25,11 @@ _LOG = logging.getLogger(__name__)
 
 _JOB = "job.json"
 DONE = "done.json"
+ANALYSIS = "analysis.json"
 LOCK = "lock"
 # Names in a work folder where nothing was finished.
 # No numbers among them: a folder of pictures (000001.png, ...) given as work folder lost them all once.
-_BEGUN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp|job\.json|done\.json|lock")
+_BEGUN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp|job\.json|done\.json|analysis\.json|lock")
 # Names in a work folder.
 _OURS = re.compile(
     rf"{_BEGUN.pattern}|\.\d{{6}}\.[0-9a-f]{{8}}\.tmp(\.\w+)?|\d{{6}}(\.(json|m4v|mkv|mov|mp4|webm))?"
@@ -141,7 +142,7 @@ class Store:
 
     def clean(self) -> None:
         """Remove what runs that were stopped have left; only while no other process works here."""
-        kept = {_JOB, DONE, LOCK} | {record.file for record in self._records.values()}
+        kept = {_JOB, DONE, ANALYSIS, LOCK} | {record.file for record in self._records.values()}
         kept |= {self._record_file(chunk).name for chunk in self._records}
         for path in self.folder.iterdir():
             if path.name not in kept and _OURS.fullmatch(path.name):

@@ -14,6 +14,7 @@ from midframe.memory.sinks import TensorSink
 from midframe.memory.staging import Downloader, Uploader, as_dtype
 from midframe.vfi_utils import QuietHost, Settings, by_multiplier, run_timeline
 from midframe.video.stream.pipeline import DEPTHS, Stream
+from midframe.video.stream.plan import Reading
 
 HEIGHT, WIDTH = 2160, 3840
 FLOAT32 = HEIGHT * WIDTH * 3 * 4
@@ -184,7 +185,7 @@ def test_memory_that_runs_out_for_a_batch_leaves_nothing_of_it(cuda, monkeypatch
 
 @pytest.mark.parametrize(("bits", "dtype"), [(8, torch.uint8), (16, torch.uint16)])
 def test_a_video_takes_frames_in_its_own_depth(bits, dtype):
-    stream = Stream(None, None, None, bits=bits, host=QuietHost())
+    stream = Stream(Reading(None, None, None), None, bits=bits, host=QuietHost())
     frames = torch.rand(2, 5, 7, 3) * 1.5 - 0.25
     narrow = stream.narrowed(frames)
     assert narrow.dtype == dtype
@@ -204,7 +205,7 @@ def test_a_frame_that_waits_for_its_encoder_is_not_written_over(bits):
 
     writer = SimpleNamespace(write=write, close=lambda whole: None, drop=lambda: None, headers=b"")
     clock = SimpleNamespace(next_moment=lambda: Moment(Fraction(len(written)), Fraction(1)))
-    stream = Stream(None, clock, writer, bits=bits, host=QuietHost())
+    stream = Stream(Reading(None, clock, clock), writer, bits=bits, host=QuietHost())
     buffer = torch.empty(1, 4, 5, 3, dtype=DEPTHS[bits])
     stream._encoder.start()
     for level in (10, 20, 30):

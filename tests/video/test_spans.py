@@ -7,6 +7,8 @@ import pytest
 import torch
 from clips import KINDS, NTSC, h264, pictures, write_clip
 from fakes import LerpModel, RecordingHost
+from midframe.analysis.notes import Analysis, PairNote
+from midframe.analysis.timing import Timing
 from midframe.vfi_utils import States
 from midframe.video import Plan, open_clip
 from midframe.video.read.part import Part
@@ -39,17 +41,29 @@ def made(path, plan, span=None):
     """What is written of a part, whether the clip ended in it, and how many source frames were read."""
     kept = Kept()
     with open_clip(path) as opened:
-        part = Part(opened, span or Span(opened.info.start))
-        clock = plan.clock(opened, span)
-        done = Stream(part, clock, kept, bits=8, host=RecordingHost())(LerpModel(), None)
+        reading = plan.read(opened, span, reopen=lambda: open_clip(path))
+        done = Stream(reading, kept, bits=8, host=RecordingHost())(LerpModel(), None)
     assert kept.ended
-    return kept.frames, part.exhausted and not clock.cut, done.source_frames
+    return kept.frames, reading.exhausted and not reading.clock.cut, done.source_frames
 
 
+NOTED = Analysis(
+    tuple(
+        PairNote(
+            i, cut=i in (6, 13, 14, 20), held="alike" if i in (1, 3, 5, 8, 11, 16, 17, 18, 25, 26) else ""
+        )
+        for i in range(29)
+    )
+)
 PLANS = {
     "x3": Plan(3),
     "fps": Plan(fps=NTSC * 2),
     "slower": Plan(fps=10, end="end_on_last"),
+    "a loop": Plan(3, end="close_loop"),
+    "cuts held": Plan(4, analysis=NOTED),
+    "cuts blended": Plan(fps=NTSC * 3, timing=Timing("blend"), analysis=NOTED),
+    "held frames re-timed": Plan(3, timing=Timing(held="retime"), analysis=NOTED),
+    "re-timed, through cuts, slower": Plan(fps=17, timing=Timing("interpolate", "retime"), analysis=NOTED),
     "list and states": Plan([3, 1, 4, 0, 2, 5, 1, 3, 1, 2, 6], states=States({5, 9, 12, 13})),
 }
 

@@ -44,7 +44,7 @@ class Clock:
         self.timeline = timeline
         self._start = start
         self._span = Span(start) if span is None else span
-        self._numbers = _Numbers(iter(()) if times is None else times)
+        self._numbers = Numbers(iter(()) if times is None else times)
         self._frames: deque[_SourceFrame] = deque()
         self._dropped = 0
         self._moments: deque[Moment] = deque()
@@ -74,6 +74,15 @@ class Clock:
         self._moments.extend(moment for moment, keep in zip(moments, kept, strict=True) if keep)
         return tuple(output.timestep for output, keep in zip(outputs, kept, strict=True) if keep)
 
+    @property
+    def closes(self) -> bool:
+        """Tell whether the clip's first frame follows its last; see :class:`...engine.timeline.Timeline`."""
+        return self.timeline.closes
+
+    def number_of(self, index: int) -> int:
+        """Return the number in the whole clip of a source frame that the loop has not passed yet."""
+        return self._frames[index - self._dropped].number
+
     def next_moment(self) -> Moment:
         """Return when the next output frame is shown."""
         return self._moments.popleft()
@@ -97,7 +106,7 @@ class Clock:
         return Gap(number, pts - self._start, end - self._start)
 
 
-class _Numbers:
+class Numbers:
     """Numbers source frames as the whole clip does, of which only a part may be read.
 
     A frame that could not be decoded keeps its number: the others must not depend on where reading began.

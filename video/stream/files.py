@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,16 +15,15 @@ from ...errors import BadInputError, MidframeError
 from ...inputs.objects import path_of, require_like
 from ...memory.sinks import Sink
 from ...vfi_models.interface import Interpolator
-from ...vfi_utils import Host, QuietHost, Settings, require_model, run_timeline
+from ...vfi_utils import Host, QuietHost, Settings, require_model
 from ...weights.loading import ModelLike, as_model
-from ..read.clip import Clip, ClipInfo, TimedClip
-from ..read.part import Part
+from ..read.clip import ClipInfo, TimedClip
 from ..read.span import Span
 from ..write.encode import FolderWriter, Shape, VideoWriter, Writer
 from ..write.formats import check_rate, choose_encoding, holds_alpha
 from ..write.target import Target
-from .clock import Clock
-from .pipeline import BYTE, Counted, Stream, frames_of
+from .looking import looked_at
+from .pipeline import BYTE, Counted, Stream, frames_of, made_of
 from .plan import Plan
 
 _LOG = logging.getLogger(__name__)
@@ -93,12 +93,22 @@ def interpolate_video(
     with plan.open(source, alpha=holds_alpha(target)) as clip:
         # Raises where the model does not take these options, before anything is written.
         model.activation_bytes(clip.info.height, clip.info.width, settings.options if settings else None)
-        place = Target(target, overwrite=plan.overwrite)
-        return stream_clip(clip, place, Maker(model, settings, host), plan)
+        place, maker = Target(target, overwrite=plan.overwrite), Maker(model, settings, host)
+
+        def reopen() -> TimedClip:
+            return plan.open(source, alpha=clip.info.alpha)
+
+        return stream_clip(clip, place, maker, plan, reopen=reopen)
 
 
 def stream_clip(
-    clip: TimedClip, place: Target, maker: Maker, plan: Plan, *, span: Span | None = None
+    clip: TimedClip,
+    place: Target,
+    maker: Maker,
+    plan: Plan,
+    *,
+    reopen: Callable[[], TimedClip],
+    span: Span | None = None,
 ) -> Written:
     """Decode, interpolate and encode at the same time.
 
@@ -108,20 +118,21 @@ def stream_clip(
             it.
         maker: of the frames.
         plan: what to make.
+        reopen: opens the clip once more, to look at it first.
         span: the part of the output that is written, its beginning at time 0; all where it is left out.
 
     Raises:
         BadInputError, OutOfMemoryError, MidframeError: see :func:`interpolate_video`.
     """
-    part, clock = _part(clip, plan, span)
     host = maker.watched(plan.frames_estimate(clip.info, span))
+    reading = looked_at(plan, reopen, host.check_cancelled).read(clip, span, reopen=reopen)
     stream: Stream | None = None
     try:  # from before the file is there: Ctrl-C may come at any moment
         bits, writer = _open_writer(place, plan, clip.info if span is None else clip.info.cut(span))
         if span is not None:
             # Frames keep the times of the whole clip up to here, so that parts fit together.
             writer = _Shifted(writer, span.start)
-        stream = Stream(part, clock, writer, bits=bits, host=host)
+        stream = Stream(reading, writer, bits=bits, host=host)
         done = stream(maker.model, maker.settings)
     except BaseException as error:
         _keep_or_discard(place, 0 if stream is None else stream.salvaged, error)
@@ -132,20 +143,24 @@ def stream_clip(
     return Written(place.commit(), done.frames, done.source_frames)
 
 
-def collect_clip(clip: TimedClip, sink: Sink, maker: Maker, plan: Plan, *, span: Span | None = None) -> int:
+def collect_clip(
+    clip: TimedClip,
+    sink: Sink,
+    maker: Maker,
+    plan: Plan,
+    *,
+    reopen: Callable[[], TimedClip],
+    span: Span | None = None,
+) -> int:
     """Put the frames into a sink as they are made; see :func:`stream_clip`.
 
     Returns:
         The number of frames.
     """
-    part, clock = _part(clip, plan, span)
     host = maker.watched(plan.frames_estimate(clip.info, span))
-    with frames_of(part, clock, host.check_cancelled) as frames:
-        return run_timeline(frames, clock, maker.model, sink, settings=maker.settings, host=host)
-
-
-def _part(clip: TimedClip, plan: Plan, span: Span | None) -> tuple[Clip, Clock]:
-    return clip if span is None else Part(clip, span), plan.clock(clip, span)
+    reading = looked_at(plan, reopen, host.check_cancelled).read(clip, span, reopen=reopen)
+    with frames_of(reading, host.check_cancelled) as frames:
+        return made_of(reading, frames, maker.model, sink, settings=maker.settings, host=host)
 
 
 def check_paths(source: Path, target: Path, plan: Plan) -> None:

@@ -19,13 +19,13 @@ from ...memory.staging import as_unit_float
 from ...vfi_models.interface import Interpolator
 from ...vfi_utils import Host, Settings
 from ..read.clip import ClipInfo, Frame, FrameTime, TimedClip, Waveform
-from ..read.part import Part
 from ..read.span import Span
 from ..read.trim import SLACK
 from ..read.waveform import read_waveform
 from ..write.formats import EXTENSIONS, Coding, holds_alpha
 from ..write.target import Target
 from .files import Maker, Written, collect_clip, stream_clip
+from .looking import looked_at
 from .pipe import PIPE_BYTES, AbandonedError, Pipe
 from .pipeline import BYTE, Stream
 from .plan import Plan
@@ -122,7 +122,8 @@ class LazyVideo:
         plan = replace(self.plan, coding=coding, metadata=metadata or {})
         alpha = holds_alpha(path.with_suffix(suffix))
         with self.source(alpha) as clip, self.borrow(clip.info.height, clip.info.width) as model:
-            return stream_clip(clip, place, Maker(model, self.settings, host), plan, span=self.span)
+            maker = Maker(model, self.settings, host)
+            return stream_clip(clip, place, maker, plan, reopen=partial(self.source, alpha), span=self.span)
 
     def frames(self, sink: Callable[[int, tuple[int, int, int]], TensorSink], host: Host | None) -> Tensor:
         """Make all frames: (N, H, W, C), C of 4 where there is transparency; as the sink keeps them.
@@ -137,7 +138,8 @@ class LazyVideo:
         with self.source(True) as clip, self.borrow(clip.info.height, clip.info.width) as model:
             channels = 4 if clip.info.alpha else 3
             kept = _GrowingSink(sink(len(self.moments), (clip.info.height, clip.info.width, channels)))
-            count = collect_clip(clip, kept, Maker(model, self.settings, host), self.plan, span=self.span)
+            maker, reopen = Maker(model, self.settings, host), partial(self.source, True)
+            count = collect_clip(clip, kept, maker, self.plan, reopen=reopen, span=self.span)
         return kept.first(count)
 
     def sound(self) -> Waveform | None:
@@ -227,13 +229,14 @@ class MadeClip:
         """
         clip, video, info = self._clip, self._video, self._clip.info
         try:
-            part = clip if self._span is None else Part(clip, self._span)
-            clock = video.plan.clock(clip, self._span)
+            reopen = partial(video.source, info.alpha)
+            plan = looked_at(video.plan, reopen, pipe.require_wanted)
+            reading = plan.read(clip, self._span, reopen=reopen)
             # In whole numbers, as a file between the two runs would have held them.
             bits = BYTE if info.bits <= BYTE else 16
             with video.borrow(info.height, info.width) as model:
                 host = Maker(model).watched(None)
-                Stream(part, clock, _PipeWriter(pipe), bits=bits, host=host)(model, video.settings)
+                Stream(reading, _PipeWriter(pipe), bits=bits, host=host)(model, video.settings)
             pipe.finish()
         except AbandonedError:
             pass

@@ -68,6 +68,12 @@ class Pipe(Generic[T]):
             yield item
             del item  # not held while the next one is waited for
 
+    def require_wanted(self) -> None:
+        """Raise :class:`AbandonedError` where nobody will get what is put."""
+        with self._changed:
+            if self._abandoned:
+                raise self._error or AbandonedError
+
     def finish(self, error: BaseException | None = None) -> None:
         """End the putting side, which may have failed with ``error``; what is in the pipe is still got."""
         with self._changed:

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...memory.sinks import Sink
 from ...memory.staging import as_dtype, narrowed
 from ...vfi_models.interface import Interpolator
-from ...vfi_utils import Host, Settings, run_timeline
-from ..read.clip import Clip
+from ...vfi_utils import FrameLoop, Host, Settings
 from ..write.encode import Writer
-from .clock import Clock
+from .plan import Reading
 from .workers import DecodeThread, EncodeThread
 
 BYTE = 8
@@ -40,20 +40,19 @@ class Stream:
     """One run: the loop's source and sink, with a thread on either side.
 
     Args:
-        clip: read by a thread of its own from here on; the caller closes it.
-        clock: the loop's timeline; it is given the time of each frame.
+        reading: its clip is read by a thread of its own from here on; the caller closes it.
         writer: used and closed by a thread of its own.
         bits: 8 or 16, of the frames that the writer takes.
         host: gets progress, and may cancel.
     """
 
-    def __init__(self, clip: Clip, clock: Clock, writer: Writer, *, bits: int, host: Host) -> None:
-        self._clock = clock
+    def __init__(self, reading: Reading, writer: Writer, *, bits: int, host: Host) -> None:
+        self._reading, self._clock = reading, reading.clock
         self._bits = bits
         self._host = _Watched(host)
         self._source_frames = self._output_frames = 0
         self._encoder = EncodeThread(writer)
-        self._decoder = DecodeThread(clip)
+        self._decoder = DecodeThread(reading.clip)
         self.salvaged = 0
         """Frames in the output of a run that failed, which was closed properly."""
 
@@ -67,7 +66,7 @@ class Stream:
         try:
             self._encoder.start()
             self._decoder.start()
-            run_timeline(self._frames(), self._clock, model, self, settings=settings, host=self._host)
+            made_of(self._reading, self._frames(), model, self, settings=settings, host=self._host)
             # Inside the try: the last frames are still being written, and that may fail or be cancelled.
             self._encoder.finish(self._host.check_cancelled)
         except BaseException as error:
@@ -109,24 +108,37 @@ class Stream:
             self._encoder.drop()
 
 
+def made_of(
+    reading: Reading,
+    frames: Iterator[Tensor],
+    model: Interpolator,
+    sink: Sink,
+    *,
+    settings: Settings | None,
+    host: Host,
+) -> int:
+    """Make the frames of a part of a clip; return how many. See :meth:`...vfi_utils.FrameLoop.feed`."""
+    with FrameLoop(reading.timesteps, settings=settings, first=reading.first) as loop:
+        return loop.feed(frames, model, sink, last=True, host=host)
+
+
 @contextlib.contextmanager
-def frames_of(clip: Clip, clock: Clock, poll: Callable[[], None]) -> Iterator[Iterator[Tensor]]:
+def frames_of(reading: Reading, poll: Callable[[], None]) -> Iterator[Iterator[Tensor]]:
     """Give an iterator over the pixels of a clip, which a thread reads ahead while this is open.
 
     Args:
-        clip: read by that thread from here on; the caller closes it.
-        clock: given the time of each frame.
+        reading: its clip is read by that thread from here on; its clock is given the time of each frame.
         poll: called while waiting; may raise.
     """
-    decoder = DecodeThread(clip)
+    decoder = DecodeThread(reading.clip)
 
     def pixels() -> Iterator[Tensor]:
         for frame in decoder.frames(poll):
-            clock.read(frame.pts, frame.duration)
+            reading.clock.read(frame.pts, frame.duration)
             yield frame.pixels
 
-    decoder.start()
     try:
+        decoder.start()
         yield pixels()
     finally:
         decoder.stop()

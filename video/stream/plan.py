@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import get_args
 
+from torch import Tensor
+
+from ...analysis.notes import Analysis
+from ...analysis.timing import Timing
+from ...engine.keyframes import KeyedTimesteps, Keyframes
 from ...engine.states import StatesLike, require_states
-from ...engine.timeline import AtRate, EndLaw, Timeline, by_multiplier
+from ...engine.timeline import AtRate, EndLaw, Timeline, Timesteps, by_multiplier
 from ...inputs.numbers import Number, multipliers
 from ...inputs.objects import require_one_of
 from ...inputs.rates import frame_rate, require_ratio
-from ..read.clip import ClipInfo, TimedClip
+from ..read.clip import Clip, ClipInfo, TimedClip
 from ..read.decode import open_clip
+from ..read.part import Part
 from ..read.span import Span
 from ..read.trim import Trimmed
 from ..write.formats import Coding
@@ -55,6 +62,10 @@ class Plan:
     states: StatesLike | None = None
     """Pairs of source frames in which nothing is made, see :class:`...engine.states.States`. At a constant
     frame rate their left frame is held, so that the rate stays."""
+    timing: Timing = field(default_factory=Timing)
+    """What is done about cuts and held frames."""
+    analysis: Analysis | None = None
+    """What is known of the clip's pairs; left out, the clip is looked at where ``timing`` needs that."""
 
     def __post_init__(self) -> None:
         require_one_of(self.end, get_args(EndLaw), "end law")
@@ -101,20 +112,36 @@ class Plan:
     def clock(self, clip: TimedClip, span: Span | None = None) -> Clock:
         """Return a clock that says when the output frames of a clip, or of a part of it, are shown.
 
-        Where a list or states tell pairs apart, the packets of the clip are read through, to know where in it
-        the part begins.
-
         Args:
-            clip: its frames are not read; that remains for the caller.
+            clip: its frames are not read.
             span: the part of the output, in the clip's time; all where it is left out.
 
         Raises:
             BadInputError: see :meth:`timeline`.
         """
-        timeline = self.timeline(clip.info)
-        # All packets are read for it, the whole file: only where the numbers of pairs count.
-        times = clip.times() if timeline.policy.needs_index else None
-        return Clock(timeline, start=clip.info.start, span=span, times=times)
+        return self._clock(clip, span, numbered=False)
+
+    def read(self, clip: TimedClip, span: Span | None = None, *, reopen: Callable[[], TimedClip]) -> Reading:
+        """Return what is read of a clip for a part of the output, and what the loop makes of that.
+
+        Args:
+            clip: not read yet; the caller closes it.
+            span: the part of the output, in the clip's time; all where it is left out.
+            reopen: opens the clip once more, where its first frame is needed for a part without it.
+
+        Raises:
+            BadInputError: see :meth:`timeline`.
+        """
+        keyframes = self.timing.keyframes(self.analysis) if self.analysis else Keyframes()
+        first, part = None, span
+        if keyframes and span is not None:
+            part = _widened(span, keyframes, [time.pts for time in clip.times()])
+        if self.end == "close_loop" and span is not None and span.start > clip.info.start:
+            with reopen() as whole:
+                first = next(iter(whole)).pixels
+        clock = self._clock(clip, span, numbered=bool(keyframes))
+        timesteps = KeyedTimesteps(clock, keyframes, clock.number_of) if keyframes else clock
+        return Reading(clip if part is None else Part(clip, part), clock, timesteps, first)
 
     def rate_and_tick(self, info: ClipInfo) -> tuple[Fraction, Fraction]:
         """Return the average output frames a second, and the seconds of which output times are multiples."""
@@ -129,6 +156,46 @@ class Plan:
         span = Span(info.start) if span is None else span
         start, end = (None if time is None else max(time - info.start, Fraction(0)) for time in span)
         return self.timeline(info).count_between(start or Fraction(0), end, info.frames_estimate)
+
+    def _clock(self, clip: TimedClip, span: Span | None, *, numbered: bool) -> Clock:
+        timeline = self.timeline(clip.info)
+        # All packets are read for it, the whole file: only where the numbers of pairs count.
+        times = clip.times() if numbered or timeline.policy.needs_index else None
+        return Clock(timeline, start=clip.info.start, span=span, times=times)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is read of a clip, and which frames the loop makes of it."""
+
+    clip: Clip
+    """The clip, or the part of it that is needed."""
+    clock: Clock
+    """Given the time of each frame; says when the output frames are shown."""
+    timesteps: Timesteps
+    """For the loop: the clock itself, or what is made of it where the clip has cuts or held frames."""
+    first: Tensor | None = None
+    """The first frame of a clip that plays as a loop, where the part is without it."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Tell whether a part came to the end of its clip."""
+        return not isinstance(self.clip, Part) or self.clip.exhausted
+
+
+def _widened(span: Span, keyframes: Keyframes, times: Sequence[Fraction]) -> Span:
+    """Return the part of a clip that is read for the output of ``span``.
+
+    Args:
+        span: of the output.
+        keyframes: of the clip.
+        times: when each frame is shown, rising.
+    """
+    first = max(bisect_right(times, span.start) - 1, 0)
+    last = len(times) if span.end is None else max(bisect_left(times, span.end) - 1, 0)
+    begin, end = keyframes.reach(first, last)
+    start = min(times[begin], span.start) if times else span.start
+    return Span(start, times[end] if end < len(times) else None)
 
 
 def _multiplier(value: Number | Sequence[int]) -> Number | tuple[int, ...]:

@@ -1,0 +1,58 @@
+"""Look at a clip before frames are made of it: a pass over its frames that keeps none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from torch import Tensor
+
+from ...analysis.notes import Analysis
+from ...analysis.watch import analyse
+from ..read.clip import TimedClip
+from .clock import Numbers
+from .plan import Plan
+from .workers import DecodeThread
+
+
+def looked_at(plan: Plan, open_clip: Callable[[], TimedClip], poll: Callable[[], None]) -> Plan:
+    """Return the plan with what it has to know of its clip; the same one where that is known, or is nothing.
+
+    Args:
+        plan: of the clip.
+        open_clip: opens it.
+        poll: called before each frame and while waiting; may raise.
+
+    Raises:
+        MidframeError: the clip cannot be read.
+    """
+    if plan.analysis is not None or not plan.timing.looks:
+        return plan
+    with open_clip() as clip:
+        return replace(plan, analysis=analysis_of(clip, only_cuts=plan.timing.only_cuts, poll=poll))
+
+
+def analysis_of(clip: TimedClip, *, only_cuts: bool, poll: Callable[[], None]) -> Analysis:
+    """Return the notes of a clip's pairs, by the numbers that its frames have in the file.
+
+    Args:
+        clip: not read yet; read by a thread of its own, closed by the caller.
+        only_cuts: see :class:`~...analysis.watch.Watcher`.
+        poll: called before each frame and while waiting; may raise.
+    """
+    numbers: list[int] = []
+    numbered = Numbers(clip.times())
+    decoder = DecodeThread(clip)
+
+    def pixels() -> Iterator[Tensor]:
+        for frame in decoder.frames(poll):
+            numbers.append(numbered.next(frame.pts))
+            yield frame.pixels
+
+    try:
+        decoder.start()
+        seen = analyse(pixels(), only_cuts=only_cuts, poll=poll)
+    finally:
+        decoder.stop()
+    # Where a frame could not be decoded, the pairs after it are not the first, second and third of the file.
+    return Analysis(tuple(replace(note, index=numbers[note.index]) for note in seen.pairs), seen.loop)
