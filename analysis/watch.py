@@ -181,12 +181,13 @@ class Watcher:
         if equal:
             return _Pair("equal", _UNCHANGED, 0.0, 0.0, similarity)
         change = float((left.coarse - right.coarse).abs().mean())
+        contrast = float(torch.maximum(left.coarse.std(correction=0), right.coarse.std(correction=0)))
+        near = change < _LEAST_CHANGE * contrast
         if self._only_cuts:
-            contrast = float(torch.maximum(left.coarse.std(correction=0), right.coarse.std(correction=0)))
-            alike = change < _LEAST_CHANGE * contrast
-            found = _UNCHANGED if alike else match(left.coarse, right.coarse)
+            found = _UNCHANGED if near else match(left.coarse, right.coarse)
             return _Pair("", found, 0.0, change, similarity)
-        if resembles_itself(left, right):
+        # A picture of another shot, all of which differs, could pass for the same with much grain.
+        if near and resembles_itself(left, right):
             return _Pair("alike", _UNCHANGED, 0.0, change, similarity)
         return _Pair("", match(left.coarse, right.coarse), standing(left, right), change, similarity)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ..analysis.notes import Analysis
+from ..engine.host import Host
 from ..errors import MidframeError
 from ..video.stream.looking import looked_at
 from .documents import read_document, write_document
@@ -16,12 +16,12 @@ from .job import Job
 from .store import ANALYSIS
 
 
-def looked_at_job(job: Job, poll: Callable[[], None]) -> Job:
+def looked_at_job(job: Job, host: Host) -> Job:
     """Return the job with what it has to know of its clip: from its work folder, or looked at now.
 
     Args:
         job: whose clip.
-        poll: called while looking; may raise.
+        host: told how far it is, where it shows that; may cancel.
 
     Raises:
         MidframeError: the clip cannot be read.
@@ -31,7 +31,7 @@ def looked_at_job(job: Job, poll: Callable[[], None]) -> Job:
     plan = job.plan
     if plan.analysis is None and plan.timing.looks and text and kept == _clip_of(job):
         plan = replace(plan, analysis=Analysis.from_json(text))
-    plan = looked_at(plan, partial(plan.open, job.source, alpha=False), poll)
+    plan = looked_at(plan, partial(plan.open, job.source, alpha=False), host)
     return replace(job, plan=plan)
 
 

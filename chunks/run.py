@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from ..errors import BadInputError, MidframeError
@@ -107,9 +108,10 @@ def process(
     # What cannot be read or written is found before the work folder is made, and leaves nothing behind.
     info = job.describe()
     Form.of(job.target, job.plan, info)
-    job = looked_at_job(job, host.check_cancelled)
     with contextlib.ExitStack() as stack:
-        store = _open_store(job, stack)
+        _lock(job.workdir, stack)
+        job = looked_at_job(job, host)
+        store = _open_store(job)
         keep_analysis(job)
         # An earlier run may have ended between naming the output and removing the chunks.
         frames = store.finished(job.target)
@@ -145,21 +147,33 @@ def _check(job: Job) -> None:
     check_paths(job.source, job.target, replace(job.plan, overwrite=job.plan.overwrite or may_be_ours))
 
 
-def _open_store(job: Job, stack: contextlib.ExitStack) -> Store:
-    """Open the work folder, locked until ``stack`` ends."""
+def _lock(folder: Path, stack: contextlib.ExitStack) -> None:
+    """Make the work folder, and lock it until ``stack`` ends."""
+    with _usable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(locked(folder / LOCK))
+
+
+def _open_store(job: Job) -> Store:
+    """Open the work folder, which is locked."""
     identity = job.identity()
-    try:
-        job.workdir.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(locked(job.workdir / LOCK))
+    with _usable(job.workdir):
         store = Store(job.workdir, identity)
         store.load(clean=True)
+    return store
+
+
+@contextlib.contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    """Raise what keeps a folder from being a work folder as an error of ours."""
+    try:
+        yield
     except OSError as error:
         raise BadInputError(
             "This cannot be a work folder.",
-            f"{job.workdir}: {error}",
+            f"{folder}: {error}",
             "Check that it is a folder that may be written to, on a disk with room; or give another one.",
         ) from error
-    return store
 
 
 def _join(job: Job, store: Store, target: Target, info: ClipInfo, host: Host) -> None:

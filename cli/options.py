@@ -9,6 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+from ..analysis.notes import Analysis
+from ..analysis.timing import CutLaw, HeldLaw, Timing
 from ..errors import BadInputError
 from ..inputs.numbers import Number, multipliers
 from ..inputs.pairs import parse_pairs
@@ -143,7 +145,28 @@ def _add_timeline_options(parser: Group) -> None:
         "--end",
         choices=get_args(EndLaw),
         default="hold_last",
-        help="hold_last keeps the duration (default); end_on_last ends with the last source frame",
+        help="hold_last keeps the duration (default); end_on_last ends with the last source frame; "
+        "close_loop moves on to the first one, for clips that play as a loop",
+    )
+    add(
+        "--cuts",
+        choices=get_args(CutLaw),
+        default=Timing.cuts,
+        help="between two shots: hold the nearer frame (default), blend both, or interpolate as if there was "
+        "no cut, without looking for any",
+    )
+    add(
+        "--held",
+        choices=get_args(HeldLaw),
+        default=Timing.held,
+        help="frames that repeat the one before, as in animation: keep (default), or retime, which moves "
+        "through them; length and sound stay",
+    )
+    add(
+        "--analysis",
+        type=Path,
+        metavar="FILE",
+        help="what `midframe analyse` found in IN, corrected by you (default: IN is looked at first)",
     )
 
 
@@ -204,6 +227,8 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         stop=arguments.stop,
         overwrite=arguments.overwrite,
         states=None if listed is None else States(listed, skip),
+        timing=Timing(arguments.cuts, arguments.held),
+        analysis=None if arguments.analysis is None else Analysis.load(arguments.analysis),
     )
 
 

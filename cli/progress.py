@@ -25,9 +25,22 @@ class ProgressHost(QuietHost):
         super().__init__(device)
         self._quiet = quiet
         self._bar: tqdm[NoReturn] | None = None
+        self._look: tqdm[NoReturn] | None = None
+
+    def looked(self, done: int, total: int | None) -> None:
+        """Show how far the clip has been looked at; see :class:`~..engine.host.LookingHost`."""
+        if self._look is None:
+            self._look = tqdm(
+                unit=" frames", desc="looking for cuts", leave=False, disable=self._quiet, dynamic_ncols=True
+            )
+        self._look.total = total
+        self._look.update(done - self._look.n)
 
     def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
         """Update the bar; see :class:`~..engine.host.Host`."""
+        if self._look is not None:
+            self._look.close()
+            self._look = None
         if self._bar is None:
             # Created at the first frame: before that the model is loaded, which the rate must not count.
             self._bar = tqdm(unit=" frames", disable=self._quiet, dynamic_ncols=True, smoothing=0.1)
@@ -42,5 +55,6 @@ class ProgressHost(QuietHost):
 
     def close(self) -> None:
         """Leave the bar where it is; the next line goes below it."""
-        if self._bar is not None:
-            self._bar.close()
+        for bar in (self._look, self._bar):
+            if bar is not None:
+                bar.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -43,6 +43,20 @@ class Host(Protocol):
         driver.
         """
         ...
+
+
+@runtime_checkable
+class LookingHost(Protocol):
+    """A host that also shows how far a clip has been looked at, which is before its first frame is made."""
+
+    def looked(self, done: int, total: int | None) -> None:
+        """Report that ``done`` of ``total`` source frames have been looked at (None: not known)."""
+        ...
+
+
+def report_looked(host: object) -> Callable[[int, int | None], None]:
+    """Return what reports to a host how far a clip has been looked at, where it shows that."""
+    return host.looked if isinstance(host, LookingHost) else lambda done, total: None
 
 
 class QuietHost:

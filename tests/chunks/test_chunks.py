@@ -71,7 +71,7 @@ def test_chunks_joined_are_one_run(clip, name, plan):
     assert len(made) == len(wanted)
     if plan.coding.codec in ("ffv1", "prores") or job.target.suffix in ("", ".gif"):
         assert made == wanted
-    assert sorted(p.name for p in job.workdir.iterdir()) == ["done.json", "job.json", "lock"]
+    assert sorted(p.name for p in job.workdir.iterdir()) == ["analysis.json", "done.json", "job.json", "lock"]
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.webm"])
@@ -275,7 +275,7 @@ def test_killed_between_the_two_last_steps(clip, monkeypatch):
             run(job)
     assert job.target.exists()
     assert run(job).frames == 66
-    assert sorted(p.name for p in job.workdir.iterdir()) == ["done.json", "job.json", "lock"]
+    assert sorted(p.name for p in job.workdir.iterdir()) == ["analysis.json", "done.json", "job.json", "lock"]
 
 
 def test_a_disk_that_fills_up_at_the_very_end(clip):

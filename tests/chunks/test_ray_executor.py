@@ -160,7 +160,12 @@ def test_a_worker_is_killed_in_the_middle(clip, caplog):
     assert host.seen[0] == (0, 94)
     assert host.seen[-1] == (94, 94)
     assert same(job.target, inline(clip))
-    assert sorted(path.name for path in job.workdir.iterdir()) == ["done.json", "job.json", "lock"]
+    assert sorted(path.name for path in job.workdir.iterdir()) == [
+        "analysis.json",
+        "done.json",
+        "job.json",
+        "lock",
+    ]
     assert not [p for p in psutil.Process().children(recursive=True) if "ray" in p.name()]
     assert signal.getsignal(signal.SIGTERM) == before
 

@@ -102,7 +102,7 @@ WIDGETS = {
 MENUS = {
     "scale": ["0.25", "0.5", "1", "2", "4"],
     "schedule": ["any_t", "bisect"],
-    "last_frame": ["end_on_last", "hold_last"],
+    "last_frame": ["end_on_last", "hold_last", "close_loop"],
     "dtype": ["auto", "float32", "float16", "bfloat16"],
     "after_run": ["keep loaded", "offload to CPU", "unload"],
     "storage": ["auto", "memory", "disk", "disk, half precision"],

@@ -125,7 +125,7 @@ def stream_clip(
         BadInputError, OutOfMemoryError, MidframeError: see :func:`interpolate_video`.
     """
     host = maker.watched(plan.frames_estimate(clip.info, span))
-    reading = looked_at(plan, reopen, host.check_cancelled).read(clip, span, reopen=reopen)
+    reading = looked_at(plan, reopen, host).read(clip, span, reopen=reopen)
     stream: Stream | None = None
     try:  # from before the file is there: Ctrl-C may come at any moment
         bits, writer = _open_writer(place, plan, clip.info if span is None else clip.info.cut(span))
@@ -158,7 +158,7 @@ def collect_clip(
         The number of frames.
     """
     host = maker.watched(plan.frames_estimate(clip.info, span))
-    reading = looked_at(plan, reopen, host.check_cancelled).read(clip, span, reopen=reopen)
+    reading = looked_at(plan, reopen, host).read(clip, span, reopen=reopen)
     with frames_of(reading, host.check_cancelled) as frames:
         return made_of(reading, frames, maker.model, sink, settings=maker.settings, host=host)
 

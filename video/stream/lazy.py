@@ -17,7 +17,7 @@ from ...engine.timeline import Moment
 from ...memory.sinks import TensorSink
 from ...memory.staging import as_unit_float
 from ...vfi_models.interface import Interpolator
-from ...vfi_utils import Host, Settings
+from ...vfi_utils import Host, QuietHost, Settings
 from ..read.clip import ClipInfo, Frame, FrameTime, TimedClip, Waveform
 from ..read.span import Span
 from ..read.trim import SLACK
@@ -230,7 +230,7 @@ class MadeClip:
         clip, video, info = self._clip, self._video, self._clip.info
         try:
             reopen = partial(video.source, info.alpha)
-            plan = looked_at(video.plan, reopen, pipe.require_wanted)
+            plan = looked_at(video.plan, reopen, _Reader(pipe))
             reading = plan.read(clip, self._span, reopen=reopen)
             # In whole numbers, as a file between the two runs would have held them.
             bits = BYTE if info.bits <= BYTE else 16
@@ -255,6 +255,18 @@ class MadeClip:
                 self._running.close()
         finally:
             self._clip.__exit__(kind, error, trace)
+
+
+class _Reader(QuietHost):
+    """A host that cancels when nobody reads the other end of a pipe any more."""
+
+    def __init__(self, pipe: Pipe[Frame]) -> None:
+        super().__init__()
+        self._pipe = pipe
+
+    def check_cancelled(self) -> None:
+        """See :class:`...engine.host.Host`."""
+        self._pipe.require_wanted()
 
 
 class _PipeWriter:

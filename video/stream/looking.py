@@ -9,19 +9,20 @@ from torch import Tensor
 
 from ...analysis.notes import Analysis
 from ...analysis.watch import analyse
+from ...engine.host import Host, report_looked
 from ..read.clip import TimedClip
 from .clock import Numbers
 from .plan import Plan
 from .workers import DecodeThread
 
 
-def looked_at(plan: Plan, open_clip: Callable[[], TimedClip], poll: Callable[[], None]) -> Plan:
+def looked_at(plan: Plan, open_clip: Callable[[], TimedClip], host: Host) -> Plan:
     """Return the plan with what it has to know of its clip; the same one where that is known, or is nothing.
 
     Args:
         plan: of the clip.
         open_clip: opens it.
-        poll: called before each frame and while waiting; may raise.
+        host: told how far it is, where it shows that; may cancel.
 
     Raises:
         MidframeError: the clip cannot be read.
@@ -29,29 +30,31 @@ def looked_at(plan: Plan, open_clip: Callable[[], TimedClip], poll: Callable[[],
     if plan.analysis is not None or not plan.timing.looks:
         return plan
     with open_clip() as clip:
-        return replace(plan, analysis=analysis_of(clip, only_cuts=plan.timing.only_cuts, poll=poll))
+        return replace(plan, analysis=analysis_of(clip, host, only_cuts=plan.timing.only_cuts))
 
 
-def analysis_of(clip: TimedClip, *, only_cuts: bool, poll: Callable[[], None]) -> Analysis:
+def analysis_of(clip: TimedClip, host: Host, *, only_cuts: bool = False) -> Analysis:
     """Return the notes of a clip's pairs, by the numbers that its frames have in the file.
 
     Args:
         clip: not read yet; read by a thread of its own, closed by the caller.
+        host: told how far it is, where it shows that; may cancel.
         only_cuts: see :class:`~...analysis.watch.Watcher`.
-        poll: called before each frame and while waiting; may raise.
     """
+    looked, total = report_looked(host), clip.info.frames_estimate
     numbers: list[int] = []
     numbered = Numbers(clip.times())
     decoder = DecodeThread(clip)
 
     def pixels() -> Iterator[Tensor]:
-        for frame in decoder.frames(poll):
+        for frame in decoder.frames(host.check_cancelled):
             numbers.append(numbered.next(frame.pts))
+            looked(len(numbers), total)
             yield frame.pixels
 
     try:
         decoder.start()
-        seen = analyse(pixels(), only_cuts=only_cuts, poll=poll)
+        seen = analyse(pixels(), only_cuts=only_cuts, poll=host.check_cancelled)
     finally:
         decoder.stop()
     # Where a frame could not be decoded, the pairs after it are not the first, second and third of the file.

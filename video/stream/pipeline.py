@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...engine.host import report_looked
 from ...memory.sinks import Sink
 from ...memory.staging import as_dtype, narrowed
 from ...vfi_models.interface import Interpolator
@@ -200,6 +201,7 @@ class Counted:
         self.clear_cache = host.clear_cache
         self.free_bytes = host.free_bytes
         self.cached_bytes = host.cached_bytes
+        self.looked = report_looked(host)
 
     def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
         """See :class:`~...engine.host.Host`."""
