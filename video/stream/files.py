@@ -125,16 +125,20 @@ def stream_clip(
         BadInputError, OutOfMemoryError, MidframeError: see :func:`interpolate_video`.
     """
     host = maker.watched(plan.frames_estimate(clip.info, span))
-    reading = looked_at(plan, reopen, host).read(clip, span, reopen=reopen)
     stream: Stream | None = None
+    writer: Writer | None = None
     try:  # from before the file is there: Ctrl-C may come at any moment
         bits, writer = _open_writer(place, plan, clip.info if span is None else clip.info.cut(span))
         if span is not None:
             # Frames keep the times of the whole clip up to here, so that parts fit together.
             writer = _Shifted(writer, span.start)
+        # After the output is open: what cannot be written is said before a long clip is looked at.
+        reading = looked_at(plan, reopen, host).read(clip, span, reopen=reopen)
         stream = Stream(reading, writer, bits=bits, host=host)
         done = stream(maker.model, maker.settings)
     except BaseException as error:
+        if stream is None and writer is not None:
+            writer.drop()
         _keep_or_discard(place, 0 if stream is None else stream.salvaged, error)
         raise
     # A part of a clip may well have one frame only.
