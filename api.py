@@ -70,9 +70,10 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
     def look() -> Analysis:
         return analysis or analyse(frames, only_cuts=timing.only_cuts, poll=poll)
 
-    timesteps = timing.timesteps(plain, look)
-    with FrameLoop(timesteps, settings=settings) as loop:
-        sink = (storage or Storage()).sink(loop.count(len(frames), last=True), (height, width, channels))
+    # An output that fits nowhere is refused before anything is spent on it.
+    count = FrameLoop(plain).count(len(frames), last=True)
+    sink = (storage or Storage()).sink(count, (height, width, channels))
+    with FrameLoop(timing.timesteps(plain, look), settings=settings) as loop:
         return interpolate_part(frames, loop, model, last=True, sink=sink, host=host)
 
 

@@ -112,6 +112,11 @@ class FrameLoop:
         self._runner: ModelRunner | None = None
         self._reset()
 
+    @property
+    def timeline(self) -> Timesteps:
+        """Return what says which frames come out."""
+        return self._timeline
+
     def count(self, frames: int, *, last: bool = False) -> int:
         """Return the number of output frames that :meth:`feed` makes of a part of so many source frames."""
         waiting = frames + (self._left is not None)

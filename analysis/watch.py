@@ -113,6 +113,8 @@ class Watcher:
 
     def flush(self) -> list[PairNote]:
         """Return the notes of all pairs so far, the last ones made without what follows; more may come."""
+        # A view would keep the whole part that it came in.
+        self._last = None if self._last is None else self._last.clone()
         with torch.inference_mode():
             return self._note_until(self._count - 1)
 

@@ -92,7 +92,8 @@ class KeyedTimesteps:
         number_of: Callable[[int], int] = lambda index: index,
     ) -> None:
         self._timesteps = timesteps
-        self._keyframes = keyframes
+        self.keyframes = keyframes
+        """Of the clip; more may come to be known between two parts."""
         self._number_of = number_of
         self.closes = getattr(timesteps, "closes", False)
         """Whether the first frame follows the last; see :class:`~.timeline.Timeline`."""
@@ -106,7 +107,7 @@ class KeyedTimesteps:
         """
         if not last and self.way(index) == "repeat":
             return ()
-        keys, first = self._keyframes, self._first_of_run(index)
+        keys, first = self.keyframes, self._first_of_run(index)
         key = keys.key(self._number_of(first))
         end = None if last else keys.key(self._number_of(index + 1)).since
         positions = [
@@ -125,13 +126,13 @@ class KeyedTimesteps:
 
     def way(self, index: int) -> Way:
         """See :class:`Ways`."""
-        if self._number_of(index + 1) in self._keyframes.repeats:
+        if self._number_of(index + 1) in self.keyframes.repeats:
             return "repeat"
-        return "blend" if self._number_of(index) in self._keyframes.blends else "motion"
+        return "blend" if self._number_of(index) in self.keyframes.blends else "motion"
 
     def _first_of_run(self, index: int) -> int:
         """Return the keyframe that frame ``index`` shows, or the first frame of a part that begins later."""
-        repeated = takewhile(lambda i: self._number_of(i) in self._keyframes.repeats, range(index, 0, -1))
+        repeated = takewhile(lambda i: self._number_of(i) in self.keyframes.repeats, range(index, 0, -1))
         return index - sum(1 for _ in repeated)
 
     def _positions(self, index: int, *, last: bool) -> Iterator[Fraction]:

@@ -13,6 +13,7 @@ from .loader import MidframeModelLoader
 from .long_video import MidframeChunks
 from .rife import MidframeRIFE
 from .states import MidframeStates
+from .timing import MidframeAnalyse, MidframeTiming
 from .tlbvfi import MidframeTLBVFI
 from .video import MidframeVideo
 
@@ -27,6 +28,8 @@ NODE_CLASS_MAPPINGS = {
     "MidframeChunks": MidframeChunks,
     "MidframeModelLoader": MidframeModelLoader,
     "MidframeStates": MidframeStates,
+    "MidframeTiming": MidframeTiming,
+    "MidframeAnalyse": MidframeAnalyse,
     "MidframeClearCache": MidframeClearCache,
 }
 
@@ -38,6 +41,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "MidframeChunks": "Interpolate Long Video (Midframe)",
     "MidframeModelLoader": "Load Model (Midframe)",
     "MidframeStates": "Interpolation States (Midframe)",
+    "MidframeTiming": "Clip Timing (Midframe)",
+    "MidframeAnalyse": "Look at Clip (Midframe)",
     "MidframeClearCache": "Clear Model Cache (Midframe)",
 }
 

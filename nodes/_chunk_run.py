@@ -16,7 +16,7 @@ from ..errors import BadInputError
 from ..inputs.objects import described, require_one_of
 from ..vfi_models.interface import Interpolator
 from ..weights.loading import ModelSource
-from . import _host
+from . import _host, _progress
 from ._inputs import PENDING, CommonInputs
 from ._video_host import whole_file_of
 
@@ -92,7 +92,7 @@ def run_in_chunks(video: Any, inputs: ChunkInputs) -> Path:
             return borrowed.enter_context(lender(info.height, info.width))
 
         # The total of 1 is a placeholder: the job knows how many frames there are and says so with each step.
-        host = _host.watch(1, inputs.node_id)
+        host = _progress.watch(1, inputs.node_id)
         return process(job, _executor(inputs, load), host=host, report=watch).path
 
 

@@ -12,20 +12,17 @@ import ctypes
 import logging
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..inputs.objects import require_one_of
-from ..memory.budget import cached_bytes, empty_cache, free_bytes
+from ..memory.budget import empty_cache, free_bytes
 from ..vfi_models.precision import suited
 from ..weights.find import search_folders
 from ..weights.loading import usable_device
-from ._progress import download_line, progress_line, thumbnail
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,10 +30,6 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 """What a dtype widget offers."""
 
 _MODEL_FOLDER = "frame_interpolation"
-# Least seconds between two of a kind. Each preview is encoded and sent to the browser while the run waits.
-_PREVIEW_SECONDS = 0.4
-_TEXT_SECONDS = 1.0
-_LOG_SECONDS = 10.0
 
 
 def inside_comfyui() -> bool:
@@ -285,98 +278,9 @@ class Bar(Protocol):
         ...
 
 
-class NodeHost:
-    """ComfyUI as the :class:`~..engine.host.Host` of a run: progress, previews, cancelling, memory.
-
-    Args:
-        bar: ComfyUI's progress bar, None outside ComfyUI.
-        node_id: of the node that runs, for the text under it.
-        clock: seconds.
-    """
-
-    def __init__(
-        self, bar: Bar | None, node_id: str | None = None, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
-        self._bar = bar
-        self._node_id = node_id
-        self._clock = clock
-        self._began = self._logged_at = clock()
-        self._previewed_at = self._texted_at = float("-inf")
-
-    def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
-        """Show how many frames are finished, and a few times a second the newest of them."""
-        now = self._clock()
-        if self._bar is not None:
-            self._bar.update_absolute(done, total or done, self._picture(preview, now))
-        line = progress_line(done, total, now - self._began)
-        if now - self._texted_at >= _TEXT_SECONDS or done == total:
-            self._texted_at = now
-            _show_text(line, self._node_id)
-        if now - self._logged_at >= _LOG_SECONDS:
-            self._logged_at = now
-            _LOG.info(line)
-
-    def _picture(self, preview: Callable[[], Tensor] | None, now: float) -> tuple[str, Any, int] | None:
-        if preview is None or now - self._previewed_at < _PREVIEW_SECONDS:
-            return None
-        self._previewed_at = now
-        picture = thumbnail(preview())
-        return "JPEG", picture, max(picture.size)
-
-    def check_cancelled(self) -> None:
-        """Raise ComfyUI's InterruptProcessingException where the user cancelled."""
-        check_cancelled()
-
-    def clear_cache(self) -> None:
-        """Give memory that is only cached back to the device."""
-        clear_cache()
-
-    def free_bytes(self, device: torch.device) -> int:
-        """Return the bytes that an allocation on ``device`` can still get."""
-        return free_memory(device)
-
-    def cached_bytes(self, device: torch.device) -> int:
-        """Return the part of :meth:`free_bytes` that :meth:`clear_cache` would give back to the driver.
-
-        ComfyUI allocates with torch, whose cache all share.
-        """
-        return cached_bytes(device)
-
-
-class DownloadHost:
-    """ComfyUI as the host of a download: progress and cancelling.
-
-    Args:
-        name: of what is downloaded.
-        node_id: of the node that runs, for the text under it.
-    """
-
-    def __init__(self, name: str, node_id: str | None = None) -> None:
-        self._name = name
-        self._node_id = node_id
-        self._bar = sys.modules["comfy.utils"].ProgressBar(1) if inside_comfyui() else None
-        self._texted_at = float("-inf")
-        _LOG.info("downloading %s", name)
-
-    def progress(self, done: int, total: int | None) -> None:
-        """Show that ``done`` of ``total`` bytes have arrived; None: the server does not say."""
-        if self._bar is not None:
-            # Never full while nobody knows the size.
-            self._bar.update_absolute(done, total or done + 1)
-        now = time.perf_counter()
-        if now - self._texted_at >= _TEXT_SECONDS or done == total:
-            self._texted_at = now
-            _show_text(download_line(self._name, done, total), self._node_id)
-
-    def check_cancelled(self) -> None:
-        """Raise ComfyUI's InterruptProcessingException where the user cancelled."""
-        check_cancelled()
-
-
-def watch(total: int, node_id: str | None = None) -> NodeHost:
-    """Return the host of one run of ``total`` output frames."""
-    bar = sys.modules["comfy.utils"].ProgressBar(total) if inside_comfyui() else None
-    return NodeHost(bar, node_id)
+def progress_bar(total: int) -> Bar | None:
+    """Return ComfyUI's progress bar over ``total`` steps; None outside ComfyUI."""
+    return sys.modules["comfy.utils"].ProgressBar(total) if inside_comfyui() else None
 
 
 def executing_node() -> str | None:
@@ -388,10 +292,10 @@ def executing_node() -> str | None:
 def warn(text: str, node_id: str | None) -> None:
     """Warn the user of a run in the log, and under the node where this ComfyUI can show text."""
     _LOG.warning(text)
-    _show_text(text, node_id)
+    show_text(text, node_id)
 
 
-def _show_text(text: str, node_id: str | None) -> None:
+def show_text(text: str, node_id: str | None) -> None:
     """Show text under the node, where this ComfyUI can."""
     server: Any = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     if node_id is not None and hasattr(server, "send_progress_text"):

@@ -19,6 +19,7 @@ from ._lending import ModelLender
 from ._meta_batch import Manager, Prompt
 from ._models import AfterRun, require_after_run
 from ._timeline import timeline_and_fps
+from ._timing import ClipTiming
 from ._weights import chosen
 from ._widgets import storage_named
 
@@ -58,6 +59,8 @@ class CommonInputs:
     """Frames a second to come out; 0 where the multiplier counts."""
     states: StatesLike | None
     """Pairs of frames in which nothing is made."""
+    timing: ClipTiming | None
+    """What is done about cuts and held frames; None: cuts are held."""
     last_frame: EndLaw
     settings: Settings
     """Of the frame loop, with the options of the model."""
@@ -110,7 +113,14 @@ class CommonInputs:
             states=self.states,
             fps=rate_or_zero(self.target_fps) or None,
             end=self.last_frame,
+            timing=self.clip_timing.timing,
+            analysis=self.clip_timing.analysis,
         )
+
+    @property
+    def clip_timing(self) -> ClipTiming:
+        """Return what is done about cuts and held frames, also where nothing is linked."""
+        return self.timing or ClipTiming()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +137,9 @@ class FrameInputs(CommonInputs):
 
     def check_times(self) -> None:
         """Check which frames shall come out, and where they are to lie; see :class:`CommonInputs`."""
-        self.timeline_and_fps(frames=2)
+        timeline, _ = self.timeline_and_fps(frames=2)
+        if self.meta_batch is not None:
+            self.clip_timing.in_parts(timeline)
         storage_named(self.storage)
 
     def timeline_and_fps(self, frames: int) -> tuple[Timeline, float]:

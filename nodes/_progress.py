@@ -1,14 +1,25 @@
-"""What a user sees of a run while it goes on: a line of text and a small picture."""
+"""What a user sees of a run while it goes on: a bar, a line of text and a small picture; and Cancel."""
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..memory.budget import cached_bytes
 from ..memory.staging import as_unit_float
+from . import _host
 
+_LOG = logging.getLogger(__name__)
+
+# Least seconds between two of a kind. Each preview is encoded and sent to the browser while the run waits.
+_PREVIEW_SECONDS = 0.4
+_TEXT_SECONDS = 1.0
+_LOG_SECONDS = 10.0
 _LARGEST_SIDE = 512
 
 
@@ -48,3 +59,109 @@ def thumbnail(frame: Tensor) -> Any:
     small = as_unit_float(frame[::step, ::step, :3])
     small = small.expand(-1, -1, 3) if small.shape[-1] == 1 else small
     return Image.fromarray((small.clamp(0, 1) * 255).round().to(torch.uint8).numpy())
+
+
+class NodeHost:
+    """ComfyUI as the :class:`~..engine.host.Host` of a run: progress, previews, cancelling, memory.
+
+    Args:
+        bar: ComfyUI's progress bar, None outside ComfyUI.
+        node_id: of the node that runs, for the text under it.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        bar: _host.Bar | None,
+        node_id: str | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._bar = bar
+        self._node_id = node_id
+        self._clock = clock
+        self._began = self._logged_at = clock()
+        self._previewed_at = self._texted_at = float("-inf")
+
+    def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
+        """Show how many frames are finished, and a few times a second the newest of them."""
+        now = self._clock()
+        if self._bar is not None:
+            self._bar.update_absolute(done, total or done, self._picture(preview, now))
+        line = progress_line(done, total, now - self._began)
+        if now - self._texted_at >= _TEXT_SECONDS or done == total:
+            self._texted_at = now
+            _host.show_text(line, self._node_id)
+        if now - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = now
+            _LOG.info(line)
+
+    def looked(self, done: int, total: int | None) -> None:
+        """Show how many source frames were looked at; see :class:`~..engine.host.LookingHost`."""
+        now = self._clock()
+        if now - self._texted_at >= _TEXT_SECONDS:
+            self._texted_at = now
+            of_all = "" if total is None else f" of {total}"
+            _host.show_text(f"looking for cuts: {done}{of_all} frames", self._node_id)
+        # What is made afterwards has a speed of its own.
+        self._began = now
+
+    def _picture(self, preview: Callable[[], Tensor] | None, now: float) -> tuple[str, Any, int] | None:
+        if preview is None or now - self._previewed_at < _PREVIEW_SECONDS:
+            return None
+        self._previewed_at = now
+        picture = thumbnail(preview())
+        return "JPEG", picture, max(picture.size)
+
+    def check_cancelled(self) -> None:
+        """Raise ComfyUI's InterruptProcessingException where the user cancelled."""
+        _host.check_cancelled()
+
+    def clear_cache(self) -> None:
+        """Give memory that is only cached back to the device."""
+        _host.clear_cache()
+
+    def free_bytes(self, device: torch.device) -> int:
+        """Return the bytes that an allocation on ``device`` can still get."""
+        return _host.free_memory(device)
+
+    def cached_bytes(self, device: torch.device) -> int:
+        """Return the part of :meth:`free_bytes` that :meth:`clear_cache` would give back to the driver.
+
+        ComfyUI allocates with torch, whose cache all share.
+        """
+        return cached_bytes(device)
+
+
+class DownloadHost:
+    """ComfyUI as the host of a download: progress and cancelling.
+
+    Args:
+        name: of what is downloaded.
+        node_id: of the node that runs, for the text under it.
+    """
+
+    def __init__(self, name: str, node_id: str | None = None) -> None:
+        self._name = name
+        self._node_id = node_id
+        self._bar = _host.progress_bar(1)
+        self._texted_at = float("-inf")
+        _LOG.info("downloading %s", name)
+
+    def progress(self, done: int, total: int | None) -> None:
+        """Show that ``done`` of ``total`` bytes have arrived; None: the server does not say."""
+        if self._bar is not None:
+            # Never full while nobody knows the size.
+            self._bar.update_absolute(done, total or done + 1)
+        now = time.perf_counter()
+        if now - self._texted_at >= _TEXT_SECONDS or done == total:
+            self._texted_at = now
+            _host.show_text(download_line(self._name, done, total), self._node_id)
+
+    def check_cancelled(self) -> None:
+        """Raise ComfyUI's InterruptProcessingException where the user cancelled."""
+        _host.check_cancelled()
+
+
+def watch(total: int, node_id: str | None = None) -> NodeHost:
+    """Return the host of one run of ``total`` output frames."""
+    return NodeHost(_host.progress_bar(total), node_id)

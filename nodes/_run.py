@@ -8,17 +8,19 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ..analysis.parts import PartTimesteps
 from ..api import interpolate_part
 from ..errors import OutOfMemoryError
 from ..inputs.frames import require_clip
-from ..memory.sinks import Storage
+from ..memory.sinks import BatchSink, Storage
 from ..vfi_utils import FrameLoop, Settings, Timeline
-from . import _host
+from . import _host, _progress
 from ._inputs import FrameInputs
 from ._lending import ModelLender
 from ._meta_batch import Batches
 from ._rescue import rescue
 from ._timeline import nothing_to_make
+from ._timing import ClipTiming
 from ._widgets import storage_named
 
 _LOG = logging.getLogger(__name__)
@@ -43,11 +45,13 @@ def run_model(frames: Tensor, inputs: FrameInputs, batches: Batches) -> tuple[Te
     """
     timeline, fps = inputs.timeline_and_fps(len(require_clip(frames)))
     storage = storage_named(inputs.storage)
-    run = Run(timeline, inputs.lender(), inputs.settings, storage, inputs.node_id)
+    run = Run(timeline, inputs.lender(), inputs.settings, storage, inputs.node_id, inputs.clip_timing)
     if inputs.meta_batch is None:
         output = run.whole(frames)
     else:
         with batches.loop(inputs.meta_batch, inputs.prompt, run.loop) as (loop, last):
+            if isinstance(loop.timeline, PartTimesteps):
+                loop.timeline.look(frames, _host.check_cancelled)
             output = run.part(frames, loop, last=last)
     return output, fps, len(output)
 
@@ -61,10 +65,11 @@ class Run:
     settings: Settings = field(default_factory=Settings)
     storage: Storage = field(default_factory=Storage)
     node_id: str | None = None
+    timing: ClipTiming = field(default_factory=ClipTiming)
 
     def loop(self) -> FrameLoop:
-        """Return a frame loop for a clip, whole or in parts."""
-        return FrameLoop(self.timeline, settings=self.settings)
+        """Return a frame loop for a clip in parts."""
+        return FrameLoop(self.timing.in_parts(self.timeline), settings=self.settings)
 
     def whole(self, frames: Tensor) -> Tensor:
         """Interpolate a whole clip; see :func:`run_model`. ``frames`` itself where there is nothing to do."""
@@ -74,22 +79,31 @@ class Run:
         # Under hold_last even one frame is shown several times: then it is a run like any other.
         if self.timeline.count(len(frames)) == len(frames) < _PAIR:
             return frames
-        with self.loop() as loop:
-            return self.part(frames, loop, last=True)
+        # Before anything is spent on it: an output that fits nowhere must be refused.
+        sink = self._sink(self.timeline.count(len(frames)), frames)
+        timesteps = self.timing.whole(self.timeline, frames, _host.check_cancelled)
+        with FrameLoop(timesteps, settings=self.settings) as loop:
+            return self._made(frames, loop, sink, last=True)
 
     def part(self, frames: Tensor, loop: FrameLoop, *, last: bool) -> Tensor:
         """Return the frames that a part of a clip adds.
 
         See :func:`run_model` and :meth:`~..vfi_utils.FrameLoop.feed`.
         """
-        count = loop.count(len(frames), last=last)
+        sink = self._sink(loop.count(len(frames), last=last), frames)
+        return self._made(frames, loop, sink, last=last)
+
+    def _sink(self, count: int, frames: Tensor) -> BatchSink:
         _, height, width, channels = frames.shape
-        # Before the model: an output that fits nowhere must be refused before anything is spent on it.
-        sink = self.storage.sink(count, (height, width, channels))
+        return self.storage.sink(count, (height, width, channels))
+
+    def _made(self, frames: Tensor, loop: FrameLoop, sink: BatchSink, *, last: bool) -> Tensor:
+        """Return the frames of the sink once they are made."""
+        _, height, width, _ = frames.shape
         try:
             with self.lender(height, width, loop) as model:
                 began = time.perf_counter()
-                host = _host.watch(count, self.node_id)
+                host = _progress.watch(len(sink.frames), self.node_id)
                 output = interpolate_part(frames, loop, model, last=last, sink=sink, host=host)
         except OutOfMemoryError as error:
             raise rescue(error) from error

@@ -32,7 +32,7 @@ from ..video.read.span import Span
 from ..video.read.tensor import TensorClip
 from ..video.read.trim import Trimmed
 from ..video.stream.lazy import LazyVideo, OpenSource
-from . import _host
+from . import _host, _progress
 from ._saving import AUTO, DEEP, bits_of, coding_of, space_of, value_of
 
 _LOG = logging.getLogger(__name__)
@@ -197,7 +197,7 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
             ),
             suffix=None if container == AUTO else f".{container}",
             metadata=_texts(metadata),
-            host=_host.watch(1, _host.executing_node()),
+            host=_progress.watch(1, _host.executing_node()),
         )
         if isinstance(path, (str, os.PathLike)):
             write(Path(path))
@@ -218,7 +218,7 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
 
     def get_components(self) -> Any:
         """Return all frames, the sound and the frame rate. The frames take their whole size in memory."""
-        frames = self.lazy.frames(TensorSink, _host.watch(1, _host.executing_node()))
+        frames = self.lazy.frames(TensorSink, _progress.watch(1, _host.executing_node()))
         sound = self.lazy.sound()
         parts = {
             "images": frames[..., :_RGB],

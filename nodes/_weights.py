@@ -12,7 +12,7 @@ from ..inputs.objects import described, require_like
 from ..weights.download import downloads_allowed
 from ..weights.find import CKPTS, Choice, Manifest, available, fetch, find, find_listed
 from ..weights.loading import ModelSource
-from . import _host
+from . import _host, _progress
 
 _LOG = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def choose(model: str, device: str, dtype: str, node_id: str | None = None) -> M
         raise BadInputError("A model must be a name.", described(model), "Choose one of the menu.")
     path = _find(model)
     if path is None:
-        host = _host.DownloadHost(model, node_id)
+        host = _progress.DownloadHost(model, node_id)
         path = fetch(model, _download_folder(), progress=host.progress, check_cancelled=host.check_cancelled)
     return ModelSource(path, _host.device_named(device), _host.dtype_named(dtype))
 

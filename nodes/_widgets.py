@@ -70,6 +70,12 @@ def states() -> Widget:
     return "INTERPOLATION_STATES", {"tooltip": "Pairs of frames to leave alone, from Interpolation States."}
 
 
+def timing() -> Widget:
+    """Return the socket of what is done about cuts and held frames."""
+    tooltip = "From Clip Timing: what is done about cuts and held frames. Without it cuts are found and held."
+    return "MIDFRAME_TIMING", {"tooltip": tooltip}
+
+
 def source_fps() -> Widget:
     """Return the widget of the frame rate of the input."""
     return _rate(

@@ -15,6 +15,7 @@ from ._inputs import FrameInputs, changed_options
 from ._interpolation import FrameNode
 from ._meta_batch import Manager, Prompt
 from ._models import AfterRun
+from ._timing import ClipTiming
 from ._weights import model_widget
 from ._widgets import InputTypes
 
@@ -77,6 +78,7 @@ class MidframeFILM(FrameNode):
                 "model_override": _widgets.model_override("model, dtype and device"),
                 "storage": _widgets.storage(),
                 "meta_batch": _widgets.meta_batch(),
+                "timing": _widgets.timing(),
             },
             "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT"},
         }
@@ -102,6 +104,7 @@ class MidframeFILM(FrameNode):
         model_override: ModelSource | None = None,
         storage: str = "auto",
         meta_batch: Manager | None = None,
+        timing: ClipTiming | None = None,
         node_id: str | None = None,
         prompt: Prompt | None = None,
     ) -> tuple[Tensor, float, int]:
@@ -122,6 +125,7 @@ class MidframeFILM(FrameNode):
             source_fps=source_fps,
             target_fps=target_fps,
             states=states,
+            timing=timing,
             last_frame=last_frame,
             settings=settings,
             storage=storage,

@@ -14,6 +14,7 @@ from ._errors import said_plainly
 from ._inputs import PENDING, changed_options
 from ._interpolation import InterpolationNode
 from ._models import AfterRun
+from ._timing import ClipTiming
 from ._video_host import preview_of, video_of_file
 from ._weights import model_widget
 from ._widgets import InputTypes, scale_of
@@ -84,6 +85,7 @@ class MidframeChunks(InterpolationNode):
                 "ray_address": ("STRING", address),
                 "model_override": _widgets.model_override("model, dtype and device"),
                 "states": _widgets.states(),
+                "timing": _widgets.timing(),
             },
             "hidden": {"node_id": "UNIQUE_ID"},
         }
@@ -110,6 +112,7 @@ class MidframeChunks(InterpolationNode):
         ray_address: str = "",
         model_override: ModelSource | None = None,
         states: StatesLike | None = None,
+        timing: ClipTiming | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:
         """Interpolate the file into another one; the tooltips say what each input does."""
@@ -127,6 +130,7 @@ class MidframeChunks(InterpolationNode):
             multiplier=multiplier,
             target_fps=target_fps,
             states=states,
+            timing=timing,
             last_frame=last_frame,
             settings=settings,
             filename_prefix=filename_prefix,

@@ -17,6 +17,7 @@ from ._inputs import FrameInputs, changed_options
 from ._interpolation import FrameNode
 from ._meta_batch import Manager, Prompt
 from ._models import AfterRun
+from ._timing import ClipTiming
 from ._weights import model_widget
 from ._widgets import InputTypes, Widget
 
@@ -99,6 +100,7 @@ class MidframeTLBVFI(FrameNode):
                 "model_override": _widgets.model_override("model, ema and device"),
                 "storage": _widgets.storage(),
                 "meta_batch": _widgets.meta_batch(),
+                "timing": _widgets.timing(),
             },
             "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT"},
         }
@@ -153,6 +155,7 @@ class MidframeTLBVFI(FrameNode):
         model_override: ModelSource | None = None,
         storage: str = "auto",
         meta_batch: Manager | None = None,
+        timing: ClipTiming | None = None,
         node_id: str | None = None,
         prompt: Prompt | None = None,
     ) -> tuple[Tensor, float, int]:
@@ -175,6 +178,7 @@ class MidframeTLBVFI(FrameNode):
             source_fps=source_fps,
             target_fps=target_fps,
             states=states,
+            timing=timing,
             last_frame=last_frame,
             settings=settings,
             storage=storage,

@@ -12,6 +12,7 @@ from ._errors import said_plainly
 from ._inputs import CommonInputs, changed_options
 from ._interpolation import InterpolationNode
 from ._models import AfterRun
+from ._timing import ClipTiming
 from ._video_host import MadeVideo
 from ._video_run import run_on_save
 from ._weights import model_widget
@@ -59,6 +60,7 @@ class MidframeVideo(InterpolationNode):
                 "after_run": _widgets.after_run(),
                 "model_override": _widgets.model_override("model, dtype and device"),
                 "states": _widgets.states(),
+                "timing": _widgets.timing(),
             },
             "hidden": {"node_id": "UNIQUE_ID"},
         }
@@ -80,6 +82,7 @@ class MidframeVideo(InterpolationNode):
         after_run: AfterRun = "keep loaded",
         model_override: ModelSource | None = None,
         states: StatesLike | None = None,
+        timing: ClipTiming | None = None,
         node_id: str | None = None,
     ) -> tuple[MadeVideo]:
         """Return the interpolated video; the tooltips say what each input does."""
@@ -97,6 +100,7 @@ class MidframeVideo(InterpolationNode):
             multiplier=multiplier,
             target_fps=target_fps,
             states=states,
+            timing=timing,
             last_frame=last_frame,
             settings=settings,
             node_id=node_id,

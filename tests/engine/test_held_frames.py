@@ -11,6 +11,7 @@ from fakes import QUICK, LerpModel, ListSink, RecordingHost
 from midframe import NODE_CLASS_MAPPINGS, cli, interpolate, load_model
 from midframe.analysis.timing import Timing
 from midframe.chunks import Inline, Job, process
+from midframe.nodes._timing import ClipTiming
 from midframe.vfi_models import architectures, build, detect
 from midframe.vfi_utils import Settings, States, by_fps, by_multiplier, run_timeline
 from midframe.video import Coding, Plan, interpolate_video
@@ -223,6 +224,7 @@ def test_the_command_line_and_the_node_with_the_built_in_model(clip):
     assert not np.array_equal(made[2], made[3])
 
     a, b = torch.rand(2, 24, 40, 3)
-    frames = NODE_CLASS_MAPPINGS["MidframeRIFE"]().interpolate(held(a, b), "default")[0]
+    timing = ClipTiming(Timing("interpolate"))
+    frames = NODE_CLASS_MAPPINGS["MidframeRIFE"]().interpolate(held(a, b), "default", timing=timing)[0]
     assert torch.equal(frames[:5], a.expand(5, -1, -1, -1))
     assert torch.equal(frames[4:], interpolate(torch.stack([a, b]), load_model("default")))

@@ -14,7 +14,7 @@ from midframe.benchmarks.clearing import POLICIES, Scenario, scenarios, simulate
 from midframe.benchmarks.work import Work
 from midframe.engine.host import QuietHost
 from midframe.memory.budget import Clearing, Room, cached_bytes, free_bytes
-from midframe.nodes._host import NodeHost
+from midframe.nodes._progress import NodeHost
 from midframe.vfi_utils import by_fps, by_multiplier
 from midframe.video.stream.pipeline import Counted, _Watched
 

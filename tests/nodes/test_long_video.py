@@ -8,7 +8,7 @@ from clips import frames_of, pictures, times_of, write_clip
 from midframe import NODE_CLASS_MAPPINGS
 from midframe.errors import BadInputError
 from midframe.memory.cache import MODELS
-from midframe.nodes import _host
+from midframe.nodes import _host, _progress
 from midframe.nodes.long_video import MidframeChunks
 
 
@@ -75,7 +75,7 @@ def test_it_goes_on_after_cancel(clip, monkeypatch):
             raise Cancelled
 
     with monkeypatch.context() as patch:
-        patch.setattr(_host.NodeHost, "progress", progress)
+        patch.setattr(_progress.NodeHost, "progress", progress)
         with pytest.raises(Cancelled):
             run(clip, format="mkv")
     assert not list((clip.parent / "output").rglob("*.mkv.tmp"))

@@ -239,7 +239,7 @@ def test_the_rule_for_an_unknown_rate_is_said_where_users_look(root, caplog):
 )
 def test_a_run_that_makes_nothing_says_why(frames, widgets, reason, monkeypatch, caplog):
     told = []
-    monkeypatch.setattr(_host, "_show_text", lambda text, node_id: told.append((text, node_id)))
+    monkeypatch.setattr(_host, "show_text", lambda text, node_id: told.append((text, node_id)))
     run(clip(frames), node_id="7", **widgets)
     assert reason in caplog.text
     assert any(reason in text and node == "7" for text, node in told)

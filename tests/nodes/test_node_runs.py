@@ -16,7 +16,7 @@ from midframe.errors import OutOfMemoryError, WeightsNotFoundError
 from midframe.memory import sinks
 from midframe.memory.cache import MODELS
 from midframe.memory.sinks import TensorSink
-from midframe.nodes import _host, _lending, _models, _run, _weights
+from midframe.nodes import _host, _lending, _models, _progress, _run, _weights
 from midframe.nodes._lending import ModelLender
 from midframe.nodes._progress import progress_line
 from midframe.nodes._weights import choose, complaint
@@ -57,7 +57,7 @@ class Bar:
 
 def test_previews_go_out_a_few_times_a_second():
     bar, now = Bar(), [0.0]
-    host = _host.NodeHost(bar, clock=lambda: now[0])
+    host = _progress.NodeHost(bar, clock=lambda: now[0])
     for done in range(1, 101):
         now[0] = done / 20  # 20 frames a second, for five seconds
         host.progress(done, 100, lambda: clip(1, 700, 1400, 4)[0])
@@ -72,7 +72,7 @@ def test_previews_go_out_a_few_times_a_second():
 @pytest.mark.parametrize("frame", [clip(1, 3, 2, 1)[0], torch.full((600, 2, 3), 300, dtype=torch.uint16)])
 def test_a_preview_of_any_frame(frame):
     bar = Bar()
-    _host.NodeHost(bar).progress(1, 2, lambda: frame)
+    _progress.NodeHost(bar).progress(1, 2, lambda: frame)
     assert bar.seen[0][2][1].mode == "RGB"
 
 
@@ -86,7 +86,7 @@ class CancelledError(BaseException):
     """Like ComfyUI's, which is no Exception."""
 
 
-class CancellingHost(_host.NodeHost):
+class CancellingHost(_progress.NodeHost):
     def __init__(self, left):
         super().__init__(Bar())
         self.left = left
@@ -114,7 +114,7 @@ def test_cancel_at_every_step_leaves_nothing_behind(monkeypatch, stride):
     try:
         while made is None:
             host = CancellingHost(steps)
-            monkeypatch.setattr(_host, "watch", lambda *_, h=host: h)
+            monkeypatch.setattr(_progress, "watch", lambda *_, h=host: h)
             try:
                 made = run(frames)
             except CancelledError:
@@ -233,7 +233,7 @@ def published(monkeypatch, tmp_path):
 
 def test_a_checkpoint_is_downloaded_once(published, monkeypatch):
     seen = []
-    monkeypatch.setattr(_host, "_show_text", lambda text, node_id: seen.append((text, node_id)))
+    monkeypatch.setattr(_host, "show_text", lambda text, node_id: seen.append((text, node_id)))
     for _ in range(2):
         weights = choose("rife-4.25", "cpu", "auto", "7")
         assert weights.path == published / "rife_v4.25.safetensors"

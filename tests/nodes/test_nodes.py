@@ -55,7 +55,7 @@ def test_definitions_are_complete(name, root):
     assert node.SEARCH_ALIASES
     assert len(node.RETURN_TYPES) == len(node.RETURN_NAMES) == len(node.OUTPUT_TOOLTIPS)
     page = (root / "web" / "docs" / f"{name}.md").read_text()
-    for widget, row in {**inputs["required"], **inputs.get("optional", {})}.items():
+    for widget, row in {**inputs.get("required", {}), **inputs.get("optional", {})}.items():
         assert row[1]["tooltip"].endswith("."), widget
         assert name == "MidframeClearCache" or f"| {widget} |" in page, widget
 
@@ -63,7 +63,7 @@ def test_definitions_are_complete(name, root):
 @NODES
 def test_the_function_takes_what_the_widgets_give(name):
     node, inputs = NODE_CLASS_MAPPINGS[name], NODE_CLASS_MAPPINGS[name].INPUT_TYPES()
-    rows = {**inputs["required"], **inputs.get("optional", {})}
+    rows = {**inputs.get("required", {}), **inputs.get("optional", {})}
     parameters = dict(inspect.signature(getattr(node, node.FUNCTION)).parameters)
     del parameters["self"]
     assert set(parameters) == {*rows, *inputs.get("hidden", {})}
