@@ -1,6 +1,7 @@
 """Cuts, held frames and loops of files: found, corrected, and the same by every way to a frame."""
 
 from fractions import Fraction as Fr
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -8,14 +9,17 @@ import pytest
 import torch
 from clips import frames_of, times_of, write_clip
 from fakes import LerpModel, RecordingHost
+from made_videos import lend
 from midframe import cli, interpolate
 from midframe.analysis.notes import Analysis
 from midframe.analysis.timing import Timing
 from midframe.chunks import Inline, Job, process
 from midframe.chunks.looking import ANALYSIS
 from midframe.engine.timeline import by_multiplier
+from midframe.memory.sinks import TensorSink
 from midframe.memory.staging import as_dtype
 from midframe.video import Coding, Plan, interpolate_video, open_clip
+from midframe.video.stream.lazy import LazyVideo
 
 LOSSLESS = Coding("ffv1")
 SHOTS, SHOT = 3, 12
@@ -206,3 +210,24 @@ def test_two_pictures_are_no_cut(tmp_path):
     assert np.abs(made[1] - mean).max() <= 1
     with open_clip(clip) as opened:
         assert opened.info.frames_estimate == 2
+
+
+@pytest.mark.parametrize("first", [2, 3, Fr(5, 2)])
+def test_a_video_out_of_another_keeps_its_cuts_and_makes_nothing_twice(shots, first):
+    models = [LerpModel(), LerpModel()]
+    one = LazyVideo(lambda alpha: open_clip(shots, alpha=alpha), Plan(first), partial(lend, model=models[0]))
+    two = LazyVideo(one.opened, Plan(2), partial(lend, model=models[1]))
+    made = two.frames(TensorSink, None)
+    inner = one.frames(TensorSink, None)
+    calls = models[0].calls["between"]
+    one.frames(TensorSink, None)
+    # Once for the second video, once each for the two reads of the first by itself.
+    assert models[0].calls["between"] * 2 == calls * 3
+    source = torch.from_numpy(np.stack(frames_of(shots))).float() / 255
+    for cut in (SHOT, 2 * SHOT):
+        ends = [i for i in range(len(inner) - 1) if torch.equal(inner[i], source[cut - 1])]
+        last = ends[-1]
+        assert torch.equal(inner[last + 1], source[cut])
+        assert torch.equal(made[2 * last], inner[last])
+        assert torch.equal(made[2 * last + 1], inner[last + 1])
+    assert len(made) == 2 * len(inner)

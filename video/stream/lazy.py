@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
+from ...analysis.notes import Analysis, PairNote
 from ...engine.timeline import Moment
 from ...memory.sinks import TensorSink
 from ...memory.staging import as_unit_float
@@ -47,6 +49,8 @@ class LazyVideo:
     settings: Settings = field(default_factory=Settings)
     span: Span | None = None
     """The part, in the source's time."""
+    _looked: list[Plan] = field(default_factory=list, repr=False, compare=False)
+    """The plan with what is known of the source, once that has been looked at; parts share it."""
 
     @cached_property
     def info(self) -> ClipInfo:
@@ -68,6 +72,27 @@ class LazyVideo:
             moments = self.plan.clock(clip, self.span).moments(clip.times())
         start = Fraction(0) if self.span is None else self.span.start
         return tuple(Moment(time - start, duration) for time, duration in moments)
+
+    def planned(self, host: Host) -> Plan:
+        """Return the plan with what it has to know of the source, which is looked at once."""
+        if not self._looked:
+            self._looked.append(looked_at(self.plan, partial(self.source, False), host))
+        return self._looked[0]
+
+    def notes(self, host: Host) -> Analysis:
+        """Return the cuts of the video: those of its source, where they have come to be."""
+        analysis = self.planned(host).analysis
+        cuts = [note.index for note in analysis.pairs if note.cut] if analysis is not None else []
+        if not cuts:
+            return Analysis(())
+        with self.source(False) as clip:
+            shown = [time.pts for time in clip.times()]
+        start = Fraction(0) if self.span is None else self.span.start
+        times = [moment.time + start for moment in self.moments]
+        # The nearer frame is held on either side: the cut is half way between the two.
+        ends = [(shown[i] + shown[i + 1]) / 2 for i in cuts if i + 1 < len(shown)]
+        before = {bisect_left(times, end) - 1 for end in ends}
+        return Analysis(tuple(PairNote(i, cut=True) for i in sorted(before) if 0 <= i < len(times) - 1))
 
     @property
     def duration(self) -> Fraction:
@@ -119,10 +144,11 @@ class LazyVideo:
         """
         suffix = suffix or (path.suffix if path.suffix.lower() in EXTENSIONS else ".mp4")
         place = Target(path, overwrite=True, suffix=suffix)
-        plan = replace(self.plan, coding=coding, metadata=metadata or {})
         alpha = holds_alpha(path.with_suffix(suffix))
         with self.source(alpha) as clip, self.borrow(clip.info.height, clip.info.width) as model:
             maker = Maker(model, self.settings, host)
+            looked = self.planned(maker.watched(None))
+            plan = replace(looked, coding=coding, metadata=metadata or {})
             return stream_clip(clip, place, maker, plan, reopen=partial(self.source, alpha), span=self.span)
 
     def frames(self, sink: Callable[[int, tuple[int, int, int]], TensorSink], host: Host | None) -> Tensor:
@@ -139,7 +165,8 @@ class LazyVideo:
             channels = 4 if clip.info.alpha else 3
             kept = _GrowingSink(sink(len(self.moments), (clip.info.height, clip.info.width, channels)))
             maker, reopen = Maker(model, self.settings, host), partial(self.source, True)
-            count = collect_clip(clip, kept, maker, self.plan, reopen=reopen, span=self.span)
+            plan = self.planned(maker.watched(None))
+            count = collect_clip(clip, kept, maker, plan, reopen=reopen, span=self.span)
         return kept.first(count)
 
     def sound(self) -> Waveform | None:
@@ -201,6 +228,10 @@ class MadeClip:
         if earlier:
             self._span = Span(self._start + earlier[-1], None if self._span is None else self._span.end)
 
+    def notes(self, host: Host) -> Analysis:
+        """See :class:`~.looking.Noted`."""
+        return self._video.notes(host)
+
     def times(self) -> Iterator[FrameTime]:
         """See :class:`~..read.clip.TimedClip`."""
         return (FrameTime(time, duration) for time, duration in self._video.moments)
@@ -230,8 +261,7 @@ class MadeClip:
         clip, video, info = self._clip, self._video, self._clip.info
         try:
             reopen = partial(video.source, info.alpha)
-            plan = looked_at(video.plan, reopen, _Reader(pipe))
-            reading = plan.read(clip, self._span, reopen=reopen)
+            reading = video.planned(_Reader(pipe)).read(clip, self._span, reopen=reopen)
             # In whole numbers, as a file between the two runs would have held them.
             bits = BYTE if info.bits <= BYTE else 16
             with video.borrow(info.height, info.width) as model:

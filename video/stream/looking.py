@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -14,6 +15,15 @@ from ..read.clip import TimedClip
 from .clock import Numbers
 from .plan import Plan
 from .workers import DecodeThread
+
+
+@runtime_checkable
+class Noted(Protocol):
+    """A clip whose cuts are known without its frames, each of which may be dear to make."""
+
+    def notes(self, host: Host) -> Analysis:
+        """Return the notes of its pairs; ``host`` may cancel."""
+        ...
 
 
 def looked_at(plan: Plan, open_clip: Callable[[], TimedClip], host: Host) -> Plan:
@@ -30,6 +40,8 @@ def looked_at(plan: Plan, open_clip: Callable[[], TimedClip], host: Host) -> Pla
     if plan.analysis is not None or not plan.timing.looks:
         return plan
     with open_clip() as clip:
+        if isinstance(clip, Noted):
+            return replace(plan, analysis=clip.notes(host))
         return replace(plan, analysis=analysis_of(clip, host, only_cuts=plan.timing.only_cuts))
 
 
