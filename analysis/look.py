@@ -173,9 +173,15 @@ def _correlations(left: Tensor, padded: Tensor, window: int) -> tuple[Tensor, _W
     def pooled(maps: Tensor) -> Tensor:
         return F.avg_pool2d(maps[:, None], window, _SPACING).flatten(1)
 
-    here, there = pooled(left[None]), pooled(views)
+    def shifted(values: Tensor) -> Tensor:
+        # Means over windows at every place once, instead of once for each shift.
+        means = F.avg_pool2d(values[None, None], window, 1)[0, 0]
+        places = means.unfold(0, height - window + 1, 1).unfold(1, width - window + 1, 1)
+        return places[..., ::_SPACING, ::_SPACING].reshape(shifts, -1)
+
+    here, there = pooled(left[None]), shifted(padded)
     one = (pooled(left[None].square()) - here.square()).clamp_(min=0.0).sqrt_()
-    other = (pooled(views.square()) - there.square()).clamp_(min=0.0).sqrt_()
+    other = (shifted(padded.square()) - there.square()).clamp_(min=0.0).sqrt_()
     together = pooled(views * left) - there * here
     return together / (one * other + _FLAT**2), _Windows(here[0], one[0]), _Windows(there, other)
 

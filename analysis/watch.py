@@ -89,6 +89,7 @@ class Watcher:
         self._drawing: Thumbnail | None = None
         self._frames: dict[int, Thumbnail] = {}
         self._pairs: dict[int, _Pair] = {}
+        self._shots: dict[tuple[int, int], bool] = {}
         self._changes: list[float] = []
         self._count = 0
         self._noted = 0
@@ -156,8 +157,11 @@ class Watcher:
         notes = []
         while self._noted < end:
             notes.append(self._note(self._noted))
+            passed = self._noted - self.LOOK_AHEAD
             for old in (self._frames, self._pairs):
-                old.pop(self._noted - self.LOOK_AHEAD, None)
+                old.pop(passed, None)
+            for after in range(passed, passed + _FLASH_SPAN + 1):
+                self._shots.pop((passed, after), None)
             self._noted += 1
         return notes
 
@@ -191,7 +195,8 @@ class Watcher:
         contrast = float(torch.maximum(left.coarse.std(correction=0), right.coarse.std(correction=0)))
         near = change < _LEAST_CHANGE * contrast
         if self._only_cuts:
-            found = _UNCHANGED if near else match(left.coarse, right.coarse)
+            unasked = near or self._measure == "ssim32"
+            found = _UNCHANGED if unasked else match(left.coarse, right.coarse)
             return _Pair("", found, 0.0, change, similarity)
         # A picture of another shot, all of which differs, could pass for the same with much grain.
         if near and resembles_itself(self._drawing or left, right):
@@ -221,9 +226,11 @@ class Watcher:
         return False
 
     def _same_shot(self, first: int, after: int) -> bool:
-        """Tell whether two frames agree in picture and brightness."""
-        a, b = self._frames[first].coarse, self._frames[after].coarse
-        return not _far(a, b, _FLASH_STEP / 2) and match(a, b).mismatch < _SAME_SHOT
+        """Tell whether two frames agree in picture and brightness; several pairs between them ask."""
+        if (first, after) not in self._shots:
+            a, b = self._frames[first].coarse, self._frames[after].coarse
+            self._shots[first, after] = not _far(a, b, _FLASH_STEP / 2) and match(a, b).mismatch < _SAME_SHOT
+        return self._shots[first, after]
 
     def _dissolves(self, index: int) -> bool:
         """Tell whether a frame of the pair is a mean of those around it that motion does not explain."""

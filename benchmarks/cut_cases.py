@@ -19,9 +19,9 @@ from ..video import open_clip
 
 _SIDE = 256
 """Pixels of the sides of all clips: detectors are asked about content and not about size."""
-_SHOT = 20
+_SHOT = 18
 """Frames of each of the two shots around a cut. PySceneDetect knows no shots of under 15."""
-_BLACK = 18
+_BLACK = 16
 _LEAST_FRAMES = 16
 # Grey levels by which the frames at a cut differ at least: a splice that nobody sees is none.
 _VISIBLE = 8.0
@@ -55,8 +55,9 @@ def _read(path: Path) -> Tensor:
     with open_clip(path) as clip:
         for frame in clip:
             small = as_unit_float(frame.pixels[..., :3]).permute(2, 0, 1)[None]
-            scale = _SIDE / min(small.shape[-2:])
-            small = F.interpolate(small, scale_factor=scale, mode="bilinear", antialias=True)
+            least = min(small.shape[-2:])
+            size = [max(round(side * _SIDE / least), _SIDE) for side in small.shape[-2:]]
+            small = F.interpolate(small, size, mode="bilinear", antialias=True)
             square = _middle(small[0].permute(1, 2, 0), _SIDE)
             frames.append(as_dtype(square, torch.uint8))
     return torch.stack(frames) if frames else torch.empty(0, _SIDE, _SIDE, 3, dtype=torch.uint8)

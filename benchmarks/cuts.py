@@ -46,7 +46,7 @@ def _midframe(frames: Tensor, *, only_cuts: bool) -> set[int]:
 
 
 def _older(frames: Tensor) -> set[int]:
-    watcher = Watcher("ssim32")
+    watcher = Watcher("ssim32", only_cuts=True)
     notes = [note for frame in frames for note in watcher.push(frame)] + watcher.finish()
     return {note.index for note in notes if note.cut}
 

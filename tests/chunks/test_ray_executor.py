@@ -324,6 +324,7 @@ class TestWithoutACluster:
         error = error_of(make_chunk(task_of(job, store), 0))
         assert f"The {what} is not the same" in error.wrong
 
+    @pytest.mark.long  # test_damage_costs_only_what_is_damaged finds the same in this process
     def test_a_chunk_is_believed_only_as_it_is_on_disk(self, clip):
         job = job_of(clip)
         job.workdir.mkdir()

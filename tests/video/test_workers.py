@@ -91,11 +91,15 @@ def test_a_second_interrupt_does_not_end_the_clearing_away(tmp_path, monkeypatch
 
     monkeypatch.setattr(workers.Worker, "end", impatient)
     monkeypatch.setattr(workers.DecodeThread, "frames", interrupted)
+    # Where the tests were started in the background, they are deaf to Ctrl-C, and so would the command be.
+    before = signal.signal(number, signal.default_int_handler)
     words = ["interpolate", str(tmp_path / "in.mp4"), str(tmp_path / "out.mp4"), "--multiplier", "1"]
     try:
         found = main(words)
     except SystemExit as error:
         found = error.code
+    finally:
+        signal.signal(number, before)
     assert found == status
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
     assert not [t for t in threading.enumerate() if t.name.startswith("midframe")]
