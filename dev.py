@@ -21,9 +21,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -143,27 +146,49 @@ def link_types() -> None:
 
 
 def check(names: Sequence[str], pytest_arguments: list[str]) -> int:
-    """Run the checks of these names, also after one failed; return 1 where one did."""
-    failed = []
-    for name in names:
-        print(f"--- {name}", flush=True)
-        began = time.monotonic()
-        if run(*CHECKS[name], *(pytest_arguments if name == "tests" else ())) != 0:
-            failed.append(name)
-        outcome = "FAILED" if name in failed else "ok"
-        print(f"--- {name}: {outcome}, {time.monotonic() - began:.0f} s", flush=True)
+    """Run the checks of these names, also after one failed; return 1 where one did.
+
+    The tests keep every processor busy but while they start and end, and the others one at most: those run
+    beside the tests, one after another, and what they say is printed last.
+    """
+    passed = {}
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        others = {name: beside.submit(check_quietly, name) for name in names if name != "tests"}
+        if "tests" in names:
+            began = time.monotonic()
+            passed["tests"] = run(*CHECKS["tests"], *pytest_arguments) == 0
+            print(f"--- tests: {outcome(passed['tests'])}, {time.monotonic() - began:.0f} s", flush=True)
+        for name, other in others.items():
+            passed[name], seconds, said = other.result()
+            sys.stdout.buffer.write(said)
+            print(f"--- {name}: {outcome(passed[name])}, {seconds:.0f} s", flush=True)
+    failed = [name for name in names if not passed[name]]
     if failed:
         print(f"Failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def run(*command: str, check: bool = False, quiet: bool = False) -> int:
-    """Run the environment's Python with ``command``, in the project's folder."""
+def check_quietly(name: str) -> tuple[bool, float, bytes]:
+    """Run the check of this name; return whether it passed, its seconds and what it wrote."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        passed = run(*CHECKS[name], output=output) == 0
+        output.seek(0)
+        return passed, time.monotonic() - began, output.read()
+
+
+def outcome(passed: bool) -> str:
+    """Return the word for a check that passed, or did not."""
+    return "ok" if passed else "FAILED"
+
+
+def run(*command: str, check: bool = False, quiet: bool = False, output: IO[bytes] | None = None) -> int:
+    """Run the environment's Python with ``command``, in the project's folder; it writes to ``output``."""
     # Threads that spin while they wait take the machine from every other process.
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPYCACHEPREFIX": str(VENV / "bytecode")}
     # Tests start hundreds of processes: without bytecode, each compiles the project anew.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    sink = subprocess.DEVNULL if quiet else None
+    sink = subprocess.DEVNULL if quiet else output
     return subprocess.run(
         [str(PYTHON), *command], cwd=ROOT, env=environment, check=check, stdout=sink, stderr=sink
     ).returncode

@@ -1,21 +1,33 @@
 """Loads the pack as ``midframe``, whatever its folder is called, and seeds every test."""
 
+import gc
 import os
 import random
 import sys
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stop a shared machine
-
-import hypothesis
-import numpy as np
 import pytest
-import torch
 from packs import ROOT, load_pack
 
-load_pack()
-# By the clock of a machine that runs other tests meanwhile, an example may take any time.
-hypothesis.settings.register_profile("midframe", deadline=None)
-hypothesis.settings.load_profile("midframe")
+# Before torch: spinning threads stop a shared machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def pytest_configure(config):
+    """Load the pack, but in the process that only hands tests to others: torch is five seconds there too."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    import hypothesis
+
+    load_pack()
+    # By the clock of a machine that runs other tests meanwhile, an example may take any time.
+    hypothesis.settings.register_profile("midframe", deadline=None)
+    hypothesis.settings.load_profile("midframe")
+
+
+def pytest_collection_finish(session):
+    """Keep torch, the pack and thousands of tests out of garbage collection, which runs at the end of many tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser):
@@ -25,11 +37,15 @@ def pytest_addoption(parser):
 
 @pytest.fixture(scope="session")
 def device(request):
+    import torch
+
     return torch.device(request.config.getoption("--device"))
 
 
 @pytest.fixture(scope="session")
 def dtype(request):
+    import torch
+
     return getattr(torch, request.config.getoption("--dtype"))
 
 
@@ -59,6 +75,9 @@ def renamed():
 
 @pytest.fixture(autouse=True)
 def _seed():
+    import numpy as np
+    import torch
+
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 -- the global one is what a library under test may use
     torch.manual_seed(0)

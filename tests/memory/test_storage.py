@@ -124,7 +124,9 @@ def test_anonymous_memory_stays_where_it_is(tmp_path, root):
     """In a process of its own: 160 MB on the disk, written and read."""
     code = f"""
 import sys; sys.path[:0] = {[str(root / "tests"), str(root / "tests" / "support")]!r}
-import conftest, torch
+import torch
+from packs import load_pack
+load_pack()
 from pathlib import Path
 from midframe.memory.sinks import Storage
 def anonymous():
