@@ -119,7 +119,13 @@ FACTORIES = {
     "zeros",
 }
 # These run as programs of their own, whose process is theirs.
-PROGRAMS = {"benchmarks/profile.py", "training/train.py", "benchmarks/bench.py", "benchmarks/peak.py"}
+PROGRAMS = {
+    "benchmarks/cuts.py",
+    "benchmarks/profile.py",
+    "training/train.py",
+    "benchmarks/bench.py",
+    "benchmarks/peak.py",
+}
 # For threads of its own, and at once put back for all others.
 MAY_SWITCH = {
     "engine/cpu_workers.py": {"set_num_threads"},
