@@ -77,7 +77,14 @@ def test_the_rate_of_a_file_can_be_set(clip):
 
 @pytest.mark.parametrize(
     "words",
-    [("--crf", "99"), ("--crf", "-5"), ("--bitrate", "fast"), ("--streams", "x"), ("--start", "soon")],
+    [
+        ("--crf", "99"),
+        ("--crf", "-5"),
+        ("--bitrate", "fast"),
+        ("--audio", "nonsense"),
+        ("--streams", "x"),
+        ("--start", "soon"),
+    ],
 )
 def test_options_that_cannot_be_are_refused_first(clip, capsys, words):
     try:

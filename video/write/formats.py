@@ -65,6 +65,8 @@ class Coding:
             raise BadInputError(
                 "Pictures of this type cannot be written.", repr(self.images), f"Use {', '.join(IMAGES)}."
             )
+        if self.sound not in (None, "none", "copy") and self.sound not in av.codecs_available:
+            raise BadInputError("There is no such codec of sound.", repr(self.sound), "Use aac, ac3 or flac.")
 
 
 CODECS = ("h264", "h265", "av1", "vp9", "prores", "ffv1")
