@@ -34,6 +34,9 @@ _MEDIAN_OF_NORMAL = 0.6745
 _LEAST_CHANGE, _SIGMAS = 3.0, 6.0
 # Fine pixels: parts of the picture that a drift is looked for in, the least drift, and how sure of it.
 _PART, _LEAST_DRIFT, _SURE = 32, 0.03, 6.0
+# A codec that spends a few bits on one block of a repeated frame moves it by less than this; more of the
+# picture than this share is not touched so.
+_DRIFT_OF_A_BLOCK, _TOUCHED = 0.1, 0.03
 # A window is found where its correlation is at least this.
 _FOUND = 0.8
 
@@ -230,7 +233,8 @@ def _drifts(left: Tensor, right: Tensor, difference: Tensor) -> bool:
     y = ((xx + 1.0) * yd - xy * xd) / determinant
     explained = (x * xd + y * yd).clamp(min=0.0) * _PART * _PART
     surprise = explained / (dd - explained / (_PART * _PART)).clamp(min=0.05)
-    return bool(((torch.hypot(x, y) > _LEAST_DRIFT) & (surprise > _SURE * _SURE)).any())
+    drift = torch.hypot(x, y) * (surprise > _SURE * _SURE)
+    return bool((drift > _DRIFT_OF_A_BLOCK).any() or (drift > _LEAST_DRIFT).float().mean() > _TOUCHED)
 
 
 def standing(left: Thumbnail, right: Thumbnail) -> float:

@@ -85,6 +85,8 @@ class Watcher:
         self._last: Tensor | None = None
         self._points: Tensor | None = None
         self._first: Thumbnail | None = None
+        # The first frame of those that repeat each other: slow motion must not pass for none, frame by frame.
+        self._drawing: Thumbnail | None = None
         self._frames: dict[int, Thumbnail] = {}
         self._pairs: dict[int, _Pair] = {}
         self._changes: list[float] = []
@@ -132,9 +134,12 @@ class Watcher:
         small = self._frames[number - 1] if equal else thumbnail(frame)
         similarity = self._similarity(frame, equal=equal)
         if number == 0:
-            self._first = small
+            self._first = self._drawing = small
         else:
-            self._pairs[number - 1] = self._seen(self._frames[number - 1], small, similarity, equal=equal)
+            self._pairs[number - 1] = pair = self._seen(
+                self._frames[number - 1], small, similarity, equal=equal
+            )
+            self._drawing = self._drawing if pair.held else small
             self._changes.append(self._pairs[number - 1].change)
         self._frames[number] = small
         self._last, self._count = frame, number + 1
@@ -189,7 +194,7 @@ class Watcher:
             found = _UNCHANGED if near else match(left.coarse, right.coarse)
             return _Pair("", found, 0.0, change, similarity)
         # A picture of another shot, all of which differs, could pass for the same with much grain.
-        if near and resembles_itself(left, right):
+        if near and resembles_itself(self._drawing or left, right):
             return _Pair("alike", _UNCHANGED, 0.0, change, similarity)
         return _Pair("", match(left.coarse, right.coarse), standing(left, right), change, similarity)
 

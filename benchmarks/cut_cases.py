@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -24,6 +25,8 @@ _BLACK = 18
 _LEAST_FRAMES = 16
 # Grey levels by which the frames at a cut differ at least: a splice that nobody sees is none.
 _VISIBLE = 8.0
+# Grey levels of a step within a clip, from which on it may be a cut that nobody noted.
+_MAY_BE_A_CUT = 25.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def footage(folders: Sequence[Path], *, held_out: bool, left_out: frozenset[str]
     Args:
         folders: of files, or of folders of pictures.
         held_out: only names whose SHA-256 begins with 0 or 1; else only the others.
-        left_out: names that are not used.
+        left_out: names that are not used; nor is a clip with a step that may be a cut of its own.
 
     Raises:
         BadInputError: fewer than two clips.
@@ -79,7 +82,7 @@ def footage(folders: Sequence[Path], *, held_out: bool, left_out: frozenset[str]
     for folder in folders:
         for path in sorted(folder.rglob("*.webp")) + sorted(folder.rglob("*.mp4")) + _picture_folders(folder):
             mine = path.is_dir() or held_out == (hashlib.sha256(path.name.encode()).hexdigest()[0] in "01")
-            if mine and path.name not in left_out and _long_enough(path):
+            if mine and path.name not in left_out and _is_one_shot(path):
                 found.append(path)
     if len(found) < 2:  # noqa: PLR2004 - a cut needs two shots
         raise BadInputError("There are too few clips.", f"{len(found)} in {folders}", "Give more folders.")
@@ -90,11 +93,16 @@ def _picture_folders(folder: Path) -> list[Path]:
     return sorted({path.parent for path in folder.rglob("*.png")})
 
 
-def _long_enough(path: Path) -> bool:
+def _is_one_shot(path: Path) -> bool:
+    """Tell whether a clip is long enough, and none of its steps much larger than the others."""
     try:
-        return len(_read(path)) >= _LEAST_FRAMES if not path.is_dir() else len(_read(path)) > 0
+        frames = _read(path)
     except MidframeError:
         return False
+    if len(frames) < (_LEAST_FRAMES if path.is_file() else 2):
+        return False
+    steps = torch.tensor([_difference(a, b) for a, b in pairwise(frames)])
+    return float(steps.max()) <= max(_MAY_BE_A_CUT, 4 * float(steps.median()))
 
 
 def cases(clips: Footage, cuts: int, seed: int) -> Iterator[Case]:

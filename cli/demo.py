@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..api import load_model
 from ..video import Plan, interpolate_video, open_clip
 from ..weights.loading import default_device
+from . import demo_timing
 from .progress import ProgressHost
 
 HERE = Path(__file__).parents[1] / "demo"
@@ -39,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("demo_output"), metavar="DIR", help="(default: demo_output)"
     )
     parser.add_argument("--model", default="default", help="(default: the built-in one)")
+    parser.add_argument(
+        "--timing", action="store_true", help="an animation on twos with a cut, before and after, instead"
+    )
     parser.add_argument("--device", type=torch.device, default=None, help="(default: the best there is)")
 
 
@@ -52,6 +56,10 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     device = arguments.device or default_device()
     model = load_model(arguments.model, device)
     host = ProgressHost(device, quiet=arguments.quiet)
+    if arguments.timing:
+        demo_timing.run(folder, _pictures(CLIP), model, host, _pictures, say)
+        host.close()
+        return 0
     began = time.monotonic()
     try:
         written = interpolate_video(CLIP, film, model, Plan(overwrite=True), host=host)
