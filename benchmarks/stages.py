@@ -18,7 +18,7 @@ import torch
 
 from ..api import interpolate, load_model
 from ..chunks import Inline, Job
-from ..chunks.join import join
+from ..chunks.join import Joined, join
 from ..chunks.store import Store
 from ..chunks.worker import ROOT
 from ..engine.timeline import Moment
@@ -246,7 +246,7 @@ def _joined(clip: Path, folder: Path, info: ClipInfo, pairs: int) -> tuple[int, 
         for i in range(_REPEATS)
         for record in store.records
     ]
-    output = (job.target, folder / "joined.tmp.mp4")
+    output = Joined(job.target, job.plan, info)
     with _processor() as seconds:
-        join(records, store.folder, output, job.plan, info, lambda: None)
+        join(records, store.folder, output, folder / "joined.tmp.mp4", poll=lambda: None)
     return len(records), seconds[0]

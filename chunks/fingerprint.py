@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from ..video.read.images import is_pattern, pictures_of
+
 _BLOCK = 2**16
 _BLOCKS = 16
 
@@ -16,8 +18,10 @@ def fingerprint(source: Path) -> str:
     the source is or when it was written: a copy is the same source.
     """
     digest = hashlib.sha256()
-    if source.is_dir():
-        for file in sorted(path for path in source.iterdir() if path.is_file() and path.name[0] != "."):
+    pattern = is_pattern(source)
+    if source.is_dir() or pattern:
+        files = pictures_of(source) if pattern else [path for path in source.iterdir() if path.is_file()]
+        for file in sorted(file for file in files if file.name[0] != "."):
             # On Linux a name need not be UTF-8.
             digest.update(file.name.encode(errors="surrogateescape"))
             _take(file, 2, digest)

@@ -188,6 +188,8 @@ def _chosen(plan: Plan) -> dict[str, str]:
     coding = plan.coding
     chosen = {
         "deinterlace": plan.deinterlace or None,
+        "width": plan.width,
+        "height": plan.height,
         "start": plan.start,
         "stop": plan.stop,
         "pixel format": coding.pixel_format,

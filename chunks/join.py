@@ -19,8 +19,8 @@ from ..video import ClipInfo, Plan
 from ..video.read.images import ImageFolder
 from ..video.read.opening import file_address
 from ..video.stream.pipeline import DEPTHS
-from ..video.write.encode import Shape, VideoWriter
-from ..video.write.formats import choose_encoding, file_suffix
+from ..video.write.encode import Shape, VideoWriter, decided
+from ..video.write.formats import Encoding, choose_encoding, file_suffix
 from .segments import Form, headers_digest
 from .store import Record
 
@@ -31,30 +31,69 @@ Poll = Callable[[], None]
 _AS_ENCODED = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 
 
-def join(
-    records: list[Record], folder: Path, output: tuple[Path, Path], plan: Plan, info: ClipInfo, poll: Poll
-) -> None:
+class Joined:
+    """The output of a job: what its chunks are joined into.
+
+    Args:
+        target: its name, which says its format.
+        plan: of the job.
+        info: of the source, whose sound is carried over.
+
+    Raises:
+        BadInputError: an extension, codec or combination that cannot be written.
+    """
+
+    def __init__(self, target: Path, plan: Plan, info: ClipInfo) -> None:
+        self.form = Form.of(target, plan, info)
+        self.info = info
+        self.encoding: Encoding | None = None
+        if file_suffix(target):
+            size = (info.height, info.width)
+            self.encoding = choose_encoding(
+                target, plan.coding, size, bits=info.bits, alpha=info.alpha, source=info
+            )
+            # Before the first chunk: days later it is too late to say what cannot be carried.
+            self._account = decided(self.encoding, info)
+
+    def rehearse(self, temporary: Path) -> None:
+        """Open the output and all of its streams as they will be at the end, under a name that is free again.
+
+        Raises:
+            MidframeError: it cannot be opened.
+        """
+        if self.encoding is None:
+            return
+        try:
+            self.writer(temporary).drop()
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def writer(self, path: Path) -> VideoWriter:
+        """Open the writer of the output, which is a file."""
+        assert self.encoding is not None  # noqa: S101 -- narrows the type
+        shape = Shape(self.form.bits, self.form.rate, self.form.tick)
+        return VideoWriter(path, self.encoding, self.info, shape, account=self._account)
+
+
+def join(records: list[Record], folder: Path, output: Joined, temporary: Path, *, poll: Poll) -> None:
     """Write the output of finished chunks.
 
     Args:
         records: all of them, in order.
         folder: where their segments are.
-        output: its name, which says its format, and the temporary one to write under.
-        plan: of the job.
-        info: of the source, whose sound is carried over.
+        output: what they become.
+        temporary: the name to write under.
         poll: called between packets or pictures; may raise.
 
     Raises:
         MidframeError: a segment cannot be read, or the output not be written.
     """
-    target, temporary = output
-    form = Form.of(target, plan, info)
     kept = [record for record in records if record.file]
     try:
-        if form.encoding is not None:
-            _join_packets(kept, folder, temporary, _Output(target, plan, info, form), poll)
-        elif file_suffix(target):
-            _encode_pictures(kept, folder, temporary, _Output(target, plan, info, form), poll)
+        if output.form.encoding is not None:
+            _join_packets(kept, folder, temporary, output, poll)
+        elif output.encoding is not None:
+            _encode_pictures(kept, folder, temporary, output, poll)
         else:
             _collect_pictures(kept, folder, temporary, poll)
     except (av.error.FFmpegError, OSError) as error:
@@ -66,24 +105,7 @@ def join(
         ) from error
 
 
-class _Output:
-    """The output that is written: its encoding, and the clip whose sound it gets."""
-
-    def __init__(self, target: Path, plan: Plan, info: ClipInfo, form: Form) -> None:
-        size = (info.height, info.width)
-        self.encoding = choose_encoding(
-            target, plan.coding, size, bits=info.bits, alpha=info.alpha, source=info
-        )
-        self.info = info
-        self.form = form
-
-    def writer(self, path: Path) -> VideoWriter:
-        """Open the writer of the output."""
-        shape = Shape(self.form.bits, self.form.rate, self.form.tick)
-        return VideoWriter(path, self.encoding, self.info, shape)
-
-
-def _join_packets(records: list[Record], folder: Path, path: Path, output: _Output, poll: Poll) -> None:
+def _join_packets(records: list[Record], folder: Path, path: Path, output: Joined, poll: Poll) -> None:
     # The packets of all segments are read once for this: the first one that is written needs it.
     delay = max(_delay(folder / record.file, record) for record in records)
     writer = output.writer(path)
@@ -171,7 +193,7 @@ def _collect_pictures(records: list[Record], folder: Path, path: Path, poll: Pol
             shutil.copyfile(picture, place)
 
 
-def _encode_pictures(records: list[Record], folder: Path, path: Path, output: _Output, poll: Poll) -> None:
+def _encode_pictures(records: list[Record], folder: Path, path: Path, output: Joined, poll: Poll) -> None:
     form = output.form
     writer = output.writer(path)
     try:

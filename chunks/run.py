@@ -17,11 +17,10 @@ from ..video.write.target import Target
 from .documents import settle
 from .fingerprint import fingerprint
 from .job import Job
-from .join import join
+from .join import Joined, join
 from .lock import locked
 from .looking import keep_analysis, looked_at_job
 from .make import make_chunks
-from .segments import Form
 from .store import DONE, LOCK, Record, Store
 
 Done = Callable[[Record], None]
@@ -107,7 +106,7 @@ def process(
     _check(job)
     # What cannot be read or written is found before the work folder is made, and leaves nothing behind.
     info = job.describe()
-    Form.of(job.target, job.plan, info)
+    output = Joined(job.target, job.plan, info)
     with contextlib.ExitStack() as stack:
         _lock(job.workdir, stack)
         job = looked_at_job(job, host)
@@ -126,8 +125,9 @@ def process(
             report(Report(record.chunk, len(record.times), store.frames, total))
 
         if not store.complete:
+            output.rehearse(target.temporary)
             executor(job, store, info, host=host, done=done)
-        _join(job, store, target, info, host)
+        _join(job, store, target, output, host)
         frames = store.frames
         if not keep_chunks:
             store.drop_segments()
@@ -176,7 +176,7 @@ def _usable(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _join(job: Job, store: Store, target: Target, info: ClipInfo, host: Host) -> None:
+def _join(job: Job, store: Store, target: Target, output: Joined, host: Host) -> None:
     # The fingerprint that chunks are known by is from the start of this run, maybe days ago.
     if fingerprint(job.source) != store.identity["source"]:
         raise BadInputError(
@@ -184,10 +184,9 @@ def _join(job: Job, store: Store, target: Target, info: ClipInfo, host: Host) ->
             str(job.source),
             f"Chunks may be of either: remove {store.folder} and run the same again.",
         )
-    output = (target.path, target.temporary)
     target.discard()  # half of it, if an earlier run was killed here
     try:
-        join(store.records, store.folder, output, job.plan, info, host.check_cancelled)
+        join(store.records, store.folder, output, target.temporary, poll=host.check_cancelled)
         settle(target.temporary)
         # From here on a run that is started again knows the output by its bytes, under either name.
         store.finish(target.path, target.temporary)

@@ -15,7 +15,7 @@ from ..errors import MidframeError
 from ..video import ClipInfo, Plan
 from ..video.read.span import Span
 from ..video.write.encode import FolderWriter, Shape, VideoWriter, Writer, usable_tick
-from ..video.write.formats import Encoding, Images, check_rate, choose_encoding, file_suffix
+from ..video.write.formats import Encoding, Images, check_rate, choose_encoding, file_suffix, picture_bits
 from .store import Record, Store
 
 # Files whose segments are joined packet by packet.
@@ -55,7 +55,7 @@ class Form:
                 plain = replace(encoding, container_options={})
                 return cls(suffix, encoding.bits, rate, usable_tick(tick), plain)
             return cls("", encoding.bits, rate, usable_tick(tick), None)
-        bits = 8 if info.bits <= 8 else 16  # noqa: PLR2004
+        bits = picture_bits(info.bits, plan.coding.images)
         return cls("", bits, rate, usable_tick(tick), None, plan.coding.images)
 
     def writer(self, path: Path, info: ClipInfo) -> Writer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from ..api import load_model
 from ..errors import BadInputError
@@ -26,11 +27,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="mkv",
         help="what is written to standard output, which is the OUT of - (default: mkv)",
     )
+    parser.add_argument(
+        "--also",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="IN",
+        help="make the same of these, one after the other; OUT is left out, or a folder that is there",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would become of everything in IN")
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Interpolate one clip and say where the output is."""
+    """Interpolate one clip, or several, and say where the output is."""
+    if not arguments.also:
+        return _run_piped(arguments, say)
+    folder: Path | None = arguments.target
+    if folder is not None and not folder.is_dir():
+        raise BadInputError(
+            "Several clips do not go into one file.", str(folder), "Give a folder that is there, or no OUT."
+        )
+    sources = [arguments.source, *arguments.also]
+    # All names before the first clip: what cannot be is not found after hours.
+    targets = [_among(arguments, source, folder) for source in sources]
+    if len(set(targets)) < len(targets):
+        raise BadInputError(
+            "Two of these clips have the same name.", ", ".join(map(str, sources)), "Rename one of them."
+        )
+    for source, target in zip(sources, targets, strict=True):
+        check_paths(source, target, plan_of(arguments))
+    for source, target in zip(sources, targets, strict=True):
+        arguments.source, arguments.target = source, target
+        _run(arguments, say)
+    return 0
+
+
+def _among(arguments: argparse.Namespace, source: Path, folder: Path | None) -> Path:
+    """Return where the output of one of several clips goes."""
+    if is_pipe(source):
+        raise BadInputError("A pipe is read alone.", str(source), "Leave --also out.")
+    arguments.source, arguments.target = source, None
+    beside = target_of(arguments)
+    return beside if folder is None else folder / beside.name
+
+
+def _run_piped(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     piped = is_output(arguments.target)
     if is_pipe(arguments.source) and arguments.target is None:
         raise BadInputError(

@@ -17,6 +17,7 @@ from ..inputs.pairs import parse_pairs
 from ..inputs.rates import frame_rate
 from ..vfi_utils import EndLaw, Schedule, Settings, States
 from ..video import Coding, Plan
+from ..video.read.images import is_pattern
 from ..video.write.formats import CODECS, EXTENSIONS, HARDWARE, IMAGES
 
 T = TypeVar("T")
@@ -41,7 +42,12 @@ def add_models_folder(parser: argparse.ArgumentParser | Group) -> None:
 def add_clip_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what is made of which clip, and how."""
     add = parser.add_argument
-    add("source", type=Path, metavar="IN", help="video file, animated image, or folder of images")
+    add(
+        "source",
+        type=Path,
+        metavar="IN",
+        help="video file, animated image, folder of images, or such as shot_%%04d.png",
+    )
     add(
         "target",
         type=Path,
@@ -75,7 +81,8 @@ def _add_picture_options(parser: Group) -> None:
         "--images",
         choices=IMAGES,
         default="png",
-        help="what a folder is made of, 8 or 16 bit like the source (default: png)",
+        help="what a folder is made of, 8 or 16 bit like the source; "
+        "jpg has 8, and no transparency (default: png)",
     )
     quality = parser.add_mutually_exclusive_group()
     quality.add_argument(
@@ -89,6 +96,8 @@ def _add_picture_options(parser: Group) -> None:
         metavar="NAME",
         help="such as yuv420p10le (default: depth and chroma of IN, as far as the codec has them)",
     )
+    add("--width", type=int, metavar="N", help="scale to N pixels; the height follows where it is left out")
+    add("--height", type=int, metavar="N", help="scale to N pixels; the width follows where it is left out")
     add("--loop", type=int, metavar="N", help="plays of a GIF, APNG or WebP, 0 without end (default: as IN)")
 
 
@@ -225,6 +234,8 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         deinterlace=arguments.deinterlace,
         start=arguments.start,
         stop=arguments.stop,
+        width=arguments.width,
+        height=arguments.height,
         overwrite=arguments.overwrite,
         states=None if listed is None else States(listed, skip),
         timing=Timing(arguments.cuts, arguments.held),
@@ -258,6 +269,9 @@ def default_target(source: Path, multiplier: Number | tuple[int, ...], fps: Frac
         mark = f"_x{'-'.join(map(str, sorted({min(multiplier), max(multiplier)})))}"
     else:
         mark = f"_x{_short(multiplier)}"
+    if is_pattern(source):
+        name = source.name.partition("%")[0].rstrip("_-. ") or source.resolve().parent.name
+        return source.with_name(name + mark.replace(".", "-"))
     if source.is_dir():  # what follows a point would be taken for the type of a file
         return source.with_name(source.resolve().name + mark.replace(".", "-"))
     # AVI and transport streams hold little of what there is today: they are written where they are asked for.

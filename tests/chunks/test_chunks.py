@@ -207,7 +207,7 @@ def test_damage_costs_only_what_is_damaged(clip, monkeypatch, name, damage, lost
     run(whole)
     job, made = job_of(clip, "out.mkv", Plan(coding=Coding("ffv1"))), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("midframe.chunks.run.join", lambda *_: 1 / 0)
+        patch.setattr("midframe.chunks.run.join", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(job)
     damage(job.workdir / name)
@@ -373,3 +373,28 @@ def test_every_record_says_what_it_must_be(clip):
     assert [r["ended"] for r in records] == [False] * 6 + [True]
     for record in records:
         assert (job.workdir / record["file"]).stat().st_size == record["bytes"]
+
+
+def no_model():
+    raise AssertionError("a chunk was begun")
+
+
+def test_what_cannot_be_carried_is_said_before_the_first_chunk(tmp_path, caplog):
+    source = write_clip(tmp_path / "in.mkv", pictures(3, (64, 64)), sound="aac")
+    with pytest.raises(AssertionError, match="a chunk was begun"):
+        process(job_of(source, "out.gif"), Inline(no_model), host=RecordingHost())
+    assert caplog.text.count("Left out of in.mkv") == 1
+
+
+def test_an_output_that_cannot_be_opened_is_found_before_the_first_chunk(tmp_path):
+    source = write_clip(tmp_path / "in.mkv", pictures(3, (64, 64)), sound="aac")
+    job = job_of(source, "out.mp4", Plan(coding=Coding(preset="nonsense")))
+    with pytest.raises(MidframeError, match="cannot be written"):
+        process(job, Inline(no_model), host=RecordingHost())
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".mp4"] == []
+
+
+def test_the_account_of_chunks_is_said_once(tmp_path, caplog):
+    source = write_clip(tmp_path / "in.mkv", pictures(12, (64, 64)), sound="aac")
+    run(job_of(source, "out.gif", pairs=3))
+    assert caplog.text.count("Left out of in.mkv") == 1

@@ -9,6 +9,7 @@ from fractions import Fraction as Fr
 from pathlib import Path
 
 import av
+import numpy as np
 import odd_files
 import pytest
 from clips import frames_of, pictures, times_of, write_clip
@@ -77,7 +78,14 @@ def test_the_rate_of_a_file_can_be_set(clip):
 
 @pytest.mark.parametrize(
     "words",
-    [("--crf", "99"), ("--crf", "-5"), ("--bitrate", "fast"), ("--streams", "x"), ("--start", "soon")],
+    [
+        ("--crf", "99"),
+        ("--crf", "-5"),
+        ("--bitrate", "fast"),
+        ("--audio", "nonsense"),
+        ("--streams", "x"),
+        ("--start", "soon"),
+    ],
 )
 def test_options_that_cannot_be_are_refused_first(clip, capsys, words):
     try:
@@ -168,3 +176,55 @@ def test_combs_are_gone_after_deinterlacing(tmp_path, command):
     assert run(command, source, tmp_path / "whole.mkv", *words, "--deinterlace") == 0
     assert times_of(tmp_path / "whole.mkv") == times_of(tmp_path / "plain.mkv")
     assert combs(tmp_path / "whole.mkv") < combs(tmp_path / "plain.mkv") / 2
+
+
+@pytest.mark.parametrize("command", ["interpolate", "chunks"])
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [(("--width", 32), (24, 32)), (("--height", 96), (96, 128)), (("--width", 20, "--height", 30), (30, 20))],
+)
+def test_a_clip_is_scaled(tmp_path, command, words, size):
+    source = write_clip(tmp_path / "in.mkv", pictures(4, (48, 64)), codec="ffv1", pix_fmt="bgr0")
+    assert run(command, source, tmp_path / "out.mkv", *words, "--codec", "ffv1", "--quiet") == 0
+    frames = frames_of(tmp_path / "out.mkv")
+    assert {frame.shape[:2] for frame in frames} == {size}
+    expected = Image.fromarray(pictures(1, (48, 64))[0]).resize(size[::-1], Image.Resampling.BICUBIC)
+    assert abs(frames[0].astype(int) - expected).mean() < 6
+
+
+@pytest.mark.parametrize("command", ["interpolate", "chunks"])
+def test_pictures_can_be_jpeg(tmp_path, command):
+    source = write_clip(tmp_path / "in.mkv", pictures(3, (48, 64), bits=16), codec="ffv1", pix_fmt="gbrp14le")
+    assert run(command, source, tmp_path / "out", "--images", "jpg", "--quiet") == 0
+    files = sorted((tmp_path / "out").iterdir())
+    assert [file.name for file in files] == [f"{k:08d}.jpg" for k in range(6)]
+    with Image.open(files[0]) as first:
+        assert first.format == "JPEG"
+        difference = abs(
+            np.asarray(first.convert("RGB")).astype(int) - (pictures(1, (48, 64))[0]).astype(int)
+        )
+    assert difference.mean() < 4
+
+
+@pytest.mark.parametrize("command", ["interpolate", "chunks"])
+@pytest.mark.parametrize("pattern", ["shot_%04d.png", "shot_%4d.png", "shot_%d.png"])
+def test_a_pattern_means_numbered_pictures(tmp_path, command, pattern):
+    digits = 1 if "%d" in pattern else 4
+    for k in range(9, 12):
+        Image.new("RGB", (32, 32), (k * 20, 0, 0)).save(tmp_path / f"shot_{k:0{digits}d}.png")
+    Image.new("RGB", (64, 64)).save(tmp_path / "other.png")
+    assert run(command, tmp_path / pattern, "--quiet") == 0
+    assert len(list((tmp_path / "shot_x2").iterdir())) == 6
+
+
+def test_several_clips_on_one_line(tmp_path, capsys):
+    clips = [write_clip(tmp_path / f"{name}.mp4", pictures(3)) for name in "abc"]
+    folder = tmp_path / "made"
+    assert run("interpolate", clips[0], folder, "--also", *clips[1:]) == 2
+    assert "Several clips do not go into one file" in capsys.readouterr().err
+    folder.mkdir()
+    assert run("interpolate", clips[0], folder, "--also", *clips[1:], "--quiet") == 0
+    assert sorted(file.name for file in folder.iterdir()) == [f"{name}_x2.mp4" for name in "abc"]
+    assert run("interpolate", clips[0], folder, "--also", *clips[1:], "--quiet") == 2
+    assert run("interpolate", clips[0], "--also", *clips[1:], "--quiet") == 0
+    assert (tmp_path / "c_x2.mp4").exists()

@@ -3,6 +3,7 @@
 import os
 from fractions import Fraction as Fr
 from itertools import pairwise
+from pathlib import Path
 
 import av
 import numpy as np
@@ -103,13 +104,24 @@ def test_a_recording_whose_clock_wraps_begins_at_zero(tmp_path):
     assert sound[-1][0] > Fr(19, 10)
 
 
-def test_a_repeated_time_moves_no_later_frame(tmp_path):
-    times = [0, 1, 2, 3, 3, 3, 3, 7, 8, 9, 10, 11]
-    clip = film(tmp_path / "clip.mkv", count=12, codec="ffv1", pix_fmt="bgr0")
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        # A gap after the repeats takes them; without one they are squeezed in before the next true time.
+        ([0, 1, 2, 3, 3, 3, 3, 7, 8, 9], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        ([0, 1, 2, 2, 3, 4, 4, 5, 6, 6, 7, 8], [0, 1, 2, 2.5, 3, 4, 4.5, 5, 6, 6.5, 7, 8]),
+        ([0, 1, 2, 3, 3, 3, 3, 4, 5, 6], [0, 1, 2, 3, 3.25, 3.5, 3.75, 4, 5, 6]),
+    ],
+)
+def test_a_repeated_time_moves_no_later_frame(tmp_path, times, expected):
+    clip = film(tmp_path / "clip.mkv", count=len(times), codec="ffv1", pix_fmt="bgr0")
     source = with_times(clip, tmp_path / "in.mkv", times)
-    with open_clip(source) as clip_:
-        got = [f.pts for f in clip_]
-    assert [round(float(t * 24), 1) for t in got] == [float(k) for k in range(12)]
+    with open_clip(source) as opened:
+        shown = [float(frame.pts * 24) for frame in opened]
+    assert shown == pytest.approx(expected, abs=0.05)
+    # Whole ticks of the output's clock: no later frame is late, whatever came before.
+    written = times_of(run(source, "out.mkv", multiplier=1))
+    assert [float(time * 24) for time in written] == pytest.approx(expected, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -186,9 +198,12 @@ def test_text_subtitles_are_converted(tmp_path, source, texts, output, expected)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows allows no colon in names")
-def test_a_colon_in_a_name_is_no_protocol(tmp_path):
-    source = film(tmp_path / "12:30 clip.mp4", sound="aac")
-    assert len(times_of(f"file:{run(source, 'out: x.mp4')}")) == 48
+@pytest.mark.parametrize("name", ["12:30 clip.mp4", "http:clip.mkv"])
+def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch, name):
+    film(tmp_path / "plain.mp4", sound="aac").rename(tmp_path / name)
+    # With a folder before it nothing is taken for a protocol: the name alone is.
+    monkeypatch.chdir(tmp_path)
+    assert len(times_of(f"file:{run(Path(name), 'out: x.mp4')}")) == 48
 
 
 def test_a_name_may_be_as_long_as_the_disk_takes(tmp_path):

@@ -36,16 +36,28 @@ class Converter:
         source: pixel format of the frames that come in.
         target: pixel format that comes out.
         colour: of the YUV side. None where both sides are RGB.
+        scaled_to: (height, width) of what comes out; the same where it is left out.
     """
 
-    def __init__(self, size: tuple[int, int], source: str, target: str, colour: Colour | None) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        source: str,
+        target: str,
+        colour: Colour | None,
+        *,
+        scaled_to: tuple[int, int] | None = None,
+    ) -> None:
         height, width = size
         self._graph = graph = av.filter.Graph()
         # Any time base and aspect will do: neither is read from the frame that comes out.
         into = graph.add(
             "buffer", f"video_size={width}x{height}:pix_fmt={source}:time_base=1/1000000:pixel_aspect=1/1"
         )
-        scale = graph.add("scale", _scale_arguments(colour, height, to_rgb=is_rgb(target)))
+        arguments = _scale_arguments(colour, height, to_rgb=is_rgb(target))
+        if scaled_to is not None:
+            arguments += f":w={scaled_to[1]}:h={scaled_to[0]}"
+        scale = graph.add("scale", arguments)
         last = graph.add("format", f"pix_fmts={target}")
         into.link_to(scale)
         scale.link_to(last)

@@ -24,7 +24,7 @@ from .clip import ClipInfo, Frame, FrameTime, TimedClip
 from .colour import Converter
 from .deinterlace import deinterlaced
 from .describe import FALLBACK_RATE, describe
-from .images import ImageFolder
+from .images import ImageFolder, is_pattern
 from .opening import films_of, open_source
 from .orientation import orientation_of
 from .straight import Straightener
@@ -52,7 +52,7 @@ def open_clip(
 
     Args:
         source: a video file, which may be in memory, an animated image, or a folder of images, which are
-            taken in natural order of their names.
+            taken in natural order of their names; ``shot_%04d.png`` means those that are named so.
         rate: frames a second of a folder of images, 24 where it is left out. Of a file: instead of its own,
             by which all times are stretched; its sound is not.
         alpha: keep transparency where the clip has it.
@@ -64,6 +64,8 @@ def open_clip(
     if isinstance(source, BytesIO):
         return VideoFile(source, alpha=alpha)
     path = Path(source)
+    if is_pattern(path):
+        return ImageFolder(path, rate=rate or FALLBACK_RATE, alpha=alpha)
     if not path.exists():
         raise BadInputError("There is no such file or folder.", str(path), "Check the name.")
     if path.is_dir():

@@ -25,6 +25,8 @@ from .orientation import orientation_of_picture
 
 _LOG = logging.getLogger(__name__)
 
+# %d, %4d or %04d: the number of digits, if any, is its group.
+_PATTERN = re.compile(r"%0?([0-9]*)d")
 _EXTENSIONS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 
 
@@ -48,17 +50,41 @@ def _gap(names: list[str]) -> str:
     return f"{missing[0][0] + 1}" if missing and steps >= len(missing) else ""
 
 
+def is_pattern(path: Path) -> bool:
+    """Tell whether a path means numbered pictures, as ``shot_%04d.png`` does, and is no file itself."""
+    return bool(_PATTERN.search(path.name)) and path.parent.is_dir() and not path.exists()
+
+
+def pictures_of(path: Path) -> list[Path]:
+    """Return the pictures of a folder, or those that a pattern means, in natural order of their names."""
+    if path.is_dir():
+        folder, wanted = path, re.compile(".*")
+    else:
+        before, digits, after = _PATTERN.split(path.name, maxsplit=1)
+        # As FFmpeg counts: %04d is four digits, or more where the number has more.
+        least = int(digits or 1)
+        number = f"([1-9][0-9]{{{least},}}|[0-9]{{{least}}})"
+        folder, wanted = path.parent, re.compile(re.escape(before) + number + re.escape(after))
+    return sorted(
+        (
+            file
+            for file in folder.iterdir()
+            if file.suffix.lower() in _EXTENSIONS
+            and not file.name.startswith(".")
+            and wanted.fullmatch(file.name)
+        ),
+        key=lambda file: natural_key(file.name),
+    )
+
+
 class ImageFolder:
-    """The images of a folder in natural order, at a constant rate.
+    """The images of a folder, or those that a pattern means, in natural order, at a constant rate.
 
     The first one says size, depth and transparency of all; the others are converted to its depth.
     """
 
     def __init__(self, path: Path, *, rate: Fraction, alpha: bool) -> None:
-        self._files = sorted(
-            (f for f in path.iterdir() if f.suffix.lower() in _EXTENSIONS and not f.name.startswith(".")),
-            key=lambda f: natural_key(f.name),
-        )
+        self._files = pictures_of(path)
         if not self._files:
             raise BadInputError(
                 "There are no images in this folder.",

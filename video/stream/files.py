@@ -18,12 +18,13 @@ from ...vfi_models.interface import Interpolator
 from ...vfi_utils import Host, QuietHost, Settings, require_model
 from ...weights.loading import ModelLike, as_model
 from ..read.clip import ClipInfo, TimedClip
+from ..read.images import is_pattern
 from ..read.span import Span
 from ..write.encode import FolderWriter, Shape, VideoWriter, Writer
-from ..write.formats import check_rate, choose_encoding, holds_alpha
+from ..write.formats import check_rate, choose_encoding, holds_alpha, picture_bits
 from ..write.target import Target
 from .looking import looked_at
-from .pipeline import BYTE, Counted, Stream, frames_of, made_of
+from .pipeline import Counted, Stream, frames_of, made_of
 from .plan import Plan
 
 _LOG = logging.getLogger(__name__)
@@ -173,9 +174,10 @@ def check_paths(source: Path, target: Path, plan: Plan) -> None:
     Raises:
         BadInputError: see :func:`interpolate_video`.
     """
-    if not source.exists():
+    pattern = is_pattern(source)
+    if not source.exists() and not pattern:
         raise BadInputError("There is no such file or folder.", str(source), "Check the name.")
-    if target.exists() and source.samefile(target):
+    if target.exists() and not pattern and source.samefile(target):
         raise BadInputError(
             "Source and output are the same.", str(source), "Choose another name for the output."
         )
@@ -199,7 +201,7 @@ def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Write
     coding, bits = plan.coding, plan.coding.bits or info.bits
     # A folder of pictures, which have 8 or 16 bits whatever lies between.
     if not target.suffix:
-        bits = BYTE if bits <= BYTE else 16
+        bits = picture_bits(bits, coding.images)
         return bits, FolderWriter(target.temporary, bits, coding.images)
     rate, tick = plan.rate_and_tick(info)
     # Errors name the file that the user chose, not the temporary one.

@@ -22,6 +22,7 @@ from ...inputs.rates import frame_rate, require_ratio
 from ..read.clip import Clip, ClipInfo, TimedClip
 from ..read.decode import open_clip
 from ..read.part import Part
+from ..read.scaled import Scaled
 from ..read.span import Span
 from ..read.trim import Trimmed
 from ..write.formats import Coding
@@ -59,6 +60,10 @@ class Plan:
     """Seconds of the source that are left out at its beginning; sound and all else with them."""
     stop: Fraction | None = None
     """Where in the source the output ends, seconds."""
+    width: int | None = None
+    """Of the output, pixels; left out with ``height`` that of the source, else it follows from it."""
+    height: int | None = None
+    """The same of its height."""
     states: StatesLike | None = None
     """Pairs of source frames in which nothing is made, see :class:`...engine.states.States`. At a constant
     frame rate their left frame is held, so that the rate stays."""
@@ -87,7 +92,8 @@ class Plan:
         """
 
         def opened() -> TimedClip:
-            return open_clip(source, rate=self.source_fps, alpha=alpha, deinterlace=self.deinterlace)
+            clip = open_clip(source, rate=self.source_fps, alpha=alpha, deinterlace=self.deinterlace)
+            return clip if self.width is self.height is None else Scaled(clip, self.width, self.height)
 
         if self.start is None and self.stop is None:
             return opened()

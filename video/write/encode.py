@@ -21,7 +21,7 @@ from ...errors import MidframeError
 from ..read.clip import REC709, RGB_FORMATS, ClipInfo, Colour
 from ..read.colour import Converter, Palette, is_rgb
 from ..read.opening import file_address
-from .carry import account_of
+from .carry import Account, account_of
 from .formats import Encoding, Images
 from .sound import Carried, carry_sound
 
@@ -29,7 +29,11 @@ from .sound import Carried, carry_sound
 _PICTURES: dict[Images, tuple[str, dict[str, str]]] = {
     "png": ("be", {}),
     "tiff": ("le", {"compression_algo": "deflate"}),
+    "jpg": ("", {}),
 }
+_JPEG = "yuvj444p"
+# JPEG files are full-range BT.601, whatever their height.
+_JFIF = Colour(matrix=5, full_range=True)
 _TAGGED = ("mp4", "mov")
 # What MP4 has a place of its own for; of any other tag its muxer would write nothing.
 _MP4_TAGS = {
@@ -41,6 +45,13 @@ _MP4_TAGS = {
 _FINEST = 2**31 - 1
 # Frames: beyond the delay of any encoder, far below what random bytes come to.
 _MOST_REORDERED = 64
+
+
+def decided(encoding: Encoding, source: ClipInfo) -> Account:
+    """Return what becomes of everything besides the picture, and log what is lost."""
+    account = account_of(source, encoding.muxer, encoding.audio_encoder, encoding.choice)
+    account.warn(source.path.name)
+    return account
 
 
 class Writer(Protocol):
@@ -88,12 +99,21 @@ class VideoWriter:
         encoding: how.
         source: its size, colour, transparency, sound and metadata are carried over.
         shape: of the frames.
+        account: what becomes of all but the picture, where that is decided and said already.
 
     Raises:
         MidframeError: the file or the encoder cannot be opened, or, later, not be written.
     """
 
-    def __init__(self, path: Path, encoding: Encoding, source: ClipInfo, shape: Shape) -> None:
+    def __init__(
+        self,
+        path: Path,
+        encoding: Encoding,
+        source: ClipInfo,
+        shape: Shape,
+        *,
+        account: Account | None = None,
+    ) -> None:
         self._path = path
         self._tick = usable_tick(shape.tick)
         self._bits = shape.bits
@@ -120,17 +140,17 @@ class VideoWriter:
             _set_up(self._stream, source, self._pixel_format, self._tick, self._colour)
             if encoding.bitrate is not None:
                 self._stream.codec_context.bit_rate = encoding.bitrate
-            self._add_others(stack, encoding, source)
+            self._add_others(stack, encoding, source, account or decided(encoding, source))
             self._container.metadata.update(source.metadata)
             # Opens the encoder and writes the header: what cannot work fails here, before a frame is made.
             self._container.start_encoding()
             # Until here a failure closes the file and the sound again; from here on close() or drop() does.
             self._stack = stack.pop_all()
 
-    def _add_others(self, stack: contextlib.ExitStack, encoding: Encoding, source: ClipInfo) -> None:
+    def _add_others(
+        self, stack: contextlib.ExitStack, encoding: Encoding, source: ClipInfo, account: Account
+    ) -> None:
         """Add everything of the source that is not its picture, and what is known of that."""
-        account = account_of(source, encoding.muxer, encoding.audio_encoder, encoding.choice)
-        account.warn(source.path.name)
         self._stream.metadata.update(source.picture_tags)
         if source.disposition:
             self._stream.disposition = source.disposition
@@ -244,13 +264,17 @@ class FolderWriter:
         source = RGB_FORMATS[self._bits, channels]
         # Frames of 16 bit are little-endian in memory; PNG wants the other order.
         target = source.removesuffix("le") + self._order if source.endswith("le") else source
+        if self._images == "jpg":
+            target = _JPEG
         if self._convert is None:
-            self._convert = Converter((height, width), source, target, None)
+            self._convert = Converter((height, width), source, target, _JFIF if target == _JPEG else None)
         frame = self._convert(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.numpy()), format=source))
         # A new one for each picture: an encoder that was flushed takes no more frames.
-        encoder: Any = av.CodecContext.create(self._images, "w")
+        encoder: Any = av.CodecContext.create("mjpeg" if self._images == "jpg" else self._images, "w")
         encoder.options = self._options
         encoder.width, encoder.height, encoder.pix_fmt = width, height, target
+        if target == _JPEG:
+            encoder.qmin = encoder.qmax = 2
         # A picture has no time, but FFmpeg opens no encoder without a time base.
         encoder.time_base = Fraction(1, 1)
         data = b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None)))

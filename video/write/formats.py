@@ -21,7 +21,7 @@ from .tables import CODEC_TABLE, CONTAINER_TABLE, Codec, Container
 _LOG = logging.getLogger(__name__)
 
 
-Images = Literal["png", "tiff"]
+Images = Literal["png", "tiff", "jpg"]
 """Files that a folder of pictures can be made of."""
 IMAGES: tuple[Images, ...] = get_args(Images)
 
@@ -63,8 +63,10 @@ class Coding:
     def __post_init__(self) -> None:
         if self.images not in IMAGES:
             raise BadInputError(
-                "Pictures of this type cannot be written.", repr(self.images), f"Use {' or '.join(IMAGES)}."
+                "Pictures of this type cannot be written.", repr(self.images), f"Use {', '.join(IMAGES)}."
             )
+        if self.sound not in (None, "none", "copy") and self.sound not in av.codecs_available:
+            raise BadInputError("There is no such codec of sound.", repr(self.sound), "Use aac, ac3 or flac.")
 
 
 CODECS = ("h264", "h265", "av1", "vp9", "prores", "ffv1")
@@ -114,6 +116,11 @@ def holds_alpha(path: Path) -> bool:
     """Tell whether output of this name can be transparent."""
     container = CONTAINER_TABLE.get(path.suffix.lower())
     return container.alpha_codec is not None if container else not file_suffix(path)
+
+
+def picture_bits(bits: int, images: Images) -> int:
+    """Return 8 or 16, the bits of a channel in a folder of pictures from a source that has ``bits``."""
+    return _BYTE if bits <= _BYTE or images == "jpg" else 16
 
 
 def check_rate(path: Path, rate: Fraction) -> None:
@@ -182,6 +189,9 @@ def choose_encoding(
     said = losses(source, pixel_format, name) if source is not None and coding.pixel_format is None else ""
     if said:
         _LOG.warning("%s: %s.", source.path.name if source else path.name, said)
+    if source is not None and source.colour is None and "yuv" in pixel_format:
+        # Not a warning: it is what everybody expects of a video.
+        _LOG.info("%s is RGB; it is written as %s.", source.path.name, pixel_format)
     options = {} if hardware else _options(codec, name, coding)
     if hardware and coding.preset:
         options["preset"] = coding.preset
