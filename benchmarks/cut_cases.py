@@ -40,7 +40,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Footage:
-    """Clips that are read when they are needed."""
+    """Clips that are read when they are needed, and kept in memory at their small size."""
 
     paths: Sequence[Path]
 
@@ -60,7 +60,7 @@ def _read(path: Path) -> Tensor:
             small = F.interpolate(small, size, mode="bilinear", antialias=True)
             square = _middle(small[0].permute(1, 2, 0), _SIDE)
             frames.append(as_dtype(square, torch.uint8))
-    return torch.stack(frames) if frames else torch.empty(0, _SIDE, _SIDE, 3, dtype=torch.uint8)
+    return torch.stack(frames) if frames else torch.empty(0, _SIDE, _SIDE, 3, dtype=torch.uint8, device="cpu")
 
 
 def _middle(frame: Tensor, side: int) -> Tensor:
@@ -102,7 +102,7 @@ def _is_one_shot(path: Path) -> bool:
         return False
     if len(frames) < (_LEAST_FRAMES if path.is_file() else 2):
         return False
-    steps = torch.tensor([_difference(a, b) for a, b in pairwise(frames)])
+    steps = torch.tensor([_difference(a, b) for a, b in pairwise(frames)], dtype=torch.float32, device="cpu")
     return float(steps.max()) <= max(_MAY_BE_A_CUT, 4 * float(steps.median()))
 
 
@@ -111,7 +111,7 @@ def cases(clips: Footage, cuts: int, seed: int) -> Iterator[Case]:
     random = torch.Generator().manual_seed(seed)
 
     def draw(count: int) -> int:
-        return int(torch.randint(max(count, 1), (), generator=random))
+        return int(torch.randint(max(count, 1), (), dtype=torch.int64, device="cpu", generator=random))
 
     made = 0
     while made < cuts:
@@ -139,17 +139,19 @@ def _shot(clip: Tensor, draw: Draw, length: int) -> Tensor:
 
 
 def _spliced(kind: str, clips: Footage, draw: Draw) -> Case | None:
-    one = clips.clip(draw(len(clips.paths)))
-    other = one if kind == "similar" else clips.clip(draw(len(clips.paths)))
+    place = draw(len(clips.paths))
+    one = clips.clip(place)
+    other = one if kind == "similar" else clips.clip(place + 1 + draw(len(clips.paths) - 1))
     if kind == "similar":
         # Two parts of one take that are far apart: same light, same place, another moment.
         if len(one) < 2 * _SHOT + _LEAST_FRAMES:
             return None
-        left, right = one[:_SHOT], one[-_SHOT:]
+        spare = (len(one) - 2 * _SHOT - _LEAST_FRAMES) // 2
+        left, right = _shot(one[: _SHOT + spare], draw, _SHOT), _shot(one[-_SHOT - spare :], draw, _SHOT)
     else:
         left, right = _shot(one, draw, _SHOT), _shot(other, draw, _SHOT)
     if kind == "through black":
-        black = torch.zeros(_BLACK, *left.shape[1:], dtype=left.dtype)
+        black = torch.zeros(_BLACK, *left.shape[1:], dtype=left.dtype, device="cpu")
         frames, at = torch.cat((left, black, right)), {_SHOT - 1, _SHOT + _BLACK - 1}
     else:
         frames, at = torch.cat((left, right)), {_SHOT - 1}
@@ -200,8 +202,8 @@ def _shaking(shot: Tensor, draw: Draw, clips: Footage) -> Tensor:
 def _explosion(shot: Tensor, draw: Draw, clips: Footage) -> Tensor:
     """Grow a bright disc from a point over six frames, and fade it over ten."""
     at, y, x = 8 + draw(len(shot) - 26), draw(_SIDE), draw(_SIDE)
-    rows, columns = torch.meshgrid(torch.arange(_SIDE), torch.arange(_SIDE), indexing="ij")
-    far = torch.hypot((rows - y).float(), (columns - x).float())
+    rows, columns = torch.meshgrid(_numbers(_SIDE), _numbers(_SIDE), indexing="ij")
+    far = torch.hypot(rows - y, columns - x)
     bright = shot.float()
     for i in range(16):
         disc = torch.sigmoid((25.0 * min(i + 1, 6) - far) / 12)[..., None] * min(1.0, (16 - i) / 10)
@@ -212,16 +214,22 @@ def _explosion(shot: Tensor, draw: Draw, clips: Footage) -> Tensor:
 def _dissolve(shot: Tensor, draw: Draw, clips: Footage) -> Tensor:
     other, length = _shot(clips.clip(draw(len(clips.paths))), draw, len(shot)), 8 + draw(17)
     start = (len(shot) - length) // 2
-    share = ((torch.arange(len(shot)) - start) / length).clamp(0, 1)[:, None, None, None]
+    share = ((_numbers(len(shot)) - start) / length).clamp(0, 1)[:, None, None, None]
     return torch.lerp(shot.float(), other.float(), share).round().to(torch.uint8)
 
 
 def _held(shot: Tensor, draw: Draw, clips: Footage) -> Tensor:
     """Show every second or third frame so many times, with grain of its own each time."""
     length, grain = 2 + draw(2), draw(4)
-    held = shot[torch.arange(len(shot)) // length * length].float()
-    noise = torch.randn(held.shape, generator=torch.Generator().manual_seed(draw(2**31)))
+    held = shot[_numbers(len(shot)).long() // length * length].float()
+    noise = torch.randn(
+        held.shape, dtype=torch.float32, device="cpu", generator=torch.Generator().manual_seed(draw(2**31))
+    )
     return (held + grain * noise).round().clamp(0, 255).to(torch.uint8)
+
+
+def _numbers(count: int) -> Tensor:
+    return torch.arange(count, dtype=torch.float32, device="cpu")
 
 
 _NEGATIVES: dict[str, Callable[[Tensor, Draw, Footage], Tensor]] = {

@@ -160,7 +160,8 @@ def cost() -> dict[str, float]:
     side, on generated motion.
     """
     height, width = _SIZE_OF_COST
-    noise = torch.rand(1, 3, height // 8 + 4, width // 8 + 8, generator=torch.Generator().manual_seed(0))
+    random, shape = torch.Generator().manual_seed(0), (1, 3, height // 8 + 4, width // 8 + 8)
+    noise = torch.rand(shape, dtype=torch.float32, device="cpu", generator=random)
     picture = F.interpolate(noise, scale_factor=8, mode="bicubic").clamp(0, 1)[0].permute(1, 2, 0)
     clip = torch.stack(
         [as_dtype(picture[i : i + height, 2 * i : 2 * i + width], torch.uint8) for i in range(16)]

@@ -38,13 +38,15 @@ _OLDER: Measure = "ssim32"
 
 def on_beat(clip: Tensor, length: int) -> tuple[Tensor, set[int]]:
     """Return a clip of which each frame is shown ``length`` times, and its pairs that are repeats."""
-    places = torch.arange(_FRAMES) // length % len(clip)
+    places = torch.arange(_FRAMES, dtype=torch.int64, device="cpu") // length % len(clip)
     return clip[places], {i for i in range(_FRAMES - 1) if places[i] == places[i + 1]}
 
 
 def grained(clip: Tensor, sigma: float, seed: int) -> Tensor:
     """Add noise that is another in each frame."""
-    noise = torch.randn(clip.shape, generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(
+        clip.shape, dtype=torch.float32, device="cpu", generator=torch.Generator().manual_seed(seed)
+    )
     return (clip.float() + sigma * noise).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -67,7 +69,8 @@ def drifting(clip: Tensor, step: float) -> Tensor:
     picture = clip[:1].permute(0, 3, 1, 2).float() / 255
     moved = []
     for i in range(_FRAMES):
-        theta = torch.tensor([[[0.9, 0.0, 2 * step * i / picture.shape[-1]], [0.0, 0.9, 0.0]]])
+        rows = [[0.9, 0.0, 2 * step * i / picture.shape[-1]], [0.0, 0.9, 0.0]]
+        theta = torch.tensor([rows], dtype=torch.float32, device="cpu")
         grid = F.affine_grid(theta, list(picture.shape), align_corners=False)
         moved.append(F.grid_sample(picture, grid, "bicubic", "reflection", align_corners=False))
     return as_dtype(torch.cat(moved).permute(0, 2, 3, 1), torch.uint8)

@@ -18,7 +18,11 @@ def clips(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
     for shot in range(3):
         (folder / f"s{shot}").mkdir()
-        blocks = np.kron(np.random.default_rng(shot).random((8, 10)), np.ones((16, 16)))
+        side = 12 + 7 * shot
+        blocks = np.kron(
+            np.random.default_rng(shot).random((260 // side + 1, 300 // side + 1)), np.ones((side, side))
+        )
+        blocks = blocks[:256, :288]
         for i in range(16):
             picture = np.repeat(np.roll(blocks, i, 1)[..., None], 3, 2)
             Image.fromarray(np.rint(picture * 255).astype(np.uint8)).save(
