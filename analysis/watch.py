@@ -24,6 +24,9 @@ _OLDER_HELD, _OLDER_CUT = 0.996, 0.2
 _LEAST_CHANGE = 0.2
 # A pair is a cut where so much of the picture is not found again, and so much more than around it.
 _LEAST_MISMATCH, _ABOVE_OTHERS = 0.35, 1.5
+# Or less of it, and more above the others: another moment of the same take. Less still, and pairs under grain
+# and shaking pass for cuts.
+_SIMILAR_MISMATCH, _SIMILAR_ABOVE = 0.25, 2.0
 _NEIGHBOURS = 2
 # Of fewer frames each is a picture of its own, such as two photographs that somebody wants to see change
 # into each other: what stands out is not known.
@@ -211,7 +214,10 @@ class Watcher:
             for i in range(index - _NEIGHBOURS, index + _NEIGHBOURS + 1)
             if i != index and i in self._pairs
         ]
-        return here > _LEAST_MISMATCH and here > _ABOVE_OTHERS * max(around, default=0.0)
+        others = max(around, default=0.0)
+        return (here > _LEAST_MISMATCH and here > _ABOVE_OTHERS * others) or (
+            here > _SIMILAR_MISMATCH and here > _SIMILAR_ABOVE * others
+        )
 
     def _flashes(self, index: int) -> bool:
         """Tell whether the same shot goes on after a few frames that look otherwise."""
