@@ -10,6 +10,7 @@ from midframe.vfi_models.rife.config import FAMILIES
 from midframe.vfi_models.rife.lowres import LowResolution, _reduced, applies
 from midframe.vfi_models.rife.net import IFNet, resize
 from midframe.weights.synthetic import synthetic_state_dict
+from thin import thinned
 
 SMALL = ["4.0", "4.6", "4.7", "4.15.lite", "4.22.lite", "4.25", "4.25.lite"]
 
@@ -92,7 +93,7 @@ def test_other_networks_are_named():
 
 
 @pytest.mark.parametrize("family", SMALL)
-@pytest.mark.parametrize("scale", [0.25, 0.5, 1, 2, 4])
+@pytest.mark.parametrize("scale", thinned([0.25, 0.5, 1, 2, 4], (0, 2)))
 def test_no_size_crashes_at_any_flow_scale(family, scale):
     model = shared_rife(family)
     for size in [(1, 1), (33, 65), (64, 2)] if scale in (0.25, 1) else [(33, 65)]:
@@ -165,7 +166,10 @@ def test_sixteen_bits_keep_straight_lines_straight(dtype):
     assert (middle(model, frames) - frames[:1]).abs().max() < bound("nothing moves")
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if "heavy" not in name and name != "4.0"])
+@pytest.mark.parametrize(
+    "family",
+    thinned([name for name in FAMILIES if "heavy" not in name and name != "4.0"], range(0, len(FAMILIES), 3)),
+)
 def test_low_resolution_pass_is_the_published_one(family):
     model = shared_rife(family)
     random = torch.Generator().manual_seed(len(family))

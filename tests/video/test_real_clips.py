@@ -9,11 +9,16 @@ from math import ceil
 import av
 import numpy as np
 import pytest
+import torch
 from clips import NTSC, audio_packets, frames_of, pictures, times_of, write_clip
 from midframe import NODE_CLASS_MAPPINGS, load_model
+from midframe.analysis.timing import Timing
+from midframe.analysis.watch import analyse
 from midframe.memory.cache import MODELS
+from midframe.vfi_utils import by_multiplier
 from midframe.video import Plan, interpolate_video
 from PIL import Image
+from thin import thinned
 
 CLICK = 5
 """The frame with which something is heard."""
@@ -81,7 +86,10 @@ def by_file(source, target, plan):
 @pytest.mark.parametrize("make", [by_node, by_file])
 @pytest.mark.parametrize(
     ("rate", "plan"),
-    [(NTSC, Plan(2)), (Fr(25), Plan(3)), (NTSC, Plan(fps=60)), (NTSC, Plan(fps=60, end="end_on_last"))],
+    thinned(
+        [(NTSC, Plan(2)), (Fr(25), Plan(3)), (NTSC, Plan(fps=60)), (NTSC, Plan(fps=60, end="end_on_last"))],
+        (1, 2),
+    ),
     ids=["x2", "x3", "60", "60-end"],
 )
 def test_times_counts_and_sound(tmp_path, frames, rate, plan, make):
@@ -110,3 +118,15 @@ def test_times_counts_and_sound(tmp_path, frames, rate, plan, make):
             unlike = [abs(made[int(place)].astype(int) - other).mean() for other in given]
             assert np.argmin(unlike) == i
             assert unlike[i] < 5  # of encoding
+
+
+@pytest.mark.parametrize("name", ["s01_bear", "s02_ship_ai", "s03_cockatoo", "s04_carphone", "s05_blocks"])
+def test_nothing_is_noted_of_a_clean_clip(shared, name):
+    # Then the loop is given the timeline itself: what comes out is what came out without looking.
+    frames = [
+        torch.from_numpy(np.asarray(Image.open(path)))
+        for path in sorted((shared / "clips" / name).glob("*.png"))
+    ]
+    timeline = by_multiplier(2)
+    assert Timing().timesteps(timeline, lambda: analyse(frames, only_cuts=True)) is timeline
+    assert Timing().timesteps(timeline, lambda: analyse(frames)) is timeline
