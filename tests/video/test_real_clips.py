@@ -124,7 +124,7 @@ def test_times_counts_and_sound(tmp_path, frames, rate, plan, make):
 def test_nothing_is_noted_of_a_clean_clip(shared, name):
     # Then the loop is given the timeline itself: what comes out is what came out without looking.
     frames = [
-        torch.from_numpy(np.asarray(Image.open(path)))
+        torch.from_numpy(np.array(Image.open(path)))
         for path in sorted((shared / "clips" / name).glob("*.png"))
     ]
     timeline = by_multiplier(2)
