@@ -105,6 +105,7 @@ def test_pictures_that_differ_are_no_comparison(run, copycat, monkeypatch):
     assert "pictures differ" in table
 
 
+@pytest.mark.long  # rows of ours, as test_rows_say_what_was_compared has them
 def test_without_a_peer_ours_is_measured_alone(run):
     code, report, table = run("--model", "rife-4.6", "--multiplier", "2")
     assert code == 0

@@ -96,6 +96,7 @@ def test_bounds():
     assert f"on {32.4 / 9.6:.1f} cores" in text
 
 
+@pytest.mark.long  # encodes, cuts and joins a clip for real; what is made of the figures is tested above
 def test_the_command(tmp_path, capsys):
     out, clip = tmp_path / "out.json", write_clip(tmp_path / "in.mp4", pictures(30, (64, 96)))
     assert cli.main(["estimate", "--clip", str(clip), "--hours", "0.1", "--json", str(out)]) == 0
