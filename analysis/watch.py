@@ -57,6 +57,8 @@ class _Pair:
     """Mean difference of coarse pixels, in grey levels."""
     similarity: float = 1.0
     """By the older measure, where that is asked for."""
+    near: bool = False
+    """Little changes, as between repeated frames."""
 
 
 _UNCHANGED = Match(mismatch=0.0, motion=0.0, gain=1.0)
@@ -193,31 +195,34 @@ class Watcher:
 
     def _seen(self, left: Thumbnail, right: Thumbnail, similarity: float, *, equal: bool) -> _Pair:
         if equal:
-            return _Pair("equal", _UNCHANGED, 0.0, 0.0, similarity)
+            return _Pair("equal", _UNCHANGED, 0.0, 0.0, similarity, near=True)
         change = float((left.coarse - right.coarse).abs().mean())
         contrast = float(torch.maximum(left.coarse.std(correction=0), right.coarse.std(correction=0)))
         near = change < _LEAST_CHANGE * contrast
         if self._only_cuts:
             unasked = near or self._measure == "ssim32"
             found = _UNCHANGED if unasked else match(left.coarse, right.coarse)
-            return _Pair("", found, 0.0, change, similarity)
+            return _Pair("", found, 0.0, change, similarity, near)
         # A picture of another shot, all of which differs, could pass for the same with much grain.
         if near and resembles_itself(self._drawing or left, right):
-            return _Pair("alike", _UNCHANGED, 0.0, change, similarity)
-        return _Pair("", match(left.coarse, right.coarse), standing(left, right), change, similarity)
+            return _Pair("alike", _UNCHANGED, 0.0, change, similarity, near)
+        return _Pair("", match(left.coarse, right.coarse), standing(left, right), change, similarity, near)
 
     def _stands_out(self, index: int) -> bool:
         """Tell whether more of the picture is lost than can be lost by motion, and than around this pair."""
         here = self._pairs[index].found.mismatch
-        around = [
-            self._pairs[i].found.mismatch
-            for i in range(index - _NEIGHBOURS, index + _NEIGHBOURS + 1)
-            if i != index and i in self._pairs
-        ]
+        around = [self._pairs[i].found.mismatch for way in (-1, 1) for i in self._moving(index, way)]
         others = max(around, default=0.0)
         return (here > _LEAST_MISMATCH and here > _ABOVE_OTHERS * others) or (
             here > _SIMILAR_MISMATCH and here > _SIMILAR_ABOVE * others
         )
+
+    def _moving(self, index: int, way: int) -> list[int]:
+        """Return the nearest pairs to one side in which something moves: drawings on threes move in every
+        third pair alone.
+        """
+        side = (index + way * distance for distance in range(1, self.LOOK_AHEAD))
+        return [i for i in side if i in self._pairs and not self._pairs[i].near][:_NEIGHBOURS]
 
     def _flashes(self, index: int) -> bool:
         """Tell whether the same shot goes on after a few frames that look otherwise."""
