@@ -19,8 +19,9 @@ from ..read.opening import open_source
 from ..read.span import Span
 from ..read.times import Rising, may_jump
 from ..read.waveform import WaveformSound
-from .carry import REFUSALS, Account
+from .carry import Account
 from .tracks import Converted, Copied, Encoded, Track, Window
+from .trial import REFUSALS
 
 _LOG = logging.getLogger(__name__)
 
