@@ -26,7 +26,7 @@ _DROPPED_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands",
 # Of a stream: what its muxer counted, which is no longer true of the output.
 _COUNTED_TAGS = ("encoder", "handler_name", "vendor_id", "duration", "creation_time", "alpha_mode", "rotate")
 # Streams that are no files of any format: nothing but their codec.
-_RAW = ("h264", "hevc", "vvc", "mpegvideo", "m4v", "obu", "h263", "mjpeg")
+_RAW = ("h264", "hevc", "vvc")
 # Of the number of times that an animated image is played; where it is not in here, it is once.
 _HEAD_BYTES = 1 << 16
 _PNG_LOOPS = b"acTL"
