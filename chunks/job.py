@@ -11,6 +11,7 @@ from typing import Any
 
 from ..analysis.notes import Analysis
 from ..analysis.timing import Timing
+from ..engine.curve import Curve
 from ..engine.states import States, StatesLike
 from ..inputs.numbers import Number, whole
 from ..vfi_models.interface import Interpolator
@@ -98,6 +99,7 @@ class Job:
         analysis = self.plan.analysis
         data = asdict(replace(self, plan=replace(self.plan, analysis=None)))
         data["plan"]["analysis"] = None if analysis is None else analysis.to_json()
+        data["plan"]["speed"] = None if self.plan.speed is None else self.plan.speed.as_data()
         return data
 
     @classmethod
@@ -111,6 +113,7 @@ class Job:
             "states": states and States(**states),
             "timing": Timing(**given["timing"]),
             "analysis": analysis and Analysis.from_json(analysis),
+            "speed": given["speed"] and Curve.from_data(given["speed"]),
         }
         plan = Plan(**{**given, **made})
         parts = {
@@ -196,6 +199,7 @@ def _chosen(plan: Plan) -> dict[str, str]:
         "preset": coding.preset,
         "bitrate": coding.bitrate,
         "lossless": coding.lossless or None,
+        "speed": plan.speed and (plan.speed.as_data(), plan.sound_speed),
     }
     return {name: str(value) for name, value in chosen.items() if value is not None}
 

@@ -11,6 +11,8 @@ from typing import Any, TypeVar, get_args
 
 from ..analysis.notes import Analysis
 from ..analysis.timing import CutLaw, HeldLaw, Timing
+from ..engine.curve import Curve, Ease
+from ..engine.pieces import SoundLaw
 from ..errors import BadInputError
 from ..inputs.numbers import Number, multipliers
 from ..inputs.pairs import parse_pairs
@@ -178,6 +180,26 @@ def _add_timeline_options(parser: Group) -> None:
         help="what `midframe analyse` found in IN, corrected by you (default: IN is looked at first)",
     )
 
+    add(
+        "--speed",
+        metavar="CURVE",
+        help="0.5 plays at half the speed, -1 backwards; or keyframes by their place in IN, such as "
+        "0:1,2s:0.25,4s:1 (frames, s or %%), where 2s:0 for 1.5s stops; the frame rate is constant then",
+    )
+    add(
+        "--ease",
+        choices=get_args(Ease),
+        default="linear",
+        help="how one speed of a curve becomes the next (default: linear)",
+    )
+    add(
+        "--sound-speed",
+        choices=get_args(SoundLaw),
+        default=Plan.sound_speed,
+        help="with --speed: stretch the sound, its pitch held (default); drop it; or keep it as it is from "
+        "the beginning on, as for music",
+    )
+
 
 def _add_model_options(parser: Group) -> None:
     add = parser.add_argument
@@ -240,6 +262,8 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         states=None if listed is None else States(listed, skip),
         timing=Timing(arguments.cuts, arguments.held),
         analysis=None if arguments.analysis is None else Analysis.load(arguments.analysis),
+        speed=Curve.of(arguments.speed, arguments.ease),
+        sound_speed=arguments.sound_speed,
     )
 
 
