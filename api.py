@@ -53,15 +53,15 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
         timeline: which frames come out, instead of ``multiplier``; see :func:`~.engine.timeline.by_fps`.
         timing: what is done about cuts and held frames; left out, the nearer frame is held at a cut.
         analysis: what is known of the clip's pairs; left out, it is looked at where ``timing`` needs that.
-        speed: at which it plays, such as ``0.5`` or ``0:1, 48:0.25``; see :meth:`.engine.curve.Curve.of`. The frame rate is constant then: that of ``timeline``, or ``multiplier`` times the source's.
+        speed: at which it plays, such as ``0.5`` or ``0:1, 48:0.25``, see :meth:`.engine.curve.Curve.of`;
+            at a constant rate, that of ``timeline`` or ``multiplier`` times the source's.
         shutter: makes each output frame the mean of several moments, likewise.
         settings: options of the model, batch, clearing.
-        storage: where the output lies, and as what; in main memory as float32 where it is left out.
+        storage: where the output lies, and as what; in main memory as float32 by default.
         host: gets the progress, and may cancel.
 
     Returns:
-        (M, H, W, C) on the host, as ``storage`` says; M = (N - 1) * multiplier + 1, rounded down (law
-        ``end_on_last``).
+        (M, H, W, C) on the host, as ``storage`` says; M = (N - 1) * multiplier + 1, rounded down.
         Fewer than two frames come back as they are (a copy).
 
     Raises:
@@ -73,7 +73,6 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
     model = as_model(model)
     plain = by_multiplier(multiplier) if timeline is None else timeline
     timing, poll = timing or Timing(), (lambda: None) if host is None else host.check_cancelled
-
     curve = speed_of(speed, rate_known=timeline is not None)
     playing = Playing.of(plain, len(frames), speed=curve, shutter=shutter)
 
@@ -81,13 +80,11 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
         notes = analysis or analyse(frames, only_cuts=timing.only_cuts, poll=poll)
         return notes if playing.route is None else routed_notes(notes, playing.route)
 
-    # An output that fits nowhere is refused before anything is spent on it.
+    # What fits nowhere is refused before anything is spent on it.
     sink = (storage or Storage()).sink(playing.count(len(frames)), (height, width, channels))
     with FrameLoop(timing.timesteps(playing.timesteps, look), settings=settings) as loop:
-        visited = playing.visited(frames)
-        return interpolate_part(
-            visited, loop, model, last=True, sink=sink, host=host, samples=playing.samples
-        )
+        seen, samples = playing.visited(frames), playing.samples
+        return interpolate_part(seen, loop, model, last=True, sink=sink, host=host, samples=samples)
 
 
 def interpolate_part(  # noqa: PLR0913 - what one part of a run consists of

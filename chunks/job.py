@@ -12,6 +12,7 @@ from typing import Any
 from ..analysis.notes import Analysis
 from ..analysis.timing import Timing
 from ..engine.curve import Curve
+from ..engine.shutter import Shutter
 from ..engine.states import States, StatesLike
 from ..inputs.numbers import Number, whole
 from ..vfi_models.interface import Interpolator
@@ -114,6 +115,7 @@ class Job:
             "timing": Timing(**given["timing"]),
             "analysis": analysis and Analysis.from_json(analysis),
             "speed": given["speed"] and Curve.from_data(given["speed"]),
+            "shutter": given["shutter"] and Shutter(**given["shutter"]),
         }
         plan = Plan(**{**given, **made})
         parts = {
@@ -199,6 +201,7 @@ def _chosen(plan: Plan) -> dict[str, str]:
         "preset": coding.preset,
         "bitrate": coding.bitrate,
         "lossless": coding.lossless or None,
+        "shutter": plan.shutter and (str(plan.shutter.angle), plan.shutter.samples),
         "speed": plan.speed and (plan.speed.as_data(), plan.sound_speed),
     }
     return {name: str(value) for name, value in chosen.items() if value is not None}

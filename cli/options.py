@@ -11,8 +11,6 @@ from typing import Any, TypeVar, get_args
 
 from ..analysis.notes import Analysis
 from ..analysis.timing import CutLaw, HeldLaw, Timing
-from ..engine.curve import Curve, Ease
-from ..engine.pieces import SoundLaw
 from ..errors import BadInputError
 from ..inputs.numbers import Number, multipliers
 from ..inputs.pairs import parse_pairs
@@ -21,6 +19,7 @@ from ..vfi_utils import EndLaw, Schedule, Settings, States
 from ..video import Coding, Plan
 from ..video.read.images import is_pattern
 from ..video.write.formats import CODECS, EXTENSIONS, HARDWARE, IMAGES
+from .speed import add_speed_options, shutter_of, speed_of
 
 T = TypeVar("T")
 Group = argparse._ArgumentGroup
@@ -64,6 +63,7 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
         help="a name that `midframe models` lists, or a file (default: the built-in)",
     )
     _add_timeline_options(parser.add_argument_group("which frames"))
+    add_speed_options(parser.add_argument_group("speed and shutter"))
     _add_model_options(parser.add_argument_group("model"))
     _add_picture_options(parser.add_argument_group("picture of the output"))
     _add_carrying_options(parser.add_argument_group("sound and other streams"))
@@ -180,26 +180,6 @@ def _add_timeline_options(parser: Group) -> None:
         help="what `midframe analyse` found in IN, corrected by you (default: IN is looked at first)",
     )
 
-    add(
-        "--speed",
-        metavar="CURVE",
-        help="0.5 plays at half the speed, -1 backwards; or keyframes by their place in IN, such as "
-        "0:1,2s:0.25,4s:1 (frames, s or %%), where 2s:0 for 1.5s stops; the frame rate is constant then",
-    )
-    add(
-        "--ease",
-        choices=get_args(Ease),
-        default="linear",
-        help="how one speed of a curve becomes the next (default: linear)",
-    )
-    add(
-        "--sound-speed",
-        choices=get_args(SoundLaw),
-        default=Plan.sound_speed,
-        help="with --speed: stretch the sound, its pitch held (default); drop it; or keep it as it is from "
-        "the beginning on, as for music",
-    )
-
 
 def _add_model_options(parser: Group) -> None:
     add = parser.add_argument
@@ -209,7 +189,8 @@ def _add_model_options(parser: Group) -> None:
         "--schedule",
         choices=get_args(Schedule),
         default="any_t",
-        help="bisect makes frames from made frames, as older FILM nodes do (default: any_t)",
+        help="how several frames of a pair are made: each from the two source frames (any_t or direct, the "
+        "default); from the middle on, as older FILM nodes do (bisect); or from the outside in (peel)",
     )
     add("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
     add("--dtype", choices=_DTYPES, help="of the convolutions (default: the fastest that keeps the picture)")
@@ -262,8 +243,9 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         states=None if listed is None else States(listed, skip),
         timing=Timing(arguments.cuts, arguments.held),
         analysis=None if arguments.analysis is None else Analysis.load(arguments.analysis),
-        speed=Curve.of(arguments.speed, arguments.ease),
+        speed=speed_of(arguments),
         sound_speed=arguments.sound_speed,
+        shutter=shutter_of(arguments),
     )
 
 

@@ -111,7 +111,9 @@ class _Leg:
         return self.end < self.begin
 
     def holds(self, time: Fraction) -> bool:
-        """Tell whether a source time lies on the leg; its own end does not."""
+        """Tell whether a source time lies on the leg; its end only does where it is closed."""
+        if time == self.end:
+            return self.closed
         return self.end < time <= self.begin if self.backward else self.begin <= time < self.end
 
     def until(self, time: Fraction) -> Fraction:
@@ -136,8 +138,8 @@ class _Leg:
 def route_of(curve: Curve, times: Sequence[Fraction], end: Fraction) -> Route:
     """Return the route of a curve through a clip.
 
-    Where the direction changes it turns at the frame nearest to the keyframe, and it stops at the frame that
-    is shown there. Places after the end of the clip are its end.
+    It turns and stops at the frame that is nearest to the keyframe. Places after the end of the clip are its
+    end.
 
     Args:
         curve: of the clip.
@@ -300,11 +302,11 @@ def _add_stops(legs: Sequence[_Leg], curve: Curve, places: _Places) -> None:
     for key in curve.keys:
         if key.stop is None:
             continue
-        place = places.time(key.at)
+        place = places.frame_near(places.time(key.at))
         on = next((i for i in range(index, len(legs)) if legs[i].holds(place)), None)
-        if on is None and not (legs and place == legs[-1].end):
+        if on is None:
             raise _never_reached(curve, curve.keys[0], key)
-        index = len(legs) - 1 if on is None else on
+        index = on
         legs[index].stops.append((place, places.length(key.stop)))
 
 

@@ -77,7 +77,7 @@ class Shutter:
 
 @dataclass(frozen=True)
 class Exposed(Policy):
-    """The samples of frames at a constant rate: the first of each at the frame's own time, the rest evenly."""
+    """The samples of frames at a constant rate: the first of each at its own time, the rest evenly."""
 
     fps: Fraction
     shutter: Shutter
