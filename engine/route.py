@@ -100,6 +100,8 @@ class _Leg:
     paces: tuple[Fraction, Fraction]
     """Seconds that a second of the source takes, at either end."""
     ease: Ease
+    after: int = 0
+    """How many keyframes of motion come before it."""
     closed: bool = False
     """Whether the frame at its end is on it: the first one of a clip that ends backwards."""
     stops: list[tuple[Fraction, Fraction]] = field(default_factory=list)
@@ -290,7 +292,7 @@ def _legs(curve: Curve, places: _Places) -> Iterator[_Leg]:
         if (end < at[i]) == forwards[i] and end != at[i]:
             raise _never_reached(curve, key, moving[i + 1])
         closed = not forwards[i] and not following
-        legs.append(_Leg(at[i], end, (paces[i], paces[i + 1 if following else i]), curve.ease, closed))
+        legs.append(_Leg(at[i], end, (paces[i], paces[i + 1 if following else i]), curve.ease, i + 1, closed))
     legs = [leg for leg in legs if leg.begin != leg.end]
     _add_stops(legs, curve, places)
     yield from legs
@@ -298,12 +300,14 @@ def _legs(curve: Curve, places: _Places) -> Iterator[_Leg]:
 
 def _add_stops(legs: Sequence[_Leg], curve: Curve, places: _Places) -> None:
     """Give each stop to the leg on which it lies, in the order in which they are written."""
-    index = 0
+    moving, index = 0, 0
     for key in curve.keys:
         if key.stop is None:
+            moving += 1
             continue
         place = places.frame_near(places.time(key.at))
-        on = next((i for i in range(index, len(legs)) if legs[i].holds(place)), None)
+        later = (i for i in range(index, len(legs)) if legs[i].after >= moving)
+        on = next((i for i in later if legs[i].holds(place)), None)
         if on is None:
             raise _never_reached(curve, curve.keys[0], key)
         index = on

@@ -199,7 +199,7 @@ class MeanSink:
         """Hand on the mean of what is there of the last frames: the shutter closes where the clip ends."""
         if self._sum is None:
             return
-        mean = _stored_of(self._sum.div_(self._count))
+        mean = _stored_of(self._sum / self._count)
         self._sum, self._count = None, 0
         frames = mean.unsqueeze(0)
         frames = self._sink.narrowed(frames) if isinstance(self._sink, NarrowSink) else frames

@@ -30,8 +30,8 @@ class MidframeSpeed:
     OUTPUT_NODE = True
     DESCRIPTION = (
         "Slow motion in the middle of a clip, stops, backwards; and motion blur, as by the shutter of a film "
-        "camera. The frame rate of the output is constant then. The picture shows the time of the source over "
-        "the time of the output."
+        "camera. The frame rate of the output is constant then. The picture shows the time of the source "
+        "over that of the output."
     )
     SEARCH_ALIASES: ClassVar[list[str]] = [
         "slow motion",
@@ -50,20 +50,20 @@ class MidframeSpeed:
         text = {"default": "1", "multiline": True, "placeholder": "0:1, 2s:0.25, 4s:1", "tooltip": ADVICE}
         ease = {
             "default": "linear",
-            "tooltip": "How one speed becomes the next. linear: evenly. eased: slowly at both ends. steps: at "
-            "once, at the next keyframe.",
+            "tooltip": "How one speed becomes the next. linear: evenly. eased: slowly at both ends. steps: "
+            "at once, at the next keyframe.",
         }
         sound = {
             "default": "stretch",
-            "tooltip": "The sound of a video. stretch: it stays with the picture, its pitch held; with a curve "
-            "faint clicks may be heard. drop: none. keep: as it is from the beginning on, as music.",
+            "tooltip": "The sound of a video. stretch: it stays with the picture, its pitch held; with a "
+            "curve faint clicks may be heard. drop: none. keep: as it is from the beginning on, as music.",
         }
         angle = {
             "default": 0.0,
             "min": 0.0,
             "max": 360.0,
-            "tooltip": "How long the shutter is open: each frame is the mean of several moments. 180 is film's "
-            "motion blur; 360 the whole time, for 60 to 24 without stutter. 0: none.",
+            "tooltip": "How long the shutter is open: each frame is the mean of several moments. 180 is "
+            "film's motion blur; 360 the whole time, for 60 to 24 without stutter. 0: none.",
         }
         samples = {"default": Shutter.samples, "min": 2, "max": 256, "tooltip": "Moments of each frame then."}
         linked = {

@@ -1,4 +1,4 @@
-"""Frames made from the outside in: the first and the last of a pair, then those between these two, and so on."""
+"""Frames made from the outside in: the first and last of a pair, then those between them, and so on."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .sampler import Sampler, float32_values
 class PeelSampler(Sampler):
     """Makes the frames of a pair from the outside in, each from the two last made around it.
 
-    A made frame is never further in time from those that it is made of than its neighbours are, but the one in
-    the middle is made from made frames throughout: the errors of n frames add up n / 2 times there. It takes
-    one pass a frame. It needs all timesteps of a pair in one call.
+    The frames beside the source frames are as good as any; the one in the middle is made from made frames
+    throughout, so that the errors of n / 2 passes add up there. It takes one pass a frame, and needs all
+    timesteps of a pair in one call.
 
     Args:
         session: of a model whose ``spec.any_timestep`` is True.
         before, times: see :class:`~.sampler.Sampler`.
 
-    Source: the order of the ``--recursive`` option of Practical-RIFE-like tools; read for facts.
+    Source: the order of the ``--recursive`` option of mehdinejjar86/recursive_rife.
     """
 
     def between(self, left: Any, right: Any, timestep: Tensor) -> Tensor:
