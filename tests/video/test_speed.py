@@ -199,21 +199,22 @@ def test_the_sound_of_a_lazy_video_is_stretched_too(tmp_path):
 def test_subtitles_and_chapters_move_with_the_picture(tmp_path):
     source, out = tmp_path / "in.mkv", tmp_path / "out.mkv"
     clip = write_clip(tmp_path / "plain.mkv", pictures(48), rate=RATE, codec="ffv1", pix_fmt="bgr0")
-    with av.open(str(clip)) as plain, av.open(str(source), "w") as container:
-        picture = container.add_stream_from_template(plain.streams.video[0])
-        text = container.add_stream("srt")
+    (tmp_path / "lines.srt").write_text("1\n00:00:00,500 --> 00:00:00,750\nhello\n")
+    with (
+        av.open(str(clip)) as plain,
+        av.open(str(tmp_path / "lines.srt")) as lines,
+        av.open(str(source), "w") as container,
+    ):
         container.set_chapters(
             [{"id": 1, "start": 500, "end": 1000, "time_base": Fr(1, 1000), "metadata": {"title": "One"}}]
         )
-        for packet in plain.demux(0):
-            if packet.size:
-                packet.stream = picture
-                container.mux(packet)
-        line = av.Packet(b"Hello")
-        line.stream, line.time_base = text, Fr(1, 1000)
-        line.pts = line.dts = 500
-        line.duration = 250
-        container.mux(line)
+        streams = [plain.streams.video[0], lines.streams.subtitles[0]]
+        targets = [container.add_stream_from_template(stream, opaque=True) for stream in streams]
+        for given, stream, target in zip((plain, lines), streams, targets, strict=True):
+            for packet in given.demux(stream):
+                if packet.size:
+                    packet.stream = target
+                    container.mux(packet)
     interpolate_video(source, out, LerpModel(), Plan(1, speed="0.5", coding=LOSSLESS))
     with av.open(str(out)) as container:
         (shown,) = [p for p in container.demux(container.streams.subtitles[0]) if p.size]
