@@ -22,6 +22,8 @@ Samples = NDArray[np.float32]
 _SLOWEST, _FASTEST = Fraction(1, 2), Fraction(100)
 # Seconds by which a frame may be off the sound before it, for the container's clock, without a gap.
 _JITTER = Fraction(1, 50)
+# Seconds of sound after a piece that its filter gets, for its windows: they are about 0.04 s long.
+_AHEAD = Fraction(1, 10)
 
 
 class Stretcher:
@@ -46,6 +48,8 @@ class Stretcher:
         self._left = self._owed = 0
         """Of the piece: samples of the source to come, and of the output to be given."""
         self._tempo: _Tempo | None = None
+        self._ahead = round(_AHEAD * rate)
+        self._waiting: Samples = np.zeros((self._channels, 0), np.float32)
         first = self._pieces[0].source[0] if self._pieces else Fraction(0)
         self._skip = max(round(first * rate), 0)
         self.start = self._pieces[0].shown[0] if self._pieces else Fraction(0)
@@ -70,24 +74,40 @@ class Stretcher:
         self._given += samples.shape[1]
         skipped = min(self._skip, samples.shape[1])
         self._skip -= skipped
-        samples = samples[:, skipped:]
-        while samples.shape[1]:
-            if not self._left and not (yield from self._next()):
-                return
-            now, samples = samples[:, : self._left], samples[:, self._left :]
-            self._left -= now.shape[1]
-            yield from self._owing(self._tempo(now) if self._tempo else [now])
+        yield from self._taken(samples[:, skipped:], self._ahead)
 
     def end(self) -> Iterator[Samples]:
-        """Yield the rest of the piece in which the sound ends, and no more."""
+        """Yield the rest: nothing follows."""
+        yield from self._taken(np.zeros((self._channels, 0), np.float32), 0)
         if self._tempo is not None:
             yield from self._owing(self._tempo.end())
             self._tempo = None
 
-    def _next(self) -> Generator[Samples, None, bool]:
-        """End a piece and begin the next one that has sound; return whether there is one."""
+    def _taken(self, samples: Samples, ahead: int) -> Iterator[Samples]:
+        """Yield what becomes of samples; a piece ends once so many of the next one's are there."""
+        samples, self._waiting = np.concatenate((self._waiting, samples), 1), samples[:, :0]
+        while samples.shape[1]:
+            if not self._left:
+                if self._tempo is not None and samples.shape[1] < ahead:
+                    self._waiting = samples
+                    return
+                if not (yield from self._next(samples[:, : self._ahead])):
+                    return
+            now, samples = samples[:, : self._left], samples[:, self._left :]
+            self._left -= now.shape[1]
+            yield from self._owing(self._tempo(now) if self._tempo else [now])
+
+    def _next(self, ahead: Samples) -> Generator[Samples, None, bool]:
+        """End a piece and begin the next one that has sound; return whether there is one.
+
+        Args:
+            ahead: samples after the piece: a filter gives less than it owes until it has got some more.
+        """
+        if self._tempo is not None:
+            yield from self._owing(self._tempo(ahead))
+            yield from self._owing(self._tempo.end())
+            self._tempo = None
         while True:
-            yield from self.end()
             if self._owed:
                 yield np.zeros((self._channels, self._owed), np.float32)
             self._index += 1
