@@ -263,7 +263,7 @@ class ModelRunner:
             count = self._batch(len(times), free)
         # Filled on the device: a tensor of a list would be a copy from the host, which waits.
         values = [torch.full((1,), float(t), dtype=torch.float32, device=self.device) for t in times[:count]]
-        timestep = torch.cat(values)
+        timestep = torch.cat(values) if len(values) > 1 else values[0]
         between = partial(session.between, a.features, b.features, timestep)
         if isinstance(session, PairSession):
             between = partial(between, pair.motion.get(partial(_motion, session, a, b, check)))

@@ -28,6 +28,9 @@ from midframe.vfi_models.rife import shapes
 from midframe.weights.find import find
 from midframe.weights.synthetic import synthetic_state_dict
 
+# In one process with test_launches.py, for what the first fake tensor imports.
+pytestmark = pytest.mark.xdist_group("counting")
+
 
 class Copycat:
     """A peer that is our own network, or that network off by ``error``."""

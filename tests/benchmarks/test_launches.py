@@ -11,6 +11,8 @@ from midframe.benchmarks.work import Work
 from midframe.vfi_utils import Settings, by_multiplier
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
+# In one process with the other tests that count: its first fake tensor takes seconds of imports.
+pytestmark = pytest.mark.xdist_group("counting")
 GIB = 1e9
 BUDGET = {
     # Launches and bytes of a made frame at 1080p, float16, x2, with the kernels, nothing recorded. Before:
