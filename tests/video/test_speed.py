@@ -147,7 +147,14 @@ def beeps(path):
 
 @pytest.mark.parametrize(
     ("speed", "late"),
-    [("0.5", 1 / 48), ("2", 1 / 48), ("1.1", 1 / 48), ("0:1, 40:0 for 1s, 60:0.5", 1 / 48), ("0.25", 1 / 24)],
+    [
+        ("0.5", 1 / 48),
+        ("2", 1 / 48),
+        ("1.1", 1 / 48),
+        ("0:1, 40:0 for 1s, 60:0.5", 1 / 48),
+        ("0.25", 1 / 24),
+        ("0:1, 1s:0.25, 4s:1", 1 / 24),
+    ],
 )
 def test_sound_stays_with_the_picture(tmp_path, speed, late):
     source, out = flashes(tmp_path / "in.mkv"), tmp_path / "out.mkv"
