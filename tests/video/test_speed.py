@@ -8,21 +8,24 @@ import av
 import numpy as np
 import pytest
 import torch
-from clips import frames_of, h264, pictures, times_of, write_clip
+from clips import UNEVEN, frames_of, h264, pictures, times_of, write_clip
 from fakes import LerpModel
 from made_videos import lend
 from midframe import cli, interpolate
 from midframe.analysis.notes import Analysis, PairNote
+from midframe.analysis.timing import Timing
 from midframe.chunks import Inline, Job, process
 from midframe.engine.curve import Curve
 from midframe.engine.shutter import Shutter
 from midframe.errors import BadInputError
 from midframe.memory.sinks import TensorSink
 from midframe.memory.staging import as_dtype
-from midframe.vfi_utils import QuietHost, by_fps
+from midframe.vfi_utils import QuietHost, States, by_fps
 from midframe.video import Coding, Plan, interpolate_video, open_clip
 from midframe.video.account import describe_output
 from midframe.video.read import retimed
+from midframe.video.read.clip import Waveform
+from midframe.video.read.tensor import TensorClip
 from midframe.video.stream.lazy import LazyVideo
 
 RATE = 24
@@ -79,6 +82,58 @@ def test_image_video_and_chunks_agree(clip, curve, shutter):
     frames = torch.from_numpy(np.stack(frames_of(clip)))
     timeline = by_fps(RATE, 30, end="hold_last")
     equal(made[0], arrays(interpolate(frames, LerpModel(), timeline=timeline, speed=curve, shutter=shutter)))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"end": "close_loop"},
+        {"end": "end_on_last"},
+        {"states": States({2, 9})},
+        {
+            "timing": Timing("blend", "retime"),
+            "analysis": Analysis((PairNote(3, held="equal"), PairNote(6, cut=True))),
+        },
+        {"start": Fr(1, 8), "stop": Fr(3, 4)},
+        {"deinterlace": True, "width": 32},
+    ],
+    ids=",".join,
+)
+def test_speed_and_shutter_go_with_everything_else(clip, more):
+    curve, shutter = "0:1, 10:0 for 4, 12:-0.5, 6:2", Shutter(270, 3)
+    plan = Plan(fps=Fr(25), speed=curve, shutter=shutter, coding=LOSSLESS, **more)
+    out = clip.with_name("whole.mkv")
+    interpolate_video(clip, out, LerpModel(), plan)
+    job = Job(clip, clip.with_name("joined.mkv"), clip.with_name("chunks"), plan=plan, pairs=7)
+    process(job, Inline(LerpModel), host=QuietHost())
+    equal(frames_of(job.target), frames_of(out))
+    assert times_of(job.target) == times_of(out)
+
+
+def test_a_variable_rate_becomes_constant_and_keeps_its_moments(tmp_path):
+    clip = write_clip(tmp_path / "in.mp4", pictures(len(UNEVEN)), times=UNEVEN, **h264(4))
+    plan = Plan(fps=Fr(30), speed="0:0.5, 1s:2", coding=LOSSLESS)
+    made, times = all_ways(clip, plan)
+    for other in made[1:]:
+        equal(made[0], other)
+    with plan.open(clip, alpha=False) as opened:
+        assert len(times) == -(-opened.route.end * 30 // 1)
+
+
+def test_frames_in_memory_with_their_sound(tmp_path):
+    tone = torch.sin(torch.arange(48000) * 0.06)[None].repeat(2, 1)
+    frames = torch.from_numpy(np.stack(pictures(24))).float() / 255
+    plan = Plan(1, speed="0.5", coding=LOSSLESS)
+    source = partial(TensorClip, frames, Fr(24), sound=Waveform(tone, 48000))
+    lazy = LazyVideo(lambda alpha: plan.at_speed(partial(source, alpha=alpha)), plan, lend)
+    written = lazy.write(tmp_path / "out.mkv", Coding("ffv1"))
+    assert written.frames == len(lazy.moments) == 48
+    assert abs(beeps(tmp_path / "out.mkv")[1] - 2) < 0.05
+    assert abs(lazy.sound().samples.shape[1] - 96000) < 100
+    silent = Plan(1, speed="0.5", sound_speed="drop")
+    assert (
+        LazyVideo(lambda alpha: silent.at_speed(partial(source, alpha=alpha)), silent, lend).sound() is None
+    )
 
 
 def test_a_clip_that_plays_backwards_is_read_in_parts_that_fit(clip, monkeypatch):

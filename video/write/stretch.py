@@ -77,10 +77,11 @@ class Stretcher:
         yield from self._taken(samples[:, skipped:], self._ahead)
 
     def end(self) -> Iterator[Samples]:
-        """Yield the rest: nothing follows."""
-        yield from self._taken(np.zeros((self._channels, 0), np.float32), 0)
+        """Yield the rest: nothing follows but silence."""
+        silence = np.zeros((self._channels, self._ahead), np.float32)
+        yield from self._taken(silence[:, :0], 0)
         if self._tempo is not None:
-            yield from self._owing(self._tempo.end())
+            yield from self._owing([*self._tempo(silence), *self._tempo.end()])
             self._tempo = None
 
     def _taken(self, samples: Samples, ahead: int) -> Iterator[Samples]:
