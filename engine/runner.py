@@ -80,7 +80,7 @@ class ModelRunner:
         self._checked = model.dtype not in _HALVES
         self._options = dict(settings.options)
         self._allow_changed = settings.allow_changed_picture
-        self._sampler = sampler_for(model.spec, recursive=settings.schedule == "bisect")
+        self._sampler = sampler_for(model.spec, settings.schedule)
         self._upload = Uploader(self.device)
         self._workers = settings.cpu_workers if self.device.type == "cpu" else 1
         self._sessions: list[Session[Any]] = []

@@ -12,6 +12,7 @@ from .film import MidframeFILM
 from .loader import MidframeModelLoader
 from .long_video import MidframeChunks
 from .rife import MidframeRIFE
+from .speed import MidframeSpeed
 from .states import MidframeStates
 from .timing import MidframeAnalyse, MidframeTiming
 from .tlbvfi import MidframeTLBVFI
@@ -30,6 +31,7 @@ NODE_CLASS_MAPPINGS = {
     "MidframeStates": MidframeStates,
     "MidframeTiming": MidframeTiming,
     "MidframeAnalyse": MidframeAnalyse,
+    "MidframeSpeed": MidframeSpeed,
     "MidframeClearCache": MidframeClearCache,
 }
 
@@ -43,6 +45,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "MidframeStates": "Interpolation States (Midframe)",
     "MidframeTiming": "Clip Timing (Midframe)",
     "MidframeAnalyse": "Look at Clip (Midframe)",
+    "MidframeSpeed": "Speed Curve (Midframe)",
     "MidframeClearCache": "Clear Model Cache (Midframe)",
 }
 
