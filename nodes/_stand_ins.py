@@ -99,7 +99,7 @@ class StandIn(FrameNode):
         return {**cls.ROW.inputs, "hidden": {"node_id": "UNIQUE_ID"}}
 
     @classmethod
-    def VALIDATE_INPUTS(  # noqa: N802 - ComfyUI's name
+    def VALIDATE_INPUTS(  # type: ignore[override] # noqa: N802 - ComfyUI calls it by name, with names
         cls,
         ckpt_name: str | None = None,
         model_name: str | None = None,
@@ -202,7 +202,12 @@ def stand_in(key: str, row: OldNode | OldTool | Missing) -> type:
     else:
         base = ToolStandIn if isinstance(row, OldTool) else MissingStandIn
         about = f"{row.name} of an older pack."
-    body = {"ROW": row, "RETURN_TYPES": row.outputs, "RETURN_NAMES": row.outputs, "DESCRIPTION": about}
+    body: dict[str, Any] = {
+        "ROW": row,
+        "RETURN_TYPES": row.outputs,
+        "RETURN_NAMES": row.outputs,
+        "DESCRIPTION": about,
+    }
     if not row.outputs:
         body["OUTPUT_NODE"] = True  # or nothing would run it
     # Those of the base name the outputs of a node of ours.

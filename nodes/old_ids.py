@@ -8,29 +8,19 @@ ComfyUI-Rife-Tensorrt. ``docs/old_workflows.md`` says what each stands for.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from torch import Tensor
-
 from ..analysis.timing import Timing
-from ..errors import BadInputError
-from ..inputs.numbers import number, whole
-from ..inputs.pairs import parse_pairs
-from . import _models
+from . import _old_values as _values
 from ._host import Replacement
-from ._stand_ins import Missing, OldNode, OldTool, Values, stand_in
+from ._stand_ins import Missing, OldNode, OldTool, stand_in
 from ._timing import ClipTiming
 from ._types import ANY, INT_OR_FLOAT, NumberMenu
 from ._widgets import InputTypes, Widget
 from .film import MidframeFILM
 from .rife import MidframeRIFE
-from .states import NodeStates
 from .tlbvfi import MidframeTLBVFI
-
-_FEWEST_STEPS = 3
-"""Steps that the sampler of TLBVFI takes at least; older nodes offer fewer and fail."""
 
 # --- widgets
 
@@ -79,100 +69,17 @@ def _older_vfi(files: Widget, multiplier: Widget, more: Mapping[str, Widget] | N
     }
 
 
-# --- what values mean
-
-
-def _factor(value: Any) -> Any:
-    """Return a multiplier; the older nodes take 0 by a link for 1."""
-    return 1 if number(value) == 0 else value
-
-
-def _halvings(value: Any) -> int:
-    """Return the multiplier of so many halvings of each pair."""
-    return 1 << whole(value, "times_to_interpolate", most=10)
-
-
-def _halvings_of_pair(value: Any) -> int:
-    """Return the multiplier of a node whose 0 means the middle alone."""
-    return max(2, _halvings(value))
-
-
-def _steps(value: Any) -> int:
-    return max(_FEWEST_STEPS, whole(value, "the number of steps"))
-
-
-def _flow_scale(value: Any) -> Any:
-    return max(0.05, float(value))
-
-
-def _engine(name: Any) -> str | None:
-    """Return the network of a TensorRT engine by its name, such as rife49_ensemble_True_scale_1_sim."""
-    version = re.search(r"rife[_-]?v?(\d)\.?(\d+)", str(name), re.IGNORECASE)
-    return None if name is None else f"rife-{version[1]}.{version[2]}" if version else "default"
-
-
-# --- outputs
-
-
-def _pair(frames: Tensor, inputs: Values) -> tuple[Any, ...]:
-    """Return the frames of one pair of several: all but the last have their end in the next pair."""
-    return (frames if inputs.get("is_last_pair") else frames[:-1],)
-
-
-def _middle_or_all(frames: Tensor, inputs: Values) -> tuple[Any, ...]:
-    return (frames if inputs.get("times_to_interpolate") else frames[1:2],)
-
-
-def _with_count(frames: Tensor, inputs: Values) -> tuple[Any, ...]:
-    if not inputs.get("include_source_frames", True):
-        step = _halvings(inputs.get("times_to_interpolate", 1))
-        made = [index for index in range(len(frames)) if index % step]
-        frames = frames[made]
-    return frames, len(frames)
-
-
-def _floats_to_ints(inputs: Values) -> tuple[Any, ...]:
-    value = inputs["float"]
-    return (list(map(int, value)) if isinstance(value, (list, tuple)) else int(value),)
-
-
-def _states(inputs: Values) -> tuple[Any, ...]:
-    return (NodeStates(parse_pairs(inputs["frame_indices"]), skip=inputs["is_skip_list"]),)
-
-
-def _slice(inputs: Values) -> tuple[Any, ...]:
-    images, index = inputs["images"], whole(inputs.get("pair_index", 0), "pair_index")
-    pairs = len(images) - 1
-    if index >= pairs:
-        raise BadInputError(
-            "There is no such pair of frames.", f"pair {index}, {pairs} pairs", "Count pairs from 0."
-        )
-    return images[index : index + 2], index, pairs, index == pairs - 1
-
-
-def _one_frame(inputs: Values) -> tuple[Any, ...]:
-    images, index = inputs["images"], whole(inputs.get("index", 0), "index")
-    if inputs.get("clamp_index", True):
-        index = min(index, len(images) - 1)
-    if index >= len(images):
-        raise BadInputError(
-            "There is no such frame.", f"frame {index}, {len(images)} frames", "Count frames from 0."
-        )
-    return (images[index : index + 1],)
-
-
-def _clear(_inputs: Values) -> tuple[Any, ...]:
-    _models.clear()
-    return ()
-
-
 # --- the table
 
 _SHARED = {"model": "ckpt_name", "clear_cache_after_n_frames": "clear_cache_after_n_frames"}
 _SHARED |= {"multiplier": "multiplier", "states": "optional_interpolation_states"}
 _TLBVFI = {"model": "model_name", "multiplier": "times_to_interpolate"}
 _SAMPLER = {**_TLBVFI, "sample_steps": "sample_steps", "flow_scale": "flow_scale"}
-_TLBVFI_VALUES = {"multiplier": _halvings, "sample_steps": _steps, "flow_scale": _flow_scale}
+_TLBVFI_VALUES = {
+    "multiplier": _values.halvings,
+    "sample_steps": _values.steps,
+    "flow_scale": _values.flow_scale,
+}
 # Two frames that somebody chose are no shot with a cut in it.
 _NO_CUTS = {"timing": ClipTiming(Timing(cuts="interpolate"))}
 _TIMES, _GPU = _whole(1, 1, 4), _whole(0, 0, 100)
@@ -197,7 +104,7 @@ RUN: dict[str, OldNode] = {
         runs=MidframeRIFE,
         # Not ensemble and fast_mode: in that pack neither changes anything, for its call swaps the arguments.
         widgets={**_SHARED, "scale": "scale_factor", "dtype": "dtype"},
-        convert={"multiplier": _factor},
+        convert={"multiplier": _values.factor},
     ),
     "FILM VFI": OldNode(
         name="FILM VFI",
@@ -205,7 +112,7 @@ RUN: dict[str, OldNode] = {
         runs=MidframeFILM,
         widgets=_SHARED,
         fixed={"schedule": "bisect"},
-        convert={"multiplier": _factor},
+        convert={"multiplier": _values.factor},
     ),
     "RifeTensorrt": OldNode(
         name="Rife Tensorrt",
@@ -221,7 +128,7 @@ RUN: dict[str, OldNode] = {
         },
         runs=MidframeRIFE,
         widgets={**_SHARED, "model": "engine"},
-        convert={"model": _engine, "multiplier": _factor},
+        convert={"model": _values.engine, "multiplier": _values.factor},
     ),
     "TLBVFI_VFI": OldNode(
         name="TLBVFI Frame Interpolation",
@@ -271,7 +178,7 @@ RUN: dict[str, OldNode] = {
         fixed=_NO_CUTS,
         convert=_TLBVFI_VALUES,
         clip=("frame_pair",),
-        finish=_pair,
+        finish=_values.pair,
     ),
     "TLBVFI_Interpolator_V2": OldNode(
         name="TLBVFI Interpolator V2",
@@ -290,9 +197,9 @@ RUN: dict[str, OldNode] = {
         runs=MidframeTLBVFI,
         widgets=_SAMPLER,
         fixed=_NO_CUTS,
-        convert={**_TLBVFI_VALUES, "multiplier": _halvings_of_pair},
+        convert={**_TLBVFI_VALUES, "multiplier": _values.halvings_of_pair},
         clip=("prev_frame", "next_frame"),
-        finish=_middle_or_all,
+        finish=_values.middle_or_all,
     ),
     "TLBVFI_BatchInterpolator_V2": OldNode(
         name="TLBVFI Batch Interpolator V2",
@@ -313,7 +220,7 @@ RUN: dict[str, OldNode] = {
         convert=_TLBVFI_VALUES,
         clip=("images",),
         outputs=("IMAGE", "INT"),
-        finish=_with_count,
+        finish=_values.with_count,
     ),
 }
 """Nodes whose frames we make."""
@@ -323,19 +230,19 @@ TOOLS: dict[str, OldTool] = {
         name="Make Interpolation State List",
         inputs={"required": {"frame_indices": _text("1,2,3", multiline=True), "is_skip_list": _switch(True)}},
         outputs=("INTERPOLATION_STATES",),
-        run=_states,
+        run=_values.states,
     ),
     "VFI FloatToInt": OldTool(
         name="VFI FloatToInt",
         inputs={"required": {"float": _real(0.0, 0.0, 2.0**31, 0.01)}},
         outputs=("INT",),
-        run=_floats_to_ints,
+        run=_values.floats_to_ints,
     ),
     "TLBVFI_FramePairSlicer": OldTool(
         name="TLBVFI Frame Pair Slicer",
         inputs={"required": {"images": ("IMAGE", {})}, "optional": {"pair_index": _whole(0, 0, 999999)}},
         outputs=("IMAGE", "INT", "INT", "BOOLEAN"),
-        run=_slice,
+        run=_values.one_pair,
     ),
     "TLBVFI_FrameFromBatch": OldTool(
         name="TLBVFI Frame From Batch",
@@ -344,13 +251,13 @@ TOOLS: dict[str, OldTool] = {
             "optional": {"index": _whole(0, 0, 999999), "clamp_index": _switch(True)},
         },
         outputs=("IMAGE",),
-        run=_one_frame,
+        run=_values.one_frame,
     ),
     "TLBVFI_ClearModelCache": OldTool(
         name="TLBVFI Clear Model Cache",
         inputs={"required": {}, "optional": {"trigger": (ANY, {})}},
         outputs=(),
-        run=_clear,
+        run=_values.clear,
     ),
 }
 """Small nodes around them."""
