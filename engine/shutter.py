@@ -12,7 +12,6 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from ..errors import BadInputError, MidframeError
@@ -22,15 +21,13 @@ from ..inputs.rates import common_tick
 from ..memory.sinks import NarrowSink, Sink
 from ..memory.staging import as_unit_float
 from .host import Host
+from .light import SRGB, light_of, stored_of
 from .route import at_constant_rate
 from .states import StatesLike
 from .timeline import AtRate, Gap, Moment, Output, Policy, Timeline
 
 _FULL = 360
 _MOST_SAMPLES = 256
-_RGB = 3
-# IEC 61966-2-1, sRGB: where the line ends, its slope, and the curve.
-_LINE_STORED, _LINE_LIGHT, _SLOPE, _OFFSET, _GAMMA = 0.04045, 0.0031308, 12.92, 0.055, 2.4
 
 
 @dataclass(frozen=True)
@@ -149,19 +146,21 @@ def fed(  # noqa: PLR0913 -- those of a frame loop, and how many samples
     samples: int,
     last: bool,
     host: Host | None,
+    transfer: int = SRGB,
 ) -> int:
     """Feed a frame loop, and put the mean of each so many of its frames into the sink; return how many.
 
     Args:
         loop, frames, model, sink, last, host: see :meth:`~..vfi_utils.FrameLoop.feed`.
         samples: of each output frame; 1 for the loop's frames as they are.
+        transfer: from light to what is stored, see :func:`~.light.light_of`.
 
     Raises:
         MidframeError: as the loop raises it, with the number of means that were ``finished``.
     """
     if samples == 1:
         return loop.feed(frames, model, sink, last=last, host=host)
-    means = MeanSink(sink, samples)
+    means = MeanSink(sink, samples, transfer)
     try:
         loop.feed(frames, model, means, last=last, host=None if host is None else MeanHost(host, samples))
     except MidframeError as error:
@@ -177,9 +176,11 @@ class MeanSink:
     Args:
         sink: gets the means: float32 in 0..1.
         samples: frames of each.
+        transfer: see :func:`~.light.light_of`.
     """
 
-    def __init__(self, sink: Sink, samples: int) -> None:
+    def __init__(self, sink: Sink, samples: int, transfer: int) -> None:
+        self._transfer = transfer
         self._sink = sink
         self._samples = samples
         self._sum: Tensor | None = None
@@ -189,7 +190,7 @@ class MeanSink:
     def put(self, index: int, frames: Tensor) -> None:
         """See :class:`~..memory.sinks.Sink`."""
         for frame in frames:
-            light = _light_of(as_unit_float(frame))
+            light = light_of(as_unit_float(frame), self._transfer)
             self._sum = light if self._sum is None else self._sum.add_(light)
             self._count += 1
             if self._count == self._samples:
@@ -199,7 +200,7 @@ class MeanSink:
         """Hand on the mean of what is there of the last frames: the shutter closes where the clip ends."""
         if self._sum is None:
             return
-        mean = _stored_of(self._sum / self._count)
+        mean = stored_of(self._sum / self._count, self._transfer)
         self._sum, self._count = None, 0
         frames = mean.unsqueeze(0)
         frames = self._sink.narrowed(frames) if isinstance(self._sink, NarrowSink) else frames
@@ -228,25 +229,3 @@ class MeanHost:
         if done % self._samples == 0 or done == total:
             total = None if total is None else -(-total // self._samples)
             self._host.progress(-(-done // self._samples), total, preview)
-
-
-def _light_of(frame: Tensor) -> Tensor:
-    """Return light of a stored frame (H, W, C) in 0..1: linear, multiplied by alpha where there is one."""
-    light = frame.to(torch.float32).clone()
-    colour = light[..., :_RGB]
-    low, high = colour / _SLOPE, ((colour.clamp(min=0) + _OFFSET) / (1 + _OFFSET)) ** _GAMMA
-    colour = torch.where(colour <= _LINE_STORED, low, high)
-    light[..., :_RGB] = colour * light[..., _RGB:4] if light.shape[-1] == _RGB + 1 else colour
-    return light
-
-
-def _stored_of(light: Tensor) -> Tensor:
-    """Return the stored frame of light; see :func:`_light_of`."""
-    colour = light[..., :_RGB]
-    if light.shape[-1] == _RGB + 1:
-        alpha = light[..., _RGB:]
-        # Where nothing is seen any colour will do.
-        colour = torch.where(alpha > 0, colour / alpha, 0.0)
-    low, high = colour * _SLOPE, (1 + _OFFSET) * colour.clamp(min=0) ** (1 / _GAMMA) - _OFFSET
-    light[..., :_RGB] = torch.where(colour <= _LINE_LIGHT, low, high)
-    return light

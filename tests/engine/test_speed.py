@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from midframe import interpolate
 from midframe.engine.curve import Curve
+from midframe.engine.light import HLG, PQ, SRGB, light_of, stored_of
 from midframe.engine.pieces import Retiming, pieces_of
 from midframe.engine.playing import Playing
 from midframe.engine.route import at_constant_rate, retimed, route_of
@@ -272,6 +273,19 @@ def test_what_is_transparent_does_not_colour_the_mean():
     clip[1, ..., 1] = clip[1, ..., 3] = 1.0  # green
     made = interpolate(clip, LerpModel(), timeline=by_fps(2, 1, end="hold_last"), shutter=Shutter(360, 2))
     assert torch.allclose(made[0, 0, 0], torch.tensor([0.0, 1.0, 0.0, 0.5]), atol=1e-5)
+
+
+@pytest.mark.parametrize("transfer", [SRGB, PQ, HLG, 1])
+def test_light_and_what_is_stored_are_inverse(transfer):
+    stored = torch.linspace(0, 1, 4096)[:, None, None].expand(-1, 1, 4).clone()
+    stored[..., 3] = 0.5
+    light = light_of(stored, transfer)
+    assert torch.allclose(stored_of(light, transfer), stored, atol=2e-5)
+    assert (light[1:, 0, 0] > light[:-1, 0, 0]).all()
+    # Half of the stored range: far less than half of the light.
+    assert {PQ: 0.0092, HLG: 1 / 12}.get(transfer, 0.2140) == pytest.approx(
+        2 * float(light_of(torch.full((1, 1, 4), 0.5), transfer)[0, 0, 0]), rel=0.01
+    )
 
 
 @pytest.mark.parametrize("wrong", [{"angle": 0}, {"angle": 400}, {"angle": "wide"}, {"samples": 1}])

@@ -160,12 +160,12 @@ class Retimed:
 
 
 def _usable(law: SoundLaw, info: ClipInfo, forwards: bool) -> SoundLaw:
-    """Return what becomes of the sound of a clip, and say so where that is not what was asked for."""
-    if info.retiming is not None:
-        if info.sound and law != "drop" and info.retiming.law != "drop":
-            _LOG.warning("The sound is left out: the clip plays at another speed already.")
-        return "drop"
-    if info.sound and not forwards and law == "stretch":
-        _LOG.warning("The sound is left out: the clip plays backwards.")
-        return "drop"
-    return law
+    """Return what becomes of the sound of a clip, where not all can be done that is asked for."""
+    again = info.retiming is not None
+    if law == "drop" or not (again or (law == "stretch" and not forwards)):
+        return law
+    # Of a file it is in the account of what becomes of its streams.
+    if info.sound and not info.carries:
+        why = "plays at another speed already" if again else "plays backwards"
+        _LOG.warning("The sound is left out: the clip %s.", why)
+    return "drop"
