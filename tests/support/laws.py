@@ -137,6 +137,8 @@ MAY_TAKE_ANY = {
     "nodes/_video_host.py": {"save_to"},
     # Hands all of them on to the node's function, which knows its own.
     "nodes/_interpolation.py": {"check_lazy_status"},
+    # Asked with all inputs of the node.
+    "nodes/long_video.py": {"IS_CHANGED"},
     # Nodes of older packs, whose inputs are rows of a table.
     "nodes/_stand_ins.py": {"check_lazy_status", "run"},
 }
