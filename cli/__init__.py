@@ -182,5 +182,6 @@ _COMMANDS: dict[str, tuple[str, Callable[[], tuple[AddArguments, Run]]]] = {
     "bench": ("measure speed and memory beside other implementations", _in("benchmarks.bench")),
     "estimate": ("say what a long film costs on how many workers", _in("benchmarks.cost")),
     "memory": ("measure the memory that long clips need", _in("benchmarks.long_clips")),
+    "files": ("say what becomes of every file in a folder of yours", _in("benchmarks.files")),
     "demo": ("interpolate the clip that comes with Midframe", _in("cli.demo")),
 }

@@ -6,11 +6,12 @@ video to :mod:`._video_run`, a long one to :mod:`._chunk_run`.
 
 from __future__ import annotations
 
-from ._host import register_model_folder
+from . import _host
 from .cache import MidframeClearCache
 from .film import MidframeFILM
 from .loader import MidframeModelLoader
 from .long_video import MidframeChunks
+from .old_ids import REPLACEMENTS, stand_ins
 from .rife import MidframeRIFE
 from .speed import MidframeSpeed
 from .states import MidframeStates
@@ -21,7 +22,7 @@ from .video import MidframeVideo
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
 
 # Saved workflows name a node by its key: keys never change, and what is on the canvas is the display name.
-NODE_CLASS_MAPPINGS = {
+NODE_CLASS_MAPPINGS: dict[str, type] = {
     "MidframeRIFE": MidframeRIFE,
     "MidframeFILM": MidframeFILM,
     "MidframeTLBVFI": MidframeTLBVFI,
@@ -50,4 +51,12 @@ NODE_DISPLAY_NAME_MAPPINGS = {
 }
 
 # At import, before anything asks for the folder's files.
-register_model_folder()
+_host.register_model_folder()
+
+_taken = _host.registered_nodes()
+if _taken is not None:
+    _classes, _names = stand_ins(_taken)
+    NODE_CLASS_MAPPINGS |= _classes
+    NODE_DISPLAY_NAME_MAPPINGS |= _names
+    for _offer in REPLACEMENTS:
+        _host.offer_replacement(_offer)

@@ -31,7 +31,7 @@ class NumberType(str):
         return str(self) != other and other != "FLOAT"
 
 
-class NumberMenu(list[str]):
+class NumberMenu(list[str | float]):
     """A menu of numbers, which a workflow may have saved in another form: 1, 1.0 and "1" are one value."""
 
     # The alternative, a parameter of VALIDATE_INPUTS, would have ComfyUI report a wrong model twice: it

@@ -136,6 +136,8 @@ MAY_TAKE_ANY = {
     "nodes/_video_host.py": {"save_to"},
     # Hands all of them on to the node's function, which knows its own.
     "nodes/_interpolation.py": {"check_lazy_status"},
+    # Nodes of older packs, whose inputs are rows of a table.
+    "nodes/_stand_ins.py": {"check_lazy_status", "run"},
 }
 # Contenders that are no packages: their modules find one another only from their own folder.
 MAY_EDIT_PATH = {"benchmarks/peers/comfyui.py", "benchmarks/peers/peer.py"}

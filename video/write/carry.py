@@ -8,9 +8,8 @@ format failed at the end of a run). It is known before the first frame, and the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import Any, Literal
 
 import av
@@ -20,14 +19,12 @@ import av.error
 from ...engine.pieces import Retiming
 from ..read.clip import ClipInfo, Waveform
 from ..read.opening import chapters_of, films_of, is_cover, open_source, unsafe_sound
-from ..read.times import Rising
 from ..read.waveform import LAYOUTS, AudioEncoder
+from .trial import refusal
 
 _LOG = logging.getLogger(__name__)
 
 Fate = Literal["copied", "encoded", "converted", "written anew", "left out"]
-# What PyAV raises where a stream or packet cannot be taken.
-REFUSALS = (av.error.FFmpegError, ValueError, TypeError, OSError, NotImplementedError)
 # Packets of a stream that are tried, and packets of the file that are read to find them.
 _TRIED, _READ = 4, 400
 # FFmpeg's names of subtitles that are text, and what each format holds instead.
@@ -135,7 +132,7 @@ def account_of(info: ClipInfo, muxer: str, audio: str | None, choice: Choice) ->
             return Account(others=(*others, *_chapters(chapters, why)))
         deciding = _Deciding(source, muxer, audio, choice, bool(chapters), retiming=info.retiming)
         decisions = tuple(deciding(stream) for stream in streams)
-        refused = _refusal(muxer, lambda output: _with_chapters(output, chapters)) if chapters else ""
+        refused = refusal(muxer, lambda output: _with_chapters(output, chapters)) if chapters else ""
         if info.retiming is not None and not info.retiming.pieces:
             refused = _BACKWARDS
         return Account(
@@ -239,7 +236,7 @@ class _Deciding:
             target = copied_stream(output, stream)
             return (_moved(packet, target) for packet in self._packets.get(stream.index, []))
 
-        return _refusal(self._muxer, copy)
+        return refusal(self._muxer, copy)
 
     def _encoded(self, stream: Any) -> Decision:
         if stream.index in self._unsafe:
@@ -262,7 +259,7 @@ class _Deciding:
             yield from encoder.end()
 
         try:
-            return _refusal(self._muxer, encode)
+            return refusal(self._muxer, encode)
         finally:
             stream.codec_context.flush_buffers()
 
@@ -335,19 +332,3 @@ def describe_like(added: Any, stream: Any) -> None:
     """Give a stream of an output the tags and the disposition of ``stream``."""
     added.metadata.update(stream.metadata)
     added.disposition = int(stream.disposition)
-
-
-def _refusal(muxer: str, write: Callable[[Any], Iterable[Any]]) -> str:
-    """Return why a muxer does not take what ``write`` adds to an output; empty where it does."""
-    try:
-        with av.open(BytesIO(), "w", format=muxer) as output:
-            packets, rising = iter(write(output)), Rising()
-            # A generator adds its stream when it is first asked for a packet.
-            first = next(packets, None)
-            output.start_encoding()
-            for packet in () if first is None else (first, *packets):
-                rising(packet)
-                output.mux(packet)
-    except REFUSALS as error:
-        return str(error) or type(error).__name__
-    return ""

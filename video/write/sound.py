@@ -22,9 +22,10 @@ from ..read.opening import open_source
 from ..read.span import Span
 from ..read.times import Rising, may_jump
 from ..read.waveform import LAYOUTS, WaveformSound, read_waveform
-from .carry import REFUSALS, Account, Decision
+from .carry import Account, Decision
 from .stretch import stretched
 from .tracks import Converted, Copied, Encoded, Stretched, Track, Window
+from .trial import REFUSALS
 
 _LOG = logging.getLogger(__name__)
 
