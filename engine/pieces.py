@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
-from math import inf
+from math import ceil, floor, inf
 from typing import Literal, NamedTuple
 
 from .route import Route
@@ -38,6 +38,20 @@ class Retiming:
     law: SoundLaw = "stretch"
     begin: Fraction = Fraction(0)
     """Of a part of the clip: where in the clip it begins, seconds."""
+    ends: tuple[Fraction, Fraction] = (Fraction(0), Fraction(0))
+    """When the last frame of the whole clip is shown, and when its time is over, seconds after the first."""
+
+    def count_before(self, time: Fraction | None, fps: Fraction, *, held: bool) -> int:
+        """Return how many frames at a constant rate are shown before ``time``; None: in the whole clip.
+
+        Args:
+            time: seconds after the first frame.
+            fps: frames a second.
+            held: the last frame of the clip is shown for its whole time, and not once.
+        """
+        last, end = self.ends
+        total = ceil(end * fps) if held else floor(last * fps) + 1
+        return total if time is None else min(ceil(time * fps), total)
 
     def time(self, source: Fraction) -> Fraction:
         """Return when something is shown, from when it is in the source; both seconds."""
