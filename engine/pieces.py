@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
+from math import ceil, floor, inf
 from typing import Literal, NamedTuple
 
 from .route import Route
@@ -17,7 +18,7 @@ its own pitch; where the picture stops it is silent. ``drop``: it is left out. `
 speed from the beginning, as music does, until the picture ends."""
 
 # Seconds by which sound may be apart from its picture: a tenth of what people notice.
-_HEARD = Fraction(5, 1000)
+_HEARD = 0.005
 
 
 class Piece(NamedTuple):
@@ -37,6 +38,20 @@ class Retiming:
     law: SoundLaw = "stretch"
     begin: Fraction = Fraction(0)
     """Of a part of the clip: where in the clip it begins, seconds."""
+    ends: tuple[Fraction, Fraction] = (Fraction(0), Fraction(0))
+    """When the last frame of the whole clip is shown, and when its time is over, seconds after the first."""
+
+    def count_before(self, time: Fraction | None, fps: Fraction, *, held: bool) -> int:
+        """Return how many frames at a constant rate are shown before ``time``; None: in the whole clip.
+
+        Args:
+            time: seconds after the first frame.
+            fps: frames a second.
+            held: the last frame of the clip is shown for its whole time, and not once.
+        """
+        last, end = self.ends
+        total = ceil(end * fps) if held else floor(last * fps) + 1
+        return total if time is None else min(ceil(time * fps), total)
 
     def time(self, source: Fraction) -> Fraction:
         """Return when something is shown, from when it is in the source; both seconds."""
@@ -68,28 +83,28 @@ def pieces_of(route: Route, times: Sequence[Fraction], end: Fraction, start: Fra
 
 
 def _even_pieces(points: Sequence[tuple[Fraction, Fraction]]) -> Iterator[Piece]:
+    # Where a piece ends is decided in floats, which are fast; from where to where it goes is exact.
+    rounded = [(float(source), float(shown)) for source, shown in points]
     first = 0
     while first < len(points) - 1:
-        last = _reach(points, first)
+        last = _reach(rounded, first)
         (source, shown), (source_end, shown_end) = points[first], points[last]
         yield Piece((source, source_end), (shown, shown_end))
         first = last
 
 
-def _reach(points: Sequence[tuple[Fraction, Fraction]], first: int) -> int:
+def _reach(points: Sequence[tuple[float, float]], first: int) -> int:
     """Return the last point to which a line from the first passes all between them within _HEARD."""
     source, shown = points[first]
-    steepest: Fraction | None = None
-    flattest = Fraction(0)
+    flattest, steepest = 0.0, inf
     last = first
     for here, there in islice(points, first + 1, None):
-        stands = here == points[last][0]
-        if stands:
+        if here == points[last][0]:  # it stops here
             return last + 1 if last == first else last
         length, slope = here - source, (there - shown) / (here - source)
-        if slope < flattest or (steepest is not None and slope > steepest):
+        if not flattest <= slope <= steepest:
             return last
         last += 1
         flattest = max(flattest, slope - _HEARD / length)
-        steepest = slope + _HEARD / length if steepest is None else min(steepest, slope + _HEARD / length)
+        steepest = min(steepest, slope + _HEARD / length)
     return last

@@ -110,6 +110,11 @@ def chosen(override: Any, widgets: tuple[str, str, str], node_id: str | None = N
     return source
 
 
+def on_this_computer() -> list[str]:
+    """Return the names of all models whose files are here."""
+    return [choice.name for choice in _choices(None) if choice.path is not None]
+
+
 def _find(model: str) -> Path | None:
     """Return the file of that name, or else another of the same network: an older workflow names its own.
 

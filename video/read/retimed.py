@@ -64,7 +64,7 @@ class Retimed:
                 frames_estimate=ceil(self.route.end * info.rate),
                 sound_span=Span(Fraction(0), self._start + self.route.end),
                 stated=None,
-                retiming=Retiming(pieces, law),
+                retiming=Retiming(pieces, law, ends=self._ends()),
                 sound=info.sound and not silent,
                 sound_from=None if silent else info.sound_from,
             )
@@ -74,6 +74,10 @@ class Retimed:
         self._starts = [visit.start for visit in self.route.visits]
         self._first = 0
         self._fresh = True
+
+    def _ends(self) -> tuple[Fraction, Fraction]:
+        """Return when the last visit begins and when it ends; see :class:`...engine.pieces.Retiming`."""
+        return (self.route.visits[-1].start if self.route.visits else Fraction(0)), self.route.end
 
     def start_at(self, time: Fraction) -> None:
         """See :class:`~.clip.Clip`."""

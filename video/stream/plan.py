@@ -198,6 +198,10 @@ class Plan:
         """
         span = Span(info.start) if span is None else span
         start, end = (None if time is None else max(time - info.start, Fraction(0)) for time in span)
+        if self.speed is not None and info.retiming is not None:
+            fps, held = self.timeline(info).average_fps(None), self.end != "end_on_last"
+            total, before = (info.retiming.count_before(time, fps, held=held) for time in (end, start))
+            return max(total - before, 0)
         return self.timeline(info).count_between(start or Fraction(0), end, info.frames_estimate)
 
     def _clock(self, clip: TimedClip, span: Span | None, *, numbered: bool) -> Clock:
