@@ -22,7 +22,8 @@ from ._widgets import InputTypes, scale_of
 
 _PREFIX_TOOLTIP = (
     "Folder and beginning of the name in ComfyUI's output folder. The rest of the name says which video and "
-    "which settings it is of: running the same again goes on where it was, or gives what is there already."
+    "which settings it is of: running the same again goes on where it was, or gives what is there already. "
+    "%date:yyyy-MM-dd% is the date, each of which is a job of its own."
 )
 _PAIRS_TOOLTIP = (
     "Pairs of source frames in a chunk, which is what a power cut can cost. Each finished chunk is a file of "
