@@ -59,6 +59,7 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
         settings: options of the model, batch, clearing.
         storage: where the output lies, and as what; in main memory as float32 by default.
         host: gets the progress, and may cancel.
+        playing: of a clip in one part, where it plays along a curve or with a shutter.
 
     Returns:
         (M, H, W, C) on the host, as ``storage`` says; M = (N - 1) * multiplier + 1, rounded down.
@@ -83,19 +84,18 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
     # What fits nowhere is refused before anything is spent on it.
     sink = (storage or Storage()).sink(playing.count(len(frames)), (height, width, channels))
     with FrameLoop(timing.timesteps(playing.timesteps, look), settings=settings) as loop:
-        seen, samples = playing.visited(frames), playing.samples
-        return interpolate_part(seen, loop, model, last=True, sink=sink, host=host, samples=samples)
+        return interpolate_part(frames, loop, model, last=True, sink=sink, host=host, playing=playing)
 
 
 def interpolate_part(  # noqa: PLR0913 - what one part of a run consists of
-    frames: Tensor | Sequence[Tensor],
+    frames: Tensor,
     loop: FrameLoop,
     model: ModelLike,
     *,
     last: bool,
     sink: BatchSink,
     host: Host | None = None,
-    samples: int = 1,
+    playing: Playing | None = None,
 ) -> Tensor:
     """Interpolate a part of a clip and return the frames that it adds.
 
@@ -106,7 +106,6 @@ def interpolate_part(  # noqa: PLR0913 - what one part of a run consists of
         last: nothing follows this part.
         sink: with room for ``loop.count(len(frames), last=last)`` frames.
         host: gets the progress, and may cancel.
-        samples: of which each output frame is the mean; see :func:`.engine.shutter.fed`.
 
     Returns:
         The frames of the sink.
@@ -114,10 +113,10 @@ def interpolate_part(  # noqa: PLR0913 - what one part of a run consists of
     Raises:
         MidframeError: as for :func:`interpolate`; ``partial`` is of this part.
     """
-    if isinstance(frames, Tensor):
-        require_clip(frames)
+    require_clip(frames)
+    visited, samples = (frames, 1) if playing is None else (playing.visited(frames), playing.samples)
     try:
-        fed(loop, frames, as_model(model), sink, samples=samples, last=last, host=host)
+        fed(loop, visited, as_model(model), sink, samples=samples, last=last, host=host)
     except MidframeError as error:
         # A view: nothing is copied, for memory may have run out.
         error.partial = sink.frames[: error.finished]

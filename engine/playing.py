@@ -12,7 +12,7 @@ from ..errors import BadInputError
 from .curve import Curve
 from .route import Route, RoutedTimesteps, at_constant_rate, retimed
 from .shutter import Shutter
-from .timeline import Timeline, Timesteps
+from .timeline import Timeline, Timesteps, require_timesteps
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Playing:
             shutter: of the output frames.
 
         Raises:
-            BadInputError: a keyframe that is not reached; multipliers in a list.
+            BadInputError: no timeline; a keyframe that is not reached; multipliers in a list.
         """
+        require_timesteps(timeline)
         samples = 1 if shutter is None else shutter.samples
         timeline = timeline if speed is None else at_constant_rate(timeline)
         timeline = timeline if shutter is None else shutter.dense(timeline)

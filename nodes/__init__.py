@@ -12,6 +12,7 @@ from .film import MidframeFILM
 from .loader import MidframeModelLoader
 from .long_video import MidframeChunks
 from .old_ids import REPLACEMENTS, stand_ins
+from .report import MidframeReport
 from .rife import MidframeRIFE
 from .speed import MidframeSpeed
 from .states import MidframeStates
@@ -33,6 +34,7 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {
     "MidframeTiming": MidframeTiming,
     "MidframeAnalyse": MidframeAnalyse,
     "MidframeSpeed": MidframeSpeed,
+    "MidframeReport": MidframeReport,
     "MidframeClearCache": MidframeClearCache,
 }
 
@@ -47,6 +49,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "MidframeTiming": "Clip Timing (Midframe)",
     "MidframeAnalyse": "Look at Clip (Midframe)",
     "MidframeSpeed": "Speed Curve (Midframe)",
+    "MidframeReport": "Report on Clip (Midframe)",
     "MidframeClearCache": "Clear Model Cache (Midframe)",
 }
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from ..analysis.parts import PartTimesteps
 from ..api import interpolate_part
+from ..engine.playing import Playing
 from ..errors import OutOfMemoryError
 from ..inputs.frames import require_clip
 from ..memory.sinks import BatchSink, Storage
@@ -86,7 +86,7 @@ class Run:
         sink = self._sink(count, frames)
         timesteps = self.timing.whole(playing, frames, _host.check_cancelled)
         with FrameLoop(timesteps, settings=self.settings) as loop:
-            return self._made(seen, loop, sink, last=True, samples=playing.samples)
+            return self._made(frames, loop, sink, last=True, playing=playing)
 
     def part(self, frames: Tensor, loop: FrameLoop, *, last: bool) -> Tensor:
         """Return the frames that a part of a clip adds.
@@ -102,12 +102,12 @@ class Run:
 
     def _made(
         self,
-        frames: Tensor | Sequence[Tensor],
+        frames: Tensor,
         loop: FrameLoop,
         sink: BatchSink,
         *,
         last: bool,
-        samples: int = 1,
+        playing: Playing | None = None,
     ) -> Tensor:
         """Return the frames of the sink once they are made."""
         height, width, _ = sink.frames.shape[1:]
@@ -116,7 +116,7 @@ class Run:
                 began = time.perf_counter()
                 host = _progress.watch(len(sink.frames), self.node_id)
                 output = interpolate_part(
-                    frames, loop, model, last=last, sink=sink, host=host, samples=samples
+                    frames, loop, model, last=last, sink=sink, host=host, playing=playing
                 )
         except OutOfMemoryError as error:
             raise rescue(error) from error

@@ -42,6 +42,23 @@ def test_it_makes_a_file_and_finds_it_again(clip):
     assert len(frames_of(other)) == 27
 
 
+def test_a_file_that_was_deleted_is_made_again(clip):
+    """ComfyUI keeps a result for as long as IS_CHANGED says the same: not once the file is gone."""
+
+    def asked():
+        return MidframeChunks.IS_CHANGED(node_id="7", model="default")
+
+    before = asked()
+    file = run(clip, node_id="7")["result"][0]
+    assert asked() == before
+    file.unlink()
+    gone = asked()
+    assert gone != before
+    assert asked() == gone
+    assert run(clip, node_id="7")["result"][0].is_file()
+    assert asked() == gone
+
+
 def test_lists_and_states_reach_every_chunk(clip):
     (states,) = NODE_CLASS_MAPPINGS["MidframeStates"]().states("2, 7, 8", True)
     whole = run(clip, states=states, pairs_per_chunk=100)["result"][1]

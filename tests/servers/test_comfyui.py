@@ -96,7 +96,13 @@ def test_example_workflows_run(server, root, name):
             optional = {
                 n
                 for n, row in inputs["optional"].items()
-                if row[0] in ("MIDFRAME_MODEL", "INTERPOLATION_STATES", "MIDFRAME_TIMING", "VHS_BatchManager")
+                if row[0]
+                in (
+                    "MIDFRAME_MODEL,INTERP_MODEL",
+                    "INTERPOLATION_STATES",
+                    "MIDFRAME_TIMING",
+                    "VHS_BatchManager",
+                )
             }
             assert set(item["inputs"]) | optional == {*inputs["required"], *inputs["optional"]}
     pictures = [item for item in prompt.values() if item["class_type"] == "LoadImage"]
