@@ -58,7 +58,9 @@ def check(case):
     assert torch.equal(whole, made)
     assert [moment.time for moment in lazy.moments] == [k / fps for k in range(len(made))]
     info = plan.at_speed(partial(source, alpha=False)).info
-    assert plan.frames_estimate(info) == len(made)
+    # States may name the last frame as if it was a pair: then it is held for its time under any end law.
+    if states is None or end != "end_on_last":
+        assert plan.frames_estimate(info) == len(made)
     parts = (
         [part for part in (lazy.part(Fr(0), cut), lazy.part(cut, None)) if part.moments] if cut else [lazy]
     )
