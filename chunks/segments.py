@@ -133,7 +133,9 @@ class SegmentWriter:
             segment.writer = self._form.writer(segment.path, self._info)
         # A segment is a file that begins at 0; the record keeps when its frames are shown.
         segment.writer.write(pixels, Moment(moment.time - segment.start, moment.duration))
-        segment.times.append(round(moment.time / self._form.tick))
+        # They rise, as those of the writer do.
+        least = segment.times[-1] + 1 if segment.times else 0
+        segment.times.append(max(round(moment.time / self._form.tick), least))
         segment.durations.append(round(moment.duration / self._form.tick))
 
     def close(self, *, whole: bool) -> None:

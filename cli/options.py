@@ -20,6 +20,7 @@ from ..vfi_utils import EndLaw, Schedule, Settings, States
 from ..video import Coding, Plan
 from ..video.read.images import is_pattern
 from ..video.write.formats import CODECS, EXTENSIONS, HARDWARE, IMAGES
+from .speed import add_speed_options, shutter_of, speed_of
 
 T = TypeVar("T")
 Group = argparse._ArgumentGroup
@@ -63,6 +64,7 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
         help="a name that `midframe models` lists, or a file (default: the built-in)",
     )
     _add_timeline_options(parser.add_argument_group("which frames"))
+    add_speed_options(parser.add_argument_group("speed and shutter"))
     _add_model_options(parser.add_argument_group("model"))
     _add_picture_options(parser.add_argument_group("picture of the output"))
     _add_carrying_options(parser.add_argument_group("sound and other streams"))
@@ -195,7 +197,8 @@ def _add_model_options(parser: Group) -> None:
         "--schedule",
         choices=get_args(Schedule),
         default="any_t",
-        help="bisect makes frames from made frames, as older FILM nodes do (default: any_t)",
+        help="how several frames of a pair are made: each from the two source frames (any_t or direct, the "
+        "default); from the middle on, as older FILM nodes do (bisect); or from the outside in (peel)",
     )
     add("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
     add("--dtype", choices=_DTYPES, help="of the convolutions (default: the fastest that keeps the picture)")
@@ -248,6 +251,9 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         states=None if listed is None else States(listed, skip),
         timing=Timing(arguments.cuts, arguments.held),
         analysis=None if arguments.analysis is None else Analysis.load(arguments.analysis),
+        speed=speed_of(arguments),
+        sound_speed=arguments.sound_speed,
+        shutter=shutter_of(arguments),
     )
 
 

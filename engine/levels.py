@@ -102,7 +102,7 @@ def step_between(left: Tensor, right: Tensor) -> Step | None:
 
 
 def _gain(left: Tensor, right: Tensor, grey: float) -> float:
-    """Return the median gain of a channel; ``grey``, that of the mean, where most of it is black or clipped."""
+    """Return the median gain of a channel; ``grey`` where most of it is black or clipped."""
     usable = _follows(left) & _follows(right)
     if float(usable.float().mean()) < _LEAST_CELLS:
         return grey

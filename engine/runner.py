@@ -89,7 +89,7 @@ class ModelRunner:
         self._checked = model.dtype not in _HALVES
         self._options = dict(settings.options)
         self._allow_changed = settings.allow_changed_picture
-        self._sampler = sampler_for(model.spec, recursive=settings.schedule == "bisect")
+        self._sampler = sampler_for(model.spec, settings.schedule)
         self._matches = settings.levels == "match"
         self._upload = Uploader(self.device)
         self._workers = settings.cpu_workers if self.device.type == "cpu" else 1
@@ -288,7 +288,7 @@ class ModelRunner:
             count = self._batch(len(times), free)
         # Filled on the device: a tensor of a list would be a copy from the host, which waits.
         values = [torch.full((1,), float(t), dtype=torch.float32, device=self.device) for t in times[:count]]
-        timestep = torch.cat(values)
+        timestep = torch.cat(values) if len(values) > 1 else values[0]
         between = partial(session.between, a.features, b.features, timestep)
         if isinstance(session, PairSession):
             between = partial(between, pair.motion.get(partial(_motion, session, a, b, check)))

@@ -10,10 +10,11 @@ from ..errors import BadInputError
 from ..inputs.numbers import whole
 from ..inputs.objects import described, require_one_of
 
-Schedule = Literal["any_t", "bisect"]
+Schedule = Literal["any_t", "bisect", "peel", "direct"]
 """``any_t``: each frame is made from the two source frames at its own timestep, where the model takes any.
 ``bisect``: from its nearest neighbours, made ones too, as the older FILM nodes do; see
-:class:`~..vfi_models._sampling.recursive.RecursiveSampler`."""
+:class:`~..vfi_models._sampling.recursive.RecursiveSampler`. ``peel``: from the outside in, see
+:class:`~..vfi_models._sampling.peel.PeelSampler`. ``direct`` is another name of ``any_t``."""
 
 Levels = Literal["match", "keep"]
 """A step of exposure between two source frames. ``match``: both are brought to one level before motion is
@@ -64,3 +65,5 @@ class Settings:
             raise BadInputError(
                 "There is no such schedule.", repr(self.schedule), f"Use one of {get_args(Schedule)}."
             )
+        if self.schedule == "direct":
+            object.__setattr__(self, "schedule", "any_t")

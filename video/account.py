@@ -7,6 +7,7 @@ from pathlib import Path
 from .stream.plan import Plan
 from .write.carry import Entry, account_of
 from .write.formats import choose_encoding, file_suffix, holds_alpha
+from .write.pixels import from_rgb
 
 
 def describe_output(source: Path, target: Path, plan: Plan) -> tuple[Entry, ...]:
@@ -36,6 +37,8 @@ def describe_output(source: Path, target: Path, plan: Plan) -> tuple[Entry, ...]
         target, plan.coding, size, bits=plan.coding.bits or info.bits, alpha=info.alpha, source=info
     )
     made = f"{encoding.encoder} {encoding.pixel_format}, {float(rate):.6g} frames a second{count}"
+    rgb = from_rgb(info, encoding.pixel_format)
+    made += f"; the source is {rgb}" if rgb else ""
     account = account_of(info, encoding.muxer, encoding.audio_encoder, encoding.choice)
     return Entry(what, "encoded", made), *account.entries, *_beside(info.metadata, info.picture_tags)
 

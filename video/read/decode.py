@@ -23,12 +23,12 @@ from .animated import AnimatedImage, is_animated
 from .clip import ClipInfo, Frame, FrameTime, TimedClip
 from .colour import Converter
 from .deinterlace import deinterlaced
-from .describe import FALLBACK_RATE, describe
+from .describe import FALLBACK_RATE, describe, stated_rate
 from .images import ImageFolder, is_pattern
 from .opening import films_of, open_source
 from .orientation import orientation_of
 from .straight import Straightener
-from .times import Joins, squeeze
+from .times import InOrder, Joins, squeeze
 
 _LOG = logging.getLogger(__name__)
 
@@ -103,6 +103,7 @@ class VideoFile:
             # 90 kHz is the clock of MPEG streams.
             self._base: Fraction = self._stream.time_base or Fraction(1, 90000)
             info = describe(path, self._container, self._stream, first, alpha=alpha)
+            rate = rate or stated_rate(path, self._container, self._stream)
             self._orientation = orientation_of(first, path)
         except BaseException:
             self._container.close()
@@ -133,7 +134,11 @@ class VideoFile:
         if self._damaged:
             _LOG.warning("%s: %d damaged packets were left out.", info.path.name, self._damaged)
         stated = info.stated
-        if stated is not None and end + _SHORT < stated * (1 - _SHORT_PART) and not self._sounds_longer():
+        if (
+            stated is not None
+            and end + _SHORT < stated * (1 - _SHORT_PART)
+            and not self._sounds_longer(stated)
+        ):
             _LOG.warning(
                 "%s is cut short: its header says %.2f s, %.2f s of picture came.",
                 info.path.name,
@@ -141,9 +146,17 @@ class VideoFile:
                 end,
             )
 
-    def _sounds_longer(self) -> bool:
-        """Tell whether the header's duration may be that of another stream than the picture."""
-        return not self._stream.duration and self.info.sound
+    def _sounds_longer(self, stated: Fraction) -> bool:
+        """Tell whether the header's duration is that of another stream, which is longer than the picture."""
+        if self._stream.duration or not self.info.sound:
+            return False
+        with self._opened(self.info.path) as container:
+            ends = (
+                (packet.pts + (packet.duration or 0)) * packet.time_base - self.info.origin
+                for packet in container.demux(*container.streams.audio, *container.streams.subtitles)
+                if packet.pts is not None
+            )
+            return max(ends, default=Fraction(0)) + _SHORT > stated * (1 - _SHORT_PART)
 
     def start_at(self, time: Fraction) -> None:
         """Seek to a key frame at or before ``time``, see :class:`~.clip.Clip`.
@@ -151,6 +164,9 @@ class VideoFile:
         Containers seek by decoding time, by an index that may be coarse, or not at all: what a seek gives is
         checked, and if it is past ``time``, a seek further back is tried, at last to the beginning.
         """
+        if InOrder(self._container, self._stream).possible:
+            self._rewind()
+            return
         if Joins(self._container, self._stream.index).possible:
             # The same time may be in the file twice: packets are counted from the beginning instead.
             self._rewind(self._packets_before(time))
@@ -259,12 +275,13 @@ class VideoFile:
 
     def _decode(self, path: Path, skipped: int = 0) -> Iterator[av.VideoFrame]:
         index = self._stream.index
+        in_order = InOrder(self._container, self._stream)
         try:
             for count, packet in enumerate(joined_packets(self._container, self._stream)):
                 if count < skipped or packet.stream.index != index:
                     continue
                 try:
-                    yield from self._decoder.decode(packet)
+                    yield from in_order(packet, self._decoder)
                 except av.error.InvalidDataError:
                     self._damaged += 1
         except av.error.FFmpegError as error:

@@ -25,6 +25,8 @@ FALLBACK_RATE = Fraction(24)
 _DROPPED_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration")
 # Of a stream: what its muxer counted, which is no longer true of the output.
 _COUNTED_TAGS = ("encoder", "handler_name", "vendor_id", "duration", "creation_time", "alpha_mode", "rotate")
+# Streams that are no files of any format: nothing but their codec.
+_RAW = ("h264", "hevc", "vvc", "mpegvideo", "m4v", "obu", "h263", "mjpeg")
 # Of the number of times that an animated image is played; where it is not in here, it is once.
 _HEAD_BYTES = 1 << 16
 _PNG_LOOPS = b"acTL"
@@ -52,7 +54,7 @@ def describe(
     carried = [other for other in container.streams if other.index != stream.index]
     shown = None if first.pts is None else first.pts * (first.time_base or base)
     origin = _origin(stream, shown, (*container.streams.audio, *container.streams.subtitles))
-    stated = _duration(container, stream)
+    stated = _duration(container, stream, rate)
     return ClipInfo(
         path=path,
         height=height,
@@ -80,6 +82,21 @@ def describe(
     )
 
 
+def stated_rate(path: Path, container: av.container.InputContainer, stream: Any) -> Fraction | None:
+    """Return the frames a second that a stream without a container says of itself; None where it has one.
+
+    FFmpeg counts the pictures of such a file at 25 a second, whatever the stream says.
+    """
+    if container.format.name not in _RAW:
+        return None
+    rate = Fraction(getattr(stream.codec_context, "framerate", None) or 0)
+    if not rate:
+        _LOG.warning(
+            "%s does not say its rate: 25 frames a second are taken, or give --source-fps.", path.name
+        )
+    return rate or None
+
+
 def _belongs(tag: str) -> bool:
     """Tell whether a tag of a stream is still true in another file."""
     name = tag.lower()
@@ -100,10 +117,12 @@ def _origin(stream: Any, shown: Fraction | None, others: tuple[Any, ...]) -> Fra
     return first if shown is not None and shown < 0 else max(Fraction(0), first)
 
 
-def _duration(container: av.container.InputContainer, stream: Any) -> Fraction | None:
+def _duration(container: av.container.InputContainer, stream: Any, rate: Fraction) -> Fraction | None:
     """Return how long the picture is as the header says, seconds; None where it does not."""
     if stream.duration and stream.time_base:
-        return Fraction(stream.duration * stream.time_base)
+        # Of an AVI without its index, FFmpeg gives the duration of what is there.
+        counted = stream.frames / rate if container.format.name == "avi" else Fraction(0)
+        return max(Fraction(stream.duration * stream.time_base), counted)
     # Matroska and FLV say when the file ends, wherever it begins.
     start = max(container.start_time or 0, 0) if container.format.name in ("matroska,webm", "flv") else 0
     if container.duration and container.duration > start:

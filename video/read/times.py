@@ -7,13 +7,19 @@ There are three kinds of damage, and one remedy for each, whichever stream it is
 - Single pictures have no time, or one that cannot be: :func:`squeeze` puts them between their neighbours,
   whose times stay.
 - Single packets of other streams have such times: :class:`Rising` does the same for them.
+
+Where a format does not say when pictures are shown, only in which order they are stored, there is nothing to
+repair: :class:`InOrder` gives them their times.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any, TypeVar
+
+import av.error
 
 T = TypeVar("T")
 
@@ -78,6 +84,45 @@ class Joins:
 def may_jump(container: Any) -> bool:
     """Tell whether the clock of a file may start anew in the middle, as its format says."""
     return container.format.name in ("mpegts", "mpeg", "vob")
+
+
+class InOrder:
+    """Gives pictures the times of the packets of their stream, in order, where the format has no others.
+
+    AVI counts packets as they are stored, and for codecs whose pictures are reordered by more than one, as
+    H.264's are, FFmpeg takes those counts for the times at which they are shown: pictures went back and
+    forth.
+
+    Args:
+        container: the file.
+        stream: of the picture.
+    """
+
+    _FORMATS, _CODECS = ("avi",), ("h264", "hevc", "vvc")
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        context = stream.codec_context
+        reordered = context.name in self._CODECS and bool(context.has_b_frames)
+        self.possible = container.format.name in self._FORMATS and reordered
+        """Whether times change at all, so that a reader has to read from the beginning."""
+        self._waiting: list[int] = []
+
+    def __call__(self, packet: Any, decoder: Any) -> Iterator[Any]:
+        """Yield the frames that a decoder gives for a packet."""
+        known = self.possible and packet.size and packet.pts is not None
+        if known:
+            heapq.heappush(self._waiting, packet.pts)
+        try:
+            frames = decoder.decode(packet)
+        except av.error.InvalidDataError:
+            if known:  # no picture comes of it
+                self._waiting.remove(packet.pts)
+                heapq.heapify(self._waiting)
+            raise
+        for frame in frames:
+            if self._waiting:
+                frame.pts = heapq.heappop(self._waiting)
+            yield frame
 
 
 class Rising:

@@ -8,25 +8,23 @@ format failed at the end of a run). It is known before the first frame, and the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import Any, Literal
 
 import av
 import av.container
 import av.error
 
+from ...engine.pieces import Retiming
 from ..read.clip import ClipInfo, Waveform
 from ..read.opening import chapters_of, films_of, is_cover, open_source, unsafe_sound
-from ..read.times import Rising
 from ..read.waveform import LAYOUTS, AudioEncoder
+from .trial import refusal
 
 _LOG = logging.getLogger(__name__)
 
 Fate = Literal["copied", "encoded", "converted", "written anew", "left out"]
-# What PyAV raises where a stream or packet cannot be taken.
-REFUSALS = (av.error.FFmpegError, ValueError, TypeError, OSError, NotImplementedError)
 # Packets of a stream that are tried, and packets of the file that are read to find them.
 _TRIED, _READ = 4, 400
 # FFmpeg's names of subtitles that are text, and what each format holds instead.
@@ -40,6 +38,7 @@ _KNOWN = {
     )
 }
 _COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
+_BACKWARDS = "the clip plays backwards"
 # Data that muxers write themselves, from tags and chapters.
 _MADE_TAGS = ("timecode",)
 
@@ -131,9 +130,11 @@ def account_of(info: ClipInfo, muxer: str, audio: str | None, choice: Choice) ->
             why = f"{muxer} files hold nothing but the picture"
             others = tuple(Entry(_named(stream), "left out", why) for stream in streams)
             return Account(others=(*others, *_chapters(chapters, why)))
-        deciding = _Deciding(source, muxer, audio, choice, bool(chapters))
+        deciding = _Deciding(source, muxer, audio, choice, bool(chapters), retiming=info.retiming)
         decisions = tuple(deciding(stream) for stream in streams)
-        refused = _refusal(muxer, lambda output: _with_chapters(output, chapters)) if chapters else ""
+        refused = refusal(muxer, lambda output: _with_chapters(output, chapters)) if chapters else ""
+        if info.retiming is not None and not info.retiming.pieces:
+            refused = _BACKWARDS
         return Account(
             decisions, _chapters(chapters, refused), [] if refused else chapters, deciding.attachments
         )
@@ -161,8 +162,18 @@ def _named(stream: Any) -> str:
 class _Deciding:
     """Decides about the streams of one file."""
 
-    def __init__(self, source: Any, muxer: str, audio: str, choice: Choice, chapters: bool) -> None:
+    def __init__(
+        self,
+        source: Any,
+        muxer: str,
+        audio: str,
+        choice: Choice,
+        chapters: bool,
+        *,
+        retiming: Retiming | None,
+    ) -> None:
         self._muxer = muxer
+        self._retiming = retiming
         self._audio = audio if choice.sound is None else choice.sound
         self._choice = choice
         self._chapters = chapters
@@ -173,11 +184,14 @@ class _Deciding:
     def __call__(self, stream: Any) -> Decision:
         """Return what becomes of a stream."""
         unwanted = self._unwanted(stream)
-        if unwanted is not None:
-            return self._decision(stream, unwanted, "")
+        lost = _lost_at_speed(stream, self._retiming)
+        if unwanted is not None or lost:
+            return self._decision(stream, unwanted or "left out", "" if unwanted else lost)
         if stream.type == "attachment" or (is_cover(stream) and self._muxer == "matroska"):
             return self._attached(stream)
-        forced = stream.type == "audio" and self._choice.sound not in (None, "copy")
+        # What is stretched is decoded, and encoded again.
+        stretched = self._retiming is not None and self._retiming.law == "stretch"
+        forced = stream.type == "audio" and (stretched or self._choice.sound not in (None, "copy"))
         refused = "" if forced else self._copying_refused(stream)
         if not refused and not forced:
             return self._decision(stream, "copied", "")
@@ -222,7 +236,7 @@ class _Deciding:
             target = copied_stream(output, stream)
             return (_moved(packet, target) for packet in self._packets.get(stream.index, []))
 
-        return _refusal(self._muxer, copy)
+        return refusal(self._muxer, copy)
 
     def _encoded(self, stream: Any) -> Decision:
         if stream.index in self._unsafe:
@@ -245,7 +259,7 @@ class _Deciding:
             yield from encoder.end()
 
         try:
-            return _refusal(self._muxer, encode)
+            return refusal(self._muxer, encode)
         finally:
             stream.codec_context.flush_buffers()
 
@@ -258,6 +272,17 @@ class _Deciding:
     @staticmethod
     def _decision(stream: Any, fate: Fate, why: str, *, encoder: str = "", layout: str = "") -> Decision:
         return Decision(stream.index, Entry(_named(stream), fate, why), encoder, layout)
+
+
+def _lost_at_speed(stream: Any, retiming: Retiming | None) -> str:
+    """Return why a stream does not go with a clip that plays at another speed; empty where it does."""
+    if retiming is None or stream.type == "attachment" or is_cover(stream):
+        return ""
+    if stream.type == "audio" and retiming.law == "drop":
+        return "the clip plays at another speed" if retiming.pieces else _BACKWARDS
+    if stream.type == "subtitle":
+        return "" if retiming.pieces else _BACKWARDS
+    return "" if stream.type == "audio" else "the clip plays at another speed"
 
 
 def _layouts(stream: Any) -> Iterator[str]:
@@ -307,19 +332,3 @@ def describe_like(added: Any, stream: Any) -> None:
     """Give a stream of an output the tags and the disposition of ``stream``."""
     added.metadata.update(stream.metadata)
     added.disposition = int(stream.disposition)
-
-
-def _refusal(muxer: str, write: Callable[[Any], Iterable[Any]]) -> str:
-    """Return why a muxer does not take what ``write`` adds to an output; empty where it does."""
-    try:
-        with av.open(BytesIO(), "w", format=muxer) as output:
-            packets, rising = iter(write(output)), Rising()
-            # A generator adds its stream when it is first asked for a packet.
-            first = next(packets, None)
-            output.start_encoding()
-            for packet in () if first is None else (first, *packets):
-                rising(packet)
-                output.mux(packet)
-    except REFUSALS as error:
-        return str(error) or type(error).__name__
-    return ""

@@ -120,6 +120,11 @@ class VideoWriter:
         # By pts: encoders give packets out later than they take frames, and in the order of decoding.
         self._durations: dict[int, int] = {}
         self._longest = 0
+        self._shown = -1
+        self._end = 0
+        self._delay: int | None = None
+        self._last: Any = None
+        self._summed = encoding.muxer in _TAGGED
         self._pixel_format = encoding.pixel_format
         rgb = is_rgb(encoding.pixel_format) or encoding.pixel_format == "pal8"
         self._colour = None if rgb else source.colour or REC709
@@ -161,7 +166,8 @@ class VideoWriter:
     def write(self, pixels: Tensor, moment: Moment) -> None:
         """See :class:`Writer`."""
         frame = self._converted(pixels)
-        frame.pts = round(moment.time / self._tick)
+        # Times that were repaired may lie between two ticks: those of frames rise all the same.
+        frame.pts = self._shown = max(round(moment.time / self._tick), self._shown + 1)
         frame.time_base = self._tick
         self._keep_duration(frame.pts, round(moment.duration / self._tick))
         self._encoded = True
@@ -190,6 +196,7 @@ class VideoWriter:
         with self._naming_the_file(), self._stack:
             if self._encoded:
                 self._mux(self._stream.encode(None))
+            self._mux_last()
             if whole and self._sound is not None:
                 self._sound.mux_until(None)
 
@@ -214,6 +221,7 @@ class VideoWriter:
     def _keep_duration(self, pts: int, duration: int) -> None:
         self._durations[pts] = duration
         self._longest = max(self._longest, duration)
+        self._end = max(self._end, pts + duration)
 
     def _mux(self, packets: list[Any]) -> None:
         for packet in packets:
@@ -222,9 +230,32 @@ class VideoWriter:
             packet.duration = self._durations.pop(packet.pts, packet.duration)
             if not _decodable(packet, self._longest * _MOST_REORDERED):
                 packet.dts = packet.pts
-            if self._sound is not None and packet.dts is not None:
-                self._sound.mux_until(packet.dts * packet.time_base)
-            self._container.mux(packet)
+            self._mux_one(self._held_back(packet) if self._summed else packet)
+
+    def _held_back(self, packet: Any) -> Any:
+        """Hold a packet back, for it may be the last; return the one before."""
+        if self._delay is None and packet.dts is not None:
+            self._delay = packet.pts - packet.dts
+        before, self._last = self._last, packet
+        return before
+
+    def _mux_one(self, packet: Any) -> None:
+        if packet is None:
+            return
+        if self._sound is not None and packet.dts is not None:
+            self._sound.mux_until(packet.dts * packet.time_base)
+        self._container.mux(packet)
+
+    def _mux_last(self) -> None:
+        """Mux the packet that is held back, with a duration up to the end of the clip.
+
+        MP4 and MOV add up durations in the order of decoding, and take the sum for the clip's: where frames
+        come at different rates, the last packet is that of a frame as long as any.
+        """
+        last, self._last = self._last, None
+        if last is not None and self._delay is not None and last.dts is not None:
+            last.duration = max(self._end - self._delay - last.dts, 1)
+        self._mux_one(last)
 
     @contextlib.contextmanager
     def _naming_the_file(self) -> Iterator[None]:

@@ -15,8 +15,9 @@ import av.error
 from ...errors import BadInputError
 from ..read.clip import ClipInfo, Colour
 from .carry import Choice
-from .pixels import kept_format, losses, mastering_options
+from .pixels import kept_format, mastering_options, say_conversion
 from .tables import CODEC_TABLE, CONTAINER_TABLE, Codec, Container
+from .trial import check_picture
 
 _LOG = logging.getLogger(__name__)
 
@@ -186,16 +187,15 @@ def choose_encoding(
         )
     encoder = _hardware(hardware) if hardware else _available(codec, name)
     pixel_format = _pixel_format(codec, encoder, coding, size, bits=bits, alpha=alpha, source=source)
-    said = losses(source, pixel_format, name) if source is not None and coding.pixel_format is None else ""
-    if said:
-        _LOG.warning("%s: %s.", source.path.name if source else path.name, said)
-    if source is not None and source.colour is None and "yuv" in pixel_format:
-        # Not a warning: it is what everybody expects of a video.
-        _LOG.info("%s is RGB; it is written as %s.", source.path.name, pixel_format)
+    if name != container.codec and not hardware:  # what nobody asked for is known to fit
+        check_picture(path, name, muxer=container.muxer, encoder=encoder, pixel_format=pixel_format)
+    if source is not None:
+        say_conversion(source, pixel_format, name, asked=coding.pixel_format is not None)
     options = {} if hardware else _options(codec, name, coding)
     if hardware and coding.preset:
         options["preset"] = coding.preset
-    for key, value in (mastering_options(source, encoder) if source is not None else {}).items():
+    mastering = {} if source is None else mastering_options(source, encoder)
+    for key, value in mastering.items():
         options[key] = f"{options[key]}:{value}" if key in options else value
     loops = coding.loops if coding.loops is not None else source.loops if source is not None else None
     return Encoding(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import av
 
 from ..read.clip import ClipInfo
+
+_LOG = logging.getLogger(__name__)
 
 # Depths that encoders have, and how FFmpeg names their formats.
 _DEPTHS = {8: "", 10: "10le", 12: "12le"}
@@ -56,6 +60,31 @@ def losses(source: ClipInfo, pixel_format: str, encoder: str) -> str:
     if wide:
         lost.append(f"4:2:0 of {source.stored}")
     return f"{encoder} keeps {' and '.join(lost)}" if lost else ""
+
+
+def say_conversion(source: ClipInfo, pixel_format: str, codec: str, *, asked: bool) -> None:
+    """Log what becomes of the source's pixels, as a warning where something of them is lost.
+
+    Args:
+        source: what is encoded.
+        pixel_format: as what.
+        codec: our name of it.
+        asked: the user chose the format, and knows.
+    """
+    said = "" if asked else losses(source, pixel_format, codec)
+    if said:
+        _LOG.warning("%s: %s.", source.path.name, said)
+    converted = from_rgb(source, pixel_format)
+    if converted:  # not a warning: it is what everybody expects of a video
+        _LOG.info("%s is %s.", source.path.name, converted)
+
+
+def from_rgb(source: ClipInfo, pixel_format: str) -> str:
+    """Return that pixels of RGB become YUV, in words; empty where they do not."""
+    if source.colour is not None or "yuv" not in pixel_format:
+        return ""
+    quarter = ", a quarter of its colour resolution" if chroma_of(pixel_format) == "420" else ""
+    return f"RGB; it is written as {pixel_format}{quarter}"
 
 
 def mastering_options(source: ClipInfo, encoder: str) -> dict[str, str]:

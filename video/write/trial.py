@@ -1,0 +1,69 @@
+"""Try whether a format takes a stream, with a muxer that writes to memory."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+
+from ...errors import BadInputError
+from ..read.times import Rising
+
+# What PyAV raises where a stream or packet cannot be taken.
+REFUSALS = (av.error.FFmpegError, ValueError, TypeError, OSError, NotImplementedError)
+# Pixels; no encoder is for less.
+_SIDE = 64
+
+
+def refusal(muxer: str, write: Callable[[Any], Iterable[Any]]) -> str:
+    """Return why a muxer does not take what ``write`` adds to an output; empty where it does."""
+    try:
+        with av.open(BytesIO(), "w", format=muxer) as output:
+            packets, rising = iter(write(output)), Rising()
+            # A generator adds its stream when it is first asked for a packet.
+            first = next(packets, None)
+            output.start_encoding()
+            for packet in () if first is None else (first, *packets):
+                rising(packet)
+                output.mux(packet)
+    except REFUSALS as error:
+        return str(error) or type(error).__name__
+    return ""
+
+
+def check_picture(path: Path, codec: str, *, muxer: str, encoder: str, pixel_format: str) -> None:
+    """Check that a format takes what an encoder makes.
+
+    Args:
+        path: of the output.
+        codec: our name of it.
+        muxer: FFmpeg's name of the format.
+        encoder: FFmpeg's name.
+        pixel_format: in which it is encoded.
+
+    Raises:
+        BadInputError: it does not.
+    """
+    refused = _picture_refused(muxer, encoder, pixel_format)
+    if refused:
+        raise BadInputError(
+            f"{path.suffix} files hold no {codec}.",
+            f"{path}: {refused}",
+            "Leave the codec out, or write to .mp4 or .mkv.",
+        )
+
+
+@functools.cache
+def _picture_refused(muxer: str, encoder: str, pixel_format: str) -> str:
+
+    def add(output: Any) -> Iterable[Any]:
+        stream = output.add_stream(encoder, rate=24)
+        stream.width, stream.height, stream.pix_fmt = _SIDE, _SIDE, pixel_format
+        return ()
+
+    return refusal(muxer, add)
