@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args
 
 from ..analysis.notes import Analysis
 from ..analysis.timing import CutLaw, HeldLaw, Timing
+from ..engine.settings import Levels
 from ..errors import BadInputError
 from ..inputs.numbers import Number, multipliers
 from ..inputs.pairs import parse_pairs
@@ -186,6 +187,13 @@ def _add_model_options(parser: Group) -> None:
     add("--scale", type=float, metavar="S", help="flow scale; 0.5 for 4K and large motion")
     add("--ensemble", action="store_true", help="average with the mirrored pass: slower, a little steadier")
     add(
+        "--levels",
+        choices=get_args(Levels),
+        default=Settings.levels,
+        help="where exposure steps between two frames: match them before motion is looked for (default), or "
+        "keep them",
+    )
+    add(
         "--schedule",
         choices=get_args(Schedule),
         default="any_t",
@@ -257,7 +265,11 @@ def settings_of(arguments: argparse.Namespace, clear_every: int = 0) -> Settings
     if arguments.ensemble:
         options["ensemble"] = True
     return Settings(
-        options=options, batch=arguments.batch, schedule=arguments.schedule, clear_every=clear_every
+        options=options,
+        batch=arguments.batch,
+        schedule=arguments.schedule,
+        levels=arguments.levels,
+        clear_every=clear_every,
     )
 
 
