@@ -8,8 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from .analysis.notes import Analysis
+from .analysis.routed import routed_notes
 from .analysis.timing import Timing
 from .analysis.watch import analyse
+from .engine.playing import Playing, speed_of
+from .engine.shutter import Shutter, fed
 from .errors import MidframeError
 from .inputs.frames import require_clip
 from .inputs.numbers import Number
@@ -32,6 +35,8 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
     timeline: Timeline | None = None,
     timing: Timing | None = None,
     analysis: Analysis | None = None,
+    speed: Any = None,
+    shutter: Shutter | None = None,
     settings: Settings | None = None,
     storage: Storage | None = None,
     host: Host | None = None,
@@ -48,13 +53,16 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
         timeline: which frames come out, instead of ``multiplier``; see :func:`~.engine.timeline.by_fps`.
         timing: what is done about cuts and held frames; left out, the nearer frame is held at a cut.
         analysis: what is known of the clip's pairs; left out, it is looked at where ``timing`` needs that.
+        speed: at which it plays, such as ``0.5`` or ``0:1, 48:0.25``, see :meth:`.engine.curve.Curve.of`;
+            at a constant rate, that of ``timeline`` or ``multiplier`` times the source's.
+        shutter: makes each output frame the mean of several moments, likewise.
         settings: options of the model, batch, clearing.
-        storage: where the output lies, and as what; in main memory as float32 where it is left out.
+        storage: where the output lies, and as what; in main memory as float32 by default.
         host: gets the progress, and may cancel.
+        playing: of a clip in one part, where it plays along a curve or with a shutter.
 
     Returns:
-        (M, H, W, C) on the host, as ``storage`` says; M = (N - 1) * multiplier + 1, rounded down (law
-        ``end_on_last``).
+        (M, H, W, C) on the host, as ``storage`` says; M = (N - 1) * multiplier + 1, rounded down.
         Fewer than two frames come back as they are (a copy).
 
     Raises:
@@ -66,18 +74,20 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
     model = as_model(model)
     plain = by_multiplier(multiplier) if timeline is None else timeline
     timing, poll = timing or Timing(), (lambda: None) if host is None else host.check_cancelled
+    curve = speed_of(speed, rate_known=timeline is not None)
+    playing = Playing.of(plain, len(frames), speed=curve, shutter=shutter)
 
     def look() -> Analysis:
-        return analysis or analyse(frames, only_cuts=timing.only_cuts, poll=poll)
+        notes = analysis or analyse(frames, only_cuts=timing.only_cuts, poll=poll)
+        return notes if playing.route is None else routed_notes(notes, playing.route)
 
-    # An output that fits nowhere is refused before anything is spent on it.
-    count = FrameLoop(plain).count(len(frames), last=True)
-    sink = (storage or Storage()).sink(count, (height, width, channels))
-    with FrameLoop(timing.timesteps(plain, look), settings=settings) as loop:
-        return interpolate_part(frames, loop, model, last=True, sink=sink, host=host)
+    # What fits nowhere is refused before anything is spent on it.
+    sink = (storage or Storage()).sink(playing.count(len(frames)), (height, width, channels))
+    with FrameLoop(timing.timesteps(playing.timesteps, look), settings=settings) as loop:
+        return interpolate_part(frames, loop, model, last=True, sink=sink, host=host, playing=playing)
 
 
-def interpolate_part(
+def interpolate_part(  # noqa: PLR0913 - what one part of a run consists of
     frames: Tensor,
     loop: FrameLoop,
     model: ModelLike,
@@ -85,6 +95,7 @@ def interpolate_part(
     last: bool,
     sink: BatchSink,
     host: Host | None = None,
+    playing: Playing | None = None,
 ) -> Tensor:
     """Interpolate a part of a clip and return the frames that it adds.
 
@@ -103,8 +114,9 @@ def interpolate_part(
         MidframeError: as for :func:`interpolate`; ``partial`` is of this part.
     """
     require_clip(frames)
+    visited, samples = (frames, 1) if playing is None else (playing.visited(frames), playing.samples)
     try:
-        loop.feed(frames, as_model(model), sink, last=last, host=host)
+        fed(loop, visited, as_model(model), sink, samples=samples, last=last, host=host)
     except MidframeError as error:
         # A view: nothing is copied, for memory may have run out.
         error.partial = sink.frames[: error.finished]

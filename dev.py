@@ -156,7 +156,8 @@ def check(names: Sequence[str], pytest_arguments: list[str]) -> int:
         others = {name: beside.submit(check_quietly, name) for name in names if name != "tests"}
         if "tests" in names:
             began = time.monotonic()
-            passed["tests"] = run(*CHECKS["tests"], *pytest_arguments) == 0
+            # Processes take all processors: more threads in each would only wait for one another.
+            passed["tests"] = run(*CHECKS["tests"], *pytest_arguments, threads=1) == 0
             print(f"--- tests: {outcome(passed['tests'])}, {time.monotonic() - began:.0f} s", flush=True)
         for name, other in others.items():
             passed[name], seconds, said = other.result()
@@ -182,12 +183,20 @@ def outcome(passed: bool) -> str:
     return "ok" if passed else "FAILED"
 
 
-def run(*command: str, check: bool = False, quiet: bool = False, output: IO[bytes] | None = None) -> int:
+def run(
+    *command: str,
+    check: bool = False,
+    quiet: bool = False,
+    output: IO[bytes] | None = None,
+    threads: int | None = None,
+) -> int:
     """Run the environment's Python with ``command``, in the project's folder; it writes to ``output``."""
     # Threads that spin while they wait take the machine from every other process.
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPYCACHEPREFIX": str(VENV / "bytecode")}
     # Tests start hundreds of processes: without bytecode, each compiles the project anew.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    if threads:
+        environment.setdefault("OMP_NUM_THREADS", str(threads))
     sink = subprocess.DEVNULL if quiet else output
     return subprocess.run(
         [str(PYTHON), *command], cwd=ROOT, env=environment, check=check, stdout=sink, stderr=sink

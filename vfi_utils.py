@@ -21,7 +21,7 @@ from .engine.runner import ModelRunner
 from .engine.scheduler import FrameScheduler
 from .engine.settings import Schedule, Settings
 from .engine.states import States, StatesLike
-from .engine.timeline import EndLaw, Timeline, Timesteps, by_fps, by_multiplier
+from .engine.timeline import EndLaw, Timeline, Timesteps, by_fps, by_multiplier, require_timesteps
 from .errors import MidframeError, OutOfMemoryError
 from .inputs.frames import checked_pictures
 from .inputs.objects import require_like
@@ -99,9 +99,7 @@ class FrameLoop:
     def __init__(
         self, timeline: Timesteps, *, settings: Settings | None = None, first: Tensor | None = None
     ) -> None:
-        require_like(
-            timeline, ("shown",), wrong="This is not a timeline.", advice="Use by_multiplier or by_fps."
-        )
+        require_timesteps(timeline)
         if settings is not None:
             require_like(
                 settings, ("options", "batch"), wrong="These are not settings.", advice="Use Settings(...)."

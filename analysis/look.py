@@ -210,6 +210,31 @@ def _common_shift(left: Tensor, right: Tensor) -> tuple[int, int]:
     return (y - height if y > height // 2 else y), (x - width if x > width // 2 else x)
 
 
+@dataclass(frozen=True)
+class Change:
+    """How much a frame differs from another one, part by part."""
+
+    areas: float
+    """99th percentile over areas, grey levels: the few that a codec has spent its bits on do not count."""
+    most: float
+    """Of all areas, grey levels: a small thing that moves."""
+    drift: float
+    """90th percentile of the parts' shifts, fine pixels."""
+
+
+def change_between(left: Thumbnail, right: Thumbnail) -> Change:
+    """Measure how much two frames differ."""
+    difference = right.fine - left.fine
+    areas = F.avg_pool2d(difference[None, None], min(COARSE, *difference.shape)).abs().flatten()
+    drift = _drift(left.fine, right.fine, difference)
+    return Change(_at_share(areas, 0.99), float(areas.max()), 0.0 if drift is None else _at_share(drift, 0.9))
+
+
+def _at_share(values: Tensor, share: float) -> float:
+    """Return the value that so large a share of all is not above: without sorting, as a quantile does."""
+    return float(values.kthvalue(max(1, round(share * values.numel()))).values)
+
+
 def resembles_itself(left: Thumbnail, right: Thumbnail) -> bool:
     """Tell whether the right frame is the left one but for compression or grain."""
     difference = right.fine - left.fine
@@ -219,13 +244,20 @@ def resembles_itself(left: Thumbnail, right: Thumbnail) -> bool:
     noise = float(pooled.median()) / _MEDIAN_OF_NORMAL
     if float(pooled.max()) > max(_LEAST_CHANGE, _SIGMAS * noise):
         return False
-    return not _drifts(left.fine, right.fine, difference)
+    drift = _drift(left.fine, right.fine, difference)
+    if drift is None:
+        return True
+    moves = (drift > _DRIFT_OF_A_BLOCK).any() or (drift > _LEAST_DRIFT).float().mean() > _TOUCHED
+    return not bool(moves)
 
 
-def _drifts(left: Tensor, right: Tensor, difference: Tensor) -> bool:
-    """Tell whether some part of the picture moves by a fraction of a pixel: Lucas and Kanade's equations."""
+def _drift(left: Tensor, right: Tensor, difference: Tensor) -> Tensor | None:
+    """Return by how much each part of the picture moves, by Lucas and Kanade's equations.
+
+    0 where that is not sure; None of a picture that is smaller than a part.
+    """
     if min(left.shape) < _PART:
-        return False
+        return None
     mean = (left + right) / 2
     inner = (slice(1, -1), slice(1, -1))
     along = (mean[1:-1, 2:] - mean[1:-1, :-2]) / 2
@@ -239,8 +271,8 @@ def _drifts(left: Tensor, right: Tensor, difference: Tensor) -> bool:
     y = ((xx + 1.0) * yd - xy * xd) / determinant
     explained = (x * xd + y * yd).clamp(min=0.0) * _PART * _PART
     surprise = explained / (dd - explained / (_PART * _PART)).clamp(min=0.05)
-    drift = torch.hypot(x, y) * (surprise > _SURE * _SURE)
-    return bool((drift > _DRIFT_OF_A_BLOCK).any() or (drift > _LEAST_DRIFT).float().mean() > _TOUCHED)
+    drift: Tensor = torch.hypot(x, y) * (surprise > _SURE * _SURE)
+    return drift
 
 
 def standing(left: Thumbnail, right: Thumbnail) -> float:

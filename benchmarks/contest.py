@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..report.quality import Difference, difference
 from ..vfi_models.surroundings import exact_convolutions
 from . import footprint
 from .contenders import OURS, opened, options, ours, same_network
 from .machine import rates, synchronise
 from .network import Stopwatch, TimedModel, counts, stopwatch
 from .peers import Against, Interpolate
-from .quality import Difference, difference
 from .work import Work
 
 # dB: the least between two float32 implementations of one network on these frames. Not a largest error: where

@@ -103,7 +103,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kinds = {x.device.type for x in (*written, *given) if x.ndim or x.device.type != "cpu"}
         if kinds == {"cpu", DEVICE.type}:
             self._transfer(name, args, kwargs, given, written)
-        elif kinds == {DEVICE.type} and not _is_view(func) and name not in _NO_LAUNCH:
+        elif kinds == {DEVICE.type} and not _are_views(func, written, given) and name not in _NO_LAUNCH:
             # A tensor that is only written over, by copy_ or as `out`, is not read.
             read = given[1:] if name in _WRITES_ONLY else [x for x in given if x is not kwargs.get("out")]
             self._count.note(name, sum(map(_moved, (*read, *written))))
@@ -191,10 +191,14 @@ def _as_tensors(x: Tensor, index: Any) -> list[Tensor]:
     ]
 
 
-def _is_view(func: Any) -> bool:
-    """Tell whether the result is the memory of an argument, untouched."""
+def _are_views(func: Any, results: list[Tensor], given: list[Tensor]) -> bool:
+    """Tell whether the results are the memory of arguments, untouched."""
     aliases = [value.alias_info for value in func._schema.returns]
-    return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
+    if not aliases or any(alias is None or alias.is_write for alias in aliases):
+        return False
+    # In inference mode `to`, `reshape` and `contiguous` come as they are called: views, or copies.
+    storages = {x.untyped_storage()._cdata for x in given}
+    return all(x.untyped_storage()._cdata in storages for x in results)
 
 
 def _moved(x: Tensor) -> int:

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from ..api import interpolate
 from ..errors import BadInputError
+from ..report.quality import difference
 from ..vfi_models.interface import Interpolator
 from ..vfi_models.torch_interpolator import module_of
 from ..video import open_clip
 from ..weights.loading import open_weights
-from .quality import difference
 
 KINDS: dict[str, Callable[[torch.nn.Module], object]] = {
     "weights rounded to float16": lambda module: module.half().float(),

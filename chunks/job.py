@@ -11,6 +11,8 @@ from typing import Any
 
 from ..analysis.notes import Analysis
 from ..analysis.timing import Timing
+from ..engine.curve import Curve
+from ..engine.shutter import Shutter
 from ..engine.states import States, StatesLike
 from ..inputs.numbers import Number, whole
 from ..vfi_models.interface import Interpolator
@@ -98,6 +100,7 @@ class Job:
         analysis = self.plan.analysis
         data = asdict(replace(self, plan=replace(self.plan, analysis=None)))
         data["plan"]["analysis"] = None if analysis is None else analysis.to_json()
+        data["plan"]["speed"] = None if self.plan.speed is None else self.plan.speed.as_data()
         return data
 
     @classmethod
@@ -111,6 +114,8 @@ class Job:
             "states": states and States(**states),
             "timing": Timing(**given["timing"]),
             "analysis": analysis and Analysis.from_json(analysis),
+            "speed": given["speed"] and Curve.from_data(given["speed"]),
+            "shutter": given["shutter"] and Shutter(**given["shutter"]),
         }
         plan = Plan(**{**given, **made})
         parts = {
@@ -165,6 +170,7 @@ class Job:
             **_listed(plan.states),
             **_chosen(plan),
             **_timed(plan),
+            **({} if self.settings.levels == "match" else {"levels": self.settings.levels}),
         }
 
 
@@ -196,6 +202,8 @@ def _chosen(plan: Plan) -> dict[str, str]:
         "preset": coding.preset,
         "bitrate": coding.bitrate,
         "lossless": coding.lossless or None,
+        "shutter": plan.shutter and (str(plan.shutter.angle), plan.shutter.samples),
+        "speed": plan.speed and (plan.speed.as_data(), plan.sound_speed),
     }
     return {name: str(value) for name, value in chosen.items() if value is not None}
 

@@ -175,6 +175,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[], tuple[AddArguments, Run]]]] = {
     "interpolate": ("make more frames of a clip", _in("cli.interpolate")),
     "probe": ("say what would become of everything in a clip; make nothing", _in("cli.probe")),
     "analyse": ("note the cuts and held frames of a clip, for you to correct", _in("cli.analyse")),
+    "report": ("measure which model suits a clip, and show what is in it", _in("cli.report")),
     "chunks": ("make more frames of a long clip; run it again, and it goes on", _in("cli.chunks")),
     "models": ("list the models that are here or can be downloaded", _in("cli.models")),
     "parity": ("compare the networks with reference outputs on this machine", _in("cli.parity")),

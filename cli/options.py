@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args
 
 from ..analysis.notes import Analysis
 from ..analysis.timing import CutLaw, HeldLaw, Timing
+from ..engine.settings import Levels
 from ..errors import BadInputError
 from ..inputs.numbers import Number, multipliers
 from ..inputs.pairs import parse_pairs
@@ -19,6 +20,7 @@ from ..vfi_utils import EndLaw, Schedule, Settings, States
 from ..video import Coding, Plan
 from ..video.read.images import is_pattern
 from ..video.write.formats import CODECS, EXTENSIONS, HARDWARE, IMAGES
+from .speed import add_speed_options, shutter_of, speed_of
 
 T = TypeVar("T")
 Group = argparse._ArgumentGroup
@@ -62,6 +64,7 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
         help="a name that `midframe models` lists, or a file (default: the built-in)",
     )
     _add_timeline_options(parser.add_argument_group("which frames"))
+    add_speed_options(parser.add_argument_group("speed and shutter"))
     _add_model_options(parser.add_argument_group("model"))
     _add_picture_options(parser.add_argument_group("picture of the output"))
     _add_carrying_options(parser.add_argument_group("sound and other streams"))
@@ -184,10 +187,18 @@ def _add_model_options(parser: Group) -> None:
     add("--scale", type=float, metavar="S", help="flow scale; 0.5 for 4K and large motion")
     add("--ensemble", action="store_true", help="average with the mirrored pass: slower, a little steadier")
     add(
+        "--levels",
+        choices=get_args(Levels),
+        default=Settings.levels,
+        help="where exposure steps between two frames: match them before motion is looked for (default), or "
+        "keep them",
+    )
+    add(
         "--schedule",
         choices=get_args(Schedule),
         default="any_t",
-        help="bisect makes frames from made frames, as older FILM nodes do (default: any_t)",
+        help="how several frames of a pair are made: each from the two source frames (any_t or direct, the "
+        "default); from the middle on, as older FILM nodes do (bisect); or from the outside in (peel)",
     )
     add("--device", help="cpu, cuda, cuda:1, mps ... (default: the best there is)")
     add("--dtype", choices=_DTYPES, help="of the convolutions (default: the fastest that keeps the picture)")
@@ -240,6 +251,9 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         states=None if listed is None else States(listed, skip),
         timing=Timing(arguments.cuts, arguments.held),
         analysis=None if arguments.analysis is None else Analysis.load(arguments.analysis),
+        speed=speed_of(arguments),
+        sound_speed=arguments.sound_speed,
+        shutter=shutter_of(arguments),
     )
 
 
@@ -251,7 +265,11 @@ def settings_of(arguments: argparse.Namespace, clear_every: int = 0) -> Settings
     if arguments.ensemble:
         options["ensemble"] = True
     return Settings(
-        options=options, batch=arguments.batch, schedule=arguments.schedule, clear_every=clear_every
+        options=options,
+        batch=arguments.batch,
+        schedule=arguments.schedule,
+        levels=arguments.levels,
+        clear_every=clear_every,
     )
 
 

@@ -20,6 +20,7 @@ from ..vfi_models import sampler_for
 from ..vfi_models.interface import Interpolator, PairSession, RecordingSession, Session
 from .cpu_workers import Once, workers_for
 from .host import Host
+from .levels import Step, sampled, step_between
 from .settings import Settings
 
 FreeBytes = Callable[[torch.device], int]
@@ -48,6 +49,12 @@ class _Source:
 
     frame: Tensor
     encoded: Once[_Encoded] = field(default_factory=Once)
+    samples: Once[Tensor] = field(default_factory=Once)
+    """See :func:`.levels.sampled`."""
+
+    def scaled(self, frame: Tensor) -> _Source:
+        """Return the source with its frame at another level; itself where that is the same."""
+        return self if frame is self.frame else _Source(frame)
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,8 @@ class Pair:
 
     left: _Source
     right: _Source
+    step: Step | None = None
+    """Of exposure between them: both are at the level of the darker one, and what is made is put back."""
     motion: Once[Any] = field(default_factory=Once)
 
 
@@ -80,7 +89,8 @@ class ModelRunner:
         self._checked = model.dtype not in _HALVES
         self._options = dict(settings.options)
         self._allow_changed = settings.allow_changed_picture
-        self._sampler = sampler_for(model.spec, recursive=settings.schedule == "bisect")
+        self._sampler = sampler_for(model.spec, settings.schedule)
+        self._matches = settings.levels == "match"
         self._upload = Uploader(self.device)
         self._workers = settings.cpu_workers if self.device.type == "cpu" else 1
         self._sessions: list[Session[Any]] = []
@@ -107,7 +117,7 @@ class ModelRunner:
 
     def pair(self, left: Tensor, right: Tensor) -> Pair:
         """Return a pair of source frames, with the features that the pair before computed of them."""
-        if self._pair is None or self._pair.left.frame is not left or self._pair.right.frame is not right:
+        if self._pair is None or self._sources[0].frame is not left or self._sources[-1].frame is not right:
             # Dropped before another frame is encoded: one thread never holds features of more than two.
             self._pair = None
             self._sources = tuple(
@@ -117,7 +127,7 @@ class ModelRunner:
                 next((source for source in self._sources if source.frame is frame), _Source(frame))
                 for frame in (left, right)
             )
-            self._pair, self._sources = Pair(a, b), (a, b)
+            self._pair, self._sources = self._levelled(a, b), (a, b)
         return self._pair
 
     def infer(
@@ -156,7 +166,8 @@ class ModelRunner:
             # A grey frame ran as RGB of three equal channels, which the network may return slightly
             # different.
             frames = frames.mean(1, keepdim=True)
-        return _clamped_pixels(frames)
+        pixels = _clamped_pixels(frames)
+        return pixels if pair.step is None else pair.step.put_back(pixels, times[: len(pixels)])
 
     def rebase_last_frame(self, frame: Tensor, copy: Tensor) -> None:
         """Keep only the features of ``frame``, and take them for those of ``copy`` from here on."""
@@ -240,6 +251,20 @@ class ModelRunner:
         self._options = dict(options)
         return ", ".join(f"{name} {value}" for name, value in options.items())
 
+    def _levelled(self, left: _Source, right: _Source) -> Pair:
+        """Return the pair of two source frames, at one level where there is a step of exposure between them.
+
+        The darker one keeps its features, and so does the brighter one for its other pair.
+        """
+        if not self._matches:
+            return Pair(left, right)
+        samples = [source.samples.get(partial(sampled, source.frame)) for source in (left, right)]
+        step = step_between(*samples)
+        if step is None:
+            return Pair(left, right)
+        a, b = step.matched(left.frame, right.frame)
+        return Pair(left.scaled(a), right.scaled(b), step)
+
     def _record_no_more(self) -> None:
         if "graphs" in self.model.spec.options:
             self._options["graphs"] = False
@@ -263,7 +288,7 @@ class ModelRunner:
             count = self._batch(len(times), free)
         # Filled on the device: a tensor of a list would be a copy from the host, which waits.
         values = [torch.full((1,), float(t), dtype=torch.float32, device=self.device) for t in times[:count]]
-        timestep = torch.cat(values)
+        timestep = torch.cat(values) if len(values) > 1 else values[0]
         between = partial(session.between, a.features, b.features, timestep)
         if isinstance(session, PairSession):
             between = partial(between, pair.motion.get(partial(_motion, session, a, b, check)))

@@ -8,12 +8,17 @@ from typing import Any, Literal, get_args
 
 from ..errors import BadInputError
 from ..inputs.numbers import whole
-from ..inputs.objects import described
+from ..inputs.objects import described, require_one_of
 
-Schedule = Literal["any_t", "bisect"]
+Schedule = Literal["any_t", "bisect", "peel", "direct"]
 """``any_t``: each frame is made from the two source frames at its own timestep, where the model takes any.
 ``bisect``: from its nearest neighbours, made ones too, as the older FILM nodes do; see
-:class:`~..vfi_models._sampling.recursive.RecursiveSampler`."""
+:class:`~..vfi_models._sampling.recursive.RecursiveSampler`. ``peel``: from the outside in, see
+:class:`~..vfi_models._sampling.peel.PeelSampler`. ``direct`` is another name of ``any_t``."""
+
+Levels = Literal["match", "keep"]
+"""A step of exposure between two source frames. ``match``: both are brought to one level before motion is
+looked for, and what is made to the level between them; see :mod:`.levels`. ``keep``: nothing is done."""
 
 _MOST_WORKERS = 64
 
@@ -36,6 +41,8 @@ class Settings:
     """Where memory runs out, go on at a lower flow scale instead of failing."""
     schedule: Schedule = "any_t"
     """From which frames a frame is made. A model that knows only the middle is always halved."""
+    levels: Levels = "match"
+    """What is done about a step of exposure between two source frames."""
     cpu_workers: int = 0
     """Frames made at once on a CPU, up to 64; 0 decides from their size, see :mod:`.cpu_workers`."""
     record: bool = True
@@ -53,7 +60,10 @@ class Settings:
                 described(self.options),
                 'Give {"flow_scale": 0.5}.',
             )
+        require_one_of(self.levels, get_args(Levels), "way with levels")
         if self.schedule not in get_args(Schedule):
             raise BadInputError(
                 "There is no such schedule.", repr(self.schedule), f"Use one of {get_args(Schedule)}."
             )
+        if self.schedule == "direct":
+            object.__setattr__(self, "schedule", "any_t")

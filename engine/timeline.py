@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from ..errors import BadInputError
 from ..inputs.numbers import Number, multipliers
+from ..inputs.objects import require_like
 from ..inputs.rates import common_tick, frame_rate, require_ratio
 from .states import StatesLike, require_states
 
@@ -193,6 +194,15 @@ class Timesteps(Protocol):
         are not and the first frame of the clip is the next one.
         """
         ...
+
+
+def require_timesteps(value: object) -> None:
+    """Refuse what is no :class:`Timesteps`.
+
+    Raises:
+        BadInputError: it is not.
+    """
+    require_like(value, ("shown",), wrong="This is not a timeline.", advice="Use by_multiplier or by_fps.")
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,15 @@ video to :mod:`._video_run`, a long one to :mod:`._chunk_run`.
 
 from __future__ import annotations
 
-from ._host import register_model_folder
+from . import _host
 from .cache import MidframeClearCache
 from .film import MidframeFILM
 from .loader import MidframeModelLoader
 from .long_video import MidframeChunks
+from .old_ids import REPLACEMENTS, stand_ins
+from .report import MidframeReport
 from .rife import MidframeRIFE
+from .speed import MidframeSpeed
 from .states import MidframeStates
 from .timing import MidframeAnalyse, MidframeTiming
 from .tlbvfi import MidframeTLBVFI
@@ -20,7 +23,7 @@ from .video import MidframeVideo
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
 
 # Saved workflows name a node by its key: keys never change, and what is on the canvas is the display name.
-NODE_CLASS_MAPPINGS = {
+NODE_CLASS_MAPPINGS: dict[str, type] = {
     "MidframeRIFE": MidframeRIFE,
     "MidframeFILM": MidframeFILM,
     "MidframeTLBVFI": MidframeTLBVFI,
@@ -30,6 +33,8 @@ NODE_CLASS_MAPPINGS = {
     "MidframeStates": MidframeStates,
     "MidframeTiming": MidframeTiming,
     "MidframeAnalyse": MidframeAnalyse,
+    "MidframeSpeed": MidframeSpeed,
+    "MidframeReport": MidframeReport,
     "MidframeClearCache": MidframeClearCache,
 }
 
@@ -43,8 +48,18 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "MidframeStates": "Interpolation States (Midframe)",
     "MidframeTiming": "Clip Timing (Midframe)",
     "MidframeAnalyse": "Look at Clip (Midframe)",
+    "MidframeSpeed": "Speed Curve (Midframe)",
+    "MidframeReport": "Report on Clip (Midframe)",
     "MidframeClearCache": "Clear Model Cache (Midframe)",
 }
 
 # At import, before anything asks for the folder's files.
-register_model_folder()
+_host.register_model_folder()
+
+_taken = _host.registered_nodes()
+if _taken is not None:
+    _classes, _names = stand_ins(_taken)
+    NODE_CLASS_MAPPINGS |= _classes
+    NODE_DISPLAY_NAME_MAPPINGS |= _names
+    for _offer in REPLACEMENTS:
+        _host.offer_replacement(_offer)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,10 @@ THIS_PROCESS, RAY = "this process", "ray"
 EXECUTORS = (THIS_PROCESS, RAY)
 """Who may make the chunks."""
 
+# Parts of a date as ComfyUI's front end writes them, and as its server does.
+_PARTS = {"yyyy": "%Y", "yy": "%y", "MM": "%m", "dd": "%d", "hh": "%H", "mm": "%M", "ss": "%S"}
+_DATE_PART = re.compile("|".join(_PARTS))
+_NAMES = {"year": "%Y", "month": "%m", "day": "%d", "hour": "%H", "minute": "%M", "second": "%S"}
 # Hexadecimal digits in a file's name that tell one job from another.
 _MARK_LENGTH = 8
 
@@ -71,6 +77,7 @@ def run_in_chunks(video: Any, inputs: ChunkInputs) -> Path:
         inputs.check()
         return Path()
     source, plan, place = whole_file_of(video), inputs.plan(), _place(inputs.filename_prefix)
+    place.parent.mkdir(parents=True, exist_ok=True)
     lender = inputs.lender()
     job = _with_own_files(
         Job(
@@ -117,8 +124,22 @@ def _choice(weights: ModelSource) -> ModelChoice:
     return ModelChoice(str(weights.path), str(weights.device), dtype, averaged=weights.averaged)
 
 
+def dated(prefix: str, now: datetime) -> str:
+    """Return a prefix with the date filled in, for ``%year%`` and the like and ``%date:yyyy-MM-dd%``."""
+
+    def of_format(found: re.Match[str]) -> str:
+        return _DATE_PART.sub(lambda part: now.strftime(_PARTS[part[0]]), found[1])
+
+    prefix = re.sub(r"%date:([^%/\\]*)%", of_format, prefix)
+    for name, part in _NAMES.items():
+        prefix = prefix.replace(f"%{name}%", now.strftime(part))
+    return prefix
+
+
 def _place(prefix: str) -> Path:
-    """Return the folder and the beginning of the output's name, as one path. The folder is made.
+    """Return the folder and the beginning of the output's name, as one path.
+
+    Dates are filled in as ComfyUI does for Save Video: ``%year%``, ``%date:yyyy-MM-dd%``.
 
     Raises:
         BadInputError: outside ComfyUI's output folder, which a workflow from elsewhere must not write out of.
@@ -126,12 +147,11 @@ def _place(prefix: str) -> Path:
     output = _host.output_folder().resolve()
     # No path may hold a zero byte: resolve() would raise a ValueError that is not ours.
     name = prefix.strip() if isinstance(prefix, str) and "\0" not in prefix else ""
-    place = (output / name).resolve()
+    place = (output / dated(name, datetime.now().astimezone())).resolve()
     if not name or output not in place.parents:
         raise BadInputError(
             "The file would not be in ComfyUI's output folder.",
             described(prefix),
             "Give a name such as midframe/long.",
         )
-    place.parent.mkdir(parents=True, exist_ok=True)
     return place

@@ -12,6 +12,8 @@ import ctypes
 import logging
 import sys
 import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -95,6 +97,42 @@ def temp_folder() -> Path:
     folder = Path(_folder_paths().get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+# --- nodes
+
+
+def registered_nodes() -> Collection[str] | None:
+    """Return the ids of the nodes that are registered so far; None outside ComfyUI."""
+    return getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", None) if inside_comfyui() else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replacement:
+    """What ComfyUI may put in the place of a node that it lacks. The first outputs of both are the same."""
+
+    old: str
+    new: str
+    inputs: Mapping[str, str]
+    """Inputs of the new node by their names, each with the old node's name of the same: none that a workflow
+    may lack, for ComfyUI's replacer fails on it."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Of inputs of the new node that the old one has none for."""
+    widgets: Sequence[str]
+    """All widgets of the old node, in its order."""
+
+
+def offer_replacement(offer: Replacement) -> None:
+    """Offer a node of ours for one that is missing, where this ComfyUI can: 0.25 and newer."""
+    server: Any = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    manager = getattr(server, "node_replace_manager", None)
+    replace = getattr(getattr(sys.modules.get("comfy_api.latest"), "io", None), "NodeReplace", None)
+    if manager is None or replace is None:
+        return
+    mapped = [{"new_id": name, "old_id": old} for name, old in offer.inputs.items()]
+    mapped += [{"new_id": name, "set_value": value} for name, value in offer.values.items()]
+    outputs = [{"new_idx": 0, "old_idx": 0}]
+    manager.register(replace(offer.new, offer.old, list(offer.widgets), mapped, outputs))
 
 
 # --- devices

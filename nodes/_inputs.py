@@ -115,6 +115,9 @@ class CommonInputs:
             end=self.last_frame,
             timing=self.clip_timing.timing,
             analysis=self.clip_timing.analysis,
+            speed=self.clip_timing.speed.curve,
+            sound_speed=self.clip_timing.speed.sound,
+            shutter=self.clip_timing.speed.shutter,
         )
 
     @property
@@ -148,7 +151,7 @@ class FrameInputs(CommonInputs):
         Raises:
             BadInputError: see :func:`._timeline.timeline_and_fps`.
         """
-        return timeline_and_fps(
+        timeline, fps = timeline_and_fps(
             self.multiplier,
             (self.source_fps, self.target_fps),
             states=self.states,
@@ -156,6 +159,8 @@ class FrameInputs(CommonInputs):
             # Of a clip in batches only this one is here, and all must say the same rate.
             frames=None if self.meta_batch is not None else frames,
         )
+        self.clip_timing.require_usable(timeline, rate_or_zero(self.source_fps))
+        return timeline, fps
 
 
 def changed_options(options: DataclassInstance) -> Options:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import nn
@@ -19,7 +19,6 @@ from ..inputs.objects import require_one_of
 from ..memory.cache import MODELS
 from ..vfi_models.interface import Interpolator, Options
 from ..vfi_models.torch_interpolator import TorchInterpolator
-from ..vfi_utils import FrameLoop
 from ..weights.loading import ModelSource, load_cached
 from . import _host
 
@@ -38,6 +37,14 @@ def require_after_run(value: str) -> None:
     require_one_of(value, AFTER_RUN, "way for a model after a run")
 
 
+class Releasing(Protocol):
+    """What may hold features of a model after a run: a :class:`~..vfi_utils.FrameLoop`, for example."""
+
+    def release(self) -> None:
+        """Drop them."""
+        ...
+
+
 class MidframeModel(nn.Module):
     """What ComfyUI's model management gets: a shell that can release its network.
 
@@ -50,7 +57,7 @@ class MidframeModel(nn.Module):
         self.interpolator: Interpolator | None = interpolator
         # What is no torch module moves itself, and ComfyUI counts it as nothing.
         self.network = interpolator.module if isinstance(interpolator, TorchInterpolator) else nn.Identity()
-        self.loops: weakref.WeakSet[FrameLoop] = weakref.WeakSet()
+        self.loops: weakref.WeakSet[Releasing] = weakref.WeakSet()
         """Those that may carry features from one batch of frames to the next."""
 
     def release_frames(self) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..analysis.parts import PartTimesteps
 from ..api import interpolate_part
+from ..engine.playing import Playing
 from ..errors import OutOfMemoryError
 from ..inputs.frames import require_clip
 from ..memory.sinks import BatchSink, Storage
@@ -73,17 +74,19 @@ class Run:
 
     def whole(self, frames: Tensor) -> Tensor:
         """Interpolate a whole clip; see :func:`run_model`. ``frames`` itself where there is nothing to do."""
-        reason = nothing_to_make(self.timeline, len(frames))
+        playing = self.timing.playing(self.timeline, len(frames))
+        seen, count = playing.visited(frames), playing.count(len(frames))
+        reason = nothing_to_make(playing.timesteps, len(seen))
         if reason is not None:
             _host.warn(reason, self.node_id)
         # Under hold_last even one frame is shown several times: then it is a run like any other.
-        if self.timeline.count(len(frames)) == len(frames) < _PAIR:
+        if count == len(frames) < _PAIR:
             return frames
         # Before anything is spent on it: an output that fits nowhere must be refused.
-        sink = self._sink(self.timeline.count(len(frames)), frames)
-        timesteps = self.timing.whole(self.timeline, frames, _host.check_cancelled)
+        sink = self._sink(count, frames)
+        timesteps = self.timing.whole(playing, frames, _host.check_cancelled)
         with FrameLoop(timesteps, settings=self.settings) as loop:
-            return self._made(frames, loop, sink, last=True)
+            return self._made(frames, loop, sink, last=True, playing=playing)
 
     def part(self, frames: Tensor, loop: FrameLoop, *, last: bool) -> Tensor:
         """Return the frames that a part of a clip adds.
@@ -97,14 +100,24 @@ class Run:
         _, height, width, channels = frames.shape
         return self.storage.sink(count, (height, width, channels))
 
-    def _made(self, frames: Tensor, loop: FrameLoop, sink: BatchSink, *, last: bool) -> Tensor:
+    def _made(
+        self,
+        frames: Tensor,
+        loop: FrameLoop,
+        sink: BatchSink,
+        *,
+        last: bool,
+        playing: Playing | None = None,
+    ) -> Tensor:
         """Return the frames of the sink once they are made."""
-        _, height, width, _ = frames.shape
+        height, width, _ = sink.frames.shape[1:]
         try:
             with self.lender(height, width, loop) as model:
                 began = time.perf_counter()
                 host = _progress.watch(len(sink.frames), self.node_id)
-                output = interpolate_part(frames, loop, model, last=last, sink=sink, host=host)
+                output = interpolate_part(
+                    frames, loop, model, last=last, sink=sink, host=host, playing=playing
+                )
         except OutOfMemoryError as error:
             raise rescue(error) from error
         _LOG.info("%d frames from %d in %.1f s", len(output), len(frames), time.perf_counter() - began)

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import BadInputError
 from ..inputs.numbers import Number, multipliers
 from ..inputs.rates import rate_or_zero
-from ..vfi_utils import EndLaw, StatesLike, Timeline, by_fps, by_multiplier
+from ..vfi_utils import EndLaw, StatesLike, Timeline, Timesteps, by_fps, by_multiplier
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,10 +51,11 @@ def timeline_and_fps(
     if not source:
         _LOG.info("source_fps is not set: the fps output counts on %d frames a second", ASSUMED_FPS)
     fps = (source or ASSUMED_FPS) * _mean_multiplier(exact, frames)
-    return by_multiplier(exact, states=states, end=end), float(fps)
+    # Without a rate a frame takes a second: nothing but a speed asks how long it takes.
+    return by_multiplier(exact, states=states, end=end, source_fps=source or Fraction(1)), float(fps)
 
 
-def nothing_to_make(timeline: Timeline, frames: int) -> str | None:
+def nothing_to_make(timeline: Timesteps, frames: int) -> str | None:
     """Return why no frame is made of a clip of so many frames, for its user; None where some are."""
     if frames < _PAIR:
         found = "one frame" if frames else "no frame"

@@ -31,7 +31,7 @@ class NumberType(str):
         return str(self) != other and other != "FLOAT"
 
 
-class NumberMenu(list[str]):
+class NumberMenu(list[str | float]):
     """A menu of numbers, which a workflow may have saved in another form: 1, 1.0 and "1" are one value."""
 
     # The alternative, a parameter of VALIDATE_INPUTS, would have ComfyUI report a wrong model twice: it
@@ -45,5 +45,17 @@ class NumberMenu(list[str]):
         return exact is not None and exact in map(number, self)
 
 
+class UnionType(str):
+    """Several socket types in one, with commas between them, which newer versions read by themselves."""
+
+    __slots__ = ()
+
+    def __ne__(self, other: object) -> bool:
+        """Return False for each of the types, and for itself."""
+        return str(self) != other and other not in self.split(",")
+
+
 ANY = AnyType("*")
+MODEL = UnionType("MIDFRAME_MODEL,INTERP_MODEL")
+"""A model of our loader, or of ComfyUI's own."""
 INT_OR_FLOAT = NumberType("INT")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..video.stream.lazy import LazyVideo
@@ -27,6 +28,7 @@ def run_on_save(video: Any, inputs: CommonInputs) -> Any:
         return video
     plan = inputs.plan()
     lender = inputs.lender()
-    lazy = LazyVideo(source_of(video), plan, lender, inputs.settings)
+    source = source_of(video)
+    lazy = LazyVideo(lambda alpha: plan.at_speed(partial(source, alpha)), plan, lender, inputs.settings)
     lender.check(lazy.info.height, lazy.info.width)
     return MadeVideo(lazy)

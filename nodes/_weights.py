@@ -13,6 +13,7 @@ from ..weights.download import downloads_allowed
 from ..weights.find import CKPTS, Choice, Manifest, available, fetch, find, find_listed
 from ..weights.loading import ModelSource
 from . import _host, _progress
+from ._core_models import is_core_model, source_of_core_model
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ def model_widget(
     here = [choice.name for choice in choices if choice.path is not None]
     elsewhere = [choice.name for choice in choices if choice.path is None]
     if any(choice.path is None and choice.entry and choice.entry.urls for choice in choices):
-        tooltip += f" On this computer: {', '.join(here) or 'none'}; others are downloaded when first used."
+        listed = f"On this computer: {', '.join(here)}; others" if here else "Those that are not here yet"
+        tooltip += f" {listed} are downloaded when first used."
     return list(dict.fromkeys([first, *here, *elsewhere])), {"default": first, "tooltip": tooltip}
 
 
@@ -82,13 +84,11 @@ def choose(model: str, device: str, dtype: str, node_id: str | None = None) -> M
     return ModelSource(path, _host.device_named(device), _host.dtype_named(dtype))
 
 
-def chosen(
-    override: ModelSource | None, widgets: tuple[str, str, str], node_id: str | None = None
-) -> ModelSource:
+def chosen(override: Any, widgets: tuple[str, str, str], node_id: str | None = None) -> ModelSource:
     """Return the source of a model link, or where there is none that of the widgets, see :func:`choose`.
 
     Args:
-        override: the value of the link.
+        override: the value of the link: a model of ours, or one of ComfyUI's own loader.
         widgets: values of the widgets model, device and dtype.
         node_id: of the node, for the progress of a download.
 
@@ -98,13 +98,21 @@ def chosen(
     """
     if override is None:
         return choose(*widgets, node_id)
+    if is_core_model(override):
+        return source_of_core_model(override)
     require_like(
         override,
         ("path", "device", "dtype", "averaged"),
         wrong="This is not a model of Midframe.",
         advice="Connect Load Model (Midframe), or nothing: then the widgets say which model it is.",
     )
-    return override
+    source: ModelSource = override
+    return source
+
+
+def on_this_computer() -> list[str]:
+    """Return the names of all models whose files are here."""
+    return [choice.name for choice in _choices(None) if choice.path is not None]
 
 
 def _find(model: str) -> Path | None:

@@ -17,7 +17,7 @@ from ..memory.sinks import Storage
 from ..vfi_utils import EndLaw
 from . import _host
 from ._models import AFTER_RUN
-from ._types import INT_OR_FLOAT, NumberMenu
+from ._types import INT_OR_FLOAT, MODEL, NumberMenu
 
 InputTypes = dict[str, dict[str, Any]]
 """What ComfyUI's ``INPUT_TYPES`` returns."""
@@ -26,6 +26,8 @@ Widget = tuple[Any, dict[str, Any]]
 
 CATEGORY = "video/Midframe"
 SEARCH_WORDS = ("vfi", "video frame interpolation", "frame interpolation", "interpolate frames", "midframe")
+MAIN_WORDS = ("interpolation", "smooth", "tween", "slow motion", "60 fps", "frame rate", "fps")
+"""What somebody types who wants smoother video: of the nodes that are the answer to it."""
 
 MODEL_TOOLTIP = (
     "default comes with Midframe; every other network is offered too. Downloads go to "
@@ -47,7 +49,8 @@ def video(tooltip: str) -> Widget:
 
 def model_override(widgets: str) -> Widget:
     """Return the socket of a loaded model, with which ``widgets`` are not used."""
-    return "MIDFRAME_MODEL", {"tooltip": f"A model from Load Model; then {widgets} here are not used."}
+    tooltip = f"A model from Load Model, or from ComfyUI's own loader; then {widgets} here are not used."
+    return MODEL, {"tooltip": tooltip}
 
 
 def multiplier(more: str = "") -> Widget:

@@ -27,7 +27,7 @@ _SCHEDULE_TOOLTIP = (
     "any_t: every frame is made from the two source frames, at its own moment: fastest, and evenly spaced "
     "at every multiplier. bisect: frames are made from frames made before, as the older FILM nodes do; FILM "
     "has learnt only the middle, but blur and errors add up, and each frame takes a whole run. At "
-    "multiplier 2 both are the same."
+    "multiplier 2 both are the same. peel: from the outside in. direct: another name of any_t."
 )
 _ALIGN_TOOLTIP = (
     "Pads the picture to multiples of 64, as FILM was trained. Off: the picture as it is, as other FILM "

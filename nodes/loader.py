@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..weights.loading import ModelSource
 from . import _widgets
+from ._core_models import as_core_model
 from ._models import obtain
 from ._weights import choose, complaint, model_widget
 from ._widgets import InputTypes
@@ -21,9 +22,12 @@ class MidframeModelLoader:
 
     CATEGORY = _widgets.CATEGORY
     FUNCTION = "load"
-    RETURN_TYPES = ("MIDFRAME_MODEL",)
-    RETURN_NAMES = ("model",)
-    OUTPUT_TOOLTIPS = ("For the model_override input of an interpolation node.",)
+    RETURN_TYPES = ("MIDFRAME_MODEL", "INTERP_MODEL")
+    RETURN_NAMES = ("model", "interp_model")
+    OUTPUT_TOOLTIPS = (
+        "For the model_override input of an interpolation node.",
+        "For ComfyUI's own Run Frame Interpolation Model.",
+    )
     DESCRIPTION = (
         "Loads a frame interpolation model, downloading it if need be. Only needed where several nodes share "
         "a model: an interpolation node loads its own."
@@ -46,11 +50,11 @@ class MidframeModelLoader:
 
     def load(
         self, model: str, dtype: str = "auto", device: str = "auto", *, node_id: str | None = None
-    ) -> tuple[ModelSource]:
+    ) -> tuple[ModelSource, Any]:
         """Load the model into the cache, so that a file that cannot be used is found out here.
 
         The link carries only which model it is: where ComfyUI unloaded it in between, it is read again.
         """
         weights = choose(model, device, dtype, node_id)
         obtain(weights)
-        return (weights,)
+        return weights, as_core_model(weights)

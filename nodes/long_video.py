@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ..chunks.job import PAIRS
@@ -21,7 +22,8 @@ from ._widgets import InputTypes, scale_of
 
 _PREFIX_TOOLTIP = (
     "Folder and beginning of the name in ComfyUI's output folder. The rest of the name says which video and "
-    "which settings it is of: running the same again goes on where it was, or gives what is there already."
+    "which settings it is of: running the same again goes on where it was, or gives what is there already. "
+    "%date:yyyy-MM-dd% is the date, each of which is a job of its own."
 )
 _PAIRS_TOOLTIP = (
     "Pairs of source frames in a chunk, which is what a power cut can cost. Each finished chunk is a file of "
@@ -56,6 +58,10 @@ class MidframeChunks(InterpolationNode):
         *_widgets.SEARCH_WORDS,
     ]
 
+    # By the node's id: IS_CHANGED knows no more of the run before.
+    _written: ClassVar[dict[str | None, Path]] = {}
+    _lost: ClassVar[int] = 0
+
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
         """Return the inputs. Saved workflows hold widget values by position: new ones go to the end."""
@@ -89,6 +95,18 @@ class MidframeChunks(InterpolationNode):
             },
             "hidden": {"node_id": "UNIQUE_ID"},
         }
+
+    @classmethod
+    def IS_CHANGED(cls, **inputs: Any) -> int:  # noqa: N802 - ComfyUI's name
+        """Return another value once the file that this node has written is gone: then it is made again.
+
+        ComfyUI takes the result of the last run where the value is the same.
+        """
+        path = cls._written.get(inputs.get("node_id"))
+        if path is not None and not path.is_file():
+            del cls._written[inputs.get("node_id")]
+            cls._lost += 1
+        return cls._lost
 
     @said_plainly()
     def interpolate(  # noqa: PLR0913 - one parameter for each widget
@@ -143,4 +161,5 @@ class MidframeChunks(InterpolationNode):
         path = run_in_chunks(video, inputs)
         if video is PENDING:
             return {}
+        type(self)._written[node_id] = path
         return {"ui": preview_of(path), "result": (video_of_file(path), str(path))}

@@ -36,7 +36,7 @@ class MidframeRIFE(FrameNode):
         "More frames from a clip: a higher frame rate, or slow motion. RIFE computes the motion between two "
         "frames and makes the frames in between, at any moment. Transparency moves along with the picture."
     )
-    SEARCH_ALIASES: ClassVar[list[str]] = ["rife", "rife vfi", "slow motion", "fps", *_widgets.SEARCH_WORDS]
+    SEARCH_ALIASES: ClassVar[list[str]] = ["rife", "rife vfi", *_widgets.MAIN_WORDS, *_widgets.SEARCH_WORDS]
 
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name

@@ -14,7 +14,7 @@ from ..inputs.frames import require_clip
 from ..video.stream.looking import analysis_of
 from . import _progress
 from ._errors import said_plainly
-from ._timing import ClipTiming
+from ._timing import ClipSpeed, ClipTiming
 from ._video_host import source_of
 from ._widgets import CATEGORY, SEARCH_WORDS, InputTypes
 
@@ -120,6 +120,7 @@ class MidframeTiming:
             "optional": {
                 "analysis_text": ("STRING", text),
                 "analysis": (_ANALYSIS, {"tooltip": "From Look at Clip, for this very clip."}),
+                "speed": ("MIDFRAME_SPEED", {"tooltip": "From Speed Curve: slow motion, stops, backwards."}),
             },
         }
 
@@ -134,10 +135,16 @@ class MidframeTiming:
 
     @said_plainly()
     def timing(
-        self, cuts: CutLaw, held: HeldLaw, analysis_text: str | None = "", analysis: Analysis | None = None
+        self,
+        cuts: CutLaw,
+        held: HeldLaw,
+        analysis_text: str | None = "",
+        analysis: Analysis | None = None,
+        speed: ClipSpeed | None = None,
     ) -> tuple[ClipTiming]:
         """Return what is done."""
-        return (ClipTiming(Timing(cuts, held), _read(analysis_text) or analysis),)
+        notes = _read(analysis_text) or analysis
+        return (ClipTiming(Timing(cuts, held), notes, speed or ClipSpeed()),)
 
 
 def _read(text: str | None) -> Analysis | None:

@@ -35,8 +35,8 @@ class MidframeVideo(InterpolationNode):
         "rife",
         "film",
         "long video",
-        "60 fps",
         "smooth video",
+        *_widgets.MAIN_WORDS,
         *_widgets.SEARCH_WORDS,
     ]
 

@@ -1,5 +1,7 @@
 import re
+import subprocess
 import sys
+import zipfile
 from pathlib import PurePosixPath
 
 import pytest
@@ -57,6 +59,38 @@ def test_the_registry_reads_it(project):
     assert comfy["DisplayName"] == "Midframe"
     assert re.fullmatch(r"\d+\.\d+\.\d+", project["project"]["version"])
     assert project["project"]["name"] == "midframe"
+
+
+def test_the_registry_gets_a_small_package_that_imports(root, tmp_path):
+    """As `comfy node pack` makes it: tracked files without those of .comfyignore; under 2 MB."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("this is no git checkout")
+    lines = (root / ".comfyignore").read_text(encoding="utf-8").splitlines()
+    ignored = [line for line in lines if line and not line.startswith("#")]
+
+    def stays_out(name):
+        return any(name.startswith(p) if p.endswith("/") else PurePosixPath(name).match(p) for p in ignored)
+
+    archive = tmp_path / "pack.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as pack:
+        for name in tracked.stdout.splitlines():
+            if not stays_out(name) and (root / name).is_file():
+                pack.write(root / name, f"midframe/{name}")
+    assert archive.stat().st_size < 2_000_000
+    with zipfile.ZipFile(archive) as pack:
+        pack.extractall(tmp_path / "unpacked")
+    call = "import midframe; print(midframe.__file__, sorted(midframe.NODE_CLASS_MAPPINGS)[0])"
+    found = subprocess.run(
+        [sys.executable, "-c", call],
+        cwd=tmp_path / "unpacked",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert str(tmp_path) in found.stdout, found.stderr
+    assert "MidframeAnalyse" in found.stdout
 
 
 def test_versions_of_tools_stand_in_one_place(root, project):

@@ -3,11 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from clips import write_clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midframe.analysis.notes import PairNote
 from midframe.analysis.watch import Watcher, analyse
 from midframe.errors import BadInputError
+from midframe.video import open_clip
 
 HEIGHT, WIDTH = 160, 240
 
@@ -89,6 +91,29 @@ def test_frames_on_twos_are_equal_and_under_grain_alike():
     assert [note.held for note in analyse(frames).pairs] == expected
     grainy = [note.held for note in analyse(grain(frames, 4.0)).pairs]
     assert grainy == ["alike" if held else "" for held in expected]
+
+
+@pytest.mark.parametrize("crf", [18, 23])
+def test_frames_on_threes_are_alike_under_a_codec(tmp_path, crf):
+    frames = [frame for frame in grain(pan(1, 8), 2.0) for _ in range(3)]
+    path = write_clip(tmp_path / "in.mp4", [frame.numpy() for frame in frames], options={"crf": str(crf)})
+    with open_clip(path) as clip:
+        notes = analyse(frame.pixels for frame in clip).pairs
+    assert [bool(note.held) for note in notes] == [i % 3 != 2 for i in range(23)]
+
+
+def test_what_moves_a_little_beside_what_moves_much_is_not_held():
+    """A ball that moves in every frame while the camera moves in every third; a slow pan that ends at a cut."""
+    frames = [frame for frame in pan(1, 8, 6) for _ in range(3)]
+    for i, frame in enumerate(frames := [frame.clone() for frame in frames]):
+        frame[80:90, 20 + 7 * i : 30 + 7 * i] = 250
+    assert not any(note.held for note in analyse(frames).pairs)
+    slow = [
+        F.interpolate(frame[None].permute(0, 3, 1, 2).float(), scale_factor=0.5) for frame in pan(1, 12, 1)
+    ]
+    small = [frame[0].permute(1, 2, 0).to(torch.uint8) for frame in slow]
+    other = [frame[::2, ::2].contiguous() for frame in pan(2, 12, 1)]
+    assert not any(note.held for note in analyse(small + other).pairs)
 
 
 def test_a_small_ball_is_not_held():

@@ -19,14 +19,17 @@ from midframe.benchmarks import bench, contest, footprint, peers, sixteen_bits
 from midframe.benchmarks.machine import Rates
 from midframe.benchmarks.network import Counts, Stopwatch, TimedModel, counts
 from midframe.benchmarks.peers.peer import Checkout
-from midframe.benchmarks.quality import difference, ssim
 from midframe.benchmarks.report import write
 from midframe.benchmarks.work import Work
 from midframe.errors import BadInputError
+from midframe.report.quality import difference, ssim
 from midframe.vfi_models import build, detect
 from midframe.vfi_models.rife import shapes
 from midframe.weights.find import find
 from midframe.weights.synthetic import synthetic_state_dict
+
+# In one process with test_launches.py, for what the first fake tensor imports.
+pytestmark = pytest.mark.xdist_group("counting")
 
 
 class Copycat:

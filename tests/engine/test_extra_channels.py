@@ -13,6 +13,7 @@ from thin import thinned
 ARCHITECTURES = {a.name: a for a in architectures()}
 RIFE_FAMILIES = ARCHITECTURES["rife"].families
 OTHERS = [(a.name, a.families[-1]) for a in architectures() if a.name != "rife"]
+OTHER_SIZES = ((33, 41), (1, 1), (3, 70), (70, 90))
 ROUNDING = bound("rounding")
 """Four shares of a pixel add up to 1 but for the last bits."""
 
@@ -55,10 +56,12 @@ def test_an_opaque_alpha_stays_opaque_in_every_rife_family(models, family):
 @pytest.mark.parametrize(
     ("name", "family", "size"),
     [
-        # TLBVFI pads all of these to the same 256 x 256: two of them are enough for `make test`.
-        pytest.param(*pair, size, marks=pytest.mark.long if pair[0] == "tlbvfi" and 70 in size else ())
+        # The smallest and one that is padded are enough for `make test`; TLBVFI pads all to the same 256 x 256.
+        pytest.param(
+            *pair, size, marks=pytest.mark.long if size in OTHER_SIZES[1 + (pair[0] == "tlbvfi") :] else ()
+        )
         for pair in OTHERS
-        for size in ((1, 1), (3, 70), (33, 41), (70, 90))
+        for size in OTHER_SIZES
     ],
 )
 def test_an_opaque_alpha_stays_opaque_in_every_other_architecture(models, name, family, size):

@@ -36,14 +36,14 @@ def test_a_run_takes_its_output_and_at_most_256_mb(root):
 
 
 def test_a_peak_is_not_the_parents(root):
-    held = bytearray(600 * 2**20)
+    held = bytearray(200 * 2**20)
     held[::4096] = b"x" * len(held[::4096])
-    program = "import sys; sys.path[:0] = sys.argv[1:]; from packs import load_pack; load_pack()\n"
-    program += "from midframe.memory.peak import peak_resident_bytes; print(peak_resident_bytes())"
+    # The file by itself: with the pack comes torch, five seconds and 300 MB.
+    program = "import runpy, sys; print(runpy.run_path(sys.argv[1])['peak_resident_bytes']())"
     done = subprocess.run(
-        [sys.executable, "-c", program, str(root / "tests"), str(root / "tests" / "support")],
+        [sys.executable, "-c", program, str(root / "memory" / "peak.py")],
         check=True,
         capture_output=True,
         text=True,
     )
-    assert 20 * 2**20 < int(done.stdout.splitlines()[-1]) < len(held)
+    assert 5 * 2**20 < int(done.stdout.splitlines()[-1]) < len(held)

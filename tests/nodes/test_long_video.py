@@ -1,5 +1,6 @@
 """The node for long videos, outside ComfyUI: what it writes, and that it goes on."""
 
+from datetime import datetime, timezone
 from fractions import Fraction as Fr
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from midframe import NODE_CLASS_MAPPINGS
 from midframe.errors import BadInputError
 from midframe.memory.cache import MODELS
 from midframe.nodes import _host, _progress
+from midframe.nodes._chunk_run import dated
 from midframe.nodes.long_video import MidframeChunks
 
 
@@ -40,6 +42,31 @@ def test_it_makes_a_file_and_finds_it_again(clip):
     other = run(clip, target_fps=60.0)["result"][1]
     assert other != path
     assert len(frames_of(other)) == 27
+
+
+def test_dates_in_the_prefix_are_filled_in(clip):
+    now = datetime(2031, 2, 3, 4, 5, 6, tzinfo=timezone.utc)
+    assert dated("%year%-%month%/%date:yyyyMMdd_hhmmss%", now) == "2031-02/20310203_040506"
+    assert dated("100%/%date%/%date:../..%", now) == "100%/%date%/%date:../..%"
+    file = run(clip, filename_prefix="%date:yyyy%/clip")["result"][0]
+    assert file.parent.name == str(datetime.now().astimezone().year)
+
+
+def test_a_file_that_was_deleted_is_made_again(clip):
+    """ComfyUI keeps a result for as long as IS_CHANGED says the same: not once the file is gone."""
+
+    def asked():
+        return MidframeChunks.IS_CHANGED(node_id="7", model="default")
+
+    before = asked()
+    file = run(clip, node_id="7")["result"][0]
+    assert asked() == before
+    file.unlink()
+    gone = asked()
+    assert gone != before
+    assert asked() == gone
+    assert run(clip, node_id="7")["result"][0].is_file()
+    assert asked() == gone
 
 
 def test_lists_and_states_reach_every_chunk(clip):

@@ -209,7 +209,7 @@ def test_options_reach_the_model():
 
 
 def test_a_loaded_model_overrides_the_widget():
-    (weights,) = NODE_CLASS_MAPPINGS["MidframeModelLoader"]().load("default")
+    weights, _ = NODE_CLASS_MAPPINGS["MidframeModelLoader"]().load("default")
     loads, frames = MODELS.loads, clip(2)
     made, _, _ = RIFE().interpolate(frames, "no such model", model_override=weights)
     assert MODELS.loads == loads

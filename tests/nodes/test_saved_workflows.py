@@ -101,7 +101,7 @@ WIDGETS = {
 
 MENUS = {
     "scale": ["0.25", "0.5", "1", "2", "4"],
-    "schedule": ["any_t", "bisect"],
+    "schedule": ["any_t", "bisect", "peel", "direct"],
     "last_frame": ["end_on_last", "hold_last", "close_loop"],
     "dtype": ["auto", "float32", "float16", "bfloat16"],
     "after_run": ["keep loaded", "offload to CPU", "unload"],

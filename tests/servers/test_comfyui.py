@@ -96,7 +96,13 @@ def test_example_workflows_run(server, root, name):
             optional = {
                 n
                 for n, row in inputs["optional"].items()
-                if row[0] in ("MIDFRAME_MODEL", "INTERPOLATION_STATES", "MIDFRAME_TIMING", "VHS_BatchManager")
+                if row[0]
+                in (
+                    "MIDFRAME_MODEL,INTERP_MODEL",
+                    "INTERPOLATION_STATES",
+                    "MIDFRAME_TIMING",
+                    "VHS_BatchManager",
+                )
             }
             assert set(item["inputs"]) | optional == {*inputs["required"], *inputs["optional"]}
     pictures = [item for item in prompt.values() if item["class_type"] == "LoadImage"]
@@ -231,12 +237,14 @@ def test_cancel_answers_within_one_forward(server):
     prompt_id = server.post(images_workflow(HEAVY, multiplier=1000))
     server.until(lambda: server.json("/queue")["queue_running"], 30)
     time.sleep(10 * forward)
-    began = time.monotonic()
+    began = time.time()
     server.json("/interrupt", {})
     messages = dict(server.result(prompt_id)["status"]["messages"])
-    waited = time.monotonic() - began
-    LOG.info("cancel answered after %.3f s; one frame takes %.3f s", waited, forward)
     assert "execution_interrupted" in messages
+    # When the run ended, by the host's clock, and not when we hear of it: ComfyUI collects garbage after a prompt,
+    # during which its web server answers nobody (1.2 s on a machine with six busy processes).
+    waited = messages["execution_interrupted"]["timestamp"] / 1000 - began
+    LOG.info("cancel answered after %.3f s; one frame takes %.3f s", waited, forward)
     assert waited < forward + 0.5
     assert len(server.run(images_workflow(HEAVY, multiplier=3))) == 7
 

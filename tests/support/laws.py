@@ -24,11 +24,12 @@ ROOMS = {
     "api": {"weights"} | _LOOP,
     "chunks": {"api", "weights", "video"} | _LOOP,
     "parity": {"api", "weights"} | _LOOP,
-    "nodes": {"api", "weights", "video", "chunks"} | _LOOP,
+    "report": {"api", "video"} | _LOOP,
+    "nodes": {"api", "weights", "video", "chunks", "report"} | _LOOP,
     "training": {"api", "weights"} | _LOOP,
-    "benchmarks": {"api", "weights", "video", "chunks"} | _LOOP,
+    "benchmarks": {"api", "weights", "video", "chunks", "report"} | _LOOP,
     "demo": set(),
-    "cli": {"api", "weights", "video", "chunks", "parity", "benchmarks", "demo"} | _LOOP,
+    "cli": {"api", "weights", "video", "chunks", "report", "parity", "benchmarks", "demo"} | _LOOP,
     "__main__": {"cli"},
     "__init__": {"api", "nodes", "errors"},
     "dev": set(),
@@ -136,6 +137,10 @@ MAY_TAKE_ANY = {
     "nodes/_video_host.py": {"save_to"},
     # Hands all of them on to the node's function, which knows its own.
     "nodes/_interpolation.py": {"check_lazy_status"},
+    # Asked with all inputs of the node.
+    "nodes/long_video.py": {"IS_CHANGED"},
+    # Nodes of older packs, whose inputs are rows of a table.
+    "nodes/_stand_ins.py": {"check_lazy_status", "run"},
 }
 # Contenders that are no packages: their modules find one another only from their own folder.
 MAY_EDIT_PATH = {"benchmarks/peers/comfyui.py", "benchmarks/peers/peer.py"}

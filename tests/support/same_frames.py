@@ -190,7 +190,7 @@ def by_command(folder: Path) -> Runs:
 def of_node(node: Any, options: dict[str, Any], file: str) -> str:
     """The model by a link, as Load Model makes it."""
     load = NODE_CLASS_MAPPINGS["MidframeModelLoader"]().load
-    (link,) = load(model=file, device="cpu", dtype="float32")
+    link, *_ = load(model=file, device="cpu", dtype="float32")
     frames, fps, count = node.interpolate(
         clip(3), "default", multiplier=3, source_fps=16.0, model_override=link, **options
     )

@@ -8,6 +8,7 @@ import torch
 from fakes import LerpModel, ListSink, RecordingHost
 from midframe.errors import BadInputError
 from midframe.parity.tolerances import bound
+from midframe.vfi_models._sampling.peel import PeelSampler
 from midframe.vfi_models._sampling.recursive import RecursiveSampler, schedule
 from midframe.vfi_utils import Settings, by_fps, by_multiplier, run_timeline
 
@@ -209,3 +210,41 @@ def test_the_last_frame_of_a_timeline_that_holds():
     sink = ListSink()
     run_timeline(torch.rand(2, 4, 4, 3), timeline, LerpModel(), sink, settings=BISECT)
     assert len(sink.frames) == 6
+
+
+class Positions:
+    """Features are positions in time; remembers from which two each was made."""
+
+    def __init__(self):
+        self.asked = []
+
+    def encode(self, frames):
+        return frames
+
+    def between(self, left, right, timestep):
+        self.asked.append((round(float(left.mean()), 4), round(float(right.mean()), 4)))
+        return left + (right - left) * timestep.view(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("times", [[0.5], [0.25, 0.75], [0.2, 0.4, 0.6, 0.8], [0.1, 0.2, 0.45, 0.7, 0.9]])
+def test_peeling_makes_frames_from_the_outside_in_at_their_own_times(times):
+    session = Positions()
+    frames = PeelSampler(session).between(
+        torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2), torch.tensor(times)
+    )
+    assert frames[:, 0, 0, 0].tolist() == pytest.approx(times, abs=1e-6)
+    outer = [(0.0, 1.0), *((times[i], times[-1 - i]) for i in range(len(times) // 2))]
+    expected = [outer[min(i, len(times) - 1 - i)] for i in range(len(times))]
+    assert sorted(session.asked) == pytest.approx(sorted(expected))
+
+
+def test_names_of_the_ways_to_several_frames():
+    assert Settings(schedule="direct") == Settings()
+    frames, timeline = [torch.rand(16, 16, 3) for _ in range(3)], by_multiplier(5)
+    made = {}
+    for way in ("any_t", "bisect", "peel"):
+        sink = ListSink()
+        assert run_timeline(frames, timeline, LerpModel(), sink, settings=Settings(schedule=way)) == 11
+        made[way] = torch.stack(sink.frames)
+    assert torch.allclose(made["any_t"], made["peel"], atol=1e-5)
+    assert torch.allclose(made["any_t"], made["bisect"], atol=1e-5)

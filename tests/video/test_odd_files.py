@@ -4,6 +4,7 @@ import os
 from fractions import Fraction as Fr
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -12,6 +13,7 @@ from clips import audio_packets, pictures, planes_of, times_of, write_clip
 from fakes import LerpModel
 from midframe.errors import BadInputError, MidframeError
 from midframe.video import Coding, Plan, interpolate_video, open_clip
+from midframe.video.read.describe import _origin
 from midframe.video.read.images import natural_key
 from odd_files import film, joined, odd_channels, remux, with_matrix, with_times
 from PIL import Image
@@ -546,3 +548,13 @@ def test_an_mp4_of_variable_rate_is_as_long_as_its_last_picture_says(tmp_path):
     with av.open(str(target)) as container:
         stream = container.streams.video[0]
         assert abs(stream.duration * stream.time_base - Fr(21, 24)) < Fr(1, 100)
+
+
+def test_a_picture_is_shown_when_its_first_frame_is_and_not_when_the_stream_is_said_to_begin(tmp_path):
+    """Of Matroska with AAC, FFmpeg says that both streams begin at 21 ms, and gives frames from 0 on."""
+    path = write_clip(tmp_path / "in.mkv", pictures(6, (64, 96)), sound="aac")
+    with open_clip(path) as clip:
+        assert [frame.pts for frame in clip] == [Fr(i, 24) for i in range(6)]
+    said = SimpleNamespace(start_time=21, time_base=Fr(1, 1000))
+    assert _origin(said, Fr(0), (said,)) == 0
+    assert _origin(said, Fr(42, 1000), (said,)) == Fr(21, 1000)

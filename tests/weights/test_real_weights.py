@@ -14,9 +14,9 @@ import pytest
 import real_weights
 import torch
 from midframe import interpolate, load_model
-from midframe.benchmarks.quality import difference
 from midframe.errors import BadInputError
 from midframe.parity.tolerances import bound
+from midframe.report.quality import difference
 from midframe.vfi_utils import Settings
 from midframe.weights.loading import open_weights
 from PIL import Image

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._ops.constants import constant
 from .._ops.warp import backward_warp, identity_grid
 
 # Pixels along a side of the window that Lucas-Kanade and zero_where_still average over.
@@ -51,8 +52,13 @@ def no_motion(like: Tensor, count: int, hidden: int) -> FlowState:
         hidden: channels of the hidden state.
     """
     size = like.shape[-2:]
-    zeros = like.new_zeros(count, 4 + 1, *size, dtype=torch.float32)
-    return FlowState(zeros[:, :4], zeros[:, 4:], like.new_zeros(count, hidden, *size))
+
+    def zeros(channels: int, dtype: torch.dtype) -> Tensor:
+        key = ("zeros", count, channels, size, dtype, like.device)
+        return constant(key, lambda: like.new_zeros(count, channels, *size, dtype=dtype))
+
+    motion = zeros(4 + 1, torch.float32)
+    return FlowState(motion[:, :4], motion[:, 4:], zeros(hidden, like.dtype))
 
 
 def doubled(x: Tensor) -> Tensor:

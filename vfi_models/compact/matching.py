@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,15 +21,30 @@ _PRODUCT_BYTES = 2**28
 
 
 def unit(features: Tensor) -> Tensor:
-    """Return features (N, C, H, W) centred over the channels and of length 1, float32."""
-    features = features.float()
-    features = features - features.mean(1, keepdim=True)
+    """Return features (N, C, ...) centred over the channels and of length 1, float32."""
+    # The mean is float32, and so is the difference: without a conversion of the features before.
+    features = features - features.mean(1, keepdim=True, dtype=torch.float32)
     if features.device.type != "cpu":
         # One launch, where the squares, their sum and the root below are three.
         length: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
         return features / length.clamp_(min=1e-3)
     # On a CPU a norm over channels takes ten times as long.
     return features / features.square().sum(1, keepdim=True).clamp(min=1e-6).sqrt()
+
+
+def units(maps: Sequence[Tensor]) -> list[Tensor]:
+    """Return :func:`unit` of each of some maps (N, C, H, W), of which C may differ."""
+    if maps[0].device.type == "cpu":
+        return [unit(each) for each in maps]
+    results: list[Tensor] = []
+    # The pixels of neighbouring maps with as many channels side by side: as many launches as for one map.
+    for _, group in itertools.groupby(maps, key=lambda each: each.shape[1]):
+        alike = list(group)
+        flat = [each.flatten(2) for each in alike]
+        pixels = unit(torch.cat(flat, 2) if len(flat) > 1 else flat[0])
+        parts = torch.split(pixels, [each.shape[2] for each in flat], 2)
+        results += (part.view_as(each) for part, each in zip(parts, alike, strict=True))
+    return results
 
 
 def symmetric_correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:

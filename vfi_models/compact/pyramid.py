@@ -20,7 +20,7 @@ from .._ops.constants import constant
 from .._ops.convolution import LeakyConv2d, memory_format
 from .._ops.warp import Sampler, backward_warp, halved
 from .flow import FlowState, doubled, no_motion, warped
-from .matching import expected_displacement, symmetric_correlation, unit
+from .matching import expected_displacement, symmetric_correlation, units
 from .net import Encoded, Residual
 
 _SLOPE = 0.1
@@ -53,7 +53,7 @@ def _halving(inputs: int, outputs: int) -> LeakyConv2d:
 
 
 class Stage(nn.Module):
-    """Turns features (N, C, 2H, 2W) into features (N, C', H, W) and keys (N, K, H, W) of length 1 each."""
+    """Turns features (N, C, 2H, 2W) into features (N, C', H, W) and keys (N, K, H, W) of any length."""
 
     def __init__(self, inputs: int, outputs: int, keys: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute features and keys, both in the dtype of ``x``."""
         features = self.body(self.shrink(x))
-        return features, unit(self.key(features)).to(x.dtype)
+        return features, self.key(features)
 
 
 class Encoder(nn.Module):
@@ -81,11 +81,12 @@ class Encoder(nn.Module):
     def forward(self, picture: Tensor, levels: int) -> tuple[Tensor, ...]:
         """Return keys and features, joined, at each level: (N, K + C, H / 4, W / 4) and coarser."""
         x = self.stem(picture - 0.5)
-        features = []
+        features, keys = [], []
         for level in range(levels):
-            x, keys = self.stages[min(level, len(self.stages) - 1)](x)
-            features.append(torch.cat((keys, x), 1))
-        return tuple(features)
+            x, key = self.stages[min(level, len(self.stages) - 1)](x)
+            features.append(x)
+            keys.append(key)
+        return tuple(_joined(both, picture.dtype) for both in zip(units(keys), features, strict=True))
 
 
 class Decoder(nn.Module):
@@ -104,13 +105,16 @@ class Decoder(nn.Module):
         # Flow, mask, gate of the flow, hidden state.
         self.leave = LeakyConv2d(width, 4 + 1 + 1 + _HIDDEN, 1, padding=0)
 
-    def forward(self, left: Tensor, right: Tensor, motion: FlowState, timestep: Tensor) -> FlowState:
+    def forward(
+        self, left: Tensor, right: Tensor, motion: FlowState, timestep: Tensor, shares: Tensor
+    ) -> FlowState:
         """Warp, match and refine a level.
 
         Args:
             left, right: (K, C, H, W) keys and features of a level, not yet warped.
             motion: at this level's size, from the coarser one.
             timestep: (K, 1, 1, 1) float32.
+            shares: of the timestep; see :func:`_shares`.
         """
         keys = self._keys
         # Before the warp: how well both frames match where nothing moves, which the gate of the flow decides
@@ -118,8 +122,8 @@ class Decoder(nn.Module):
         in_place = symmetric_correlation(left[:, :keys], right[:, :keys], 0)
         left, right = _moved(motion.flow[:, :2], left), _moved(motion.flow[:, 2:], right)
         cost = symmetric_correlation(left[:, :keys], right[:, :keys], self._reach)
-        step = expected_displacement(cost, self.sharpness.float().exp())
-        flow = _stepped(motion.flow, step, timestep)
+        step = expected_displacement(cost, self._factor(cost.device))
+        flow = _stepped(motion.flow, step, shares)
         plane = timestep.expand(-1, 1, *flow.shape[-2:])
         matched = (cost, in_place, step, flow / _FLOW_UNIT, motion.mask, motion.hidden, plane)
         inputs = _joined((left[:, keys:], right[:, keys:], *matched), left.dtype)
@@ -130,15 +134,24 @@ class Decoder(nn.Module):
         flow = torch.addcmul(update, flow, torch.sigmoid(moves + _MOVES))
         return FlowState(flow, motion.mask + mask, hidden)
 
+    def _factor(self, device: torch.device) -> Tensor:
+        """Return the factor on the costs, (), float32."""
+        # By the device too: a host may move what lies in a parameter.
+        return constant(("factor", self.sharpness, device), lambda: self.sharpness.float().exp())
 
-def _stepped(flow: Tensor, step: Tensor, timestep: Tensor) -> Tensor:
+
+def _stepped(flow: Tensor, step: Tensor, shares: Tensor) -> Tensor:
     """Return the flow (K, 4, H, W) after a displacement (K, 2, H, W) between the frames, in one pass."""
     count, _, *size = flow.shape
+    # Flow as (K, frame, x or y, H, W).
+    return torch.addcmul(flow.view(count, 2, 2, *size), step.unsqueeze(1), shares).view_as(flow)
+
+
+def _shares(timestep: Tensor) -> Tensor:
+    """Return (K, 2, 1, 1, 1): the shares -t and 1 - t of a displacement that lead to either frame."""
     device = timestep.device
-    # -t to the left frame (end 0) and 1 - t to the right one (end 1); flow as (K, frame, x or y, H, W).
     ends = constant(("ends", device), lambda: torch.arange(2, dtype=torch.float32, device=device))
-    parts = ends.view(1, 2, 1, 1, 1) - timestep.unsqueeze(1)
-    return torch.addcmul(flow.view(count, 2, 2, *size), step.unsqueeze(1), parts).view_as(flow)
+    return ends.view(1, 2, 1, 1, 1) - timestep.unsqueeze(1)
 
 
 def _joined(parts: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
@@ -249,11 +262,12 @@ class PyramidNet(nn.Module):
             timestep: (K, 1, 1, 1) float32.
         """
         motions: list[FlowState] = []
+        shares = _shares(timestep)
         for level in range(len(left[1]) - 1, -1, -1):
             left_features, right_features = left[1][level], right[1][level]
             motion = motions[-1].doubled() if motions else no_motion(left_features, len(timestep), _HIDDEN)
             decoder = self.decoders[min(level, len(self.decoders) - 1)]
-            motions.append(decoder(left_features, right_features, motion, timestep))
+            motions.append(decoder(left_features, right_features, motion, timestep, shares))
         return motions
 
     def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[FlowState, Tensor]:

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from ...engine.pieces import Retiming
 from .span import Span
 
 UNSPECIFIED = 2
@@ -118,6 +119,9 @@ class ClipInfo:
     """Of the picture's stream, in FFmpeg's bits."""
     stated: Fraction | None = None
     """How long the picture is as the header says, seconds; None where it does not."""
+    retiming: Retiming | None = None
+    """What becomes of the times of sound, subtitles and chapters, from those in ``Frame.pts`` of the file;
+    None where the clip plays at the speed of its file."""
 
     @property
     def high_dynamic_range(self) -> bool:
@@ -138,7 +142,9 @@ class ClipInfo:
         return replace(
             self,
             start=max(self.start - span.start, Fraction(0)),
-            origin=self.origin + span.start,
+            # Of a clip at another speed, the sound moves after it has become that of the clip.
+            origin=self.origin if self.retiming else self.origin + span.start,
+            retiming=self.retiming and self.retiming.shifted(span.start),
             sound_span=Span(sound_start, min(sound_ends, default=None)),
             frames_estimate=None,
         )

@@ -113,7 +113,8 @@ def _origin(stream: Any, shown: Fraction | None, others: tuple[Any, ...]) -> Fra
     starts = [
         s.start_time * s.time_base for s in (stream, *others) if s.start_time is not None and s.time_base
     ]
-    first = min(starts, default=Fraction(0))
+    # Of Matroska with AAC, FFmpeg can say that the picture begins with the sound, and then give it from 0 on.
+    first = min([*starts, *([] if shown is None else [shown])], default=Fraction(0))
     return first if shown is not None and shown < 0 else max(Fraction(0), first)
 
 

@@ -139,7 +139,7 @@ def read_waveform(info: ClipInfo) -> Waveform | None:
 
     Silence fills the time before it begins, so that its first sample is heard at time 0 of the clip.
     """
-    if not info.sound:
+    if not info.sound or (info.retiming is not None and info.retiming.law == "drop"):
         return None
     span = info.sound_span or Span(Fraction(0))
     if isinstance(info.sound_from, Waveform):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -31,6 +31,8 @@ class Clock:
         span: the part of the output that is made; all where it is left out.
         times: of all frames of the clip, by which those that are read get their numbers. Where it is left
             out, the first that is read is number 0.
+        frame_time: returns when the frame is shown of which a moment of the timeline is a sample; the moment
+            itself where each is a frame. The first sample of a frame has its time.
     """
 
     def __init__(
@@ -40,7 +42,9 @@ class Clock:
         start: Fraction = Fraction(0),
         span: Span | None = None,
         times: Iterator[FrameTime] | None = None,
+        frame_time: Callable[[Fraction], Fraction] = lambda time: time,
     ) -> None:
+        self._frame_time = frame_time
         self.timeline = timeline
         self._start = start
         self._span = Span(start) if span is None else span
@@ -69,9 +73,15 @@ class Clock:
         moments = [Moment(time + self._start, duration) for _, (time, duration) in outputs]
         # An empty rest of a clip is its end; an empty rest of a span is not, which only this tells.
         end = self._span.end
-        self.cut = self.cut or (end is not None and bool(moments) and moments[-1].time >= end)
-        kept = [self._span.holds(moment.time) for moment in moments]
-        self._moments.extend(moment for moment, keep in zip(moments, kept, strict=True) if keep)
+        # A frame is in the span where it is shown, with all of its samples.
+        frames = [self._frame_time(moment.time - self._start) + self._start for moment in moments]
+        self.cut = self.cut or (end is not None and bool(moments) and frames[-1] >= end)
+        kept = [self._span.holds(time) for time in frames]
+        self._moments.extend(
+            moment
+            for moment, time, keep in zip(moments, frames, kept, strict=True)
+            if keep and moment.time == time
+        )
         return tuple(output.timestep for output, keep in zip(outputs, kept, strict=True) if keep)
 
     @property

@@ -23,8 +23,8 @@ from ...vfi_utils import Host, QuietHost, Settings
 from ..read.clip import ClipInfo, Frame, FrameTime, TimedClip, Waveform
 from ..read.span import Span
 from ..read.trim import SLACK
-from ..read.waveform import read_waveform
 from ..write.formats import EXTENSIONS, Coding, holds_alpha
+from ..write.sound import heard
 from ..write.target import Target
 from .files import Maker, Written, collect_clip, stream_clip
 from .looking import looked_at
@@ -81,12 +81,12 @@ class LazyVideo:
 
     def notes(self, host: Host) -> Analysis:
         """Return the cuts of the video: those of its source, where they have come to be."""
-        analysis = self.planned(host).analysis
-        cuts = [note.index for note in analysis.pairs if note.cut] if analysis is not None else []
-        if not cuts:
+        plan = self.planned(host)
+        if plan.analysis is None or not any(note.cut for note in plan.analysis.pairs):
             return Analysis(())
         with self.source(False) as clip:
-            shown = [time.pts for time in clip.times()]
+            analysis, shown = plan.notes_of(clip), [time.pts for time in clip.times()]
+        cuts = [note.index for note in analysis.pairs if note.cut] if analysis is not None else []
         start = Fraction(0) if self.span is None else self.span.start
         times = [moment.time + start for moment in self.moments]
         # The nearer frame is held on either side: the cut is half way between the two.
@@ -171,7 +171,7 @@ class LazyVideo:
 
     def sound(self) -> Waveform | None:
         """Return the sound that goes with the video; None without one."""
-        return read_waveform(self.info)
+        return heard(self.info)
 
     def opened(self, alpha: bool) -> MadeClip:
         """Open the video as a clip; see :data:`OpenSource`."""

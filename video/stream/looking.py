@@ -12,6 +12,7 @@ from ...analysis.notes import Analysis
 from ...analysis.watch import analyse
 from ...engine.host import Host, report_looked
 from ..read.clip import TimedClip
+from ..read.retimed import Retimed
 from .clock import Numbers
 from .plan import Plan
 from .workers import DecodeThread
@@ -39,7 +40,9 @@ def looked_at(plan: Plan, open_clip: Callable[[], TimedClip], host: Host) -> Pla
     """
     if plan.analysis is not None or not plan.timing.looks:
         return plan
-    with open_clip() as clip:
+    with open_clip() as opened:
+        # What is noted is of the frames of the source, whichever of them are shown when.
+        clip = opened.source if isinstance(opened, Retimed) else opened
         if isinstance(clip, Noted):
             return replace(plan, analysis=clip.notes(host))
         return replace(plan, analysis=analysis_of(clip, host, only_cuts=plan.timing.only_cuts))

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from ...engine.host import report_looked
+from ...engine.light import SRGB
+from ...engine.shutter import fed
 from ...memory.sinks import Sink
 from ...memory.staging import as_dtype, narrowed
 from ...vfi_models.interface import Interpolator
@@ -120,7 +122,17 @@ def made_of(
 ) -> int:
     """Make the frames of a part of a clip; return how many. See :meth:`...vfi_utils.FrameLoop.feed`."""
     with FrameLoop(reading.timesteps, settings=settings, first=reading.first) as loop:
-        return loop.feed(frames, model, sink, last=True, host=host)
+        colour = reading.clip.info.colour
+        return fed(
+            loop,
+            frames,
+            model,
+            sink,
+            samples=reading.samples,
+            last=True,
+            host=host,
+            transfer=SRGB if colour is None else colour.transfer,
+        )
 
 
 @contextlib.contextmanager

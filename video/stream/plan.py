@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import get_args
@@ -12,8 +12,13 @@ from typing import get_args
 from torch import Tensor
 
 from ...analysis.notes import Analysis
+from ...analysis.routed import routed_notes
 from ...analysis.timing import Timing
+from ...engine.curve import Curve
 from ...engine.keyframes import KeyedTimesteps, Keyframes
+from ...engine.pieces import SoundLaw
+from ...engine.route import at_constant_rate, routed
+from ...engine.shutter import Shutter
 from ...engine.states import StatesLike, require_states
 from ...engine.timeline import AtRate, EndLaw, Timeline, Timesteps, by_multiplier
 from ...inputs.numbers import Number, multipliers
@@ -22,6 +27,7 @@ from ...inputs.rates import frame_rate, require_ratio
 from ..read.clip import Clip, ClipInfo, TimedClip
 from ..read.decode import open_clip
 from ..read.part import Part
+from ..read.retimed import Retimed
 from ..read.scaled import Scaled
 from ..read.span import Span
 from ..read.trim import Trimmed
@@ -71,18 +77,29 @@ class Plan:
     """What is done about cuts and held frames."""
     analysis: Analysis | None = None
     """What is known of the clip's pairs; left out, the clip is looked at where ``timing`` needs that."""
+    speed: Curve | None = None
+    """How fast the clip plays, or what :meth:`...engine.curve.Curve.of` understands, such as ``0.5`` or
+    ``0:1, 2s:0.25, 4s:1``. The frame rate is constant then: ``fps``, or ``multiplier`` times the source's."""
+    sound_speed: SoundLaw = "stretch"
+    """What becomes of the sound where ``speed`` is given."""
+    shutter: Shutter | None = None
+    """Makes each output frame the mean of several moments; the frame rate is constant then."""
 
     def __post_init__(self) -> None:
         require_one_of(self.end, get_args(EndLaw), "end law")
+        require_one_of(self.sound_speed, get_args(SoundLaw), "law for sound")
         require_states(self.states)
         # Exact from here on: what comes in may be a float, a text, a tensor or a number of numpy.
         exact = {
             "multiplier": _multiplier(self.multiplier),
             "fps": None if self.fps is None else frame_rate(self.fps),
             "source_fps": None if self.source_fps is None else frame_rate(self.source_fps),
+            "speed": Curve.of(self.speed),
         }
         for name, value in exact.items():
             object.__setattr__(self, name, value)
+        if self._constant and self.fps is None:
+            at_constant_rate(by_multiplier(self.multiplier))
 
     def open(self, source: Path, *, alpha: bool) -> TimedClip:
         """Open the source as the plan takes it: at another rate, or a part of it.
@@ -96,12 +113,20 @@ class Plan:
             return clip if self.width is self.height is None else Scaled(clip, self.width, self.height)
 
         if self.start is None and self.stop is None:
-            return opened()
+            return self.at_speed(opened)
         whole = opened()
         with whole:
             origin = whole.info.origin
         start, stop = (None if time is None else time + origin for time in (self.start, self.stop))
-        return Trimmed(opened, Span(start or origin, stop))
+        return self.at_speed(lambda: Trimmed(opened, Span(start or origin, stop)))
+
+    def at_speed(self, open_clip: Callable[[], TimedClip]) -> TimedClip:
+        """Open a clip at the speed of the plan.
+
+        Raises:
+            BadInputError: see :class:`~..read.retimed.Retimed`.
+        """
+        return open_clip() if self.speed is None else Retimed(open_clip, self.speed, self.sound_speed)
 
     def timeline(self, info: ClipInfo) -> Timeline:
         """Return the timeline of the output of a clip, whose time 0 is when the clip's first frame is shown.
@@ -110,7 +135,8 @@ class Plan:
             BadInputError: the frame rate is more than 10000 times that of the clip.
         """
         if self.fps is None:
-            return by_multiplier(self.multiplier, states=self.states, end=self.end, source_fps=info.rate)
+            plain = by_multiplier(self.multiplier, states=self.states, end=self.end, source_fps=info.rate)
+            return at_constant_rate(plain) if self._constant else plain
         fps = Fraction(self.fps)
         require_ratio(info.rate, fps)
         return Timeline(AtRate(fps, self.states), self.end, info.rate)
@@ -138,16 +164,27 @@ class Plan:
         Raises:
             BadInputError: see :meth:`timeline`.
         """
-        keyframes = self.timing.keyframes(self.analysis) if self.analysis else Keyframes()
+        analysis = self.notes_of(clip)
+        keyframes = self.timing.keyframes(analysis) if analysis else Keyframes()
+        clock = self._clock(clip, span, numbered=bool(keyframes))
         first, part = None, span
-        if keyframes and span is not None:
-            part = _widened(span, keyframes, [time.pts for time in clip.times()])
+        if self.shutter is not None and span is not None and span.end is not None:
+            # The last frame of a part is open until the next one.
+            part = Span(span.start, span.end + 1 / self.timeline(clip.info).average_fps(None))
+        if keyframes and part is not None:
+            part = _widened(part, keyframes, [time.pts for time in clip.times()])
         if self.end == "close_loop" and span is not None and span.start > clip.info.start:
             with reopen() as whole:
                 first = next(iter(whole)).pixels
-        clock = self._clock(clip, span, numbered=bool(keyframes))
         timesteps = KeyedTimesteps(clock, keyframes, clock.number_of) if keyframes else clock
-        return Reading(clip if part is None else Part(clip, part), clock, timesteps, first)
+        samples = 1 if self.shutter is None else self.shutter.samples
+        return Reading(clip if part is None else Part(clip, part), clock, timesteps, first, samples)
+
+    def notes_of(self, clip: TimedClip) -> Analysis | None:
+        """Return what is known of the pairs of a clip, by the numbers of its frames as it is opened."""
+        if isinstance(clip, Retimed) and self.analysis is not None:
+            return routed_notes(self.analysis, clip.route)
+        return self.analysis
 
     def rate_and_tick(self, info: ClipInfo) -> tuple[Fraction, Fraction]:
         """Return the average output frames a second, and the seconds of which output times are multiples."""
@@ -161,13 +198,28 @@ class Plan:
         """
         span = Span(info.start) if span is None else span
         start, end = (None if time is None else max(time - info.start, Fraction(0)) for time in span)
+        if self.speed is not None and info.retiming is not None:
+            fps, held = self.timeline(info).average_fps(None), self.end != "end_on_last"
+            total, before = (info.retiming.count_before(time, fps, held=held) for time in (end, start))
+            return max(total - before, 0)
         return self.timeline(info).count_between(start or Fraction(0), end, info.frames_estimate)
 
     def _clock(self, clip: TimedClip, span: Span | None, *, numbered: bool) -> Clock:
         timeline = self.timeline(clip.info)
+        if isinstance(clip, Retimed):
+            timeline = routed(timeline, clip.route)
         # All packets are read for it, the whole file: only where the numbers of pairs count.
         times = clip.times() if numbered or timeline.policy.needs_index else None
-        return Clock(timeline, start=clip.info.start, span=span, times=times)
+        if self.shutter is None:
+            return Clock(timeline, start=clip.info.start, span=span, times=times)
+        samples = self.shutter.exposed(timeline)
+        dense = replace(timeline, policy=samples)
+        return Clock(dense, start=clip.info.start, span=span, times=times, frame_time=samples.frame_time)
+
+    @property
+    def _constant(self) -> bool:
+        """Tell whether the frame rate has to be constant."""
+        return self.speed is not None or self.shutter is not None
 
 
 @dataclass(frozen=True)
@@ -182,6 +234,8 @@ class Reading:
     """For the loop: the clock itself, or what is made of it where the clip has cuts or held frames."""
     first: Tensor | None = None
     """The first frame of a clip that plays as a loop, where the part is without it."""
+    samples: int = 1
+    """Frames of the loop of which each output frame is the mean."""
 
     @property
     def exhausted(self) -> bool:

@@ -16,6 +16,7 @@ import av
 import av.container
 import av.error
 
+from ...engine.pieces import Retiming
 from ..read.clip import ClipInfo, Waveform
 from ..read.opening import chapters_of, films_of, is_cover, open_source, unsafe_sound
 from ..read.waveform import LAYOUTS, AudioEncoder
@@ -38,6 +39,7 @@ _KNOWN = {
     )
 }
 _COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
+_BACKWARDS = "the clip plays backwards"
 # Data that muxers write themselves, from tags and chapters.
 _MADE_TAGS = ("timecode",)
 _TAGGED, _CHAPTERED = ("mp4", "mov"), ("matroska", "webm")
@@ -130,10 +132,12 @@ def account_of(info: ClipInfo, muxer: str, audio: str | None, choice: Choice) ->
             why = f"{muxer} files hold nothing but the picture"
             others = tuple(Entry(_named(stream), "left out", why) for stream in streams)
             return Account(others=(*others, *_chapters(chapters, why)))
-        deciding = _Deciding(source, muxer, audio, choice, chapters=bool(chapters))
+        deciding = _Deciding(source, muxer, audio, choice, bool(chapters), retiming=info.retiming)
         deciding.coverless = muxer == "mov" or keyed_tags(muxer, info.metadata)
         decisions = tuple(deciding(stream) for stream in streams)
         refused = refusal(muxer, lambda output: _with_chapters(output, chapters)) if chapters else ""
+        if info.retiming is not None and not info.retiming.pieces:
+            refused = _BACKWARDS
         return Account(
             decisions, _chapters(chapters, refused), [] if refused else chapters, deciding.attachments
         )
@@ -164,8 +168,18 @@ class _Deciding:
     coverless = False
     """Whether the muxer writes no cover, though it takes one."""
 
-    def __init__(self, source: Any, muxer: str, audio: str, choice: Choice, *, chapters: bool) -> None:
+    def __init__(
+        self,
+        source: Any,
+        muxer: str,
+        audio: str,
+        choice: Choice,
+        chapters: bool,
+        *,
+        retiming: Retiming | None,
+    ) -> None:
         self._muxer = muxer
+        self._retiming = retiming
         self._audio = audio if choice.sound is None else choice.sound
         self._choice = choice
         self._chapters = chapters
@@ -176,11 +190,14 @@ class _Deciding:
     def __call__(self, stream: Any) -> Decision:
         """Return what becomes of a stream."""
         unwanted = self._unwanted(stream)
-        if unwanted is not None:
-            return self._decision(stream, unwanted, "")
+        lost = _lost_at_speed(stream, self._retiming)
+        if unwanted is not None or lost:
+            return self._decision(stream, unwanted or "left out", "" if unwanted else lost)
         if stream.type == "attachment" or (is_cover(stream) and self._muxer == "matroska"):
             return self._attached(stream)
-        forced = stream.type == "audio" and self._choice.sound not in (None, "copy")
+        # What is stretched is decoded, and encoded again.
+        stretched = self._retiming is not None and self._retiming.law == "stretch"
+        forced = stream.type == "audio" and (stretched or self._choice.sound not in (None, "copy"))
         refused = "" if forced else self._copying_refused(stream)
         if not refused and not forced:
             return self._decision(stream, "copied", "")
@@ -265,6 +282,17 @@ class _Deciding:
     @staticmethod
     def _decision(stream: Any, fate: Fate, why: str, *, encoder: str = "", layout: str = "") -> Decision:
         return Decision(stream.index, Entry(_named(stream), fate, why), encoder, layout)
+
+
+def _lost_at_speed(stream: Any, retiming: Retiming | None) -> str:
+    """Return why a stream does not go with a clip that plays at another speed; empty where it does."""
+    if retiming is None or stream.type == "attachment" or is_cover(stream):
+        return ""
+    if stream.type == "audio" and retiming.law == "drop":
+        return "the clip plays at another speed" if retiming.pieces else _BACKWARDS
+    if stream.type == "subtitle":
+        return "" if retiming.pieces else _BACKWARDS
+    return "" if stream.type == "audio" else "the clip plays at another speed"
 
 
 def _layouts(stream: Any) -> Iterator[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
+from math import ceil
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -13,14 +15,16 @@ from typing import Any, Protocol
 import av
 import av.container
 
+from ...engine.pieces import Retiming
 from ..read.clip import ClipInfo, Waveform
 from ..read.decode import joined_packets, picture_stream
 from ..read.opening import open_source
 from ..read.span import Span
 from ..read.times import Rising, may_jump
-from ..read.waveform import WaveformSound
-from .carry import Account
-from .tracks import Converted, Copied, Encoded, Track, Window
+from ..read.waveform import LAYOUTS, WaveformSound, read_waveform
+from .carry import Account, Decision
+from .stretch import stretched
+from .tracks import Converted, Copied, Encoded, Stretched, Track, Window
 from .trial import REFUSALS
 
 _LOG = logging.getLogger(__name__)
@@ -54,15 +58,51 @@ def carry_sound(
         encoder: for a waveform in memory.
         account: what becomes of the streams of a file.
     """
+    if isinstance(info.sound_from, Waveform) and info.retiming is not None:
+        sound = heard(info)
+        return None if sound is None else WaveformSound(sound, Fraction(0), None, output, encoder)
     if isinstance(info.sound_from, Waveform):
         return WaveformSound(info.sound_from, info.origin, info.sound_span, output, encoder)
     if account.chapters:
-        output.set_chapters(_cut(account.chapters, info.origin, info.sound_span))
+        output.set_chapters(_cut(_moved(account.chapters, info), info.origin, info.sound_span))
     for name, kind, data in account.attachments:
         output.add_attachment(name, kind, data)
     if not any(decision.carried for decision in account.decisions):
         return None
-    return Sound(info.sound_from or info.path, info.origin, output, account, span=info.sound_span)
+    source = info.sound_from or info.path
+    return Sound(source, info.origin, output, account, span=info.sound_span, retiming=info.retiming)
+
+
+def heard(info: ClipInfo) -> Waveform | None:
+    """Return the first audio stream of a clip as it is heard from its time 0 on; None without one.
+
+    See :func:`~..read.waveform.read_waveform`; of a clip that plays at another speed it is stretched.
+    """
+    if info.retiming is None:
+        return read_waveform(info)
+    whole = read_waveform(replace(info, sound_span=None))
+    if whole is None:
+        return None
+    if len(whole.samples) not in LAYOUTS:
+        whole = Waveform(whole.samples[:2], whole.rate)
+    made = stretched(whole, info.retiming, LAYOUTS[len(whole.samples)])
+    end = info.sound_span.end if info.sound_span is not None else None
+    return made if end is None else Waveform(made.samples[:, : ceil(end * made.rate)], made.rate)
+
+
+def _moved(chapters: list[Any], info: ClipInfo) -> list[Any]:
+    """Return chapters in the file's time, such that they are right in the clip's once this is moved there."""
+    retiming = info.retiming
+    if retiming is None:
+        return chapters
+
+    def moved(time: int, base: Fraction) -> int:
+        return round((retiming.time(time * base - info.origin) + info.origin) / base)
+
+    return [
+        {**each, **{key: moved(each[key], each["time_base"]) for key in ("start", "end")}}
+        for each in chapters
+    ]
 
 
 def _cut(chapters: list[Any], origin: Fraction, span: Span | None) -> list[Any]:
@@ -88,6 +128,7 @@ class Sound:
         output: the container written to; streams are added to it here, before anything is muxed.
         account: what becomes of each stream.
         span: the part of the output that has sound, to the packet; all where it is left out.
+        retiming: of a clip that does not play at the speed of its file.
     """
 
     def __init__(
@@ -98,6 +139,7 @@ class Sound:
         account: Account,
         *,
         span: Span | None = None,
+        retiming: Retiming | None = None,
     ) -> None:
         self._output = output
         self._span = span
@@ -105,18 +147,28 @@ class Sound:
         self._source = open_source(source)
         self._picture, _ = picture_stream(self._source, Path(self._source.name))
         self._tracks: dict[int, Track] = {}
+        self._retiming = retiming
         for decision in account.decisions:
-            stream = self._source.streams[decision.index]
-            window = Window(stream, span, edited=output.format.name in _EDITED)
-            if decision.entry.fate == "copied":
-                self._tracks[stream.index] = Copied(stream, output, origin, window)
-            elif decision.entry.fate == "encoded":
-                self._tracks[stream.index] = Encoded(stream, output, origin, decision, window=window)
-            elif decision.entry.fate == "converted":
-                self._tracks[stream.index] = Converted(stream, output, origin, decision, window=window)
+            if decision.carried:
+                self._tracks[decision.index] = self._track(self._source.streams[decision.index], decision)
         self._rising = {index: Rising() for index in self._tracks}
         self._packets = self._converted()
         self._next: Any = None
+
+    def _track(self, stream: Any, decision: Decision) -> Track:
+        """Return the way of a stream into the output, to which it is added."""
+        output, origin, retiming = self._output, self._origin, self._retiming
+        window = Window(stream, self._span, edited=output.format.name in _EDITED, retiming=retiming)
+        if decision.entry.fate == "converted":
+            return Converted(stream, output, origin, decision, window=window)
+        if retiming is not None and stream.type == "audio":
+            if retiming.law == "stretch":
+                return Stretched(stream, output, origin, decision, window=window, retiming=retiming)
+            # Sound that keeps its own speed is in a part of the clip where it is then.
+            origin += retiming.begin
+        if decision.entry.fate == "encoded":
+            return Encoded(stream, output, origin, decision, window=window)
+        return Copied(stream, output, origin, window)
 
     def __bool__(self) -> bool:
         return bool(self._tracks)

@@ -6,12 +6,15 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 import av.container
+import numpy as np
 from av.subtitles.subtitle import SubtitleSet
 
+from ...engine.pieces import Retiming
 from ..read.opening import is_cover
 from ..read.span import Span
 from ..read.waveform import AudioEncoder
 from .carry import Decision, copied_stream, describe_like
+from .stretch import Samples, Stretcher
 from .subtitles import styled_header, text_of
 
 
@@ -37,16 +40,28 @@ class Window:
         stream: whose times are meant.
         span: None: everything.
         edited: whether a packet may begin before 0, of which players then leave out that part.
+        retiming: of a clip that does not play at the speed of its file.
     """
 
-    def __init__(self, stream: Any, span: Span | None, *, edited: bool) -> None:
+    def __init__(
+        self, stream: Any, span: Span | None, *, edited: bool, retiming: Retiming | None = None
+    ) -> None:
         base: Fraction = stream.time_base
+        self._base = base
+        self.retiming = retiming if stream.type == "subtitle" else None
         self.text = stream.type == "subtitle"
         self.all = span is None
         # In ticks of the stream, in which its packets count.
         self.begin = None if span is None else span.start / base
         self.end = None if span is None or span.end is None else span.end / base
         self.edited = edited
+
+    def moved(self, time: int, duration: int) -> tuple[int, int]:
+        """Return when a subtitle is shown and for how long, from what the file says; both in ticks."""
+        if self.retiming is None:
+            return time, duration
+        start, end = (self.retiming.time(at * self._base) / self._base for at in (time, time + duration))
+        return round(start), round(end) - round(start)
 
     def before(self, time: Fraction | int, duration: Fraction | int) -> bool:
         """Tell whether something comes too early to be in the output."""
@@ -84,6 +99,9 @@ class Copied:
             return [packet]
         packet.pts = None if packet.pts is None else packet.pts - self._shift
         packet.dts = None if packet.dts is None else packet.dts - self._shift
+        if self._window.retiming is not None and packet.pts is not None:
+            packet.pts, packet.duration = self._window.moved(packet.pts, packet.duration or 0)
+            packet.dts = packet.pts
         time = packet.dts if packet.pts is None else packet.pts
         if time is None:  # comes after the one before
             packet.stream = self._stream
@@ -152,6 +170,57 @@ class Encoded:
         return self._encode.end()
 
 
+class Stretched:
+    """Sound that is stretched to the speed of its clip, and encoded again."""
+
+    def __init__(
+        self,
+        stream: Any,
+        output: av.container.OutputContainer,
+        origin: Fraction,
+        decision: Decision,
+        *,
+        window: Window,
+        retiming: Retiming,
+    ) -> None:
+        self._rate, self._layout = stream.codec_context.sample_rate, decision.layout
+        self._encode = AudioEncoder(output, decision.encoder, self._layout, self._rate)
+        describe_like(self._encode.stream, stream)
+        self._resample = av.AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
+        self._origin, self._window, self._base = origin, window, stream.time_base
+        self._stretch = Stretcher(retiming.pieces, self._rate, self._layout)
+        self._done = round(self._stretch.start * self._rate)
+        self.over = False
+
+    def __call__(self, packet: Any) -> list[Any]:
+        """Return the packets of the sound that is finished."""
+        packets = []
+        for frame in packet.decode():
+            parts: list[Any] = self._resample.resample(frame)
+            for part in parts:
+                time = (part.pts or 0) * (part.time_base or Fraction(0)) - self._origin
+                for samples in self._stretch.at(time, part.to_ndarray()):
+                    packets += self._encoded(samples)
+        flush = packet.dts is None and packet.pts is None
+        return [*packets, *self.end()] if flush else packets
+
+    def end(self) -> list[Any]:
+        """See :class:`Track`."""
+        rest = [packet for samples in self._stretch.end() for packet in self._encoded(samples)]
+        return [*rest, *self._encode.end()]
+
+    def _encoded(self, samples: Samples) -> list[Any]:
+        """Return the packets of samples, as far as they are in the window."""
+        time, count = Fraction(self._done, self._rate) / self._base, samples.shape[1]
+        pts, self._done = self._done, self._done + count
+        self.over = self.over or self._window.after(time)
+        if self.over or self._window.before(time, Fraction(count, self._rate) / self._base):
+            return []
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=self._layout)
+        frame.sample_rate, frame.pts, frame.time_base = self._rate, pts, Fraction(1, self._rate)
+        return self._encode([frame])
+
+
 class Converted:
     """Subtitles in text that are written in the form of another format."""
 
@@ -179,8 +248,7 @@ class Converted:
         if not packet.size or packet.pts is None:
             return []
         base = packet.time_base
-        shown = packet.pts - round(self._origin / base)
-        length = packet.duration or 0
+        shown, length = self._window.moved(packet.pts - round(self._origin / base), packet.duration or 0)
         if self._window.before(shown, length):
             return []
         self.over = self._window.after(shown)

@@ -1,0 +1,163 @@
+"""Measures what keeps the picture whole: steps of exposure, flicker.
+
+    python -m midframe.benchmarks.whole --clips FOLDER [--model NAME ...] --out NAME
+
+Every second frame of a clip is held out and made again of its neighbours. A step is a gain on the right one
+of these, and half of it on the frame that was held out; everything is rounded to 8 bits as in a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..api import interpolate, load_model
+from ..engine.settings import Levels
+from ..memory.staging import as_dtype, as_unit_float
+from ..vfi_models.interface import Interpolator
+from ..vfi_utils import Settings
+from ..video import open_clip
+
+_STEPS = {"none": 1.0, "1%": 1.01, "3%": 1.03, "darker by 3%": 1 / 1.03, "10%": 1.1, "30%": 1.3, "flash": 2.0}
+"""Gains of the right frame; what leaves 0..1 is clipped, as a camera does."""
+_CELLS = 8
+"""Local means along the shorter side, for flicker."""
+
+
+def clips_in(folder: Path) -> dict[str, Tensor]:
+    """Return the clips of a folder, each a folder of pictures, as (N, H, W, 3) uint8 by name."""
+    found = {}
+    for path in sorted({file.parent for file in folder.rglob("*.png")}):
+        with open_clip(path) as clip:
+            found[path.name] = torch.stack([frame.pixels[..., :3] for frame in clip])
+    return found
+
+
+def triplets(frames: Tensor, most: int) -> Iterator[Tensor]:
+    """Return up to ``most`` runs of three frames (3, H, W, 3) float32, spread over a clip."""
+    starts = list(range(0, len(frames) - 2, 2))
+    step = max(1, len(starts) // most)
+    for start in starts[::step][:most]:
+        yield as_unit_float(frames[start : start + 3])
+
+
+def rounded(frames: Tensor) -> Tensor:
+    """Return float frames as 8 bits hold them."""
+    return as_unit_float(as_dtype(frames, torch.uint8))
+
+
+def stepped(triplet: Tensor, gain: float) -> Tensor:
+    """Return three frames of which the right one is brighter by ``gain``, the middle one by half."""
+    gains = torch.tensor([1.0, (1.0 + gain) / 2, gain], dtype=torch.float32, device="cpu")
+    return rounded(triplet * gains.view(-1, 1, 1, 1))
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Return the PSNR of two pictures in 0..1, dB."""
+    return -10 * math.log10(max(float((a - b).square().mean()), 1e-12))
+
+
+def middle(model: Interpolator, triplet: Tensor, settings: Settings) -> Tensor:
+    """Make the frame between the first and the last of three: (H, W, C), rounded to 8 bits."""
+    return rounded(interpolate(triplet[::2], model, settings=settings)[1])
+
+
+def exposure(model: Interpolator, clips: dict[str, Tensor], most: int) -> list[dict[str, Any]]:
+    """Return PSNR by step and clip, with levels kept and matched."""
+    rows = []
+    for kind, gain in _STEPS.items():
+        for name, frames in clips.items():
+            given = [stepped(triplet, gain) for triplet in triplets(frames, most)]
+            row: dict[str, Any] = {"step": kind, "clip": name}
+            for levels in get_args(Levels):
+                settings = Settings(levels=levels)
+                row[levels] = _mean([psnr(middle(model, each, settings), each[1]) for each in given])
+            rows.append(row)
+    return rows
+
+
+def local_means(frames: Tensor) -> Tensor:
+    """Return means (N, C, h, w) over large areas of frames (N, H, W, C), in grey levels."""
+    side = max(1, min(frames.shape[1:3]) // _CELLS)
+    return F.avg_pool2d(frames.permute(0, 3, 1, 2) * 255.0, side)
+
+
+def pulse(before: Tensor, frame: Tensor, after: Tensor) -> float:
+    """Return how far local means of a frame are from those between its neighbours: RMS, grey levels."""
+    low, here, high = local_means(torch.stack((before, frame, after)))
+    return float((here - (low + high) / 2).square().mean().sqrt())
+
+
+def flicker(model: Interpolator, clips: dict[str, Tensor], most: int) -> list[dict[str, Any]]:
+    """Return by clip the pulse of true frames and of made ones, and the colour that made ones are off by."""
+    rows = []
+    for name, frames in clips.items():
+        true, made, off = [], [], []
+        for triplet in triplets(frames, most):
+            frame = middle(model, triplet, Settings())
+            true.append(pulse(*triplet))
+            made.append(pulse(triplet[0], frame, triplet[2]))
+            means = local_means(torch.stack((frame, triplet[1]))).mean((2, 3))
+            off.append(float((means[0] - means[1]).abs().max()))
+        rows.append({"clip": name, "true": _mean(true), "made": _mean(made), "mean off": _mean(off)})
+    return rows
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(sum(values) / len(values), 3)
+
+
+TABLES: dict[str, Callable[[Interpolator, dict[str, Tensor], int], list[dict[str, Any]]]] = {
+    "exposure": exposure,
+    "flicker": flicker,
+}
+
+
+def table(title: str, model: str, rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows as Markdown."""
+    names = list(rows[0])
+    lines = [f"### {title}: {model}", "", f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    lines += [f"| {' | '.join(map(str, row.values()))} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run from the command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    add = parser.add_argument
+    add("--clips", type=Path, required=True, metavar="FOLDER", help="of folders of pictures")
+    add("--model", action="append", metavar="NAME", help="name or file (default: default)")
+    add("--dtype", default="float32", help="of the convolutions")
+    add("--table", action="append", choices=list(TABLES), help="default: all")
+    add("--most", type=int, default=1000, metavar="N", help="frames of each clip")
+    add("--out", type=Path, metavar="NAME", help="NAME.json and NAME.md")
+    arguments = parser.parse_args()
+    clips = clips_in(arguments.clips)
+    results: dict[str, Any] = {}
+    text = ""
+    for name in arguments.model or ["default"]:
+        model = load_model(name, "cpu", arguments.dtype)
+        for title in arguments.table or TABLES:
+            label = f"{Path(name).stem}, {arguments.dtype}"
+            rows = TABLES[title](model, clips, arguments.most)
+            results.setdefault(title, {})[label] = rows
+            text += table(title, label, rows) + "\n"
+            sys.stdout.write(text.rpartition("###")[2])
+            sys.stdout.flush()
+    if arguments.out is not None:
+        arguments.out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+        arguments.out.with_suffix(".md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What inputs of older packs' nodes mean here, and what these nodes give; the table is :mod:`.old_ids`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import BadInputError
+from ..inputs.numbers import number, real, whole
+from ..inputs.pairs import parse_pairs
+from . import _models
+from ._stand_ins import Values
+from .states import NodeStates
+
+_LEAST_SCALE = 0.05
+_FEWEST_STEPS = 3
+"""Steps that the sampler of TLBVFI takes at least; older nodes offer fewer and fail."""
+
+# --- what values mean
+
+
+def factor(value: Any) -> Any:
+    """Return a multiplier; the older nodes take 0 by a link for 1."""
+    return 1 if number(value) == 0 else value
+
+
+def halvings(value: Any) -> int:
+    """Return the multiplier of so many halvings of each pair."""
+    return 1 << whole(value, "times_to_interpolate", most=10)
+
+
+def halvings_of_pair(value: Any) -> int:
+    """Return the multiplier of a node whose 0 means the middle alone."""
+    return max(2, halvings(value))
+
+
+def steps(value: Any) -> int:
+    """Return a number of steps that the sampler takes."""
+    return max(_FEWEST_STEPS, whole(value, "the number of steps"))
+
+
+def flow_scale(value: Any) -> float:
+    """Return a flow scale; the older nodes take less for the least."""
+    return max(_LEAST_SCALE, real(value, "the flow scale"))
+
+
+def engine(name: Any) -> str | None:
+    """Return the network of a TensorRT engine by its name, such as rife49_ensemble_True_scale_1_sim."""
+    version = re.search(r"rife[_-]?v?(\d)\.?(\d+)", str(name), re.IGNORECASE)
+    return None if name is None else f"rife-{version[1]}.{version[2]}" if version else "default"
+
+
+# --- outputs
+
+
+def pair(frames: Tensor, inputs: Values) -> tuple[Any, ...]:
+    """Return the frames of one pair of several: all but the last have their end in the next pair."""
+    return (frames if inputs.get("is_last_pair") else frames[:-1],)
+
+
+def middle_or_all(frames: Tensor, inputs: Values) -> tuple[Any, ...]:
+    """Return the middle of two frames where nothing is to be halved, else all."""
+    return (frames if inputs.get("times_to_interpolate") else frames[1:2],)
+
+
+def with_count(frames: Tensor, inputs: Values) -> tuple[Any, ...]:
+    """Return all frames, or the made ones alone, and how many these are."""
+    if not inputs.get("include_source_frames", True):
+        step = halvings(inputs.get("times_to_interpolate", 1))
+        made = [index for index in range(len(frames)) if index % step]
+        frames = frames[made]
+    return frames, len(frames)
+
+
+def floats_to_ints(inputs: Values) -> tuple[Any, ...]:
+    """Return a number or the numbers of a list, cut off behind the point."""
+    value = inputs["float"]
+    return (list(map(int, value)) if isinstance(value, (list, tuple)) else int(value),)
+
+
+def states(inputs: Values) -> tuple[Any, ...]:
+    """Return interpolation states."""
+    return (NodeStates(parse_pairs(inputs["frame_indices"]), skip=inputs["is_skip_list"]),)
+
+
+def one_pair(inputs: Values) -> tuple[Any, ...]:
+    """Return one pair of neighbouring frames, its number, how many there are, and whether it is the last.
+
+    Raises:
+        BadInputError: there is no such pair.
+    """
+    images, index = inputs["images"], whole(inputs.get("pair_index", 0), "pair_index")
+    pairs = len(images) - 1
+    if index >= pairs:
+        raise BadInputError(
+            "There is no such pair of frames.", f"pair {index}, {pairs} pairs", "Count pairs from 0."
+        )
+    return images[index : index + 2], index, pairs, index == pairs - 1
+
+
+def one_frame(inputs: Values) -> tuple[Any, ...]:
+    """Return one frame of a clip.
+
+    Raises:
+        BadInputError: there is no such frame.
+    """
+    images, index = inputs["images"], whole(inputs.get("index", 0), "index")
+    if inputs.get("clamp_index", True):
+        index = min(index, len(images) - 1)
+    if index >= len(images):
+        raise BadInputError(
+            "There is no such frame.", f"frame {index}, {len(images)} frames", "Count frames from 0."
+        )
+    return (images[index : index + 1],)
+
+
+def clear(_inputs: Values) -> tuple[Any, ...]:
+    """Clear the model cache, as the node has no outputs."""
+    _models.clear()
+    return ()

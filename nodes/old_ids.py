@@ -1,0 +1,342 @@
+"""The ids of older packs' nodes, so that their workflows open and run: one table, and no class for each.
+
+Registered only where the other pack is absent. Inputs, their order and defaults are those packs': saved
+workflows hold widgets by position, some with fewer values than the newest version has. Sources: the node
+definitions of ComfyUI-Frame-Interpolation 1.0.11, ComfyUI-TLBVFI-TF32, ComfyUI-TLBVFI and
+ComfyUI-Rife-Tensorrt. ``docs/old_workflows.md`` says what each stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ..analysis.timing import Timing
+from . import _old_values as _values
+from ._host import Replacement
+from ._stand_ins import Missing, OldNode, OldTool, stand_in
+from ._timing import ClipTiming
+from ._types import ANY, INT_OR_FLOAT, NumberMenu
+from ._widgets import InputTypes, Widget
+from .film import MidframeFILM
+from .rife import MidframeRIFE
+from .tlbvfi import MidframeTLBVFI
+
+# --- widgets
+
+_RIFE_FILES = (
+    *("rife40.pth", "rife41.pth", "rife42.pth", "rife43.pth", "rife44.pth", "rife45.pth", "rife46.pth"),
+    *("rife47.pth", "rife48.pth", "rife49.pth", "rife417.pth", "rife426.pth"),
+    "sudo_rife4_269.662_testV1_scale1.pth",
+)
+
+
+def _whole(default: int, least: int = 0, most: int = 1000) -> Widget:
+    return "INT", {"default": default, "min": least, "max": most}
+
+
+def _real(default: float, least: float = 0.0, most: float = 1.0, step: float = 0.1) -> Widget:
+    return "FLOAT", {"default": default, "min": least, "max": most, "step": step}
+
+
+def _switch(default: bool) -> Widget:
+    return "BOOLEAN", {"default": default}
+
+
+def _menu(*values: Any, default: Any = None) -> Widget:
+    return list(values), {"default": values[0] if default is None else default}
+
+
+def _text(default: str = "", *, multiline: bool = False) -> Widget:
+    return "STRING", {"default": default, "multiline": multiline}
+
+
+_CLIP: Widget = ("IMAGE", {"lazy": True})
+_STATES: Widget = ("INTERPOLATION_STATES", {})
+_TLBVFI_FILE = _menu("vimeo_unet.pth")
+
+
+def _multiplier(least: int) -> Widget:
+    return INT_OR_FLOAT, {"default": 2, "min": least, "max": 1000}
+
+
+def _older_vfi(files: Widget, multiplier: Widget, more: Mapping[str, Widget] | None = None) -> InputTypes:
+    """Return the inputs that most nodes of ComfyUI-Frame-Interpolation have, and ``more`` behind them."""
+    required = {"ckpt_name": files, "frames": _CLIP, "clear_cache_after_n_frames": _whole(10, 1)}
+    return {
+        "required": {**required, "multiplier": multiplier, **(more or {})},
+        "optional": {"optional_interpolation_states": _STATES},
+    }
+
+
+# --- the table
+
+_SHARED = {"model": "ckpt_name", "clear_cache_after_n_frames": "clear_cache_after_n_frames"}
+_SHARED |= {"multiplier": "multiplier", "states": "optional_interpolation_states"}
+_TLBVFI = {"model": "model_name", "multiplier": "times_to_interpolate"}
+_SAMPLER = {**_TLBVFI, "sample_steps": "sample_steps", "flow_scale": "flow_scale"}
+_TLBVFI_VALUES = {
+    "multiplier": _values.halvings,
+    "sample_steps": _values.steps,
+    "flow_scale": _values.flow_scale,
+}
+# Two frames that somebody chose are no shot with a cut in it.
+_NO_CUTS = {"timing": ClipTiming(Timing(cuts="interpolate"))}
+_TIMES, _GPU = _whole(1, 1, 4), _whole(0, 0, 100)
+_STEPS_10 = _whole(10, 1, 50)
+_HALF_SCALE = _real(0.5)
+
+RUN: dict[str, OldNode] = {
+    "RIFE VFI": OldNode(
+        name="RIFE VFI",
+        inputs=_older_vfi(
+            _menu(*_RIFE_FILES, default="rife49.pth"),
+            _multiplier(1),
+            {
+                "fast_mode": _switch(True),
+                "ensemble": _switch(True),
+                "scale_factor": (NumberMenu((0.25, 0.5, 1.0, 2.0, 4.0)), {"default": 1.0}),
+                "dtype": _menu("float32", "float16", "bfloat16"),
+                "torch_compile": _switch(False),
+                "batch_size": _whole(1, 1, 64),
+            },
+        ),
+        runs=MidframeRIFE,
+        # Not ensemble and fast_mode: in that pack neither changes anything, for its call swaps the arguments.
+        widgets={**_SHARED, "scale": "scale_factor", "dtype": "dtype"},
+        convert={"multiplier": _values.factor},
+    ),
+    "FILM VFI": OldNode(
+        name="FILM VFI",
+        inputs=_older_vfi(_menu("film_net_fp32.pt"), _multiplier(2)),
+        runs=MidframeFILM,
+        widgets=_SHARED,
+        fixed={"schedule": "bisect"},
+        convert={"multiplier": _values.factor},
+    ),
+    "RifeTensorrt": OldNode(
+        name="Rife Tensorrt",
+        inputs={
+            "required": {
+                "frames": _CLIP,
+                "engine": _menu("rife49_ensemble_True_scale_1_sim.engine"),
+                "clear_cache_after_n_frames": _whole(100, 1),
+                "multiplier": _multiplier(1),
+                "use_cuda_graph": _switch(True),
+                "keep_model_loaded": _switch(False),
+            }
+        },
+        runs=MidframeRIFE,
+        widgets={**_SHARED, "model": "engine"},
+        convert={"model": _values.engine, "multiplier": _values.factor},
+    ),
+    "TLBVFI_VFI": OldNode(
+        name="TLBVFI Frame Interpolation",
+        inputs={
+            "required": {
+                "images": _CLIP,
+                "model_name": _TLBVFI_FILE,
+                "times_to_interpolate": _TIMES,
+                "diffusion_steps": _whole(10, 1, 100),
+                "batch_size": _whole(2, 1, 64),
+                "flow_scale": _HALF_SCALE,
+            }
+        },
+        runs=MidframeTLBVFI,
+        widgets={**_SAMPLER, "sample_steps": "diffusion_steps"},
+        convert=_TLBVFI_VALUES,
+        clip=("images",),
+    ),
+    "TLBVFI_VFI_TF32": OldNode(
+        name="TLBVFI Frame Interpolation (TF32)",
+        inputs={
+            "required": {
+                "images": _CLIP,
+                "model_name": _TLBVFI_FILE,
+                "times_to_interpolate": _TIMES,
+                "gpu_id": _GPU,
+            }
+        },
+        runs=MidframeTLBVFI,
+        widgets=_TLBVFI,
+        convert=_TLBVFI_VALUES,
+        clip=("images",),
+    ),
+    "TLBVFI_Interpolator": OldNode(
+        name="TLBVFI Interpolator",
+        inputs={
+            "required": {
+                "frame_pair": _CLIP,
+                "model_name": _TLBVFI_FILE,
+                "times_to_interpolate": _TIMES,
+                "gpu_id": _GPU,
+            },
+            "optional": {"is_last_pair": _switch(False), "save_images": _switch(False)},
+        },
+        runs=MidframeTLBVFI,
+        widgets=_TLBVFI,
+        fixed=_NO_CUTS,
+        convert=_TLBVFI_VALUES,
+        clip=("frame_pair",),
+        finish=_values.pair,
+    ),
+    "TLBVFI_Interpolator_V2": OldNode(
+        name="TLBVFI Interpolator V2",
+        inputs={
+            "required": {"prev_frame": _CLIP, "next_frame": _CLIP, "model_name": _TLBVFI_FILE},
+            "optional": {
+                "times_to_interpolate": _whole(0, 0, 4),
+                "enable_tf32": _switch(True),
+                "sample_steps": _STEPS_10,
+                "flow_scale": _HALF_SCALE,
+                "tile_size": ("INT", {"default": 0, "min": 0, "max": 2048, "step": 128}),
+                "cpu_offload": _switch(True),
+                "gpu_id": _whole(0, 0, 7),
+            },
+        },
+        runs=MidframeTLBVFI,
+        widgets=_SAMPLER,
+        fixed=_NO_CUTS,
+        convert={**_TLBVFI_VALUES, "multiplier": _values.halvings_of_pair},
+        clip=("prev_frame", "next_frame"),
+        finish=_values.middle_or_all,
+    ),
+    "TLBVFI_BatchInterpolator_V2": OldNode(
+        name="TLBVFI Batch Interpolator V2",
+        inputs={
+            "required": {"images": _CLIP, "model_name": _TLBVFI_FILE},
+            "optional": {
+                "times_to_interpolate": _whole(1, 0, 4),
+                "enable_tf32": _switch(True),
+                "sample_steps": _menu(10, 20, 50),
+                "flow_scale": _HALF_SCALE,
+                "cpu_offload": _switch(True),
+                "gpu_id": _whole(0, 0, 7),
+                "include_source_frames": _switch(True),
+            },
+        },
+        runs=MidframeTLBVFI,
+        widgets=_SAMPLER,
+        convert=_TLBVFI_VALUES,
+        clip=("images",),
+        outputs=("IMAGE", "INT"),
+        finish=_values.with_count,
+    ),
+}
+"""Nodes whose frames we make."""
+
+TOOLS: dict[str, OldTool] = {
+    "Make Interpolation State List": OldTool(
+        name="Make Interpolation State List",
+        inputs={"required": {"frame_indices": _text("1,2,3", multiline=True), "is_skip_list": _switch(True)}},
+        outputs=("INTERPOLATION_STATES",),
+        run=_values.states,
+    ),
+    "VFI FloatToInt": OldTool(
+        name="VFI FloatToInt",
+        inputs={"required": {"float": _real(0.0, 0.0, 2.0**31, 0.01)}},
+        outputs=("INT",),
+        run=_values.floats_to_ints,
+    ),
+    "TLBVFI_FramePairSlicer": OldTool(
+        name="TLBVFI Frame Pair Slicer",
+        inputs={"required": {"images": ("IMAGE", {})}, "optional": {"pair_index": _whole(0, 0, 999999)}},
+        outputs=("IMAGE", "INT", "INT", "BOOLEAN"),
+        run=_values.one_pair,
+    ),
+    "TLBVFI_FrameFromBatch": OldTool(
+        name="TLBVFI Frame From Batch",
+        inputs={
+            "required": {"images": ("IMAGE", {})},
+            "optional": {"index": _whole(0, 0, 999999), "clamp_index": _switch(True)},
+        },
+        outputs=("IMAGE",),
+        run=_values.one_frame,
+    ),
+    "TLBVFI_ClearModelCache": OldTool(
+        name="TLBVFI Clear Model Cache",
+        inputs={"required": {}, "optional": {"trigger": (ANY, {})}},
+        outputs=(),
+        run=_values.clear,
+    ),
+}
+"""Small nodes around them."""
+
+_USE_RIFE = "Use RIFE (Midframe), or put back the pack that it came from."
+_USE_FILM = (
+    "Use FILM (Midframe) for large motion, else RIFE (Midframe), or put back the pack that it came from."
+)
+_USE_LONG = "Use Interpolate Long Video (Midframe): it goes from file to file, with sound, and resumes."
+_INSTEAD = {
+    **dict.fromkeys(
+        ("GMFSS Fortuna VFI", "IFRNet VFI", "IFUnet VFI", "M2M VFI", "Sepconv VFI", "AMT VFI"), _USE_RIFE
+    ),
+    **dict.fromkeys(("CAIN VFI", "STMFNet VFI", "FLAVR VFI", "ATM VFI"), _USE_RIFE),
+    **dict.fromkeys(("MOMO VFI", "GIMMVFI_interpolate"), _USE_FILM),
+    **dict.fromkeys(
+        ("TLBVFI_ChunkProcessor", "TLBVFI_ChunkVideoSaver", "TLBVFI_VideoConcatenator"), _USE_LONG
+    ),
+}
+_OUTPUTS = {
+    "TLBVFI_ChunkProcessor": ("STRING",),
+    "TLBVFI_ChunkVideoSaver": ("STRING", "STRING", "INT", "STRING"),
+    "TLBVFI_VideoConcatenator": (),
+}
+
+# Their widgets are left out: nothing runs, and what a workflow has saved for them is of no use.
+MISSING: dict[str, Missing] = {
+    key: Missing(
+        name=key,
+        inputs={"required": {}, "optional": {"images" if "TLB" in key or "GIMM" in key else "frames": _CLIP}},
+        outputs=_OUTPUTS.get(key, ("IMAGE",)),
+        instead=instead,
+    )
+    for key, instead in _INSTEAD.items()
+}
+"""Nodes that we have no network for, or whose job another node of ours does in another way."""
+
+OLD_NODES: dict[str, OldNode | OldTool | Missing] = {**RUN, **TOOLS, **MISSING}
+"""Every node of the table by its id."""
+
+
+def _widgets_of(row: OldNode) -> tuple[str, ...]:
+    rows = {**row.inputs["required"], **row.inputs.get("optional", {})}
+    return tuple(name for name, (_, options) in rows.items() if "default" in options)
+
+
+_SHARED_BY_ALL = {name: old for name, old in _SHARED.items() if name != "states"} | {"frames": "frames"}
+REPLACEMENTS = (
+    Replacement(
+        old="RIFE VFI",
+        new="MidframeRIFE",
+        inputs={**_SHARED_BY_ALL, "scale": "scale_factor"},
+        widgets=_widgets_of(RUN["RIFE VFI"]),
+    ),
+    Replacement(
+        old="FILM VFI",
+        new="MidframeFILM",
+        inputs=_SHARED_BY_ALL,
+        values=RUN["FILM VFI"].fixed,
+        widgets=_widgets_of(RUN["FILM VFI"]),
+    ),
+    Replacement(
+        old="FrameInterpolate",
+        new="MidframeRIFE",
+        inputs={"model_override": "interp_model", "frames": "images", "multiplier": "multiplier"},
+        values={"model": "default"},
+        widgets=("multiplier",),
+    ),
+)
+"""What the host may offer for a node that it lacks: its own, or one that is not even stood in for."""
+
+
+def stand_ins(taken: Collection[str]) -> tuple[dict[str, type], dict[str, str]]:
+    """Return classes and names of the nodes whose ids are not ``taken``, both by their ids.
+
+    A pack that is loaded after this one takes its ids back by itself: in ComfyUI the last one counts.
+    """
+    rows = {key: row for key, row in OLD_NODES.items() if key not in taken}
+    return (
+        {key: stand_in(key, row) for key, row in rows.items()},
+        {key: f"{row.name} (older pack, by Midframe)" for key, row in rows.items()},
+    )

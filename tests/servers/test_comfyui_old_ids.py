@@ -1,0 +1,76 @@
+"""Workflows of older packs in a real ComfyUI that lacks these packs; see tests/support/comfyui.py."""
+
+import json
+import urllib.error
+
+import numpy as np
+import pytest
+from comfyui import as_arrays, images_workflow, node
+from midframe.nodes.old_ids import MISSING, OLD_NODES
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def server(comfyui):
+    return comfyui
+
+
+def old_workflow(server, kind, values, **links):
+    """The three pictures through an older node, with a saved workflow's values as the front end reads them."""
+    inputs = server.json("/object_info")[kind]["input"]
+    rows = {**inputs["required"], **inputs.get("optional", {})}
+    widgets = [name for name, row in rows.items() if len(row) > 1 and "default" in row[1]]
+    read = dict(zip(widgets, values, strict=False))
+    # For a value that the workflow lacks the front end takes the default.
+    defaults = {name: rows[name][1]["default"] for name in widgets}
+    workflow = images_workflow()
+    workflow["vfi"] = node(kind, **{**defaults, **read, "frames": ["abc", 0], **links})
+    workflow["save"]["inputs"]["images"] = ["vfi", 0]
+    del workflow["rife"]
+    return workflow
+
+
+def test_every_id_is_registered_and_deprecated(server):
+    known = server.json("/object_info")
+    assert set(OLD_NODES) <= set(known)
+    assert all(known[key]["deprecated"] for key in OLD_NODES)
+    assert known["RIFE VFI"]["python_module"].startswith("custom_nodes.")
+
+
+@pytest.mark.parametrize(
+    "values", [["default", 10, 2, True, True, 1], ["default", 10, 2, True, True, 1.0, "float32", False, 1]]
+)
+def test_both_layouts_of_rife_run_and_give_what_our_node_gives(server, values):
+    expected = as_arrays(server.run(images_workflow()))
+    assert np.array_equal(as_arrays(server.run(old_workflow(server, "RIFE VFI", values))), expected)
+
+
+def test_states_and_a_number_by_link_run_through_the_old_nodes(server):
+    workflow = old_workflow(
+        server, "RIFE VFI", ["default"], multiplier=["int", 0], optional_interpolation_states=["states", 0]
+    )
+    workflow["int"] = node("VFI FloatToInt", float=3.7)
+    workflow["states"] = node("Make Interpolation State List", frame_indices="1,2,3", is_skip_list=True)
+    assert len(server.run(workflow)) == 1 + 3 + 1
+
+
+def test_a_node_without_a_network_is_refused_before_anything_runs(server):
+    for kind in ("AMT VFI", "GMFSS Fortuna VFI", "GIMMVFI_interpolate"):
+        assert kind in MISSING
+        workflow = images_workflow()
+        workflow["vfi"] = node(kind, frames=["abc", 0], ckpt_name="x.pth", multiplier=2)
+        workflow["save"]["inputs"]["images"] = ["vfi", 0]
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            server.post(workflow)
+        answer = refused.value.read().decode()
+        assert "Midframe)" in answer, answer
+
+
+def test_replacements_are_offered_where_the_host_has_them(server):
+    try:
+        offered = json.loads(server.get("/node_replacements"))
+    except urllib.error.HTTPError:
+        pytest.skip("this ComfyUI replaces no nodes")
+    assert offered["RIFE VFI"][0]["new_node_id"] == "MidframeRIFE"
+    assert {"FILM VFI", "FrameInterpolate"} <= set(offered)
