@@ -103,7 +103,10 @@ class VideoFile:
             # 90 kHz is the clock of MPEG streams.
             self._base: Fraction = self._stream.time_base or Fraction(1, 90000)
             info = describe(path, self._container, self._stream, first, alpha=alpha)
-            rate = rate or stated_rate(path, self._container, self._stream)
+            stated = stated_rate(path, self._container, self._stream)
+            # Durations of such a stream are by its own rate, times by FFmpeg's 25 frames a second.
+            self._timed = stated is None
+            rate = rate or stated
             self._orientation = orientation_of(first, path)
         except BaseException:
             self._container.close()
@@ -228,7 +231,7 @@ class VideoFile:
 
     def _length(self, duration: Fraction) -> Fraction | None:
         """Return how long a frame is shown; None where that is not told, or is no time, as of last ones."""
-        if duration <= repeated_within(1 / self.info.rate):
+        if not self._timed or duration <= repeated_within(1 / self.info.rate):
             return None
         length = self._straight.length(duration)
         return None if length is None else length * self._stretch
