@@ -116,10 +116,12 @@ def test_black_and_white_have_no_step():
     assert found(white, white) is None
 
 
-def test_a_frame_of_one_pixel_is_looked_at_too():
-    step = found(torch.full((1, 1, 1), 0.4), torch.full((1, 1, 1), 0.5))
-    assert step is not None
-    assert len(step.gains) == 1
+def test_flat_and_tiny_pictures_have_no_step():
+    flat = torch.full((*SIZE, 3), 0.4)
+    assert found(flat, flat * 1.25) is None
+    assert found(torch.full((1, 1, 1), 0.4), torch.full((1, 1, 1), 0.5)) is None
+    left, right = torch.rand(2, 7, 8, 3, generator=torch.Generator().manual_seed(1))
+    assert found(left, right) is None
 
 
 def test_another_word_for_levels_is_refused():
