@@ -271,7 +271,8 @@ def _drift(left: Tensor, right: Tensor, difference: Tensor) -> Tensor | None:
     y = ((xx + 1.0) * yd - xy * xd) / determinant
     explained = (x * xd + y * yd).clamp(min=0.0) * _PART * _PART
     surprise = explained / (dd - explained / (_PART * _PART)).clamp(min=0.05)
-    return torch.hypot(x, y) * (surprise > _SURE * _SURE)
+    drift: Tensor = torch.hypot(x, y) * (surprise > _SURE * _SURE)
+    return drift
 
 
 def standing(left: Thumbnail, right: Thumbnail) -> float:

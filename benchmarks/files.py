@@ -138,7 +138,7 @@ def content_of(path: Path) -> Content:
 
 
 def _hear(sounds: dict[int, tuple[float, float]], packet: Any) -> None:
-    if packet.pts is None or not packet.size:
+    if packet.pts is None or not packet.size or packet.is_discard:
         return
     start = float(packet.pts * packet.time_base)
     end = start + float((packet.duration or 0) * packet.time_base)
@@ -166,7 +166,7 @@ def row_of(path: Path, suffix: str, model: Interpolator, plan: Plan) -> Row:
             )
         finally:
             remarks = list(dict.fromkeys(said))
-    if source is None or not source.count:
+    if source is None or source.count < 2:  # noqa: PLR2004 - an AVIF has a still beside its film
         source = outputs[0]
         remarks.append("not decoded by FFmpeg")
     wrong = _wrong(source, *outputs, whole=plan.stop is None)

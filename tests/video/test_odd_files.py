@@ -4,6 +4,7 @@ import os
 from fractions import Fraction as Fr
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -12,6 +13,7 @@ from clips import audio_packets, pictures, planes_of, times_of, write_clip
 from fakes import LerpModel
 from midframe.errors import BadInputError, MidframeError
 from midframe.video import Coding, Plan, interpolate_video, open_clip
+from midframe.video.read.describe import _origin
 from midframe.video.read.images import natural_key
 from odd_files import film, joined, odd_channels, remux, with_matrix, with_times
 from PIL import Image
@@ -455,3 +457,104 @@ def test_the_whole_matrix_of_pictures_and_codecs(tmp_path, caplog, pix_fmt, code
         first, second = next(iter(before)).pixels.double(), next(iter(after)).pixels.double()
     scale = [255 if info.bits <= 8 else 65535 for info in (before.info, after.info)]
     assert (first / scale[0] - second / scale[1]).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize("output", ["mp4", "mkv"])
+def test_reordered_pictures_in_avi_come_one_after_the_other(tmp_path, output):
+    source = film(tmp_path / "in.avi", sound="adpcm_ima_wav")
+    times = times_of(run(source, f"out.{output}"))
+    assert len(times) == 48
+    assert all(abs((b - a) - Fr(1, 48)) < Fr(1, 500) for a, b in pairwise(times))
+
+
+def test_a_part_of_reordered_pictures_in_avi_is_the_same_as_in_the_whole(tmp_path):
+    source = film(tmp_path / "in.avi", count=48)
+    with open_clip(source) as clip:
+        whole = {frame.pts: frame.pixels for frame in clip}
+    with open_clip(source) as clip:
+        clip.start_at(Fr(1))
+        assert all(bool((whole[frame.pts] == frame.pixels).all()) for frame in clip)
+
+
+def test_a_stream_without_a_container_has_its_own_rate(tmp_path):
+    film(tmp_path / "in.h264", muxer="h264")
+    with open_clip(tmp_path / "in.h264") as opened:
+        assert opened.info.rate == 24
+        shown = [frame.pts for frame in opened]
+    assert [pts - shown[0] for pts in shown] == [Fr(k, 24) for k in range(24)]
+
+
+def test_matroska_with_sound_that_was_cut_short_is_said(tmp_path, caplog):
+    source = film(tmp_path / "in.mkv", count=72, sound="flac", options={"g": "8", "qp": "0"})
+    # The muxer of `film` writes all sound last: as recorders do it, both end at the same time.
+    mixed = run(source, "mixed.mkv", multiplier=1)
+    caplog.clear()
+    data = mixed.read_bytes()
+    mixed.write_bytes(data[: len(data) * 6 // 10])
+    with open_clip(mixed) as clip:
+        assert len(list(clip)) < 65
+    assert "is cut short" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("codec", "output"), [("prores", "mp4"), ("av1", "mov"), ("vp9", "mov"), ("ffv1", "mov")]
+)
+def test_a_codec_that_a_format_does_not_take_is_said_first(tmp_path, codec, output):
+    source = film(tmp_path / "in.mp4", count=4)
+    with pytest.raises(BadInputError, match=f"files hold no {codec}"):
+        run(source, f"out.{output}", coding=Coding(codec))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_sound_that_overlaps_where_recordings_are_joined_is_written(tmp_path):
+    part = film(tmp_path / "part.mp4", sound="aac", rate=44100, count=23)
+    ts = remux(part, tmp_path / "part.ts")
+    source = tmp_path / "in.ts"
+    source.write_bytes(ts.read_bytes() * 2)
+    assert len(times_of(run(source, "out.mp4"))) == 92
+
+
+def test_a_cover_that_a_muxer_would_drop_is_said(tmp_path, caplog):
+    Image.new("RGB", (16, 16)).save(tmp_path / "cover.jpg")
+    clip = film(
+        tmp_path / "in.mkv",
+        sound="aac",
+        prepare=lambda out, _: out.add_attachment(
+            "cover.jpg", "image/jpeg", (tmp_path / "cover.jpg").read_bytes()
+        ),
+    )
+    run(clip, "out.mp4")
+    assert "Left out" not in caplog.text
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert len(container.streams.video) == 2
+    run(clip, "tagged.mp4", metadata={"prompt": "{}"})
+    run(clip, "out.mov")
+    assert caplog.text.count("holds no cover") == 2
+
+
+@pytest.mark.skipif(
+    "avif" not in {suffix[1:] for suffix in Image.registered_extensions()}, reason="no AVIF here"
+)
+def test_an_animated_avif_has_exact_times(tmp_path):
+    frames = [Image.fromarray(picture) for picture in pictures(6)]
+    frames[0].save(tmp_path / "in.avif", save_all=True, append_images=frames[1:], duration=41)
+    with open_clip(tmp_path / "in.avif") as clip:
+        assert [frame.pts for frame in clip] == [Fr(41 * k, 1000) for k in range(6)]
+
+
+def test_an_mp4_of_variable_rate_is_as_long_as_its_last_picture_says(tmp_path):
+    source = film(tmp_path / "in.mkv", count=8, times=[0, 1, 2, 3, 4, 8, 9, 20])
+    target = run(source, "out.mp4", multiplier=1)
+    with av.open(str(target)) as container:
+        stream = container.streams.video[0]
+        assert abs(stream.duration * stream.time_base - Fr(21, 24)) < Fr(1, 100)
+
+
+def test_a_picture_is_shown_when_its_first_frame_is_and_not_when_the_stream_is_said_to_begin(tmp_path):
+    """Of Matroska with AAC, FFmpeg says that both streams begin at 21 ms, and gives frames from 0 on."""
+    path = write_clip(tmp_path / "in.mkv", pictures(6, (64, 96)), sound="aac")
+    with open_clip(path) as clip:
+        assert [frame.pts for frame in clip] == [Fr(i, 24) for i in range(6)]
+    said = SimpleNamespace(start_time=21, time_base=Fr(1, 1000))
+    assert _origin(said, Fr(0), (said,)) == 0
+    assert _origin(said, Fr(42, 1000), (said,)) == Fr(21, 1000)

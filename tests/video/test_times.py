@@ -1,9 +1,11 @@
 """The repair of times, over anything that a file may say."""
 
 from fractions import Fraction as Fr
-from itertools import pairwise
+from io import BytesIO
+from itertools import accumulate, pairwise
 from types import SimpleNamespace
 
+import av
 from hypothesis import given
 from hypothesis import strategies as st
 from midframe.video.read.times import Joins, Rising, squeeze
@@ -19,7 +21,10 @@ def test_repaired_times_rise_and_none_is_lost(times):
     assert all(a < b for (_, a), (_, b) in pairwise(out))
 
 
-@given(st.lists(st.fractions(0, 50, max_denominator=90000), unique=True, max_size=40).map(sorted))
+# Less than a millisecond apart is a repeated time.
+@given(
+    st.lists(st.fractions(Fr(1, 900), 3, max_denominator=90000), max_size=40).map(lambda x: [*accumulate(x)])
+)
 def test_times_that_rise_are_left_alone(times):
     assert [time for _, time in squeeze(enumerate(times), STEP)] == times
 
@@ -48,7 +53,7 @@ def test_a_single_time_that_is_too_large_moves_no_other():
 
 def packet(index, dts, duration):
     return SimpleNamespace(
-        stream=SimpleNamespace(index=index),
+        stream=SimpleNamespace(index=index, type="audio", rate=48000),
         dts=dts,
         pts=dts,
         duration=duration,
@@ -64,7 +69,7 @@ def test_packets_of_any_times_rise(times):
         one = packet(1, time, 20)
         rising(one)
         assert one.pts >= one.dts
-        out.append(one.dts)
+        out.append(one.dts * one.time_base)
     assert all(a < b for a, b in pairwise(out))
 
 
@@ -83,3 +88,24 @@ def test_joined_clocks_keep_sound_beside_the_picture(parts, frames, start, sound
                 out[one.stream.index].append(one.dts)
     assert out[0] == [start + 40 * k for k in range(parts * frames)]
     assert all(abs(a - b) <= 20 for a, b in zip(out[0], out[1][::2], strict=True))
+
+
+def test_sound_with_repeated_times_is_as_long_as_it_was():
+    # TrueHD in Matroska: 1200 packets a second, counted in milliseconds.
+    with av.open(BytesIO(), "w", format="matroska") as out:
+        stream, rising, times = out.add_stream("flac", rate=48000), Rising(), []
+        for k in range(1200):
+            packet = av.Packet(b"x")
+            packet.stream, packet.time_base = stream, Fr(1, 1000)
+            packet.pts = packet.dts = k * 1000 // 1200
+            rising(packet)
+            times.append(packet.dts * packet.time_base)
+    assert all(a < b for a, b in pairwise(times))
+    assert all(abs(time - Fr(k, 1200)) <= Fr(1, 900) for k, time in enumerate(times))
+
+
+def test_a_time_that_is_a_tick_later_is_a_repeated_one():
+    found = [Fr(k, 24) for k in range(10)]
+    found[4:7] = [found[3] + Fr(k, 12288) for k in (1, 2, 3)]
+    times = [time for _, time in squeeze([(k, time) for k, time in enumerate(found)], Fr(1, 24))]
+    assert times == [Fr(k, 24) for k in range(10)]

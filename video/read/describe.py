@@ -26,7 +26,7 @@ _DROPPED_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands",
 # Of a stream: what its muxer counted, which is no longer true of the output.
 _COUNTED_TAGS = ("encoder", "handler_name", "vendor_id", "duration", "creation_time", "alpha_mode", "rotate")
 # Streams that are no files of any format: nothing but their codec.
-_RAW = ("h264", "hevc", "vvc", "mpegvideo", "m4v", "obu", "h263", "mjpeg")
+_RAW = ("h264", "hevc", "vvc")
 # Of the number of times that an animated image is played; where it is not in here, it is once.
 _HEAD_BYTES = 1 << 16
 _PNG_LOOPS = b"acTL"
@@ -113,7 +113,8 @@ def _origin(stream: Any, shown: Fraction | None, others: tuple[Any, ...]) -> Fra
     starts = [
         s.start_time * s.time_base for s in (stream, *others) if s.start_time is not None and s.time_base
     ]
-    first = min(starts, default=Fraction(0))
+    # Of Matroska with AAC, FFmpeg can say that the picture begins with the sound, and then give it from 0 on.
+    first = min([*starts, *([] if shown is None else [shown])], default=Fraction(0))
     return first if shown is not None and shown < 0 else max(Fraction(0), first)
 
 

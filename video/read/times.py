@@ -21,12 +21,17 @@ from typing import Any, TypeVar
 
 import av.error
 
+from ...inputs.rates import common_tick
+
 T = TypeVar("T")
 
 # Seconds by which decoding times may run backwards before it is a jump of the clock.
 _BACKWARDS = Fraction(1, 10)
 # Seconds by which the ends of sound and picture may differ where two recordings are joined.
 _APART = Fraction(1)
+# Seconds from the time before within which a picture has none of its own: muxers write a repeated one as the
+# next tick, which may be far less than a millisecond, all that Matroska can tell apart.
+_SAME = Fraction(1, 1000)
 # Pictures that wait for a time that can be. They are held undecoded to RGB, but whole.
 _MOST_HELD = 16
 
@@ -126,22 +131,40 @@ class InOrder:
 
 
 class Rising:
-    """Makes the decoding times of a stream's packets rise, each by a tick at least."""
+    """Makes the decoding times of a stream's packets rise; those that do so already are left alone.
+
+    A packet whose time is missing or repeated comes right behind the one before: a sample later where it is
+    sound, else a tick. TrueHD in Matroska has 1200 packets a second, and times in milliseconds: with a tick
+    for each of those the sound of a film came to be a fifth longer.
+    """
 
     def __init__(self) -> None:
-        self._last: int | None = None
-        self._duration = 1
+        self._last: Fraction | None = None  # seconds, as is the next
+        self._length = Fraction(0)
 
     def __call__(self, packet: Any) -> None:
-        """Repair the times of the next packet; the ones that rise are left alone."""
+        """Repair the times of the next packet."""
+        base = Fraction(packet.time_base or 1)
         dts = packet.dts if packet.dts is not None else packet.pts
-        if self._last is not None:
-            # Squeezed in behind the one before: later packets, whose times are right, keep them.
-            dts = self._last + self._duration if dts is None else max(dts, self._last + 1)
-        dts = dts or 0
-        packet.dts = dts
-        packet.pts = dts if packet.pts is None else max(packet.pts, dts)
-        self._last, self._duration = dts, packet.duration or 1
+        time = None if dts is None else dts * base
+        if self._last is not None and (time is None or time <= self._last):
+            rate = getattr(packet.stream, "rate", None) if packet.stream.type == "audio" else None
+            step = Fraction(1, rate) if rate else base
+            time = self._last + (step if time is not None else max(self._length, step))
+            base = _finer(packet, base, step)
+        packet.dts = round((time or 0) / base)
+        packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+        self._last, self._length = packet.dts * base, (packet.duration or 0) * base
+
+
+def _finer(packet: Any, base: Fraction, step: Fraction) -> Fraction:
+    """Have a packet count in ticks of which both its own and ``step`` are multiples; return that tick."""
+    tick = common_tick(base, step)
+    ratio = round(base / tick)
+    packet.pts = None if packet.pts is None else packet.pts * ratio
+    packet.duration = (packet.duration or 0) * ratio
+    packet.time_base = tick
+    return tick
 
 
 def squeeze(items: Iterable[tuple[T, Fraction | None]], step: Fraction) -> Iterator[tuple[T, Fraction]]:
@@ -154,13 +177,15 @@ def squeeze(items: Iterable[tuple[T, Fraction | None]], step: Fraction) -> Itera
         items: in order, with their times in seconds; None where there is none.
         step: seconds between two items, as far as that is known.
     """
+    # Where frames come this fast themselves, less is no repetition.
+    same = min(_SAME, step / 4)
     before: Fraction | None = None  # the last time that was yielded
     held: list[T] = []  # the first of them is at `time`
     time = Fraction(0)
     for item, given in items:
         if not held:
             held, time = [item], Fraction(0) if given is None else given
-        elif given is not None and given > time:
+        elif given is not None and given > time + same:
             ready = list(_spread(held, time, given, step))
             yield from ready
             before, held, time = ready[-1][1], [item], given

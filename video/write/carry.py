@@ -20,6 +20,7 @@ from ...engine.pieces import Retiming
 from ..read.clip import ClipInfo, Waveform
 from ..read.opening import chapters_of, films_of, is_cover, open_source, unsafe_sound
 from ..read.waveform import LAYOUTS, AudioEncoder
+from .tables import keyed_tags
 from .trial import refusal
 
 _LOG = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ _COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png
 _BACKWARDS = "the clip plays backwards"
 # Data that muxers write themselves, from tags and chapters.
 _MADE_TAGS = ("timecode",)
+_TAGGED, _CHAPTERED = ("mp4", "mov"), ("matroska", "webm")
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ def account_of(info: ClipInfo, muxer: str, audio: str | None, choice: Choice) ->
             others = tuple(Entry(_named(stream), "left out", why) for stream in streams)
             return Account(others=(*others, *_chapters(chapters, why)))
         deciding = _Deciding(source, muxer, audio, choice, bool(chapters), retiming=info.retiming)
+        deciding.coverless = muxer == "mov" or keyed_tags(muxer, info.metadata)
         decisions = tuple(deciding(stream) for stream in streams)
         refused = refusal(muxer, lambda output: _with_chapters(output, chapters)) if chapters else ""
         if info.retiming is not None and not info.retiming.pieces:
@@ -161,6 +164,9 @@ def _named(stream: Any) -> str:
 
 class _Deciding:
     """Decides about the streams of one file."""
+
+    coverless = False
+    """Whether the muxer writes no cover, though it takes one."""
 
     def __init__(
         self,
@@ -199,12 +205,14 @@ class _Deciding:
             return self._encoded(stream)
         if stream.type == "subtitle":
             return self._converted(stream)
-        return self._decision(stream, "left out", f"{self._muxer} does not take it")
+        why = refused if is_cover(stream) else f"{self._muxer} does not take it"
+        return self._decision(stream, "left out", why)
 
     def _unwanted(self, stream: Any) -> Fate | None:
         choice = self._choice
         made = stream.type == "data" and (self._chapters or any(tag in stream.metadata for tag in _MADE_TAGS))
-        if made and self._muxer in ("mp4", "mov"):
+        # In MP4 and MOV from tags and chapters; elsewhere these are all there is, and are carried.
+        if made and self._muxer in (*_TAGGED, *_CHAPTERED):
             return "written anew"
         silent = stream.type == "audio" and choice.sound == "none"
         mute = stream.type == "subtitle" and not choice.subtitles
@@ -228,6 +236,8 @@ class _Deciding:
         return self._decision(stream, "written anew", "as an attached file")
 
     def _copying_refused(self, stream: Any) -> str:
+        if is_cover(stream) and self.coverless:
+            return f"{self._muxer} holds no cover beside such tags"
         name = getattr(stream.codec_context, "name", None) or stream.name
         if name not in _KNOWN.get(self._muxer, (name,)):
             return f"{self._muxer} has no type for {name}"

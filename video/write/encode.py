@@ -24,6 +24,7 @@ from ..read.opening import file_address
 from .carry import Account, account_of
 from .formats import Encoding, Images
 from .sound import Carried, carry_sound
+from .tables import keyed_tags
 
 # Order of bytes of 16 bit pictures and options of FFmpeg's encoder.
 _PICTURES: dict[Images, tuple[str, dict[str, str]]] = {
@@ -35,12 +36,6 @@ _JPEG = "yuvj444p"
 # JPEG files are full-range BT.601, whatever their height.
 _JFIF = Colour(matrix=5, full_range=True)
 _TAGGED = ("mp4", "mov")
-# What MP4 has a place of its own for; of any other tag its muxer would write nothing.
-_MP4_TAGS = {
-    *("album", "album_artist", "artist", "comment", "composer", "copyright", "creation_time", "date"),
-    *("description", "encoder", "episode_id", "genre", "grouping", "location", "lyrics", "make", "model"),
-    *("network", "performer", "show", "synopsis", "title", "track", "year"),
-}
 # Largest denominator of a time base that the MP4 muxer and x264 take.
 _FINEST = 2**31 - 1
 # Frames: beyond the delay of any encoder, far below what random bytes come to.
@@ -329,7 +324,7 @@ def _container_options(encoding: Encoding, metadata: Mapping[str, str]) -> dict[
     options = encoding.container_options
     # The flag has tags written as QuickTime's keys instead of iTunes' list, where any name goes: only set
     # where a tag needs it.
-    if encoding.muxer in _TAGGED and any(key.lower() not in _MP4_TAGS for key in metadata):
+    if keyed_tags(encoding.muxer, metadata):
         options = {**options, "movflags": options.get("movflags", "") + "+use_metadata_tags"}
     return options
 
