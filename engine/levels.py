@@ -2,8 +2,8 @@
 
 Networks look for the same values in both frames. Where one is brighter than the other, because a camera
 changes its exposure or a lamp flickers, they find less and mix the two: a step of 10% costs the built-in
-model up to 2.2 dB on five clips (benchmarks/results/whole.md). So the brighter frame of such a pair is darkened
-to the other's level, and what is made of the two is brought to the level between them.
+model up to 2.2 dB on five clips (benchmarks/results/whole.md). So the brighter frame of such a pair is
+darkened to the other's level, and what is made of the two is brought to the level between them.
 
 A step is measured on the two frames alone, on the host, where they lie before they are uploaded.
 """
