@@ -13,7 +13,7 @@ from clips import audio_packets, pictures, planes_of, times_of, write_clip
 from fakes import LerpModel
 from midframe.errors import BadInputError, MidframeError
 from midframe.video import Coding, Plan, interpolate_video, open_clip
-from midframe.video.read.describe import _origin
+from midframe.video.read.describe import _average_rate, _origin
 from midframe.video.read.images import natural_key
 from odd_files import film, joined, odd_channels, remux, with_matrix, with_times
 from PIL import Image
@@ -558,3 +558,33 @@ def test_a_picture_is_shown_when_its_first_frame_is_and_not_when_the_stream_is_s
     said = SimpleNamespace(start_time=21, time_base=Fr(1, 1000))
     assert _origin(said, Fr(0), (said,)) == 0
     assert _origin(said, Fr(42, 1000), (said,)) == Fr(21, 1000)
+
+
+def test_a_last_picture_that_is_shown_for_no_time_is_shown_as_long_as_the_others(tmp_path):
+    """Phones write a last frame of one tick: both of its pictures had one time in Matroska."""
+    clip = film(tmp_path / "in.mp4", count=6, options={"bf": "0"})
+    source = remux(clip, tmp_path / "short.mp4", change=_with_a_short_end)
+    times = times_of(run(source, "out.mkv"))
+    assert len(times) == 12
+    # By the header six frames come in five 24ths of a second: that is how long the last one is taken for.
+    assert abs(times[-1] - times[-2] - Fr(5, 24 * 12)) < Fr(1, 500)
+
+
+def _with_a_short_end(packet):
+    packet.duration = packet.duration if packet.pts * packet.time_base < Fr(5, 24) else 1
+    return packet
+
+
+def test_a_rate_as_fast_as_the_clock_is_none():
+    stream = SimpleNamespace(average_rate=Fr(1000), guessed_rate=Fr(60))
+    assert _average_rate(stream, Fr(1, 1000)) == 60
+    assert _average_rate(SimpleNamespace(average_rate=Fr(24), guessed_rate=Fr(24)), Fr(1, 24)) == 24
+
+
+def test_a_stream_of_no_known_codec_is_left_out_and_said(tmp_path, caplog):
+    source = film(tmp_path / "in.mkv", texts="subrip", count=8)
+    data = source.read_bytes()
+    assert data.count(b"S_TEXT/UTF8") == 1
+    source.write_bytes(data.replace(b"S_TEXT/UTF8", b"S_TEXT/XYZ8"))
+    assert len(times_of(run(source, "out.mkv"))) == 16
+    assert "subtitle of no known codec" in caplog.text

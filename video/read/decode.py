@@ -28,7 +28,7 @@ from .images import ImageFolder, is_pattern
 from .opening import films_of, open_source
 from .orientation import orientation_of
 from .straight import Straightener
-from .times import InOrder, Joins, squeeze
+from .times import InOrder, Joins, repeated_within, squeeze
 
 _LOG = logging.getLogger(__name__)
 
@@ -227,6 +227,9 @@ class VideoFile:
         return self._straight(time - self.info.origin) * self._stretch
 
     def _length(self, duration: Fraction) -> Fraction | None:
+        """Return how long a frame is shown; None where that is not told, or is no time, as of last ones."""
+        if duration <= repeated_within(1 / self.info.rate):
+            return None
         length = self._straight.length(duration)
         return None if length is None else length * self._stretch
 

@@ -25,6 +25,10 @@ FALLBACK_RATE = Fraction(24)
 _DROPPED_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration")
 # Of a stream: what its muxer counted, which is no longer true of the output.
 _COUNTED_TAGS = ("encoder", "handler_name", "vendor_id", "duration", "creation_time", "alpha_mode", "rotate")
+# Seconds; a clock no finer than this may well tick once a frame.
+_COARSE = Fraction(1, 500)
+# Frames a second of a stream without a container; encoders write 1000 and more where they know none.
+_FASTEST = 300
 # Streams that are no files of any format: nothing but their codec.
 _RAW = ("h264", "hevc", "vvc")
 # Of the number of times that an animated image is played; where it is not in here, it is once.
@@ -46,7 +50,7 @@ def describe(
         alpha: keep transparency.
     """
     base: Fraction = stream.time_base or Fraction(1, 90000)
-    rate = usual_rate(Fraction(stream.average_rate or stream.guessed_rate or FALLBACK_RATE))
+    rate = usual_rate(_average_rate(stream, base))
     transposed = orientation_of(first, path).transposed
     height, width = (first.width, first.height) if transposed else (first.height, first.width)
     # None and 0 both say that nothing is known: square pixels.
@@ -82,6 +86,15 @@ def describe(
     )
 
 
+def _average_rate(stream: Any, base: Fraction) -> Fraction:
+    """Return the frames a second of a stream, as its header and first frames tell."""
+    rates = [Fraction(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
+    # One as fast as the clock of the file is of frames that are a tick apart: FFmpeg says 1000 a second of
+    # some recordings in Matroska and FLV, which count milliseconds.
+    slower = [rate for rate in rates if rate * base < 1 or base > _COARSE]
+    return (slower or rates or [FALLBACK_RATE])[0]
+
+
 def stated_rate(path: Path, container: av.container.InputContainer, stream: Any) -> Fraction | None:
     """Return the frames a second that a stream without a container says of itself; None where it has one.
 
@@ -90,11 +103,12 @@ def stated_rate(path: Path, container: av.container.InputContainer, stream: Any)
     if container.format.name not in _RAW:
         return None
     rate = Fraction(getattr(stream.codec_context, "framerate", None) or 0)
-    if not rate:
+    if not 0 < rate <= _FASTEST:
         _LOG.warning(
             "%s does not say its rate: 25 frames a second are taken, or give --source-fps.", path.name
         )
-    return rate or None
+        return None
+    return rate
 
 
 def _belongs(tag: str) -> bool:

@@ -167,6 +167,12 @@ def _finer(packet: Any, base: Fraction, step: Fraction) -> Fraction:
     return tick
 
 
+def repeated_within(step: Fraction) -> Fraction:
+    """Return the seconds within which two times are one, where frames come ``step`` apart."""
+    # Where they come this fast themselves, a millisecond is no repetition.
+    return min(_SAME, step / 4)
+
+
 def squeeze(items: Iterable[tuple[T, Fraction | None]], step: Fraction) -> Iterator[tuple[T, Fraction]]:
     """Yield items with times that rise strictly; a time that is larger than the one before is kept.
 
@@ -177,8 +183,7 @@ def squeeze(items: Iterable[tuple[T, Fraction | None]], step: Fraction) -> Itera
         items: in order, with their times in seconds; None where there is none.
         step: seconds between two items, as far as that is known.
     """
-    # Where frames come this fast themselves, less is no repetition.
-    same = min(_SAME, step / 4)
+    same = repeated_within(step)
     before: Fraction | None = None  # the last time that was yielded
     held: list[T] = []  # the first of them is at `time`
     time = Fraction(0)

@@ -157,9 +157,16 @@ def _chapters(chapters: list[Any], refused: str) -> tuple[Entry, ...]:
 
 def _named(stream: Any) -> str:
     kind = "cover picture" if is_cover(stream) else "picture" if stream.type == "video" else stream.type
-    name = stream.metadata.get("filename") or getattr(stream.codec_context, "name", None) or stream.name
+    name = stream.metadata.get("filename") or _codec_name(stream)
     language = stream.metadata.get("language")
     return f"stream {stream.index}, {kind}" + "".join(f" {part}" for part in (name, language) if part)
+
+
+def _codec_name(stream: Any) -> str:
+    # Of what it has no decoder for, PyAV has no name either: asking a stream of subtitles raises.
+    return str(
+        getattr(stream.codec_context, "name", None) or getattr(stream, "name", None) or "of no known codec"
+    )
 
 
 class _Deciding:
@@ -238,7 +245,9 @@ class _Deciding:
     def _copying_refused(self, stream: Any) -> str:
         if is_cover(stream) and self.coverless:
             return f"{self._muxer} holds no cover beside such tags"
-        name = getattr(stream.codec_context, "name", None) or stream.name
+        name = _codec_name(stream)
+        if stream.type != "data" and stream.codec_context is None:
+            return "PyAV does not know its codec"
         if name not in _KNOWN.get(self._muxer, (name,)):
             return f"{self._muxer} has no type for {name}"
 
@@ -252,6 +261,8 @@ class _Deciding:
         if stream.index in self._unsafe:
             why = "its channels are in an order of their own, which PyAV cannot decode safely"
             return self._decision(stream, "left out", why)
+        if stream.codec_context is None:
+            return self._decision(stream, "left out", "PyAV does not know its codec")
         why = "no encoder takes it"
         for layout in _layouts(stream):
             why = self._encoding_refused(stream, layout)
@@ -275,7 +286,7 @@ class _Deciding:
 
     def _converted(self, stream: Any) -> Decision:
         target = _SUBTITLES.get(self._muxer)
-        if stream.codec_context is None or stream.codec_context.name not in _TEXTS or target is None:
+        if _codec_name(stream) not in _TEXTS or target is None:
             return self._decision(stream, "left out", f"{self._muxer} does not take these subtitles")
         return self._decision(stream, "converted", target, encoder=target)
 
