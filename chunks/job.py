@@ -170,7 +170,7 @@ class Job:
             **_listed(plan.states),
             **_chosen(plan),
             **_timed(plan),
-            **({} if self.settings.levels == "match" else {"levels": self.settings.levels}),
+            **({} if self.settings.levels == "keep" else {"levels": self.settings.levels}),
         }
 
 

@@ -190,8 +190,8 @@ def _add_model_options(parser: Group) -> None:
         "--levels",
         choices=get_args(Levels),
         default=Settings.levels,
-        help="where exposure steps between two frames: match them before motion is looked for (default), or "
-        "keep them",
+        help="where exposure steps between two frames: keep it (default), or match both before "
+        "motion is looked for",
     )
     add(
         "--schedule",

@@ -41,7 +41,7 @@ class Settings:
     """Where memory runs out, go on at a lower flow scale instead of failing."""
     schedule: Schedule = "any_t"
     """From which frames a frame is made. A model that knows only the middle is always halved."""
-    levels: Levels = "match"
+    levels: Levels = "keep"
     """What is done about a step of exposure between two source frames."""
     cpu_workers: int = 0
     """Frames made at once on a CPU, up to 64; 0 decides from their size, see :mod:`.cpu_workers`."""

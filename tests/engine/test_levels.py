@@ -83,7 +83,7 @@ def test_a_still_picture_under_a_step_changes_its_level_alone(schedule):
     (left,) = clip(1)
     pair = torch.stack((left, left * 1.3))
     kept = interpolate(pair, model, 4, settings=Settings(schedule=schedule, levels="keep"))
-    matched = interpolate(pair, model, 4, settings=Settings(schedule=schedule))
+    matched = interpolate(pair, model, 4, settings=Settings(schedule=schedule, levels="match"))
     expected = torch.stack([left * (1 + 0.3 * k / 4) for k in range(5)])
     assert torch.equal(matched[0], left)
     assert torch.equal(matched[4], pair[1])
@@ -96,7 +96,7 @@ def test_frames_without_a_step_are_the_same_bit_for_bit():
     model = load_model("default", "cpu", "float32")
     frames = clip(3)
     kept = interpolate(frames, model, settings=Settings(levels="keep"))
-    assert torch.equal(kept, interpolate(frames, model))
+    assert torch.equal(kept, interpolate(frames, model, settings=Settings(levels="match")))
 
 
 def test_the_pair_after_a_step_is_made_of_the_frames_as_they_are():
@@ -104,7 +104,7 @@ def test_the_pair_after_a_step_is_made_of_the_frames_as_they_are():
     frames = clip(4)
     frames[2:] *= 1.3
     kept = interpolate(frames, model, settings=Settings(levels="keep"))
-    matched = interpolate(frames, model)
+    matched = interpolate(frames, model, settings=Settings(levels="match"))
     same = [torch.equal(a, b) for a, b in zip(kept, matched, strict=True)]
     assert same == [True, True, True, False, True, True, True]
 
@@ -116,10 +116,12 @@ def test_black_and_white_have_no_step():
     assert found(white, white) is None
 
 
-def test_a_frame_of_one_pixel_is_looked_at_too():
-    step = found(torch.full((1, 1, 1), 0.4), torch.full((1, 1, 1), 0.5))
-    assert step is not None
-    assert len(step.gains) == 1
+def test_flat_and_tiny_pictures_have_no_step():
+    flat = torch.full((*SIZE, 3), 0.4)
+    assert found(flat, flat * 1.25) is None
+    assert found(torch.full((1, 1, 1), 0.4), torch.full((1, 1, 1), 0.5)) is None
+    left, right = torch.rand(2, 7, 8, 3, generator=torch.Generator().manual_seed(1))
+    assert found(left, right) is None
 
 
 def test_another_word_for_levels_is_refused():
