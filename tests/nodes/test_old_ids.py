@@ -100,6 +100,7 @@ def test_states_and_a_list_of_multipliers_come_from_their_old_nodes():
     assert len(frames) == 7
 
 
+@pytest.mark.long  # ten passes; in the short run the nodes of one pair make what this joins
 def test_tlbvfi_halves_each_pair_so_often(small_tlbvfi):
     frames = clip(3)
     for key, values, count in (
