@@ -375,3 +375,21 @@ def test_memory_of_the_built_in_model(server):
         done = server.result(server.post(workflow("short.mp4")), 600)
     assert done["status"]["status_str"] == "success", done["status"]["messages"]
     LOG.info("%d MiB above idle with the built-in model", peak.above // MIB)
+
+
+def test_a_report_on_a_video_shows_its_sheet_and_writes_a_page(server):
+    pages = server.base / "output"
+    before = set(pages.glob("*.html"))
+    shown = server.run(
+        {
+            "load": node("LoadVideo", file="clip.mp4"),
+            "report": node("MidframeReport", video=["load", 0], measured_frames=2),
+            "save": node("SaveImage", images=["report", 0], filename_prefix="sheet"),
+        }
+    )
+    # The preview on the node, which is a temporary file, and what was saved of the output.
+    assert [path.is_file() for path in sorted(shown, key=lambda path: path.is_file())] == [False, True]
+    (page,) = set(pages.glob("*.html")) - before
+    text = page.read_text(encoding="utf-8")
+    assert "<td>default<td>" in text
+    assert "clip.mp4" in text
