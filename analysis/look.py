@@ -212,12 +212,12 @@ def _common_shift(left: Tensor, right: Tensor) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Change:
-    """How much a frame differs from another one, part by part."""
+    """The change between two frames, part by part."""
 
     areas: float
     """99th percentile over areas, grey levels: the few that a codec has spent its bits on do not count."""
     most: float
-    """Of all areas, grey levels: a small thing that moves."""
+    """The largest change of an area, grey levels: a small thing that moves has it too."""
     drift: float
     """90th percentile of the parts' shifts, fine pixels."""
 

@@ -77,7 +77,7 @@ class _Pair:
     near: bool = False
     """Little changes, as between repeated frames."""
     parts: Change = _NO_CHANGE
-    """Of a pair that may repeat a frame, or moves."""
+    """The change by parts, where the pair moves or may repeat a frame."""
 
 
 _UNCHANGED = Match(mismatch=0.0, motion=0.0, gain=1.0)

@@ -67,16 +67,16 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one file."""
+    """The outcome for one file."""
 
     file: str
     picture: str = ""
     frames: str = ""
-    """Of source and output."""
+    """Numbers of frames of source and output."""
     seconds: str = ""
     """From the first frame to the last, of source and output."""
     sound: str = ""
-    """When it begins after the picture and how long it is, seconds, of source and output."""
+    """Start after the picture and length, seconds, of source and output."""
     carried: str = ""
     remarks: str = ""
     """Warnings of the run, errors, and what is ``WRONG``."""
@@ -84,11 +84,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Content:
-    """What is in a file, as its packets and decoded pictures say."""
+    """The content of a file, by its packets and decoded pictures."""
 
     picture: str
     count: int
-    """Of pictures."""
+    """Number of pictures."""
     times: list[float]
     """Of those that have one, seconds, as they come out of the decoder."""
     sounds: list[tuple[float, float, str]]

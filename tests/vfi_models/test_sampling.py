@@ -249,5 +249,6 @@ def test_names_of_the_ways_to_several_frames():
         sink = ListSink()
         assert run_timeline(frames, timeline, LerpModel(), sink, settings=Settings(schedule=way)) == 11
         made[way] = torch.stack(sink.frames)
-    assert torch.allclose(made["any_t"], made["peel"], atol=1e-5)
-    assert torch.allclose(made["any_t"], made["bisect"], atol=1e-5)
+    # A mean of means is the mean at its time but for rounding, once a level.
+    assert torch.allclose(made["any_t"], made["peel"], atol=1e-6)
+    assert torch.allclose(made["any_t"], made["bisect"], atol=1e-6)

@@ -261,6 +261,7 @@ def test_the_sound_of_a_lazy_video_is_stretched_too(tmp_path):
     sound = lazy.sound()
     assert abs(sound.samples.shape[1] / sound.rate - 10) < 0.05
     later = lazy.part(Fr(4), Fr(4)).sound()
+    # The same samples by way of 32 bits of float.
     assert torch.allclose(later.samples, sound.samples[:, 4 * sound.rate : 8 * sound.rate], atol=1e-6)
 
 
