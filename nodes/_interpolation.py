@@ -133,4 +133,5 @@ class FrameNode(InterpolationNode):
         if frames is PENDING:
             inputs.check()
             return frames, 0.0, 0
+        inputs.warn_unused()
         return run_model(frames, inputs, self._batches)
