@@ -45,6 +45,14 @@ class NumberMenu(list[str | float]):
         return super().__contains__(value) if exact is None else exact in map(number, self)
 
 
+class OpenMenu(NumberMenu):
+    """A menu that takes other numbers too, which the network looks at: TLBVFI had a number there."""
+
+    def __contains__(self, value: object) -> bool:
+        """Tell whether ``value`` is one of the words, or a number."""
+        return number(value) is not None or super().__contains__(value)
+
+
 class UnionType(str):
     """Several socket types in one, with commas between them, which newer versions read by themselves."""
 

@@ -17,6 +17,7 @@ from ._meta_batch import Manager, Prompt
 from ._models import AfterRun
 from ._settings import RunSettings, SamplerSettings, moved
 from ._timing import ClipTiming
+from ._types import OpenMenu
 from ._weights import model_widget
 from ._widgets import AUTO, InputTypes
 
@@ -59,6 +60,7 @@ class MidframeTLBVFI(FrameNode):
         # Without control_after_generate=False the browser changes a "seed" after every run: nothing would be
         # found in ComfyUI's cache again.
         seed = {"default": TlbvfiOptions.seed, "min": 0, "max": 2**64 - 1, "control_after_generate": False}
+        menu, resolution = _widgets.motion_resolution()
         return {
             "required": {
                 "frames": _widgets.frames(),
@@ -71,7 +73,7 @@ class MidframeTLBVFI(FrameNode):
                 "clear_cache_after_n_frames": _widgets.clear_cache(),
                 "last_frame": _widgets.last_frame(),
                 "seed": ("INT", {**seed, "tooltip": _SEED_TOOLTIP}),
-                "motion_resolution": _widgets.motion_resolution(),
+                "motion_resolution": (OpenMenu(menu), resolution),
                 "states": _widgets.states(),
                 "model_override": _widgets.model_override(),
                 "meta_batch": _widgets.meta_batch(),
