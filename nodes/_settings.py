@@ -22,7 +22,7 @@ from ..vfi_utils import Schedule, Settings
 from . import _host, _widgets
 from ._models import AFTER_RUN, AfterRun
 from ._types import NumberMenu
-from ._widgets import Widget
+from ._widgets import UNSET, Widget
 
 THIS_PROCESS, RAY = "this process", "ray"
 EXECUTORS = (THIS_PROCESS, RAY)
@@ -86,7 +86,8 @@ class RunSettings:
 
         Args:
             link: of the node's run_settings input; None where nothing is linked.
-            given: settings that a graph gives to the node itself, by name; these count before the link's.
+            given: settings that a graph gives to the node itself, by name, or :data:`._widgets.UNSET`; these
+                count before the link's.
 
         Raises:
             BadInputError: a link of another kind, or no such way for a model after a run.
@@ -99,7 +100,7 @@ class RunSettings:
                 advice="Connect Run Settings (Midframe), or nothing.",
             )
         settings: RunSettings = cls() if link is None else link
-        return replace(settings, **{name: value for name, value in given.items() if value is not None})
+        return replace(settings, **{name: value for name, value in given.items() if value is not UNSET})
 
     def loop_settings(
         self, options: Options, *, clear_every: int = 0, schedule: Schedule = "any_t"
@@ -114,7 +115,8 @@ class RunSettings:
         return Settings(
             options=options,
             batch=self.batch,
-            clear_every=clear_every or self.clear_cache_after_n_frames,
+            # None is no 0: it is refused.
+            clear_every=self.clear_cache_after_n_frames if clear_every == 0 else clear_every,
             schedule=schedule,
             allow_changed_picture=self.allow_changed_picture,
             memory_lines=self.memory_lines,
@@ -150,7 +152,7 @@ class SamplerSettings:
                 advice="Connect TLBVFI Settings (Midframe), or nothing.",
             )
         settings: SamplerSettings = cls() if link is None else link
-        return replace(settings, **{name: value for name, value in given.items() if value is not None})
+        return replace(settings, **{name: value for name, value in given.items() if value is not UNSET})
 
     def options(self, seed: Any, flow_scale: Any) -> TlbvfiOptions:
         """Return the options of the network, with those that the node has widgets for.

@@ -27,6 +27,8 @@ Widget = tuple[Any, dict[str, Any]]
 CATEGORY = "video/Midframe"
 AUTO = "auto"
 """Value of a menu that leaves the choice to the pack."""
+UNSET: Any = object()
+"""Of an input that a graph does not give at all; None is what it may give, and is refused like others."""
 SEARCH_WORDS = ("vfi", "video frame interpolation", "frame interpolation", "interpolate frames", "midframe")
 MAIN_WORDS = ("interpolation", "smooth", "tween", "slow motion", "60 fps", "frame rate", "fps")
 """What somebody types who wants smoother video: of the nodes that are the answer to it."""
@@ -145,13 +147,13 @@ def flow_scale(motion_resolution: Any, old: Any, of_auto: float) -> float:
 
     Args:
         motion_resolution: the widget's.
-        old: what a graph gives by the widget's older name; None for nothing.
+        old: what a graph gives by the widget's older name, or :data:`UNSET`.
         of_auto: the network's own.
 
     Raises:
         BadInputError: no number.
     """
-    value = motion_resolution if old is None else old
+    value = motion_resolution if old is UNSET else old
     return of_auto if value == AUTO else real(value, "the scale")
 
 

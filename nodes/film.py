@@ -18,7 +18,7 @@ from ._models import AfterRun
 from ._settings import RunSettings, moved
 from ._timing import ClipTiming
 from ._weights import model_widget
-from ._widgets import AUTO, InputTypes
+from ._widgets import AUTO, UNSET, InputTypes
 
 _MODEL_TOOLTIP = (
     "FILM, as safetensors or as the TorchScript file of older packs, in float32 or float16: all are one "
@@ -101,11 +101,11 @@ class MidframeFILM(FrameNode):
         meta_batch: Manager | None = None,
         timing: ClipTiming | None = None,
         run_settings: RunSettings | None = None,
-        dtype: str | None = None,
-        batch: int | None = None,
-        device: str | None = None,
-        after_run: AfterRun | None = None,
-        storage: str | None = None,
+        dtype: str = UNSET,
+        batch: int = UNSET,
+        device: str = UNSET,
+        after_run: AfterRun = UNSET,
+        storage: str = UNSET,
         node_id: str | None = None,
         prompt: Prompt | None = None,
     ) -> tuple[Tensor, float, int]:

@@ -17,7 +17,7 @@ from ._meta_batch import Manager, Prompt
 from ._settings import RunSettings
 from ._timing import ClipTiming
 from ._weights import model_widget
-from ._widgets import AUTO, InputTypes, flow_scale
+from ._widgets import AUTO, UNSET, InputTypes, flow_scale
 
 
 class MidframeInterpolate(FrameNode):
@@ -82,7 +82,7 @@ class MidframeInterpolate(FrameNode):
         """Interpolate a clip; the tooltips say what each input does."""
         run = RunSettings.of(run_settings, {})
         options = changed_options(
-            CompactOptions(flow_scale=flow_scale(motion_resolution, None, CompactOptions.flow_scale))
+            CompactOptions(flow_scale=flow_scale(motion_resolution, UNSET, CompactOptions.flow_scale))
         )
         inputs = FrameInputs(
             model=model,

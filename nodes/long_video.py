@@ -18,7 +18,7 @@ from ._settings import RunSettings, moved
 from ._timing import ClipTiming
 from ._video_host import preview_of, video_of_file
 from ._weights import model_widget
-from ._widgets import AUTO, InputTypes, flow_scale
+from ._widgets import AUTO, UNSET, InputTypes, flow_scale
 
 _PREFIX_TOOLTIP = (
     "Folder and beginning of the name in ComfyUI's output folder. The rest of the name says which video and "
@@ -110,15 +110,15 @@ class MidframeChunks(InterpolationNode):
         states: StatesLike | None = None,
         timing: ClipTiming | None = None,
         run_settings: RunSettings | None = None,
-        pairs_per_chunk: int | None = None,
-        scale: str | float | None = None,
-        dtype: str | None = None,
-        batch: int | None = None,
-        clear_cache_after_n_pairs: int | None = None,
-        device: str | None = None,
-        after_run: AfterRun | None = None,
-        executor: str | None = None,
-        ray_address: str | None = None,
+        pairs_per_chunk: int = UNSET,
+        scale: str | float = UNSET,
+        dtype: str = UNSET,
+        batch: int = UNSET,
+        clear_cache_after_n_pairs: int = UNSET,
+        device: str = UNSET,
+        after_run: AfterRun = UNSET,
+        executor: str = UNSET,
+        ray_address: str = UNSET,
         node_id: str | None = None,
     ) -> dict[str, Any]:
         """Interpolate the file into another one; the tooltips say what each input does."""

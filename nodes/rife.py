@@ -18,7 +18,7 @@ from ._models import AfterRun
 from ._settings import RunSettings, moved
 from ._timing import ClipTiming
 from ._weights import model_widget
-from ._widgets import AUTO, InputTypes, flow_scale
+from ._widgets import AUTO, UNSET, InputTypes, flow_scale
 
 _MODEL_TOOLTIP = (
     "default comes with Midframe. RIFE 4.25 suits most clips. Downloads go to models/frame_interpolation; "
@@ -86,13 +86,13 @@ class MidframeRIFE(FrameNode):
         meta_batch: Manager | None = None,
         timing: ClipTiming | None = None,
         run_settings: RunSettings | None = None,
-        scale: str | float | None = None,
-        dtype: str | None = None,
-        batch: int | None = None,
-        device: str | None = None,
-        after_run: AfterRun | None = None,
-        allow_changed_picture: bool | None = None,
-        storage: str | None = None,
+        scale: str | float = UNSET,
+        dtype: str = UNSET,
+        batch: int = UNSET,
+        device: str = UNSET,
+        after_run: AfterRun = UNSET,
+        allow_changed_picture: bool = UNSET,
+        storage: str = UNSET,
         node_id: str | None = None,
         prompt: Prompt | None = None,
     ) -> tuple[Tensor, float, int]:

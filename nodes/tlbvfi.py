@@ -19,7 +19,7 @@ from ._settings import RunSettings, SamplerSettings, moved
 from ._timing import ClipTiming
 from ._types import OpenMenu
 from ._weights import model_widget
-from ._widgets import AUTO, InputTypes
+from ._widgets import AUTO, UNSET, InputTypes
 
 _MODEL_TOOLTIP = (
     "vimeo_unet.pth as its authors publish it, in models/frame_interpolation or models/interpolation. Other "
@@ -103,18 +103,18 @@ class MidframeTLBVFI(FrameNode):
         timing: ClipTiming | None = None,
         run_settings: RunSettings | None = None,
         tlbvfi_settings: SamplerSettings | None = None,
-        flow_scale: float | None = None,
-        device: str | None = None,
-        after_run: AfterRun | None = None,
-        allow_changed_picture: bool | None = None,
-        memory_lines: bool | None = None,
-        storage: str | None = None,
-        eta: float | None = None,
-        sample_steps: int | None = None,
-        ema: bool | None = None,
-        tile: str | None = None,
-        tile_overlap: int | None = None,
-        published_range: bool | None = None,
+        flow_scale: float = UNSET,
+        device: str = UNSET,
+        after_run: AfterRun = UNSET,
+        allow_changed_picture: bool = UNSET,
+        memory_lines: bool = UNSET,
+        storage: str = UNSET,
+        eta: float = UNSET,
+        sample_steps: int = UNSET,
+        ema: bool = UNSET,
+        tile: str = UNSET,
+        tile_overlap: int = UNSET,
+        published_range: bool = UNSET,
         node_id: str | None = None,
         prompt: Prompt | None = None,
     ) -> tuple[Tensor, float, int]:

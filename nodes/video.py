@@ -17,7 +17,7 @@ from ._timing import ClipTiming
 from ._video_host import MadeVideo
 from ._video_run import run_on_save
 from ._weights import model_widget
-from ._widgets import AUTO, InputTypes, flow_scale
+from ._widgets import AUTO, UNSET, InputTypes, flow_scale
 
 _MOVED = moved("scale", "dtype", "batch", "clear_cache_after_n_frames", "device", "after_run")
 
@@ -79,12 +79,12 @@ class MidframeVideo(InterpolationNode):
         states: StatesLike | None = None,
         timing: ClipTiming | None = None,
         run_settings: RunSettings | None = None,
-        scale: str | float | None = None,
-        dtype: str | None = None,
-        batch: int | None = None,
-        clear_cache_after_n_frames: int | None = None,
-        device: str | None = None,
-        after_run: AfterRun | None = None,
+        scale: str | float = UNSET,
+        dtype: str = UNSET,
+        batch: int = UNSET,
+        clear_cache_after_n_frames: int = UNSET,
+        device: str = UNSET,
+        after_run: AfterRun = UNSET,
         node_id: str | None = None,
     ) -> tuple[MadeVideo]:
         """Return the interpolated video; the tooltips say what each input does."""
