@@ -45,7 +45,7 @@ def run_model(frames: Tensor, inputs: FrameInputs, batches: Batches) -> tuple[Te
             written to ComfyUI's output folder, which the error names.
     """
     timeline, fps = inputs.timeline_and_fps(len(require_clip(frames)))
-    storage = storage_named(inputs.storage)
+    storage = storage_named(inputs.run.storage)
     run = Run(timeline, inputs.lender(), inputs.settings, storage, inputs.node_id, inputs.clip_timing)
     if inputs.meta_batch is None:
         output = run.whole(frames)

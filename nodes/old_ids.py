@@ -74,11 +74,11 @@ def _older_vfi(files: Widget, multiplier: Widget, more: Mapping[str, Widget] | N
 _SHARED = {"model": "ckpt_name", "clear_cache_after_n_frames": "clear_cache_after_n_frames"}
 _SHARED |= {"multiplier": "multiplier", "states": "optional_interpolation_states"}
 _TLBVFI = {"model": "model_name", "multiplier": "times_to_interpolate"}
-_SAMPLER = {**_TLBVFI, "sample_steps": "sample_steps", "flow_scale": "flow_scale"}
+_SAMPLER = {**_TLBVFI, "sample_steps": "sample_steps", "motion_resolution": "flow_scale"}
 _TLBVFI_VALUES = {
     "multiplier": _values.halvings,
     "sample_steps": _values.steps,
-    "flow_scale": _values.flow_scale,
+    "motion_resolution": _values.flow_scale,
 }
 # Two frames that somebody chose are no shot with a cut in it.
 _NO_CUTS = {"timing": ClipTiming(Timing(cuts="interpolate"))}
@@ -103,7 +103,7 @@ RUN: dict[str, OldNode] = {
         ),
         runs=MidframeRIFE,
         # Not ensemble and fast_mode: in that pack neither changes anything, for its call swaps the arguments.
-        widgets={**_SHARED, "scale": "scale_factor", "dtype": "dtype"},
+        widgets={**_SHARED, "motion_resolution": "scale_factor", "dtype": "dtype"},
         convert={"multiplier": _values.factor},
     ),
     "FILM VFI": OldNode(
@@ -309,7 +309,7 @@ REPLACEMENTS = (
     Replacement(
         old="RIFE VFI",
         new="MidframeRIFE",
-        inputs={**_SHARED_BY_ALL, "scale": "scale_factor"},
+        inputs={**_SHARED_BY_ALL, "motion_resolution": "scale_factor"},
         widgets=_widgets_of(RUN["RIFE VFI"]),
     ),
     Replacement(

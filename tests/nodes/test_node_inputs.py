@@ -113,11 +113,11 @@ def test_a_scale_that_is_no_number_is_shown_as_it_came(scale):
 
 @pytest.mark.parametrize("node", ["MidframeRIFE", "MidframeVideo", "MidframeChunks"])
 def test_the_menu_of_scales_takes_a_number_however_it_was_saved(node):
-    menu = NODE_CLASS_MAPPINGS[node].INPUT_TYPES()["optional"]["scale"][0]
+    menu = NODE_CLASS_MAPPINGS[node].INPUT_TYPES()["optional"]["motion_resolution"][0]
     # As ComfyUI looks a value up: in the list, which goes to the browser as JSON.
-    assert all(value in menu for value in ("1", 1, 1.0, "1.0", 0.25, "0.5", 4))
+    assert all(value in menu for value in ("auto", "1", 1, 1.0, "1.0", 0.25, "0.5", 4))
     assert not any(value in menu for value in ("large", 3, "16", None, True, [1], {}))
-    assert json.loads(json.dumps(menu)) == ["0.25", "0.5", "1", "2", "4"]
+    assert json.loads(json.dumps(menu)) == ["auto", "0.25", "0.5", "1", "2", "4"]
 
 
 def test_a_list_of_pairs_that_runs_away_is_refused_before_anything_runs():

@@ -86,15 +86,20 @@ def test_the_built_in_model_comes_first_and_every_rife_is_offered():
 @pytest.mark.parametrize(
     ("name", "architecture", "options"),
     [
-        ("MidframeRIFE", "rife", {"scale": "flow_scale", "ensemble": "ensemble"}),
-        ("MidframeVideo", "compact", {"scale": "flow_scale"}),
-        ("MidframeChunks", "compact", {"scale": "flow_scale"}),
+        ("MidframeRIFE", "rife", {"ensemble": "ensemble"}),
         ("MidframeFILM", "film", {"align": "align"}),
         (
             "MidframeTLBVFI",
             "tlbvfi",
             {
-                **{name: name for name in ("seed", "eta", "sample_steps", "flow_scale", "published_range")},
+                "seed": "seed",
+            },
+        ),
+        (
+            "MidframeTLBVFISettings",
+            "tlbvfi",
+            {
+                **{name: name for name in ("eta", "sample_steps", "published_range")},
                 "tile_overlap": "overlap",
             },
         ),
