@@ -108,6 +108,7 @@ def process(
     _check(job)
     # What cannot be read or written is found before the work folder is made, and leaves nothing behind.
     info = job.describe()
+    job.model.identity()  # weights that cannot be had are found before all of the clip is looked at
     output = Joined(job.target, job.plan, info)
     with contextlib.ExitStack() as stack:
         _lock(job.workdir, stack)

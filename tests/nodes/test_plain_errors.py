@@ -17,8 +17,8 @@ def as_comfyui_does(function):
     try:
         function()
     except Exception as error:  # noqa: BLE001
-        logging.error(f"!!! Exception during processing !!! {error}")  # noqa: G004, LOG015
-        logging.error(traceback.format_exc())  # noqa: LOG015
+        logging.error(f"!!! Exception during processing !!! {error}")
+        logging.error(traceback.format_exc())
 
 
 @said_plainly()
