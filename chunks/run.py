@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from ..engine.remarks import warning_once
+from ..engine.remarks import Remarks
 from ..errors import BadInputError, MidframeError
 from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Host
@@ -76,7 +76,7 @@ class Inline:
             make_chunks(job, store, (first, store.after(first)), model, host=host, done=done)
 
 
-@warning_once
+@Remarks()
 def process(
     job: Job,
     executor: Executor,

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ..api import load_model
-from ..engine.remarks import warning_once
+from ..engine.remarks import Remarks
 from ..errors import BadInputError
 from ..report.make import make
 from ..report.page import findings, page
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_models_folder(parser)
 
 
-@warning_once
+@Remarks()
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Measure, write the page, and say what matters."""
     source: Path = arguments.source

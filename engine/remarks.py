@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from functools import wraps
+from contextlib import ContextDecorator
 from types import TracebackType
-from typing import ParamSpec, TypeVar
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 # Whatever its folder is called.
 _PACK = __package__.rpartition(".")[0]
 
 
-class Remarks(logging.Filter):
+class Remarks(ContextDecorator, logging.Filter):
     """Lets each warning of the pack through once, in all the times that it is entered.
 
     A clip is opened to describe it, to look at it, to read it, and again for each chunk; each time it warns
-    of the same. Where one run is entered inside another, both count.
+    of the same. Where one run is entered inside another, both count. As a decorator it is a new one in
+    each call.
     """
 
     def __init__(self) -> None:
@@ -27,6 +23,9 @@ class Remarks(logging.Filter):
         self._said: set[str] = set()
         self._loggers: list[logging.Logger] = []
         self._depth = 0
+
+    def _recreate_cm(self) -> Remarks:
+        return Remarks()
 
     def __enter__(self) -> None:
         if not self._depth:
@@ -58,14 +57,3 @@ class Remarks(logging.Filter):
             return False
         self._said.add(text)
         return True
-
-
-def warning_once(function: Callable[P, T]) -> Callable[P, T]:
-    """Return a function that says each warning once in each of its calls."""
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        with Remarks():
-            return function(*args, **kwargs)
-
-    return call

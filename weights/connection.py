@@ -43,6 +43,9 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)$")
 class MirrorError(Exception):
     """Why one address did not give the file, in a few words."""
 
+    resumable: bool = False
+    """Whether the connection ended before the file did, and another can bring the rest."""
+
 
 @dataclass(frozen=True)
 class Source:

@@ -100,16 +100,14 @@ def _ignore(*_: object) -> None:
     """Tell nobody."""
 
 
-class _BrokenOffError(MirrorError):
-    """A connection that ended before its file did, where another can bring the rest."""
-
-
 def _download(url: str, row: Entry, folder: Path, listener: _Listener, *, offline: bool) -> Path:
     """Download from one address; where the connection breaks off, go on from there a few times."""
     for _ in range(_TRIES - 1):
         try:
             return _try_to_download(url, row, folder, listener, offline=offline)
-        except _BrokenOffError as error:
+        except MirrorError as error:
+            if not error.resumable:
+                raise
             _log.info("%s: %s", url, error)
     return _try_to_download(url, row, folder, listener, offline=offline)
 
@@ -211,7 +209,9 @@ def _next_block(source: Source, done: int) -> bytes:
 
 
 def _broken(source: Source, text: str) -> MirrorError:
-    return MirrorError(text) if source.identity is None else _BrokenOffError(text)
+    error = MirrorError(text)
+    error.resumable = source.identity is not None
+    return error
 
 
 def _check(part: Path, row: Entry, found: str, stated: str | None) -> None:

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from servers import Server
+from servers import WEIGHTS, Server
 from upstream import sampling, told
 
 pytestmark = pytest.mark.long
@@ -67,9 +67,40 @@ PAGES = {
 @pytest.mark.parametrize("what", PAGES)
 def test_a_download_that_fails_is_said_before_the_sampler_runs(server, weights, what):
     weights.pages[f"{REPOSITORY}/vimeo_unet.pth"], text = PAGES[what]
-    before = server.sampled()
+    before, logged = server.sampled(), len(server.log())
     message, _ = told(server, "MidframeTLBVFI", model="tlbvfi")
     assert text in message
     assert PAGE in message
     assert server.sampled() == before
     assert not list((server.base / "models" / "frame_interpolation").iterdir())
+    log = server.log()[logged:]
+    assert log.count("is not on this computer") == 1
+    assert "Traceback" not in log
+    assert "source_fps is not set" not in log, "that is for the run, which did not begin"
+
+
+def test_a_download_that_broke_off_goes_on_in_the_next_run(server, weights):
+    content = WEIGHTS * 4
+    starts = []
+
+    def file(handler):
+        asked = handler.headers.get("Range")
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        starts.append(start)
+        handler.send_response(206 if asked else 200)
+        handler.send_header("ETag", '"one"')
+        if asked:
+            handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        handler.send_header("Content-Length", str(len(content) - start))
+        handler.end_headers()
+        handler.wfile.write(content[start:][:1000])
+        handler.close_connection = True
+
+    weights.pages[f"{REPOSITORY}/vimeo_unet.pth"] = file
+    for _ in range(2):
+        message, _ = told(server, "MidframeTLBVFI", model="tlbvfi")
+        assert "ended after" in message
+    resumed = [start for start in starts if start]
+    assert resumed == sorted(set(resumed)), "each connection goes on from the last, also in the next run"
+    (part,) = (server.base / "models" / "frame_interpolation").iterdir()
+    assert part.read_bytes() == content[: part.stat().st_size]

@@ -10,7 +10,7 @@ import pytest
 from clips import pictures, write_clip
 from fakes import LerpModel, RecordingHost
 from midframe.chunks import Inline, Job, process
-from midframe.engine.remarks import Remarks, warning_once
+from midframe.engine.remarks import Remarks
 from midframe.video import Coding, Plan, interpolate_video
 from midframe.video.stream.lazy import LazyVideo
 from PIL import Image
@@ -81,7 +81,7 @@ def test_the_next_run_says_it_again(tmp_path, caplog):
 def test_runs_inside_runs_and_errors_leave_no_filter_behind(caplog):
     before = list(LOG.filters)
 
-    @warning_once
+    @Remarks()
     def inner():
         LOG.warning("inside")
         LOG.warning("inside")
