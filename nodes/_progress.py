@@ -145,7 +145,12 @@ class DownloadHost:
         self._node_id = node_id
         self._bar = _host.progress_bar(1)
         self._texted_at = float("-inf")
+        self._first = ""
         _LOG.info("downloading %s", name)
+
+    def announce(self, text: str) -> None:
+        """Show under the node, above the progress, what the user should know before the first byte."""
+        self._first = f"{text}\n"
 
     def progress(self, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` bytes have arrived; None: the server does not say."""
@@ -155,7 +160,7 @@ class DownloadHost:
         now = time.perf_counter()
         if now - self._texted_at >= _TEXT_SECONDS or done == total:
             self._texted_at = now
-            _host.show_text(download_line(self._name, done, total), self._node_id)
+            _host.show_text(self._first + download_line(self._name, done, total), self._node_id)
 
     def check_cancelled(self) -> None:
         """Raise ComfyUI's InterruptProcessingException where the user cancelled."""

@@ -20,7 +20,7 @@ from ._inputs import FrameInputs
 from ._lending import ModelLender
 from ._meta_batch import Batches
 from ._rescue import rescue
-from ._timeline import nothing_to_make
+from ._timeline import nothing_to_make, say_assumed_rate
 from ._timing import ClipTiming
 from ._widgets import storage_named
 
@@ -45,6 +45,7 @@ def run_model(frames: Tensor, inputs: FrameInputs, batches: Batches) -> tuple[Te
             written to ComfyUI's output folder, which the error names.
     """
     timeline, fps = inputs.timeline_and_fps(len(require_clip(frames)))
+    say_assumed_rate(inputs.source_fps, inputs.target_fps)
     storage = storage_named(inputs.run.storage)
     run = Run(timeline, inputs.lender(), inputs.settings, storage, inputs.node_id, inputs.clip_timing)
     if inputs.meta_batch is None:

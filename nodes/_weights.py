@@ -80,7 +80,13 @@ def choose(model: str, device: str, dtype: str, node_id: str | None = None) -> M
     path = _find(model)
     if path is None:
         host = _progress.DownloadHost(model, node_id)
-        path = fetch(model, _download_folder(), progress=host.progress, check_cancelled=host.check_cancelled)
+        path = fetch(
+            model,
+            _download_folder(),
+            progress=host.progress,
+            check_cancelled=host.check_cancelled,
+            announce=host.announce,
+        )
     return ModelSource(path, _host.device_named(device), _host.dtype_named(dtype))
 
 

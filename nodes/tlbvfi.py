@@ -22,8 +22,9 @@ from ._weights import model_widget
 from ._widgets import AUTO, UNSET, InputTypes
 
 _MODEL_TOOLTIP = (
-    "vimeo_unet.pth as its authors publish it, in models/frame_interpolation or models/interpolation. Other "
-    "files in there are listed too. Its terms are on its authors' page, so it is not downloaded by itself."
+    "vimeo_unet.pth as its authors publish it, with their terms on huggingface.co/ucfzl/TLBVFI, in "
+    "models/frame_interpolation or models/interpolation. Other files in there are listed too. It is large: "
+    "size and free disk are said before it is downloaded, and a download that ends early goes on later."
 )
 _SEED_TOOLTIP = (
     "Of the sampler's noise. The same clip and seed give the same frames, however the clip is cut into "
