@@ -19,9 +19,11 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 SETTINGS = {
     "Comfy.TutorialCompleted": True,  # no dialog of templates on the first visit
     "Comfy.Workflow.Persist": False,
-    "Comfy.Release.ShowUpdateNotification": False,
+    "Comfy.Minimap.Visible": False,
+    "LiteGraph.Canvas.MaximumFps": 4,  # each is drawn by the processor
 }
-SECONDS = 120
+SECONDS = 300
+"""For anything: some ten are enough on a quiet machine."""
 
 # What the front end shows as wrong about the graph that is open, in one list of sentences.
 RED = """() => {
@@ -75,6 +77,7 @@ class Canvas:
             route.fulfill(response=reply, json=known)
 
         self.page.route(re.compile(r"/object_info$"), fewer)
+        self.page.route(lambda url: not url.startswith(self.server.url), lambda route: route.abort())
         self.server.json("/settings", {**SETTINGS, "Comfy.VueNodes.Enabled": nodes_2})
         self.page.goto(self.server.url)
         self.page.wait_for_function(
