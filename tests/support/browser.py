@@ -61,7 +61,7 @@ class Canvas:
         """Answers of the server that refused a prompt."""
         page.on("console", lambda m: self.said.append(m.text) if m.type in ("warning", "error") else None)
         page.on("pageerror", lambda error: self.said.append(str(error)))
-        page.on("response", lambda reply: self._look(reply))
+        page.on("response", self._look)
         page.set_default_timeout(SECONDS * 1000)
 
     def _look(self, reply: Any) -> None:
