@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from browser import browsing, of_the_pack
+from browser import canvas_in, chromium, of_the_pack
 from comfyui import square
 from midframe.nodes.old_ids import OLD_NODES
 from midframe.vfi_models.rife.config import FAMILIES
@@ -53,22 +53,30 @@ def server(comfyui):
     return comfyui
 
 
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
 @pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes-2.0"])
-def canvas(server, request):
-    with browsing(server) as canvas:
+def canvas(server, browser, request):
+    with canvas_in(browser, server) as canvas:
         canvas.open(nodes_2=request.param)
         canvas.nodes_2 = request.param
         yield canvas
 
 
-def test_the_pack_loads_without_a_warning(server):
+def test_the_pack_loads_without_a_warning(server, browser):
     """In the server's log, and in the console: what is said there is said without the pack's nodes too."""
     log = server.log()
     assert "IMPORT FAILED" not in log
-    assert not [line for line in log.splitlines() if of_the_pack(line) and re.search("warn|error", line, re.I)]
+    assert not [
+        line for line in log.splitlines() if of_the_pack(line) and re.search("warn|error", line, re.I)
+    ]
 
     def console(without):
-        with browsing(server) as canvas:
+        with canvas_in(browser, server) as canvas:
             canvas.open(nodes_2=False, without=without)
             return {re.sub(r"\d+", "#", text) for text in canvas.said}
 
@@ -146,9 +154,9 @@ def test_a_workflow_of_an_older_pack_opens_and_runs(canvas, values):
     assert canvas.red() == []
 
 
-def test_the_front_ends_dialog_replaces_an_old_node(server):
+def test_the_front_ends_dialog_replaces_an_old_node(server, browser):
     """Only where the old id is not registered: the front end is not told of it."""
-    with browsing(server) as canvas:
+    with canvas_in(browser, server) as canvas:
         canvas.open(nodes_2=False, without=lambda kind: kind == "RIFE VFI")
         canvas.load(old_graph("RIFE VFI", OLD_VALUES["9 values"]))
         assert canvas.red() != []

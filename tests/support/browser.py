@@ -149,15 +149,27 @@ def of_the_pack(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def browsing(server: Server) -> Iterator[Canvas]:
-    """A canvas in a browser of its own; skips where there is none."""
-    api = pytest.importorskip("playwright.sync_api", reason="not run in a browser: playwright is not installed")
+def chromium() -> Iterator[Any]:
+    """A browser; skips where there is none. One at a time: playwright's loop is the process's."""
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="not run in a browser: playwright is not installed"
+    )
     path = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium")
     if path is None:
         pytest.skip("not run in a browser: no chromium on the PATH, and CHROMIUM_PATH is not set")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         try:
-            yield Canvas(browser.new_page(viewport={"width": 1500, "height": 900}), server)
+            yield browser
         finally:
             browser.close()
+
+
+@contextlib.contextmanager
+def canvas_in(browser: Any, server: Server) -> Iterator[Canvas]:
+    """A canvas that shares nothing with others of the browser."""
+    context = browser.new_context(viewport={"width": 1500, "height": 900})
+    try:
+        yield Canvas(context.new_page(), server)
+    finally:
+        context.close()

@@ -1,6 +1,6 @@
 """Draws the icon and the banner that ComfyUI's registry shows: a ball in two frames, and in the one made between them.
 
-    python tests/support/draw_icon.py     # web/icon.png, web/banner.png
+python tests/support/draw_icon.py     # web/icon.png, web/banner.png
 """
 
 from pathlib import Path

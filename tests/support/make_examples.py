@@ -17,7 +17,7 @@ from typing import Any
 
 import av
 import numpy as np
-from browser import Canvas, browsing
+from browser import Canvas, canvas_in, chromium
 from comfyui import running
 from PIL import Image
 
@@ -132,7 +132,9 @@ def tidied(graph: dict[str, Any]) -> dict[str, Any]:
 
 def make(canvas: Canvas, title: str, example: Example) -> None:
     """Build, save, run and photograph one workflow."""
-    note = Node("MarkdownNote", (20, 60), (340, 330), {"text": f"### {title}\n\n{example.text}"}, title="Read me")
+    note = Node(
+        "MarkdownNote", (20, 60), (340, 330), {"text": f"### {title}\n\n{example.text}"}, title="Read me"
+    )
     rows = [vars(node) for node in (*example.nodes, note)]
     canvas.clear()
     app = [list(row) for row in example.app]
@@ -163,7 +165,7 @@ def main(titles: list[str]) -> None:
         make_clip(FOLDER / CLIP)
     with tempfile.TemporaryDirectory() as folder, running(ROOT, Path(folder) / "base") as server:
         (server.base / "input" / CLIP).write_bytes((FOLDER / CLIP).read_bytes())
-        with browsing(server) as canvas:
+        with chromium() as browser, canvas_in(browser, server) as canvas:
             canvas.open(nodes_2=True)
             for title in titles or EXAMPLES:
                 make(canvas, title, EXAMPLES[title])
