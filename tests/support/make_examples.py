@@ -53,15 +53,95 @@ class Example:
     """The widgets that its form in app mode shows: numbers of nodes and names. The last node is what it shows."""
 
 
-def load(at: tuple[int, int] = (390, 60)) -> Node:
-    return Node("LoadVideo", at, (300, 260), {"file": CLIP})
+def load(at: tuple[int, int] = (400, 60)) -> Node:
+    return Node("LoadVideo", at, (320, 300), {"file": CLIP})
 
 
-def save(at: tuple[int, int], source: int, prefix: str) -> Node:
-    return Node("SaveVideo", at, (330, 380), {"filename_prefix": f"video/{prefix}"}, {"video": (source, 0)})
+def save(at: tuple[int, int], source: int, name: str) -> Node:
+    return Node("SaveVideo", at, (380, 400), {"filename_prefix": f"video/{name}"}, {"video": (source, 0)})
 
 
-EXAMPLES: dict[str, Example] = {}
+def interpolate_video(at: tuple[int, int], links: dict[str, Source], fps: float = 60) -> Node:
+    return Node("MidframeVideo", at, (330, 260), {"target_fps": fps}, links)
+
+
+_SMOOTH = (load(), interpolate_video((760, 60), {"video": (0, 0)}), save((1130, 60), 1, "smooth"))
+_CURVE = "0:1, 0.5s:0.25, 2s:1"
+
+EXAMPLES: dict[str, Example] = {
+    "Smooth a video": Example(
+        "1. Choose a video in **Load Video**.\n2. Run. It has 60 frames a second; its sound and its length stay.\n\n"
+        "It is read, interpolated and written at the same time, so that it may be of any length. Progress and the "
+        "newest frame are shown on **Save Video**.\n\nFor twice the frame rate instead of 60, set **target_fps** to 0: "
+        "then **multiplier** counts.",
+        _SMOOTH,
+    ),
+    "Smooth a video (app)": Example(
+        "The form of *Smooth a video*: choose a video and a frame rate, and run.",
+        _SMOOTH,
+        app=((0, "file"), (1, "target_fps")),
+    ),
+    "Frames to any frame rate": Example(
+        "For frames that come from a sampler, or go through other nodes.\n\n**Interpolate Frames** takes the frame rate "
+        "from **Get Video Components** and makes 60 frames a second of it; without a video, type the source's rate: 16 for "
+        "Wan, 24 for LTX.\n\n**Create Video** gets the frame rate that comes out, and the sound.",
+        (
+            load(),
+            Node("GetVideoComponents", (400, 420), (220, 90), links={"video": (0, 0)}),
+            Node(
+                "MidframeInterpolate",
+                (760, 60),
+                (330, 300),
+                {"target_fps": 60, "last_frame": "hold_last"},
+                {"frames": (1, 0), "source_fps": (1, 2)},
+            ),
+            Node(
+                "CreateVideo", (760, 480), (330, 90), links={"images": (2, 0), "fps": (2, 1), "audio": (1, 1)}
+            ),
+            save((1130, 60), 3, "any_rate"),
+        ),
+    ),
+    "Long video in chunks": Example(
+        "A film, hours long. It is made in chunks on the disk: cancel it, close ComfyUI, run it again, and it goes on where "
+        "it was.\n\nThe file is `output/midframe/long_60fps`. How long a chunk is, stands in **Run Settings**.",
+        (
+            load(),
+            Node("MidframeRunSettings", (400, 420), (320, 320), {"pairs_per_chunk": 20}),
+            Node(
+                "MidframeChunks",
+                (760, 60),
+                (400, 520),
+                {"target_fps": 60, "filename_prefix": "midframe/long_60fps"},
+                {"video": (0, 0), "run_settings": (1, 0)},
+            ),
+        ),
+    ),
+    "Slow motion with a curve": Example(
+        f"The curve says how fast the clip runs, and when: `{_CURVE}` begins at its own speed, is at a quarter of it after "
+        "half a second, and back at the second one. Its picture is shown after the first run. `-1` runs backwards, `0` "
+        "stops.\n\nThe sound is stretched with the picture; see **sound**.",
+        (
+            load(),
+            Node("MidframeSpeed", (400, 420), (320, 420), {"curve": _CURVE, "ease": "eased"}),
+            Node("MidframeTiming", (760, 420), (330, 200), links={"speed": (1, 0)}),
+            interpolate_video((760, 60), {"video": (0, 0), "timing": (2, 0)}, fps=30),
+            save((1130, 60), 3, "slow_motion"),
+        ),
+    ),
+    "Compare models": Example(
+        "Which model is best for *this* clip? **Report on Clip** leaves out frames of it, makes them anew with every model "
+        "on this computer, and measures how near each comes to the true ones, and how fast.\n\nThe sheet shows frames "
+        "where models differ the most. The page in `output/` has all of it.",
+        (
+            load(),
+            Node("MidframeReport", (760, 60), (330, 420), {"measured_frames": 4}, {"video": (0, 0)}),
+            Node("PreviewImage", (1130, 60), (520, 420), links={"images": (1, 0)}),
+        ),
+    ),
+}
+
+BLUEPRINT = "Slow Motion (Midframe)"
+"""Made of the nodes of that example: its inputs are a video, the curve, the frame rate and the model."""
 
 BUILD = """async ([nodes, app]) => {
     const graph = window.app.graph;
@@ -152,6 +232,33 @@ def make(canvas: Canvas, title: str, example: Example) -> None:
     picture.save(FOLDER / f"{title}.jpg", quality=82, optimize=True)
 
 
+SUBGRAPH = """([nodes, inputs]) => {
+    const chosen = nodes.map(kind => app.graph.nodes.find(node => node.type === kind));
+    const {subgraph, node} = app.graph.convertToSubgraph(new Set(chosen));
+    for (const [kind, name] of inputs) {
+        const inner = subgraph.nodes.find(node => node.type === kind);
+        const slot = inner.inputs.find(input => input.name === name);
+        subgraph.addInput(name, String(slot.type)).connect(slot, inner);
+    }
+    for (const other of [...app.graph.nodes]) if (other !== node) app.graph.remove(other);
+    subgraph.name = node.title = '%s';
+    return app.graph.serialize();
+}"""
+
+
+def make_blueprint(canvas: Canvas) -> None:
+    """Fold the nodes of the slow motion into one node, and save that for ComfyUI's library of nodes."""
+    path = FOLDER / "Slow motion with a curve.json"
+    canvas.load(json.loads(path.read_text(encoding="utf-8")))
+    kinds = ["MidframeSpeed", "MidframeTiming", "MidframeVideo"]
+    inputs = [("MidframeSpeed", "curve"), ("MidframeVideo", "target_fps"), ("MidframeVideo", "model")]
+    graph = tidied(canvas.page.evaluate(SUBGRAPH % BLUEPRINT, [kinds, inputs]))
+    graph["links"] = []
+    folder = ROOT / "subgraphs"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{BLUEPRINT}.json").write_text(json.dumps(graph, indent=1) + "\n", encoding="utf-8")
+
+
 def photograph(canvas: Canvas) -> bytes:
     """Take a picture of the graph alone, all of it."""
     canvas.page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
@@ -169,6 +276,7 @@ def main(titles: list[str]) -> None:
             canvas.open(nodes_2=True)
             for title in titles or EXAMPLES:
                 make(canvas, title, EXAMPLES[title])
+            make_blueprint(canvas)
 
 
 if __name__ == "__main__":
