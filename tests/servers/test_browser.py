@@ -23,20 +23,19 @@ from safetensors.torch import save_file
 
 pytestmark = pytest.mark.long  # a browser and a server: minutes, and nothing quick is a part of them
 EXAMPLES = sorted(path.stem for path in (ROOT / "example_workflows").glob("*.json"))
-FRAMES = 9
 
 
-def write_clip(path):
+def write_clip(path, frames=9):
     """A short clip with sound at 16 frames a second."""
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=16)
         stream.height, stream.width, stream.pix_fmt = 96, 128, "yuv420p"
         sound = file.add_stream("aac", rate=8000, layout="mono")
-        for i in range(FRAMES):
+        for i in range(frames):
             picture = square(i % 7)
             file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         file.mux(stream.encode())
-        tone = np.sin(np.arange(8000 * FRAMES // 16) / 8).astype(np.float32)[None]
+        tone = np.sin(np.arange(8000 * frames // 16) / 8).astype(np.float32)[None]
         frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
         frame.sample_rate = 8000
         file.mux(sound.encode(frame))
@@ -161,6 +160,47 @@ def test_the_front_ends_dialog_replaces_an_old_node(server, browser):
         canvas.load(old_graph("RIFE VFI", OLD_VALUES["9 values"]))
         assert canvas.red() != []
         canvas.page.screenshot(path="/work/tmp_browser/replace.png")
+
+
+@pytest.mark.parametrize("nodes_2", [False, True], ids=["classic", "nodes-2.0"])
+def test_four_clicks_and_a_number_smooth_a_clip(server, browser, tmp_path, nodes_2):
+    """From an empty canvas: docs/comfyui.md counts the same."""
+    clip = tmp_path / "mine.mp4"
+    write_clip(clip, frames=49)
+    with canvas_in(browser, server) as canvas:
+        canvas.open(nodes_2=nodes_2)
+        canvas.drop(clip)
+        canvas.page.wait_for_function("() => app.graph.nodes[0]?.widgets?.[0].value === 'mine.mp4'")
+        canvas.page.wait_for_timeout(1500)
+        output = canvas.at("app.graph.nodes[0].getConnectionPos(false, 0)")
+        canvas.drag(output, (output[0] + 150, output[1] + 60))
+        canvas.type("Interpolate Long Video")
+        canvas.page.wait_for_function("() => app.graph.nodes.length === 2")
+        canvas.page.wait_for_timeout(1000)
+        canvas.page.screenshot(path="/work/tmp_browser/clicks1.png")
+        if nodes_2:
+            box = canvas.page.get_by_label("target_fps").last.bounding_box()
+            place = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        else:
+            place = canvas.at(
+                "(n => [n.pos[0] + n.size[0] * 0.7, n.pos[1] + n.widgets.find(w => w.name === 'target_fps').y + 10])"
+                "(app.graph.nodes[1])"
+            )
+        canvas.click(place)
+        canvas.type("60")
+        canvas.page.screenshot(path="/work/tmp_browser/clicks2.png")
+        assert canvas.red() == []
+
+        def press():
+            canvas.clicks += 1
+            canvas.page.get_by_role("button", name="Run", exact=True).first.click()
+
+        canvas.run(press)
+        assert (canvas.clicks, canvas.typed) == (4, ["Interpolate Long Video", "60"])
+        (path,) = (server.base / "output" / "midframe").glob("*.mp4")
+        rate, frames, sound = rate_of(path)
+        path.unlink()
+        assert (rate, frames, sound) == (60, 184, True)  # 49 / 16 s
 
 
 def rate_of(path: Path) -> tuple[Fraction, int, bool]:
