@@ -34,13 +34,13 @@ _STANDS, _MOVES = 4 / 255, 10 / 255
 _EDGE, _LINE = 0.12, 0.3
 # Of an edge to what moves: a picture that is as dark as the overlay hides it in one frame.
 _BORDER, _ALIKE = 0.04, 0.5
-_ENOUGH_OF_ALL = (0.5, 0.65)
+_ENOUGH_OF_ALL = (0.65, 0.75)
 """Share of an area's border that has to have an edge: from where on it counts, and counts fully."""
 _ENOUGH_EDGE = (0.02, 0.05)
 """Share of the window that has to be such an edge: what agrees by chance lies alone."""
 _FINE_SIDE = 360
 """Shorter side of a picture, in pixels, up to which distances are those below; they grow with larger ones."""
-_WINDOW, _REACH, _LEAK = 6, 24, 6
+_WINDOW, _REACH, _LEAK = 6, 24, 8
 """Pixels: around a border, how much of it has an edge; from an edge into the inside; from what moves."""
 _STRIDE = 2
 

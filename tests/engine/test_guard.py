@@ -42,7 +42,8 @@ def weight(frames: torch.Tensor) -> torch.Tensor:
     return overlay_weight(left, right)[0, 0]
 
 
-@pytest.mark.parametrize("kind", sorted(set(STANDING) - {"faint logo"}))
+# Of what is as bright or as red as half of what moves behind it the border is not seen.
+@pytest.mark.parametrize("kind", sorted(set(STANDING) - {"faint logo", "logo"}))
 def test_an_opaque_overlay_is_found_and_nothing_else_is(kind):
     frames, opacity = clip(kind)
     found = weight(frames)
