@@ -26,6 +26,7 @@ def test_kernel_in_the_interpreter():
 
 
 _COMPILE = """
+import re
 from packs import load_pack
 load_pack()
 import triton
@@ -51,8 +52,9 @@ for index, pooled, kinds, channels in (
     # A load for each corner of each pixel, in every channel of a step of the loop.
     loads = made.asm["ptx"].count("ld.global")
     assert loads >= (16 if pooled else 4) * 4, loads
-    # The only divisions are torch's, by half of a side: one for each axis of a place.
-    divisions = sum(made.asm["ptx"].count(f"div.{how}.f32") for how in ("rn", "full", "approx"))
+    # The only divisions of floats are torch's, by half of a side: one for each axis of a place. Triton 3.3 writes them
+    # with .ftz, which changes nothing here: one is added to what was divided, so what is tiny is lost either way.
+    divisions = len(re.findall(r"\\bdiv\\.(?:rn|full|approx)(?:\\.ftz)?\\.f32", made.asm["ptx"]))
     assert divisions == (8 if pooled else 2), divisions
     print(len(made.asm["cubin"]), made.metadata.shared)
 strides = ("i64", "i64", "i32", "i32")
