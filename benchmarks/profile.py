@@ -16,7 +16,6 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from ..api import interpolate
@@ -82,7 +81,7 @@ def _times(profiled: profile, *, on_device: bool) -> Iterator[tuple[str, float]]
     for row in profiled.key_averages():
         if not on_device:
             yield (_UNCOUNTED if row.key == "round" else kind_of(row.key)), row.self_cpu_time_total
-        elif row.device_type == DeviceType.CUDA and row.key != "round":
+        elif row.device_type.name == "CUDA" and row.key != "round":
             # Kernels and copies; the operators that launched them are rows of the CPU.
             yield kind_of(row.key), row.self_device_time_total
 

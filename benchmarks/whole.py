@@ -1,9 +1,11 @@
-"""Measures what keeps the picture whole: steps of exposure, flicker.
+"""Measures what keeps the picture whole: steps of exposure, overlays, flicker.
 
     python -m midframe.benchmarks.whole --clips FOLDER [--model NAME ...] --out NAME
 
 Every second frame of a clip is held out and made again of its neighbours. A step is a gain on the right one
-of these, and half of it on the frame that was held out; everything is rounded to 8 bits as in a file.
+of these, and half of it on the frame that was held out; everything is rounded to 8 bits as in a file. Of the
+overlays of :mod:`.overlays` there is the mean squared error where they are opaque (of a faint one: where it
+is), its ratio to that without guard, and the PSNR of all the rest of the picture.
 """
 
 from __future__ import annotations
@@ -21,14 +23,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..api import interpolate, load_model
-from ..engine.settings import Levels
+from ..engine.settings import GuardLaw, Levels
 from ..memory.staging import as_dtype, as_unit_float
 from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Settings
 from ..video import open_clip
+from .overlays import MOVING, STANDING, overlay, under
 
 _STEPS = {"none": 1.0, "1%": 1.01, "3%": 1.03, "darker by 3%": 1 / 1.03, "10%": 1.1, "30%": 1.3, "flash": 2.0}
 """Gains of the right frame; what leaves 0..1 is clipped, as a camera does."""
+_OPAQUE = {"faint logo": 0.3}
 _CELLS = 8
 """Local means along the shorter side, for flicker."""
 
@@ -85,6 +89,36 @@ def exposure(model: Interpolator, clips: dict[str, Tensor], most: int) -> list[d
     return rows
 
 
+def overlays(model: Interpolator, clips: dict[str, Tensor], most: int) -> list[dict[str, Any]]:
+    """Return by overlay and clip the error inside it and the PSNR beside it, without and with guard."""
+    rows = []
+    for kind in ("none", *STANDING, *MOVING):
+        for name, frames in clips.items():
+            made = [_guarded(model, kind, i, each) for i, each in enumerate(triplets(frames, most))]
+            error_off, error_auto, beside_off, beside_auto = (
+                _mean(values) for values in zip(*made, strict=True)
+            )
+            row: dict[str, Any] = {"overlay": kind, "clip": name, "error off": error_off, "auto": error_auto}
+            row["ratio"] = round(error_auto / error_off, 3) if error_off else "-"
+            rows.append({**row, "PSNR beside, off": beside_off, "with auto": beside_auto})
+    return rows
+
+
+def _guarded(model: Interpolator, kind: str, number: int, triplet: Tensor) -> list[float]:
+    """Return the squared error (grey levels) inside an overlay, off and auto, and the PSNR beside it."""
+    inside = torch.zeros_like(triplet[0, ..., :1], dtype=torch.bool)
+    if kind != "none":
+        height, width = triplet.shape[1:3]
+        layers = [overlay(kind, (height, width), 2 * number + i) for i in range(3)]
+        triplet = rounded(torch.stack([under(*each) for each in zip(triplet, layers, strict=True)]))
+        inside = layers[1][1] > _OPAQUE.get(kind, 0.99)
+    inside = inside[..., 0]
+    frames = [middle(model, triplet, Settings(guard=law)) for law in get_args(GuardLaw)]
+    errors = [(frame - triplet[1])[inside].square() for frame in frames]
+    within = [float(each.mean()) * 255.0**2 if each.numel() else 0.0 for each in errors]
+    return [*within, *(psnr(frame[~inside], triplet[1][~inside]) for frame in frames)]
+
+
 def local_means(frames: Tensor) -> Tensor:
     """Return means (N, C, h, w) over large areas of frames (N, H, W, C), in grey levels."""
     side = max(1, min(frames.shape[1:3]) // _CELLS)
@@ -118,6 +152,7 @@ def _mean(values: Sequence[float]) -> float:
 
 TABLES: dict[str, Callable[[Interpolator, dict[str, Tensor], int], list[dict[str, Any]]]] = {
     "exposure": exposure,
+    "overlays": overlays,
     "flicker": flicker,
 }
 

@@ -171,6 +171,7 @@ class Job:
             **_chosen(plan),
             **_timed(plan),
             **({} if self.settings.levels == "keep" else {"levels": self.settings.levels}),
+            **_guarded(self.settings.guard),
         }
 
 
@@ -214,6 +215,13 @@ def _timed(plan: Plan) -> dict[str, str]:
         return {}
     noted = hashlib.sha256(plan.analysis.to_json().encode()).hexdigest()[:16]
     return {"cuts": plan.timing.cuts, "held frames": plan.timing.held, "analysis": noted}
+
+
+def _guarded(law: str) -> dict[str, str]:
+    """Return what is done about overlays; nothing where nothing is."""
+    if law == "off":
+        return {}
+    return {"guard": law if law == "auto" else f"mask {sha256_file(Path(law))[:16]}"}
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

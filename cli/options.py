@@ -194,6 +194,13 @@ def _add_model_options(parser: Group) -> None:
         "motion is looked for",
     )
     add(
+        "--guard",
+        default=Settings.guard,
+        metavar="WHAT",
+        help="what stands while the rest moves (subtitles, logos, borders): auto finds it and takes it from "
+        "the source; MASK, a picture that is white there, says where it is; off (default)",
+    )
+    add(
         "--schedule",
         choices=get_args(Schedule),
         default="any_t",
@@ -269,6 +276,7 @@ def settings_of(arguments: argparse.Namespace, clear_every: int = 0) -> Settings
         batch=arguments.batch,
         schedule=arguments.schedule,
         levels=arguments.levels,
+        guard=arguments.guard,
         clear_every=clear_every,
     )
 

@@ -19,6 +19,7 @@ from ..memory.staging import Uploader
 from ..vfi_models import sampler_for
 from ..vfi_models.interface import Interpolator, PairSession, RecordingSession, Session
 from .cpu_workers import Once, workers_for
+from .guard import Overlay, OverlayGuard
 from .host import Host
 from .levels import Step, sampled, step_between
 from .settings import Settings
@@ -51,6 +52,8 @@ class _Source:
     encoded: Once[_Encoded] = field(default_factory=Once)
     samples: Once[Tensor] = field(default_factory=Once)
     """See :func:`.levels.sampled`."""
+    picture: Once[Tensor] = field(default_factory=Once)
+    """(1, C, H, W) on the device, where overlays are looked for."""
 
     def scaled(self, frame: Tensor) -> _Source:
         """Return the source with its frame at another level; itself where that is the same."""
@@ -66,6 +69,9 @@ class Pair:
     step: Step | None = None
     """Of exposure between them: both are at the level of the darker one, and what is made is put back."""
     motion: Once[Any] = field(default_factory=Once)
+    sources: tuple[_Source, ...] = ()
+    """Both frames as they were given, where overlays come from these."""
+    overlay: Once[Overlay] = field(default_factory=Once)
 
 
 class ModelRunner:
@@ -91,6 +97,7 @@ class ModelRunner:
         self._allow_changed = settings.allow_changed_picture
         self._sampler = sampler_for(model.spec, settings.schedule)
         self._matches = settings.levels == "match"
+        self._guard = OverlayGuard.of(settings.guard)
         self._upload = Uploader(self.device)
         self._workers = settings.cpu_workers if self.device.type == "cpu" else 1
         self._sessions: list[Session[Any]] = []
@@ -128,6 +135,8 @@ class ModelRunner:
                 for frame in (left, right)
             )
             self._pair, self._sources = self._levelled(a, b), (a, b)
+            if self._guard is not None:
+                self._pair = replace(self._pair, sources=self._sources)
         return self._pair
 
     def infer(
@@ -167,7 +176,12 @@ class ModelRunner:
             # different.
             frames = frames.mean(1, keepdim=True)
         pixels = _clamped_pixels(frames)
-        return pixels if pair.step is None else pair.step.put_back(pixels, times[: len(pixels)])
+        shown = times[: len(pixels)]
+        if pair.step is not None:
+            pair.step.put_back(pixels, shown)
+        if self._guard is not None:
+            pair.overlay.get(partial(self._overlay, self._guard, pair)).put_over(pixels, shown)
+        return pixels
 
     def rebase_last_frame(self, frame: Tensor, copy: Tensor) -> None:
         """Keep only the features of ``frame``, and take them for those of ``copy`` from here on."""
@@ -265,6 +279,14 @@ class ModelRunner:
         a, b = step.matched(left.frame, right.frame)
         return Pair(left.scaled(a), right.scaled(b), step)
 
+    def _overlay(self, guard: OverlayGuard, pair: Pair) -> Overlay:
+        return guard.between(*map(self._picture, pair.sources))
+
+    def _picture(self, source: _Source) -> Tensor:
+        """Return a source frame on the device; it is kept where overlays need it, too."""
+        upload = partial(self._upload, source.frame)
+        return upload() if self._guard is None else source.picture.get(upload)
+
     def _record_no_more(self) -> None:
         if "graphs" in self.model.spec.options:
             self._options["graphs"] = False
@@ -279,7 +301,7 @@ class ModelRunner:
     ) -> Tensor:
         """Compute the frames (K, C, H, W), not clamped."""
         a, b = (
-            source.encoded.get(partial(self._encode, session, source.frame, check))
+            source.encoded.get(partial(self._encode, session, source, check))
             for source in (pair.left, pair.right)
         )
         if self._sampler is not None:
@@ -311,9 +333,9 @@ class ModelRunner:
             count = self.budget.batch(timesteps, left)
         return count
 
-    def _encode(self, session: Session[Any], frame: Tensor, check: Callable[[], None]) -> _Encoded:
+    def _encode(self, session: Session[Any], source: _Source, check: Callable[[], None]) -> _Encoded:
         check()
-        picture = self._upload(frame)
+        picture = self._picture(source)
         if picture.shape[1] == 1:
             picture = picture.expand(-1, _RGB, -1, -1)
         warped = self.model.spec.follows_extra or picture.shape[1] == _RGB

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..errors import BadInputError
 from ..inputs.numbers import whole
-from ..inputs.objects import described, require_one_of
+from ..inputs.objects import described, path_of, require_one_of
 
 Schedule = Literal["any_t", "bisect", "peel", "direct"]
 """``any_t``: each frame is made from the two source frames at its own timestep, where the model takes any.
@@ -19,6 +20,10 @@ Schedule = Literal["any_t", "bisect", "peel", "direct"]
 Levels = Literal["match", "keep"]
 """A step of exposure between two source frames. ``match``: both are brought to one level before motion is
 looked for, and what is made to the level between them; see :mod:`.levels`. ``keep``: nothing is done."""
+
+GuardLaw = Literal["off", "auto"]
+"""Subtitles, logos and borders, which stand while the rest moves. ``auto``: they come from the source where
+they are found; see :mod:`.guard`. ``off``: they are made like the rest."""
 
 _MOST_WORKERS = 64
 
@@ -43,6 +48,8 @@ class Settings:
     """From which frames a frame is made. A model that knows only the middle is always halved."""
     levels: Levels = "keep"
     """What is done about a step of exposure between two source frames."""
+    guard: str = "off"
+    """What is done about overlays: see :data:`GuardLaw`; or a file: a picture that is white where one is."""
     cpu_workers: int = 0
     """Frames made at once on a CPU, up to 64; 0 decides from their size, see :mod:`.cpu_workers`."""
     record: bool = True
@@ -61,9 +68,23 @@ class Settings:
                 'Give {"flow_scale": 0.5}.',
             )
         require_one_of(self.levels, get_args(Levels), "way with levels")
+        if self.guard not in get_args(GuardLaw):
+            # Another process may have another working folder.
+            object.__setattr__(self, "guard", str(_mask_file(self.guard)))
         if self.schedule not in get_args(Schedule):
             raise BadInputError(
                 "There is no such schedule.", repr(self.schedule), f"Use one of {get_args(Schedule)}."
             )
         if self.schedule == "direct":
             object.__setattr__(self, "schedule", "any_t")
+
+
+def _mask_file(guard: Any) -> Path:
+    file = path_of(guard, "mask").absolute()
+    if not file.is_file():
+        raise BadInputError(
+            "There is no such guard of overlays.",
+            described(guard),
+            f"Use one of {get_args(GuardLaw)}, or the file of a mask.",
+        )
+    return file

@@ -80,7 +80,8 @@ class CommonInputs:
     def __post_init__(self) -> None:
         # Here, and not after the run that it is about: weights may have to be downloaded for that.
         require_after_run(self.run.after_run)
-        object.__setattr__(self, "settings", replace(self.settings, record=_host.records_passes()))
+        settings = replace(self.settings, record=_host.records_passes())
+        object.__setattr__(self, "settings", self.clip_timing.settings(settings))
         object.__setattr__(self, "last_frame", end_law(self.last_frame, self.AUTO_END))
 
     def weights(self) -> ModelSource:

@@ -1,11 +1,14 @@
-"""What a node does about the cuts, the held frames and the speed of its clip."""
+"""What a node does about the cuts, held frames, speed, levels and overlays of its clip."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+from PIL import Image
 from torch import Tensor
 
 from ..analysis.notes import Analysis
@@ -17,9 +20,13 @@ from ..engine.curve import Curve
 from ..engine.pieces import SoundLaw
 from ..engine.playing import Playing, speed_of
 from ..engine.route import at_constant_rate
+from ..engine.settings import Levels, Settings
 from ..engine.shutter import Shutter
 from ..errors import BadInputError
+from ..inputs.objects import described
+from ..memory.staging import as_dtype
 from ..vfi_utils import Timeline, Timesteps
+from . import _host
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,27 @@ class ClipSpeed:
         return self.curve is None and self.shutter is None
 
 
+def mask_file(mask: Tensor) -> str:
+    """Write a MASK, (H, W) or several of one clip (N, H, W), as one picture, and return its file.
+
+    Chunks are made in other processes too, where a tensor does not come. The name is that of what is in it.
+
+    Raises:
+        BadInputError: no mask.
+    """
+    if not isinstance(mask, Tensor) or mask.ndim not in (2, 3) or not mask.numel():
+        raise BadInputError(
+            "The mask of the overlay must be a MASK.", described(mask), "Link a mask, (H, W) or (N, H, W)."
+        )
+    # An overlay stands: where one mask of a clip has it, it is.
+    one = mask.reshape(-1, *mask.shape[-2:]).amax(0).cpu()
+    pixels = as_dtype(one, torch.uint8).numpy()
+    name = hashlib.sha256(pixels.tobytes()).hexdigest()[:16]
+    file = _host.temp_folder() / f"midframe_mask_{pixels.shape[1]}x{pixels.shape[0]}_{name}.png"
+    Image.fromarray(pixels).save(file)
+    return str(file)
+
+
 @dataclass(frozen=True)
 class ClipTiming:
     """What a ``MIDFRAME_TIMING`` link carries."""
@@ -44,6 +72,13 @@ class ClipTiming:
     analysis: Analysis | None = None
     """None: each clip is looked at."""
     speed: ClipSpeed = field(default_factory=ClipSpeed)
+    levels: Levels = Settings.levels
+    guard: str = Settings.guard
+    """See :class:`~..engine.settings.Settings`."""
+
+    def settings(self, settings: Settings) -> Settings:
+        """Return the settings of a run of which this says what becomes of levels and overlays."""
+        return replace(settings, levels=self.levels, guard=self.guard)
 
     def playing(self, timeline: Timeline, frames: int) -> Playing:
         """Return how a clip of ``frames`` frames plays.

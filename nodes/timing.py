@@ -9,12 +9,13 @@ from torch import Tensor
 from ..analysis.notes import Analysis
 from ..analysis.timing import CutLaw, HeldLaw, Timing
 from ..analysis.watch import analyse
+from ..engine.settings import GuardLaw, Levels, Settings
 from ..errors import BadInputError
 from ..inputs.frames import require_clip
 from ..video.stream.looking import analysis_of
 from . import _progress
 from ._errors import said_plainly
-from ._timing import ClipSpeed, ClipTiming
+from ._timing import ClipSpeed, ClipTiming, mask_file
 from ._video_host import source_of
 from ._widgets import CATEGORY, SEARCH_WORDS, InputTypes
 
@@ -112,6 +113,16 @@ class MidframeTiming:
             "tooltip": "What Look at Clip gave for this very clip, corrected by you.",
             "advanced": True,
         }
+        levels = {
+            "default": Settings.levels,
+            "tooltip": "Where exposure steps between two frames, as under a lamp that flickers. keep: "
+            "nothing is done. match: both are brought to one level before motion is looked for.",
+        }
+        guard = {
+            "default": Settings.guard,
+            "tooltip": "Subtitles, logos, borders. off: they are made like the rest. auto: what stands while "
+            "the rest moves comes from the source. A linked mask counts instead.",
+        }
         return {
             "required": {
                 "cuts": (list(get_args(CutLaw)), cuts),
@@ -121,6 +132,9 @@ class MidframeTiming:
                 "analysis_text": ("STRING", text),
                 "analysis": (_ANALYSIS, {"tooltip": "From Look at Clip, for this very clip."}),
                 "speed": ("MIDFRAME_SPEED", {"tooltip": "From Speed Curve: slow motion, stops, backwards."}),
+                "levels": (list(get_args(Levels)), levels),
+                "guard": (list(get_args(GuardLaw)), guard),
+                "mask": ("MASK", {"tooltip": "White where an overlay stands: that comes from the source."}),
             },
         }
 
@@ -134,17 +148,21 @@ class MidframeTiming:
         return True
 
     @said_plainly()
-    def timing(
+    def timing(  # noqa: PLR0913, PLR0917 - one parameter for each widget
         self,
         cuts: CutLaw,
         held: HeldLaw,
         analysis_text: str | None = "",
         analysis: Analysis | None = None,
         speed: ClipSpeed | None = None,
+        levels: Levels = Settings.levels,
+        guard: GuardLaw = "off",
+        mask: Tensor | None = None,
     ) -> tuple[ClipTiming]:
         """Return what is done."""
         notes = _read(analysis_text) or analysis
-        return (ClipTiming(Timing(cuts, held), notes, speed or ClipSpeed()),)
+        overlays = guard if mask is None else mask_file(mask)
+        return (ClipTiming(Timing(cuts, held), notes, speed or ClipSpeed(), levels, overlays),)
 
 
 def _read(text: str | None) -> Analysis | None:

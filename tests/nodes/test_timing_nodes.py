@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 from fakes import LerpModel
-from midframe import NODE_CLASS_MAPPINGS, interpolate
+from midframe import NODE_CLASS_MAPPINGS, interpolate, load_model
 from midframe.analysis.notes import Analysis, PairNote
 from midframe.analysis.parts import PartTimesteps
 from midframe.analysis.timing import Timing
 from midframe.errors import BadInputError
 from midframe.nodes._meta_batch import Batches
 from midframe.nodes._timing import ClipTiming
-from midframe.vfi_utils import FrameLoop, by_multiplier
+from midframe.vfi_utils import FrameLoop, Settings, by_multiplier
 
 SHOT = 8
 
@@ -106,3 +106,32 @@ def test_held_frames_are_not_re_timed_in_batches():
     # What is known of a clip in advance needs no looking.
     known = Analysis((PairNote(0, held="equal"),))
     ClipTiming(Timing(held="retime"), known).in_parts(by_multiplier(2))
+
+
+def test_levels_and_guard_reach_the_model():
+    frames = clip(1)
+    frames[:, :20] = torch.tensor([1.0, 1.0, 0.2])
+    frames[1::2] *= 0.8
+    timing = node("MidframeTiming").timing
+    (plain,) = timing("hold", "keep")
+    assert torch.equal(made(frames), made(frames, timing=plain))
+    for inputs in ({"levels": "match"}, {"guard": "auto"}):
+        (chosen,) = timing("hold", "keep", **inputs)
+        expected = interpolate(frames, load_model("default"), settings=Settings(**inputs))
+        assert torch.equal(made(frames, timing=chosen)[: len(expected)], expected)
+
+
+@pytest.mark.parametrize("shape", [(64, 96), (1, 64, 96), (3, 32, 48)])
+def test_a_linked_mask_says_where_the_source_stays(shape):
+    mask = torch.zeros(shape)
+    mask[..., : shape[-2] // 2, :] = 1.0
+    (timing,) = node("MidframeTiming").timing("hold", "keep", mask=mask)
+    frames = clip(1)[:3]
+    result = made(frames, timing=timing)
+    assert torch.equal(result[1][:32], torch.lerp(frames[0], frames[1], 0.5)[:32])
+    assert torch.equal(result[1][34:], made(frames)[1][34:])
+
+
+def test_what_is_no_mask_is_refused():
+    with pytest.raises(BadInputError, match="MASK"):
+        node("MidframeTiming").timing("hold", "keep", mask=torch.zeros(2, 3, 4, 5))
