@@ -36,7 +36,8 @@ RED = """() => {
         if (node.has_errors) red.push(`${name} has errors`);
         for (const widget of node.widgets ?? []) {
             const values = widget.type === 'combo' && widget.options?.values;
-            if (Array.isArray(values) && !values.includes(widget.value))
+            // As the server compares them: saved numbers stand for the texts of a menu.
+            if (Array.isArray(values) && !values.map(String).includes(String(widget.value)))
                 red.push(`${name}: ${widget.name} ${JSON.stringify(widget.value)} is none of ${JSON.stringify(values)}`);
             if (widget.value === undefined || Number.isNaN(widget.value)) red.push(`${name}: ${widget.name} has no value`);
         }
@@ -44,7 +45,8 @@ RED = """() => {
             if (slot.link != null && !app.graph.links.get(slot.link)) red.push(`${name}: ${slot.name} lost its link`);
     }
     for (const box of document.querySelectorAll('[role=dialog], [role=alertdialog], .p-toast-message, [role=alert]'))
-        if (box.checkVisibility() && box.innerText.trim()) red.push(box.innerText.trim());
+        if (box.checkVisibility() && box.innerText.trim() && !/success|info/i.test(box.className))
+            red.push(box.innerText.trim());
     for (const box of document.querySelectorAll('[data-testid=error-overlay], [data-testid*=missing]'))
         if (box.checkVisibility() && box.innerText.trim()) red.push(box.innerText.trim());
     return [...new Set(red)];
