@@ -63,10 +63,15 @@ class Canvas:
         self.refused: list[str] = []
         """Answers of the server that refused a prompt."""
         self.clicks, self.typed = 0, list[str]()
-        page.on("console", lambda m: self.said.append(m.text) if m.type in ("warning", "error") else None)
+        page.on("console", self._hear)
         page.on("pageerror", lambda error: self.said.append(str(error)))
         page.on("response", self._look)
         page.set_default_timeout(SECONDS * 1000)
+
+    def _hear(self, message: Any) -> None:
+        ours = "net::ERR_FAILED" in message.text  # what open() keeps from the internet
+        if message.type in ("warning", "error") and not ours:
+            self.said.append(message.text)
 
     def _look(self, reply: Any) -> None:
         if reply.url.endswith("/prompt") and reply.status >= 400:
