@@ -122,11 +122,9 @@ class MidframeTLBVFI(FrameNode):
         prompt: Prompt | None = None,
     ) -> FrameOutputs:
         """Interpolate a clip; the tooltips say what each input does."""
-        given = {
-            **{"device": device, "after_run": after_run, "memory_lines": memory_lines, "storage": storage},
-            **{"allow_changed_picture": allow_changed_picture, "eta": eta, "sample_steps": sample_steps},
-            **{"ema": ema, "tile": tile, "tile_overlap": tile_overlap, "published_range": published_range},
-        }
+        given = {"device": device, "after_run": after_run, "memory_lines": memory_lines, "storage": storage}
+        given |= {"allow_changed_picture": allow_changed_picture, "eta": eta, "sample_steps": sample_steps}
+        given |= {"ema": ema, "tile": tile, "tile_overlap": tile_overlap, "published_range": published_range}
         run, sampler = RunSettings.of(run_settings, given), SamplerSettings.of(tlbvfi_settings, given)
         resolution = _widgets.flow_scale(motion_resolution, flow_scale, TlbvfiOptions.flow_scale)
         options = sampler.options(seed, resolution)
