@@ -20,7 +20,7 @@ from ._meta_batch import Manager, Prompt
 from ._models import require_after_run
 from ._rates import rate_of
 from ._settings import RunSettings
-from ._timeline import timeline_and_fps
+from ._timeline import UNKNOWN_RATE, timeline_and_fps
 from ._timing import ClipTiming
 from ._weights import chosen
 from ._widgets import end_law, storage_named
@@ -174,6 +174,12 @@ class FrameInputs(CommonInputs):
     def warn_unused(self) -> None:
         """Say which run settings were changed that this kind of node has no use for."""
         self.run.warn_unused(_CHUNKS_ONLY, self.node_id)
+
+    @property
+    def rate_note(self) -> str:
+        """Return what to say of the fps output; empty where the rate of the source is known or not needed."""
+        known = rate_or_zero(self.source_fps) or rate_or_zero(self.target_fps)
+        return "" if known else UNKNOWN_RATE
 
     def timeline_and_fps(self, frames: int) -> tuple[Timeline, float]:
         """Return which frames come out of a clip or batch of so many frames, and their rate.

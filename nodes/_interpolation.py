@@ -12,12 +12,15 @@ from . import _widgets
 from ._errors import said_plainly
 from ._inputs import PENDING, FrameInputs
 from ._links import check_links
+from ._masks import with_mask, without_mask
 from ._meta_batch import Batches
 from ._run import run_model
 from ._settings import check_given
 from ._timeline import timeline_and_fps
 from ._weights import check_available
 
+FrameOutputs = tuple[Tensor, float, int] | tuple[Tensor, float, int, Tensor]
+"""Frames, their rate and number, and the masks of a clip that has some."""
 Links = Mapping[str, Any]
 """The types of what is linked to a node's inputs, by the names of these."""
 
@@ -129,23 +132,25 @@ class InterpolationNode:
         Raises:
             MidframeError: what would end the run.
         """
-        if inputs.get(self.CLIP) is not None:
-            return []
-        getattr(self, self.FUNCTION)(**{**inputs, self.CLIP: PENDING})
-        return [self.CLIP]
+        # What is not linked at all is not among the inputs, and needs nothing.
+        needed = [name for name in (self.CLIP, "mask") if inputs.get(name, PENDING) is None]
+        if needed:
+            getattr(self, self.FUNCTION)(**{**inputs, self.CLIP: PENDING})
+        return needed
 
 
 class FrameNode(InterpolationNode):
     """An interpolation node that takes and gives batches of frames (IMAGE)."""
 
     CLIP = "frames"
-    RETURN_TYPES = ("IMAGE", "FLOAT", "INT")
-    RETURN_NAMES = ("frames", "fps", "count")
+    RETURN_TYPES = ("IMAGE", "FLOAT", "INT", "MASK")
+    RETURN_NAMES = ("frames", "fps", "count", "mask")
     OUTPUT_TOOLTIPS: ClassVar[tuple[str, ...]] = (
         "All frames, made ones and source frames, in order.",
         "Frame rate at which the frames play at the original speed, for Create Video or Video Combine. Where "
         "source fps is not set, that of a source of 24 frames a second.",
         "Number of frames.",
+        "The mask of each frame, where one is linked to mask.",
     )
 
     def __init__(self) -> None:
@@ -159,13 +164,21 @@ class FrameNode(InterpolationNode):
             # The number of frames does not matter here.
             timeline_and_fps(2, (source, target), states=None, end="end_on_last", frames=2)
 
-    def run_model(self, frames: Tensor, inputs: FrameInputs) -> tuple[Tensor, float, int]:
-        """Return all frames, their rate and their number; see :func:`._run.run_model`.
+    def run_model(self, frames: Tensor, inputs: FrameInputs, mask: Tensor | None = None) -> FrameOutputs:
+        """Return all frames, their rate and their number, and their masks where the clip has some.
 
         Where the frames are still to be made the inputs are checked, and nothing that counts comes back.
+
+        Args:
+            frames, inputs: see :func:`._run.run_model`.
+            mask: (N, H, W) or (1, H, W); None for none.
         """
         if frames is PENDING:
             inputs.check()
             return frames, 0.0, 0
         inputs.warn_unused()
-        return run_model(frames, inputs, self._batches)
+        if mask is None:
+            return run_model(frames, inputs, self._batches)
+        output, fps, count = run_model(with_mask(frames, mask), inputs, self._batches)
+        pictures, masks = without_mask(output)
+        return pictures, fps, count, masks

@@ -47,7 +47,15 @@ def run_model(frames: Tensor, inputs: FrameInputs, batches: Batches) -> tuple[Te
     timeline, fps = inputs.timeline_and_fps(len(require_clip(frames)))
     say_assumed_rate(inputs.source_fps, inputs.target_fps)
     storage = storage_named(inputs.run.storage)
-    run = Run(timeline, inputs.lender(), inputs.settings, storage, inputs.node_id, inputs.clip_timing)
+    run = Run(
+        timeline,
+        inputs.lender(),
+        inputs.settings,
+        storage,
+        inputs.node_id,
+        inputs.clip_timing,
+        inputs.rate_note,
+    )
     if inputs.meta_batch is None:
         output = run.whole(frames)
     else:
@@ -68,6 +76,8 @@ class Run:
     storage: Storage = field(default_factory=Storage)
     node_id: str | None = None
     timing: ClipTiming = field(default_factory=ClipTiming)
+    note: str = ""
+    """Shown under the node when the run is done."""
 
     def loop(self) -> FrameLoop:
         """Return a frame loop for a clip in parts."""
@@ -115,7 +125,7 @@ class Run:
         try:
             with self.lender(height, width, loop) as model:
                 began = time.perf_counter()
-                host = _progress.watch(len(sink.frames), self.node_id)
+                host = _progress.watch(len(sink.frames), self.node_id, note=self.note)
                 output = interpolate_part(
                     frames, loop, model, last=last, sink=sink, host=host, playing=playing
                 )

@@ -236,21 +236,22 @@ def check_given(rows: Mapping[str, Widget], given: Mapping[str, Any]) -> None:
 
 
 def _check(name: str, value: Any, row: Widget) -> None:
+    """Check one value; what ComfyUI calls the fault stands in brackets, for programs that read it."""
     kind, options = row
     if isinstance(kind, list):
         if value not in kind:
             raise BadInputError(
-                f"There is no such value of {name}.",
+                f"There is no such value of {name} (value_not_in_list).",
                 described(value),
                 f"Use one of {', '.join(map(str, kind))}.",
             )
     elif kind in ("INT", "FLOAT"):
         exact = whole(value, name) if kind == "INT" else real(value, name)
-        if not options["min"] <= exact <= options["max"]:
+        least, most = options["min"], options["max"]
+        if not least <= exact <= most:
+            reason = "value_smaller_than_min" if exact < least else "value_bigger_than_max"
             raise BadInputError(
-                f"{name} is out of its range.",
-                described(value),
-                f"Give {options['min']} to {options['max']}.",
+                f"{name} is out of its range ({reason}).", described(value), f"Give {least} to {most}."
             )
 
 

@@ -16,6 +16,7 @@ _LOG = logging.getLogger(__name__)
 ASSUMED_FPS = 24
 """Frames a second of a source whose rate nobody knows: film's, and what Midframe takes folders of images for.
 Video Combine and Create Video need some rate, and refuse 0."""
+UNKNOWN_RATE = f"source_fps is not set: the fps output counts on {ASSUMED_FPS} frames a second"
 _PAIR = 2
 
 

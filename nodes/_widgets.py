@@ -207,6 +207,12 @@ def allow_changed_picture() -> Widget:
     return "BOOLEAN", {"default": False, "tooltip": tooltip}
 
 
+def mask() -> Widget:
+    """Return the socket of a mask beside the clip."""
+    tooltip = "A mask for each frame, or one for all: it moves along, and comes out as mask."
+    return "MASK", {"tooltip": tooltip, "lazy": True}
+
+
 def run_settings() -> Widget:
     """Return the socket of how a run is done."""
     tooltip = (

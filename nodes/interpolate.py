@@ -12,7 +12,7 @@ from ..weights.loading import ModelSource
 from . import _widgets
 from ._errors import said_plainly
 from ._inputs import FrameInputs, changed_options
-from ._interpolation import FrameNode
+from ._interpolation import FrameNode, FrameOutputs
 from ._meta_batch import Manager, Prompt
 from ._settings import RunSettings
 from ._timing import ClipTiming
@@ -56,6 +56,7 @@ class MidframeInterpolate(FrameNode):
                 "meta_batch": _widgets.meta_batch(),
                 "timing": _widgets.timing(),
                 "run_settings": _widgets.run_settings(),
+                "mask": _widgets.mask(),
             },
             "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT"},
         }
@@ -76,9 +77,10 @@ class MidframeInterpolate(FrameNode):
         meta_batch: Manager | None = None,
         timing: ClipTiming | None = None,
         run_settings: RunSettings | None = None,
+        mask: Tensor | None = None,
         node_id: str | None = None,
         prompt: Prompt | None = None,
-    ) -> tuple[Tensor, float, int]:
+    ) -> FrameOutputs:
         """Interpolate a clip; the tooltips say what each input does."""
         run = RunSettings.of(run_settings, {})
         options = changed_options(
@@ -99,4 +101,4 @@ class MidframeInterpolate(FrameNode):
             node_id=node_id,
             prompt=prompt,
         )
-        return self.run_model(frames, inputs)
+        return self.run_model(frames, inputs, mask)

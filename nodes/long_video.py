@@ -16,7 +16,7 @@ from ._interpolation import InterpolationNode
 from ._models import AfterRun
 from ._settings import RunSettings, moved
 from ._timing import ClipTiming
-from ._video_host import preview_of, video_of_file
+from ._video_host import preview_of, rate_of_file, video_of_file
 from ._weights import model_widget
 from ._widgets import AUTO, UNSET, InputTypes, flow_scale
 
@@ -36,9 +36,9 @@ class MidframeChunks(InterpolationNode):
     """Makes the frames in between of a long video, chunk by chunk."""
 
     CLIP = "video"
-    RETURN_TYPES = ("VIDEO", "STRING")
-    RETURN_NAMES = ("video", "path")
-    OUTPUT_TOOLTIPS = ("The finished video.", "Where it is.")
+    RETURN_TYPES = ("VIDEO", "STRING", "FLOAT")
+    RETURN_NAMES = ("video", "path", "fps")
+    OUTPUT_TOOLTIPS = ("The finished video.", "Where it is.", "Its frame rate.")
     # It runs with nothing behind it: the file is its result.
     OUTPUT_NODE = True
     DESCRIPTION = (
@@ -155,4 +155,4 @@ class MidframeChunks(InterpolationNode):
             return {}
         run.warn_unused(("storage",), node_id)
         type(self)._written[node_id] = path
-        return {"ui": preview_of(path), "result": (video_of_file(path), str(path))}
+        return {"ui": preview_of(path), "result": (video_of_file(path), str(path), rate_of_file(path))}

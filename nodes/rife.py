@@ -12,7 +12,7 @@ from ..weights.loading import ModelSource
 from . import _widgets
 from ._errors import said_plainly
 from ._inputs import FrameInputs, changed_options
-from ._interpolation import FrameNode
+from ._interpolation import FrameNode, FrameOutputs
 from ._meta_batch import Manager, Prompt
 from ._models import AfterRun
 from ._settings import RunSettings, moved
@@ -64,6 +64,7 @@ class MidframeRIFE(FrameNode):
                 "meta_batch": _widgets.meta_batch(),
                 "timing": _widgets.timing(),
                 "run_settings": _widgets.run_settings(),
+                "mask": _widgets.mask(),
             },
             "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT", **_MOVED},
         }
@@ -86,6 +87,7 @@ class MidframeRIFE(FrameNode):
         meta_batch: Manager | None = None,
         timing: ClipTiming | None = None,
         run_settings: RunSettings | None = None,
+        mask: Tensor | None = None,
         scale: str | float = UNSET,
         dtype: str = UNSET,
         batch: int = UNSET,
@@ -95,7 +97,7 @@ class MidframeRIFE(FrameNode):
         storage: str = UNSET,
         node_id: str | None = None,
         prompt: Prompt | None = None,
-    ) -> tuple[Tensor, float, int]:
+    ) -> FrameOutputs:
         """Interpolate a clip; the tooltips say what each input does."""
         run = RunSettings.of(
             run_settings,
@@ -126,4 +128,4 @@ class MidframeRIFE(FrameNode):
             node_id=node_id,
             prompt=prompt,
         )
-        return self.run_model(frames, inputs)
+        return self.run_model(frames, inputs, mask)

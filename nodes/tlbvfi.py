@@ -12,7 +12,7 @@ from ..weights.loading import ModelSource
 from . import _widgets
 from ._errors import said_plainly
 from ._inputs import FrameInputs, changed_options
-from ._interpolation import FrameNode
+from ._interpolation import FrameNode, FrameOutputs
 from ._meta_batch import Manager, Prompt
 from ._models import AfterRun
 from ._settings import RunSettings, SamplerSettings, moved
@@ -80,6 +80,7 @@ class MidframeTLBVFI(FrameNode):
                 "meta_batch": _widgets.meta_batch(),
                 "timing": _widgets.timing(),
                 "run_settings": _widgets.run_settings(),
+                "mask": _widgets.mask(),
                 "tlbvfi_settings": ("MIDFRAME_TLBVFI_SETTINGS", {"tooltip": _SETTINGS_TOOLTIP}),
             },
             "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT", **_MOVED},
@@ -103,6 +104,7 @@ class MidframeTLBVFI(FrameNode):
         meta_batch: Manager | None = None,
         timing: ClipTiming | None = None,
         run_settings: RunSettings | None = None,
+        mask: Tensor | None = None,
         tlbvfi_settings: SamplerSettings | None = None,
         flow_scale: float = UNSET,
         device: str = UNSET,
@@ -118,7 +120,7 @@ class MidframeTLBVFI(FrameNode):
         published_range: bool = UNSET,
         node_id: str | None = None,
         prompt: Prompt | None = None,
-    ) -> tuple[Tensor, float, int]:
+    ) -> FrameOutputs:
         """Interpolate a clip; the tooltips say what each input does."""
         run = RunSettings.of(
             run_settings,
@@ -159,4 +161,4 @@ class MidframeTLBVFI(FrameNode):
             node_id=node_id,
             prompt=prompt,
         )
-        return self.run_model(frames, inputs)
+        return self.run_model(frames, inputs, mask)
