@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ..inputs.rates import rate_or_zero
+from ..vfi_models.compact.session import CompactOptions
 from ..vfi_models.interface import Options
 from ..vfi_utils import EndLaw, Settings, StatesLike, Timeline
 from ..video import Plan
@@ -23,7 +24,7 @@ from ._settings import RunSettings
 from ._timeline import UNKNOWN_RATE, timeline_and_fps
 from ._timing import ClipTiming
 from ._weights import chosen
-from ._widgets import end_law, storage_named
+from ._widgets import UNSET, end_law, flow_scale, storage_named
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -210,3 +211,16 @@ def changed_options(options: DataclassInstance) -> Options:
     """
     values = ((field, getattr(options, field.name)) for field in fields(options))
     return {field.name: value for field, value in values if value != field.default}
+
+
+def options_of_any(motion_resolution: Any, scale: Any = UNSET) -> Options:
+    """Return the options of a node that takes any network: its flow scale, where it is not the usual one.
+
+    Args:
+        motion_resolution, scale: see :func:`._widgets.flow_scale`.
+
+    Raises:
+        BadInputError: no number.
+    """
+    usual = CompactOptions.flow_scale
+    return changed_options(CompactOptions(flow_scale=flow_scale(motion_resolution, scale, usual)))

@@ -86,8 +86,8 @@ class RunSettings:
 
         Args:
             link: of the node's run_settings input; None where nothing is linked.
-            given: settings that a graph gives to the node itself, by name, or :data:`._widgets.UNSET`; these
-                count before the link's.
+            given: what a graph gives to the node itself, by name, or :data:`._widgets.UNSET`; this counts
+                before the link's. Other names than those of settings are left out.
 
         Raises:
             BadInputError: a link of another kind, or no such way for a model after a run.
@@ -100,7 +100,7 @@ class RunSettings:
                 advice="Connect Run Settings (Midframe), or nothing.",
             )
         settings: RunSettings = cls() if link is None else link
-        return replace(settings, **{name: value for name, value in given.items() if value is not UNSET})
+        return replace(settings, **_given(given, cls))
 
     def loop_settings(
         self, options: Options, *, clear_every: int = 0, schedule: Schedule = "any_t"
@@ -152,7 +152,7 @@ class SamplerSettings:
                 advice="Connect TLBVFI Settings (Midframe), or nothing.",
             )
         settings: SamplerSettings = cls() if link is None else link
-        return replace(settings, **{name: value for name, value in given.items() if value is not UNSET})
+        return replace(settings, **_given(given, cls))
 
     def options(self, seed: Any, flow_scale: Any) -> TlbvfiOptions:
         """Return the options of the network, with those that the node has widgets for.
@@ -169,6 +169,11 @@ class SamplerSettings:
             tile=0 if self.tile == NO_TILES else whole(self.tile, "the side of a tile"),
             overlap=whole(self.tile_overlap, "the overlap of tiles"),
         )
+
+
+def _given(given: Mapping[str, Any], settings: type[RunSettings | SamplerSettings]) -> dict[str, Any]:
+    names = {field.name for field in fields(settings)}
+    return {name: value for name, value in given.items() if name in names and value is not UNSET}
 
 
 def run_rows() -> dict[str, Widget]:

@@ -107,12 +107,6 @@ def video_of_file(path: Path) -> Any:
     return path if kind is None else kind(str(path))
 
 
-def rate_of_file(path: Path) -> float:
-    """Return the frames a second of a finished file."""
-    with open_clip(path) as clip:
-        return float(clip.info.rate)
-
-
 def preview_of(path: Path) -> dict[str, Any]:
     """Return what the canvas needs to show a video that a node wrote into ComfyUI's output folder."""
     folder = path.parent.relative_to(_host.output_folder().resolve())

@@ -35,7 +35,7 @@ _ALIGN_TOOLTIP = (
     "nodes run it. Sides below 64 are padded in any case."
 )
 
-_MOVED = moved("dtype", "batch", "device", "after_run", "storage")
+_MOVED = ("dtype", "batch", "device", "after_run", "storage")
 
 
 class MidframeFILM(FrameNode):
@@ -81,7 +81,7 @@ class MidframeFILM(FrameNode):
                 "run_settings": _widgets.run_settings(),
                 "mask": _widgets.mask(),
             },
-            "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT", **_MOVED},
+            "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT", **moved(*_MOVED)},
         }
 
     @said_plainly()

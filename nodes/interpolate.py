@@ -6,18 +6,17 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..vfi_models.compact.session import CompactOptions
 from ..vfi_utils import StatesLike
 from ..weights.loading import ModelSource
 from . import _widgets
 from ._errors import said_plainly
-from ._inputs import FrameInputs, changed_options
+from ._inputs import FrameInputs, options_of_any
 from ._interpolation import FrameNode, FrameOutputs
 from ._meta_batch import Manager, Prompt
 from ._settings import RunSettings
 from ._timing import ClipTiming
 from ._weights import model_widget
-from ._widgets import AUTO, UNSET, InputTypes, flow_scale
+from ._widgets import AUTO, InputTypes
 
 
 class MidframeInterpolate(FrameNode):
@@ -83,9 +82,6 @@ class MidframeInterpolate(FrameNode):
     ) -> FrameOutputs:
         """Interpolate a clip; the tooltips say what each input does."""
         run = RunSettings.of(run_settings, {})
-        options = changed_options(
-            CompactOptions(flow_scale=flow_scale(motion_resolution, UNSET, CompactOptions.flow_scale))
-        )
         inputs = FrameInputs(
             model=model,
             run=run,
@@ -96,7 +92,7 @@ class MidframeInterpolate(FrameNode):
             states=states,
             timing=timing,
             last_frame=last_frame,
-            settings=run.loop_settings(options),
+            settings=run.loop_settings(options_of_any(motion_resolution)),
             meta_batch=meta_batch,
             node_id=node_id,
             prompt=prompt,

@@ -5,20 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..vfi_models.compact.session import CompactOptions
 from ..vfi_utils import StatesLike
 from ..weights.loading import ModelSource
 from . import _widgets
 from ._chunk_run import FORMATS, ChunkInputs, run_in_chunks
 from ._errors import said_plainly
-from ._inputs import PENDING, changed_options
+from ._inputs import PENDING, options_of_any
 from ._interpolation import InterpolationNode
 from ._models import AfterRun
 from ._settings import RunSettings, moved
 from ._timing import ClipTiming
-from ._video_host import preview_of, rate_of_file, video_of_file
+from ._video_host import preview_of, video_of_file
 from ._weights import model_widget
-from ._widgets import AUTO, UNSET, InputTypes, flow_scale
+from ._widgets import AUTO, UNSET, InputTypes
 
 _PREFIX_TOOLTIP = (
     "Folder and beginning of the name in ComfyUI's output folder. The rest of the name says which video and "
@@ -26,7 +25,7 @@ _PREFIX_TOOLTIP = (
     "%date:yyyy-MM-dd% is the date, each of which is a job of its own."
 )
 
-_MOVED = moved(
+_MOVED = (
     *("pairs_per_chunk", "scale", "dtype", "batch", "clear_cache_after_n_pairs", "device", "after_run"),
     *("executor", "ray_address"),
 )
@@ -36,9 +35,9 @@ class MidframeChunks(InterpolationNode):
     """Makes the frames in between of a long video, chunk by chunk."""
 
     CLIP = "video"
-    RETURN_TYPES = ("VIDEO", "STRING", "FLOAT")
-    RETURN_NAMES = ("video", "path", "fps")
-    OUTPUT_TOOLTIPS = ("The finished video.", "Where it is.", "Its frame rate.")
+    RETURN_TYPES = ("VIDEO", "STRING")
+    RETURN_NAMES = ("video", "path")
+    OUTPUT_TOOLTIPS = ("The finished video.", "Where it is.")
     # It runs with nothing behind it: the file is its result.
     OUTPUT_NODE = True
     DESCRIPTION = (
@@ -79,7 +78,7 @@ class MidframeChunks(InterpolationNode):
                 "timing": _widgets.timing(),
                 "run_settings": _widgets.run_settings(),
             },
-            "hidden": {"node_id": "UNIQUE_ID", **_MOVED},
+            "hidden": {"node_id": "UNIQUE_ID", **moved(*_MOVED)},
         }
 
     @classmethod
@@ -135,7 +134,6 @@ class MidframeChunks(InterpolationNode):
                 "ray_address": ray_address,
             },
         )
-        options = CompactOptions(flow_scale=flow_scale(motion_resolution, scale, CompactOptions.flow_scale))
         inputs = ChunkInputs(
             model=model,
             run=run,
@@ -145,7 +143,7 @@ class MidframeChunks(InterpolationNode):
             states=states,
             timing=timing,
             last_frame=last_frame,
-            settings=run.loop_settings(changed_options(options)),
+            settings=run.loop_settings(options_of_any(motion_resolution, scale)),
             filename_prefix=filename_prefix,
             format=format,
             node_id=node_id,
@@ -155,4 +153,4 @@ class MidframeChunks(InterpolationNode):
             return {}
         run.warn_unused(("storage",), node_id)
         type(self)._written[node_id] = path
-        return {"ui": preview_of(path), "result": (video_of_file(path), str(path), rate_of_file(path))}
+        return {"ui": preview_of(path), "result": (video_of_file(path), str(path))}

@@ -29,7 +29,7 @@ _ENSEMBLE_TOOLTIP = (
     "For default, RIFE 4.0 to 4.20 and 4.24; RIFE HD 3.6 always does; not defined for the others."
 )
 
-_MOVED = moved("scale", "dtype", "batch", "device", "after_run", "allow_changed_picture", "storage")
+_MOVED = ("scale", "dtype", "batch", "device", "after_run", "allow_changed_picture", "storage")
 
 
 class MidframeRIFE(FrameNode):
@@ -66,7 +66,7 @@ class MidframeRIFE(FrameNode):
                 "run_settings": _widgets.run_settings(),
                 "mask": _widgets.mask(),
             },
-            "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT", **_MOVED},
+            "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT", **moved(*_MOVED)},
         }
 
     @said_plainly()

@@ -34,7 +34,7 @@ _SETTINGS_TOOLTIP = (
     "From TLBVFI Settings: its sampler and tiles. Nothing linked: as published, without tiles."
 )
 
-_MOVED = moved(
+_MOVED = (
     *("flow_scale", "device", "after_run", "allow_changed_picture", "memory_lines", "storage"),
     *("eta", "sample_steps", "ema", "tile", "tile_overlap", "published_range"),
 )
@@ -83,7 +83,7 @@ class MidframeTLBVFI(FrameNode):
                 "mask": _widgets.mask(),
                 "tlbvfi_settings": ("MIDFRAME_TLBVFI_SETTINGS", {"tooltip": _SETTINGS_TOOLTIP}),
             },
-            "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT", **_MOVED},
+            "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT", **moved(*_MOVED)},
         }
 
     @said_plainly()
@@ -122,27 +122,10 @@ class MidframeTLBVFI(FrameNode):
         prompt: Prompt | None = None,
     ) -> FrameOutputs:
         """Interpolate a clip; the tooltips say what each input does."""
-        run = RunSettings.of(
-            run_settings,
-            {
-                "device": device,
-                "after_run": after_run,
-                "allow_changed_picture": allow_changed_picture,
-                "memory_lines": memory_lines,
-                "storage": storage,
-            },
-        )
-        sampler = SamplerSettings.of(
-            tlbvfi_settings,
-            {
-                "eta": eta,
-                "sample_steps": sample_steps,
-                "ema": ema,
-                "tile": tile,
-                "tile_overlap": tile_overlap,
-                "published_range": published_range,
-            },
-        )
+        given = {"device": device, "after_run": after_run, "memory_lines": memory_lines, "storage": storage}
+        given |= {"allow_changed_picture": allow_changed_picture, "eta": eta, "sample_steps": sample_steps}
+        given |= {"ema": ema, "tile": tile, "tile_overlap": tile_overlap, "published_range": published_range}
+        run, sampler = RunSettings.of(run_settings, given), SamplerSettings.of(tlbvfi_settings, given)
         resolution = _widgets.flow_scale(motion_resolution, flow_scale, TlbvfiOptions.flow_scale)
         options = sampler.options(seed, resolution)
         inputs = FrameInputs(

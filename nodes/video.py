@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ..vfi_models.compact.session import CompactOptions
 from ..vfi_utils import StatesLike
 from ..weights.loading import ModelSource
 from . import _widgets
 from ._errors import said_plainly
-from ._inputs import PENDING, CommonInputs, changed_options
+from ._inputs import PENDING, CommonInputs, options_of_any
 from ._interpolation import InterpolationNode
 from ._models import AfterRun
 from ._settings import RunSettings, moved
@@ -17,9 +16,9 @@ from ._timing import ClipTiming
 from ._video_host import MadeVideo
 from ._video_run import run_on_save
 from ._weights import model_widget
-from ._widgets import AUTO, UNSET, InputTypes, flow_scale
+from ._widgets import AUTO, UNSET, InputTypes
 
-_MOVED = moved("scale", "dtype", "batch", "clear_cache_after_n_frames", "device", "after_run")
+_MOVED = ("scale", "dtype", "batch", "clear_cache_after_n_frames", "device", "after_run")
 
 
 class MidframeVideo(InterpolationNode):
@@ -62,7 +61,7 @@ class MidframeVideo(InterpolationNode):
                 "timing": _widgets.timing(),
                 "run_settings": _widgets.run_settings(),
             },
-            "hidden": {"node_id": "UNIQUE_ID", **_MOVED},
+            "hidden": {"node_id": "UNIQUE_ID", **moved(*_MOVED)},
         }
 
     @said_plainly()
@@ -98,7 +97,6 @@ class MidframeVideo(InterpolationNode):
                 "after_run": after_run,
             },
         )
-        options = CompactOptions(flow_scale=flow_scale(motion_resolution, scale, CompactOptions.flow_scale))
         inputs = CommonInputs(
             model=model,
             run=run,
@@ -108,7 +106,7 @@ class MidframeVideo(InterpolationNode):
             states=states,
             timing=timing,
             last_frame=last_frame,
-            settings=run.loop_settings(changed_options(options)),
+            settings=run.loop_settings(options_of_any(motion_resolution, scale)),
             node_id=node_id,
         )
         if video is not PENDING:

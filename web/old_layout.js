@@ -99,7 +99,10 @@ function valuesByNewName(node, { before }) {
   const values = node.widgets_values;
   const pairs = Array.isArray(values) ? before.map((name, at) => [name, values[at]]) : Object.entries(values);
   return Object.fromEntries(
-    pairs.filter(([, value]) => value !== undefined).map(([name, value]) => [newName(name), value])
+    pairs
+      .filter(([, value]) => value !== undefined)
+      // The menu holds texts; what was there before were texts or numbers.
+      .map(([name, value]) => [newName(name), newName(name) === "motion_resolution" ? String(value) : value])
   );
 }
 

@@ -2,11 +2,14 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
-from clips import pictures
+from clips import frames_of, pictures, write_clip
 from midframe import interpolate, load_model
 from midframe.benchmarks.overlays import STANDING, overlay, under
+from midframe.chunks import Job
+from midframe.cli import main as command
 from midframe.engine.guard import overlay_weight, read_mask
 from midframe.errors import BadInputError
 from midframe.vfi_utils import FrameLoop, Settings, by_multiplier
@@ -136,3 +139,37 @@ def test_another_word_or_no_picture_is_refused(tmp_path):
     (tmp_path / "mask.txt").write_text("none")
     with pytest.raises(BadInputError, match="mask"):
         read_mask(str(tmp_path / "mask.txt"))
+
+
+def test_files_and_chunks_are_guarded_alike_and_a_job_says_so(tmp_path):
+    frames, _ = clip("display", 4)
+    source = write_clip(tmp_path / "in.mkv", list((frames * 255).round().to(torch.uint8).numpy()))
+    white = Image.new("L", (SIZE[1], SIZE[0]), 255)
+    white.save(tmp_path / "mask.png")
+    made = {}
+    for law in ("off", "auto", str(tmp_path / "mask.png")):
+        for word in ("interpolate", "chunks"):
+            target = tmp_path / f"{word}_{len(made)}.mkv"
+            words = [
+                word,
+                str(source),
+                str(target),
+                "--lossless",
+                "--guard",
+                law,
+                "--device",
+                "cpu",
+                "--quiet",
+            ]
+            assert command([*words, "--dtype", "float32"]) == 0
+            made[law, word] = np.stack(frames_of(target))
+        assert np.array_equal(made[law, "interpolate"], made[law, "chunks"])
+    assert len({each.tobytes() for each in made.values()}) == 3
+    jobs = [
+        Job(source, target, tmp_path, settings=Settings(guard=law))
+        for law in ("off", "auto", str(tmp_path / "mask.png"))
+    ]
+    named = [job.identity().get("guard") for job in jobs]
+    assert named[:2] == [None, "auto"]
+    assert named[2].startswith("mask ")
+    assert [Job.from_data(job.as_data()) for job in jobs] == jobs

@@ -299,7 +299,7 @@ def test_a_graph_of_usual_values_opens_without_another_node(script, name, socket
     graph = converted(script, saved(name, list(BEFORE[name].values()), sockets=sockets))
     (item,) = graph["nodes"]
     expected = {**WIDGETS[name], "last_frame": BEFORE[name]["last_frame"]}
-    expected["motion_resolution"] = BEFORE[name].get("scale", BEFORE[name].get("flow_scale", "auto"))
+    expected["motion_resolution"] = str(BEFORE[name].get("scale", BEFORE[name].get("flow_scale", "auto")))
     if "motion_resolution" not in WIDGETS[name]:
         del expected["motion_resolution"]
     assert values_of(item) == expected
@@ -311,7 +311,7 @@ def test_changed_values_go_to_a_linked_node_of_settings(script):
     graph = converted(script, saved("MidframeTLBVFI", list(values.values())))
     item, run, sampler = graph["nodes"]
     assert values_of(item)["seed"] == 7
-    assert values_of(item)["motion_resolution"] == 0.3
+    assert values_of(item)["motion_resolution"] == "0.3"
     assert values_of(run) == {**WIDGETS["MidframeRunSettings"], "device": "cpu"}
     assert values_of(sampler) == {**WIDGETS["MidframeTLBVFISettings"], "tile": "512"}
     for link, origin, name in zip(graph["links"][1:], (run, sampler), ("run", "tlbvfi"), strict=True):

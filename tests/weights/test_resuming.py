@@ -273,3 +273,18 @@ def test_two_at_once_write_no_common_part(server, tmp_path):
         thread.join()
     assert [path.read_bytes() for path in got] == [WEIGHTS] * 2
     assert hidden(tmp_path) == []
+
+
+def test_it_goes_on_through_a_redirect_of_the_hub_without_the_token(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    server.page(
+        "someone/large/resolve/main/x.safetensors",
+        302,
+        Location=server.url("storage", "localhost"),
+        X_Linked_ETag=f'"{HASH}"',
+    )
+    file = server.pages["/storage"] = File(breaks=[80_000])
+    assert fetch(row(HUB), tmp_path).read_bytes() == WEIGHTS
+    assert file.starts == [0, 0, 80_000]
+    for path, headers in server.seen:
+        assert ("Authorization" in headers) == (path != "/storage")
