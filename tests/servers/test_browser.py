@@ -5,8 +5,6 @@ Each test runs on the classic canvas and with Nodes 2.0. COMFYUI_FRONT_END choos
 
 import json
 import re
-from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -164,49 +162,3 @@ def test_the_front_ends_dialog_replaces_an_old_node(server, browser):
         canvas.page.wait_for_timeout(500)
         assert canvas.red() == []
         assert len(canvas.files(canvas.run())) == 5
-
-
-@pytest.mark.parametrize("nodes_2", [False, True], ids=["classic", "nodes-2.0"])
-def test_four_clicks_and_a_number_smooth_a_clip(server, browser, tmp_path, nodes_2):
-    """From an empty canvas: docs/comfyui.md counts the same."""
-    clip = tmp_path / "mine.mp4"
-    write_clip(clip, frames=49)
-    with canvas_in(browser, server) as canvas:
-        canvas.open(nodes_2=nodes_2)
-        canvas.drop(clip)
-        canvas.page.wait_for_function("() => app.graph.nodes[0]?.widgets?.[0].value === 'mine.mp4'")
-        canvas.page.wait_for_timeout(1500)
-        output = canvas.at("app.graph.nodes[0].getConnectionPos(false, 0)")
-        canvas.drag(output, (output[0] + 150, output[1] + 60))
-        canvas.type("Interpolate Long Video")
-        canvas.page.wait_for_function("() => app.graph.nodes.length === 2")
-        canvas.page.wait_for_timeout(1000)
-        if nodes_2:
-            box = canvas.page.get_by_label("target_fps").last.bounding_box()
-            place = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        else:
-            place = canvas.at(
-                "(n => [n.pos[0] + n.size[0] * 0.7, n.pos[1] + n.widgets.find(w => w.name === 'target_fps').y + 10])"
-                "(app.graph.nodes[1])"
-            )
-        canvas.click(place)
-        canvas.type("60")
-        assert canvas.red() == []
-
-        def press():
-            canvas.clicks += 1
-            canvas.page.get_by_test_id("queue-button").click()
-
-        canvas.run(press)
-        assert (canvas.clicks, canvas.typed) == (4, ["Interpolate Long Video", "60"])
-        (path,) = (server.base / "output" / "midframe").glob("*.mp4")
-        rate, frames, sound = rate_of(path)
-        path.unlink()
-        assert (rate, frames, sound) == (60, 184, True)  # 49 / 16 s
-
-
-def rate_of(path: Path) -> tuple[Fraction, int, bool]:
-    """Frame rate, number of frames, and whether there is sound."""
-    with av.open(str(path)) as file:
-        frames = sum(1 for _ in file.decode(video=0))
-        return file.streams.video[0].average_rate, frames, bool(file.streams.audio)

@@ -4,7 +4,6 @@ Needs ``playwright`` (``pip install playwright``: its own browsers are not neede
 PATH, or the file that CHROMIUM_PATH names.
 """
 
-import base64
 import contextlib
 import os
 import re
@@ -20,7 +19,6 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 SETTINGS = {
     "Comfy.TutorialCompleted": True,  # no dialog of templates on the first visit
     "Comfy.Workflow.Persist": False,
-    "Comfy.LinkRelease.Action": "search box",  # as a new installation has it: ours is taken for an old one
     "Comfy.Minimap.Visible": False,
     "LiteGraph.Canvas.MaximumFps": 4,  # each is drawn by the processor
 }
@@ -63,7 +61,6 @@ class Canvas:
         """Warnings and errors of the console, and what was thrown."""
         self.refused: list[str] = []
         """Answers of the server that refused a prompt."""
-        self.clicks, self.typed = 0, list[str]()
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.said.append(str(error)))
         page.on("response", self._look)
@@ -139,49 +136,6 @@ class Canvas:
         done = self.server.until(ended, seconds)
         assert done["status"]["status_str"] == "success", done["status"]["messages"]
         return done
-
-    # --- what a person does, counted
-
-    def drop(self, file: Path) -> None:
-        """Drop a video on the empty canvas."""
-        self.clicks += 1
-        script = """([name, data]) => {
-            const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));
-            const carried = new DataTransfer();
-            carried.items.add(new File([bytes], name, {type: 'video/mp4'}));
-            return carried;
-        }"""
-        carried = self.page.evaluate_handle(script, [file.name, base64.b64encode(file.read_bytes()).decode()])
-        event = {"dataTransfer": carried, "clientX": 350, "clientY": 250}
-        self.page.dispatch_event("#graph-canvas", "dragover", event)
-        self.page.dispatch_event("#graph-canvas", "drop", event)
-
-    def at(self, script: str) -> tuple[float, float]:
-        """Where a point of the graph, which ``script`` computes as [x, y], is on the screen."""
-        x, y = self.page.evaluate(f"() => app.canvasPosToClientPos({script})")
-        return x, y
-
-    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """Drag from one place on the screen to another."""
-        self.clicks += 1
-        self.page.mouse.move(*start)
-        self.page.mouse.down()
-        self.page.mouse.move(*end, steps=8)
-        self.page.mouse.up()
-
-    def click(self, place: tuple[float, float]) -> None:
-        """Click at a place on the screen."""
-        self.clicks += 1
-        self.page.mouse.click(*place)
-
-    def type(self, text: str) -> None:
-        """Type a text, and Enter."""
-        self.typed.append(text)
-        self.page.wait_for_timeout(500)
-        self.page.keyboard.type(text)
-        self.page.wait_for_timeout(1500)  # the list of nodes follows what is typed
-        self.page.keyboard.press("Enter")
-        self.page.wait_for_timeout(500)
 
     def files(self, done: dict[str, Any]) -> list[Path]:
         """The files that a run has written to the output folder."""
