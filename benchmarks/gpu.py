@@ -108,8 +108,7 @@ def rows(comfyui: Path | None, older: Path | None) -> list[Row]:
         _bench("rife_1080p_x2", "rife-4.25", "1080x1920", _against("comfyui", comfyui), frames=17),
         _bench("film_1080p_x2", "film", "1080x1920", _against("comfyui", comfyui), frames=5),
         _bench("default_1080p_x2", "default", "1080x1920", ("--launches",)),
-        _bench("compact_v2_1080p_x2", "compact-v2", "1080x1920", ("--launches",)),
-        Row("layouts", _layouts("cuda", "1080x1920", "float16", "rife-4.25", "compact-v2"), writes=False),
+        Row("layouts", _layouts("cuda", "1080x1920", "float16", "rife-4.25", "default"), writes=False),
         _bench("rife_4k_8gib", "rife-4.25", "2160x3840", ("--vram-gib", "8"), frames=5),
         Row("clearing", (f"{_PACK}.benchmarks.pressure",)),
         # Nothing is recorded before the 24th pass.

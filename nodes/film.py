@@ -17,7 +17,7 @@ from ._meta_batch import Manager, Prompt
 from ._models import AfterRun
 from ._settings import RunSettings, moved
 from ._timing import ClipTiming
-from ._weights import model_widget
+from ._weights import OLDER_FILM, model_widget
 from ._widgets import AUTO, UNSET, InputTypes
 
 _MODEL_TOOLTIP = (
@@ -63,7 +63,7 @@ class MidframeFILM(FrameNode):
         return {
             "required": {
                 "frames": _widgets.frames(),
-                "model": model_widget(_MODEL_TOOLTIP, ("film",), "film"),
+                "model": model_widget(_MODEL_TOOLTIP, ("film",), "film", older=OLDER_FILM),
                 "multiplier": _widgets.multiplier(),
             },
             "optional": {

@@ -17,18 +17,13 @@ from ._host import Replacement
 from ._stand_ins import Missing, OldNode, OldTool, stand_in
 from ._timing import ClipTiming
 from ._types import ANY, INT_OR_FLOAT, NumberMenu
+from ._weights import OLDER_FILM, OLDER_RIFE
 from ._widgets import InputTypes, Widget
 from .film import MidframeFILM
 from .rife import MidframeRIFE
 from .tlbvfi import MidframeTLBVFI
 
 # --- widgets
-
-_RIFE_FILES = (
-    *("rife40.pth", "rife41.pth", "rife42.pth", "rife43.pth", "rife44.pth", "rife45.pth", "rife46.pth"),
-    *("rife47.pth", "rife48.pth", "rife49.pth", "rife417.pth", "rife426.pth"),
-    "sudo_rife4_269.662_testV1_scale1.pth",
-)
 
 
 def _whole(default: int, least: int = 0, most: int = 1000) -> Widget:
@@ -90,7 +85,7 @@ RUN: dict[str, OldNode] = {
     "RIFE VFI": OldNode(
         name="RIFE VFI",
         inputs=_older_vfi(
-            _menu(*_RIFE_FILES, default="rife49.pth"),
+            _menu(*OLDER_RIFE, default="rife49.pth"),
             _multiplier(1),
             {
                 "fast_mode": _switch(True),
@@ -108,7 +103,7 @@ RUN: dict[str, OldNode] = {
     ),
     "FILM VFI": OldNode(
         name="FILM VFI",
-        inputs=_older_vfi(_menu("film_net_fp32.pt"), _multiplier(2)),
+        inputs=_older_vfi(_menu(*OLDER_FILM), _multiplier(2)),
         runs=MidframeFILM,
         widgets=_SHARED,
         fixed={"schedule": "bisect"},

@@ -17,7 +17,7 @@ from ._meta_batch import Manager, Prompt
 from ._models import AfterRun
 from ._settings import RunSettings, moved
 from ._timing import ClipTiming
-from ._weights import model_widget
+from ._weights import OLDER_RIFE, model_widget
 from ._widgets import AUTO, UNSET, InputTypes, flow_scale
 
 _MODEL_TOOLTIP = (
@@ -48,7 +48,7 @@ class MidframeRIFE(FrameNode):
         return {
             "required": {
                 "frames": _widgets.frames(),
-                "model": model_widget(_MODEL_TOOLTIP, ("rife", "rife_hd")),
+                "model": model_widget(_MODEL_TOOLTIP, ("rife", "rife_hd"), older=OLDER_RIFE),
                 "multiplier": _widgets.multiplier(),
             },
             "optional": {

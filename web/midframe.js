@@ -1,5 +1,10 @@
-// Gives the example workflows their clip. ComfyUI looks for videos in its input folder alone, and the clip lies beside
+// Two things that ComfyUI's browser needs from a pack, and no server can do.
+//
+// 1. Gives the example workflows their clip. ComfyUI looks for videos in its input folder alone, and the clip lies beside
 // the workflows; when one that names it is opened, and the input folder lacks it, it is uploaded there.
+//
+// 2. Says that pictures are pictures. Nodes 2.0 shows what comes from a node with a VIDEO input as a video, the newest frame
+// of a run too, and then that it is broken ("Video failed to load"; front ends 1.45 to 1.58).
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
@@ -16,8 +21,18 @@ async function upload() {
   await app.refreshComboInNodes();
 }
 
+const isPicture = (node) => node && (node.previewMediaType ??= "image");
+
 app.registerExtension({
-  name: "Midframe.ExampleClip",
+  name: "Midframe",
+  setup() {
+    api.addEventListener("b_preview_with_metadata", ({ detail }) =>
+      isPicture(app.graph.getNodeById(detail.displayNodeId ?? detail.nodeId)),
+    );
+  },
+  nodeCreated(node) {
+    if (node.comfyClass === "MidframeReport") isPicture(node);
+  },
   async beforeConfigureGraph(graph) {
     if (!JSON.stringify(graph ?? "").includes(`"${CLIP}"`)) return;
     const menus = await (await api.fetchApi("/object_info/LoadVideo")).json();

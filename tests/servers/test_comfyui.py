@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import time
 import urllib.error
 from fractions import Fraction
@@ -19,6 +20,7 @@ from safetensors.torch import save_file
 
 HEAVY = "rife_v4.25_heavy.safetensors"  # 87 MB: a leak of it cannot hide in 64
 LOG = logging.getLogger(__name__)
+PLAIN = {"INT", "FLOAT", "STRING", "BOOLEAN"}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,15 @@ def as_prompt(graph):
     return prompt
 
 
-EXAMPLES = {"video_double_frame_rate": 12, "between_two_pictures": 9, "long_video_60_fps": 16}
+EXAMPLES = {
+    "Smooth a video": 60,
+    "Smooth a video (app)": 60,
+    "Frames to any frame rate": 60,
+    "Long video in chunks": 60,
+    "Slow motion with a curve": 30,
+    "Compare models": None,
+}
+"""Frame rate of the video that each makes. In a browser: test_browser.py."""
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -87,27 +97,27 @@ def test_example_workflows_run(server, root, name):
     assert examples == set(EXAMPLES)
     assert set(server.json("/workflow_templates")[PACK]) == examples
     known = server.json("/object_info")
-    prompt = as_prompt(json.loads((root / "example_workflows" / f"{name}.json").read_text()))
+    prompt = as_prompt(json.loads((root / "example_workflows" / f"{name}.json").read_text(encoding="utf-8")))
     unknown = {item["class_type"] for item in prompt.values()} - set(known)
     if unknown:
         pytest.skip(f"this ComfyUI is older than {', '.join(unknown)}")
     for item in prompt.values():
         if item["class_type"].startswith("Midframe"):
-            inputs = known[item["class_type"]]["input"]
-            assert set(inputs["required"]) <= set(item["inputs"])
-            assert set(item["inputs"]) <= {*inputs["required"], *inputs["optional"], *inputs["hidden"]}
-    pictures = [item for item in prompt.values() if item["class_type"] == "LoadImage"]
-    for i, item in enumerate(pictures):
-        item["inputs"]["image"] = f"{i}.png"
-    (path,) = server.run(prompt)
-    if path.suffix == ".webp":
-        assert Image.open(path).n_frames == EXAMPLES[name]
+            rows = known[item["class_type"]]["input"]
+            kinds = {
+                name: row[0] for part in ("required", "optional") for name, row in rows.get(part, {}).items()
+            }
+            widgets = {name for name, kind in kinds.items() if isinstance(kind, list) or kind in PLAIN}
+            assert widgets <= set(item["inputs"])
+    shutil.copy(server.base / "input" / "clip.mp4", server.base / "input" / "midframe_example.mp4")
+    files = server.run(prompt)
+    if EXAMPLES[name] is None:
+        assert files
     else:
+        (path,) = [path for path in files if path.suffix == ".mp4"]
         with av.open(str(path)) as file:
-            rate = file.streams.video[0].average_rate
-            wanted = 60 if "60" in name else Fraction(48000, 1001)
-            assert abs(rate - wanted) < 1e-3  # ComfyUI writes thousandths
-            assert len(list(file.decode(video=0))) == EXAMPLES[name]
+            assert abs(file.streams.video[0].average_rate - EXAMPLES[name]) < 1e-3  # it writes thousandths
+            assert len(list(file.decode(video=0))) > 6
 
 
 def test_images_come_out_with_a_frame_between_each_two(server):

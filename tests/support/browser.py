@@ -36,7 +36,8 @@ RED = """() => {
         if (node.has_errors) red.push(`${name} has errors`);
         for (const widget of node.widgets ?? []) {
             const values = widget.type === 'combo' && widget.options?.values;
-            if (Array.isArray(values) && !values.includes(widget.value))
+            // As the server compares them: saved numbers stand for the texts of a menu.
+            if (Array.isArray(values) && !values.map(String).includes(String(widget.value)))
                 red.push(`${name}: ${widget.name} ${JSON.stringify(widget.value)} is none of ${JSON.stringify(values)}`);
             if (widget.value === undefined || Number.isNaN(widget.value)) red.push(`${name}: ${widget.name} has no value`);
         }
@@ -44,7 +45,8 @@ RED = """() => {
             if (slot.link != null && !app.graph.links.get(slot.link)) red.push(`${name}: ${slot.name} lost its link`);
     }
     for (const box of document.querySelectorAll('[role=dialog], [role=alertdialog], .p-toast-message, [role=alert]'))
-        if (box.checkVisibility() && box.innerText.trim()) red.push(box.innerText.trim());
+        if (box.checkVisibility() && box.innerText.trim() && !/success|info/i.test(box.className))
+            red.push(box.innerText.trim());
     for (const box of document.querySelectorAll('[data-testid=error-overlay], [data-testid*=missing]'))
         if (box.checkVisibility() && box.innerText.trim()) red.push(box.innerText.trim());
     return [...new Set(red)];
@@ -61,10 +63,15 @@ class Canvas:
         self.refused: list[str] = []
         """Answers of the server that refused a prompt."""
         self.clicks, self.typed = 0, list[str]()
-        page.on("console", lambda m: self.said.append(m.text) if m.type in ("warning", "error") else None)
+        page.on("console", self._hear)
         page.on("pageerror", lambda error: self.said.append(str(error)))
         page.on("response", self._look)
         page.set_default_timeout(SECONDS * 1000)
+
+    def _hear(self, message: Any) -> None:
+        ours = "net::ERR_FAILED" in message.text  # what open() keeps from the internet
+        if message.type in ("warning", "error") and not ours:
+            self.said.append(message.text)
 
     def _look(self, reply: Any) -> None:
         if reply.url.endswith("/prompt") and reply.status >= 400:
