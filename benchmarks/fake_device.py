@@ -261,7 +261,22 @@ def _kernels(count: Count) -> dict[str, Callable[..., Tensor]]:
         count.note("midframe::correlation", sum(map(_moved, (left, right, out))))
         return out
 
-    return {"warp": warp, "add_leaky_": add_leaky_, "correlation": correlation}
+    def written(name: str, like: Tensor, channels: int, *read: Tensor) -> Tensor:
+        out = like.new_empty((len(like), channels, *like.shape[-2:]), dtype=torch.float32)
+        count.note(f"midframe::{name}", sum(map(_moved, (*read, out))))
+        return out
+
+    def gradient_products(left: Tensor, right: Tensor, timestep: Tensor) -> Tensor:
+        return written("gradient_products", left, 5, left, right, timestep)
+
+    def least_squares(means: Tensor, mask: Tensor, floor: float) -> Tensor:
+        return written("least_squares", means, 2, means, mask)
+
+    def gate(flow: Tensor, mask: Tensor, update: Tensor, moves: float) -> Tensor:
+        return written("gate", flow, 5, flow, mask, update[:, :6])
+
+    made = (warp, add_leaky_, correlation, gradient_products, least_squares, gate)
+    return {function.__name__: function for function in made}
 
 
 def _patches() -> dict[tuple[Any, str], Any]:

@@ -91,6 +91,7 @@ def rehearsal() -> list[Row]:
         checks()[0],
         Row("transfers", (f"{_PACK}.benchmarks.transfers", "--device", "cpu", "--small"), writes=False),
         Row("parity_float32", (_PACK, "parity", golden, "--device", "cpu"), writes=False),
+        Row("layouts", _layouts("cpu", "64x96", "float32", "rife-4.6"), writes=False),
         Row("rife_x2", (*words, "--rounds", "1", "--model", "rife-4.6", "--launches")),
         Row("film_x2", (*words, "--rounds", "1", "--model", "film-narrow")),
     ]
@@ -106,6 +107,8 @@ def rows(comfyui: Path | None, older: Path | None) -> list[Row]:
     todo = [
         _bench("rife_1080p_x2", "rife-4.25", "1080x1920", _against("comfyui", comfyui), frames=17),
         _bench("film_1080p_x2", "film", "1080x1920", _against("comfyui", comfyui), frames=5),
+        _bench("default_1080p_x2", "default", "1080x1920", ("--launches",)),
+        Row("layouts", _layouts("cuda", "1080x1920", "float16", "rife-4.25", "default"), writes=False),
         _bench("rife_4k_8gib", "rife-4.25", "2160x3840", ("--vram-gib", "8"), frames=5),
         Row("clearing", (f"{_PACK}.benchmarks.pressure",)),
         # Nothing is recorded before the 24th pass.
@@ -125,6 +128,12 @@ def rows(comfyui: Path | None, older: Path | None) -> list[Row]:
 
 def _against(peer: str, folder: Path | None) -> tuple[str, ...]:
     return () if folder is None else ("--against", f"{peer}={folder}")
+
+
+def _layouts(device: str, size: str, dtype: str, *models: str) -> tuple[str, ...]:
+    """Return the profile of some models with activations in planes, and beside it channels last."""
+    profile = (f"{_PACK}.benchmarks.profile", "--device", device, "--size", size, "--dtype", dtype)
+    return (*profile, "--rounds", "2", "--layout", "planes", "channels_last", "--model", *models)
 
 
 def _bench(name: str, model: str, size: str, more: tuple[str, ...], *, frames: int = 9) -> Row:

@@ -1,7 +1,8 @@
 """Profiles the time of a made frame by kind of operation: ``python -m midframe.benchmarks.profile``.
 
-On one thread of the CPU, so that operations run one after the other and add up. Of each kind the least over
-some rounds is taken, which is its cost when nobody else uses the machine.
+On a CPU of one thread, so that operations run one after the other and add up; on CUDA it is the time of
+kernels. Of each kind the least over some rounds is taken, which is its cost when nobody else uses the
+machine. ``--layout planes channels_last`` puts both ways of storing activations side by side.
 """
 
 from __future__ import annotations
@@ -9,54 +10,80 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from ..api import interpolate
+from ..vfi_models import activations_stored
 from .work import Work
 
 KINDS: dict[str, tuple[str, ...]] = {
-    "convolutions": ("convolution", "_slow_conv2d_forward", "thnn_conv2d"),
-    "sampling": ("grid_sampler", "embedding_bag"),
+    # cuDNN's kernels around a convolution of the other layout.
+    "changes of layout": ("nchwtonhwc", "nhwctonchw", "transpose"),
+    "convolutions": ("conv", "xmma", "gemm", "cudnn", "cutlass", "winograd"),
+    "sampling": ("grid_sampler", "embedding_bag", "_warp", "_correlation"),
     "resizing and pooling": ("upsample", "avg_pool", "pixel_shuffle", "pixel_unshuffle"),
-    "joins and copies": ("cat", "copy_", "stack", "index_select", "constant_pad", "fill_", "clone", "flip"),
+    "joins and copies": (
+        *("cat", "copy", "memcpy", "memset", "stack", "index_select"),
+        *("constant_pad", "fill_", "clone", "flip"),
+    ),
 }
-"""Kinds by parts of the operators' names; the first that fits counts, and all others are arithmetic."""
+"""Kinds by parts of the names of operators and kernels, in lower case; the first that fits counts, and all
+others are arithmetic.
+"""
 _ARITHMETIC = "arithmetic"
 # Time between the operators: Python, dispatch, allocation.
 _UNCOUNTED = "loop"
+LAYOUTS = {"planes": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-def kind_of(operator: str) -> str:
-    """Return the kind of an operator such as ``aten::cat``."""
-    name = operator.rpartition("::")[2]
+def kind_of(name: str) -> str:
+    """Return the kind of an operator such as ``aten::cat``, or of a kernel."""
+    name = name.rpartition("aten::")[2].lower()
     return next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), _ARITHMETIC)
 
 
-def spent(work: Work, rounds: int) -> dict[str, float]:
-    """Return the milliseconds of a made frame by kind, the least of ``rounds`` for each."""
-    clip, model = work.clip(), work.build()
+def spent(work: Work, rounds: int, layout: str | None = None) -> dict[str, float]:
+    """Return the milliseconds of a made frame by kind, the least of ``rounds`` for each.
+
+    Args:
+        work: what is done.
+        rounds: how often.
+        layout: of activations, of :data:`LAYOUTS`; None is what the pack chooses.
+    """
     least: dict[str, float] = {}
-
-    def run() -> None:
+    activities = [ProfilerActivity.CPU]
+    if work.device.startswith("cuda"):
+        activities.append(ProfilerActivity.CUDA)
+    with activations_stored(LAYOUTS[layout]) if layout else nullcontext():
+        clip, model = work.clip(), work.build()
         interpolate(clip, model, work.multiplier)
-
-    run()
-    for _ in range(rounds):
-        # A range around the whole round: its own time, in no operator, is that of the loop.
-        with profile(activities=[ProfilerActivity.CPU]) as profiled, torch.profiler.record_function("round"):
-            run()
-        found: dict[str, float] = defaultdict(float)
-        for row in profiled.key_averages():
-            kind = _UNCOUNTED if row.key == "round" else kind_of(row.key)
-            # The profiler counts in microseconds, and for all made frames together.
-            found[kind] += row.self_cpu_time_total / 1e3 / work.made_frames
-        for kind, milliseconds in found.items():
-            least[kind] = min(milliseconds, least.get(kind, milliseconds))
+        for _ in range(rounds):
+            # A range around the whole round: its own time, in no operator, is that of the loop.
+            with profile(activities=activities) as profiled, torch.profiler.record_function("round"):
+                interpolate(clip, model, work.multiplier)
+            found: dict[str, float] = defaultdict(float)
+            for kind, microseconds in _times(profiled, on_device=len(activities) > 1):
+                # For all made frames together.
+                found[kind] += microseconds / 1e3 / work.made_frames
+            for kind, milliseconds in found.items():
+                least[kind] = min(milliseconds, least.get(kind, milliseconds))
     return least
+
+
+def _times(profiled: profile, *, on_device: bool) -> Iterator[tuple[str, float]]:
+    """Yield the kind and the microseconds of each operator, or of each kernel of the device."""
+    for row in profiled.key_averages():
+        if not on_device:
+            yield (_UNCOUNTED if row.key == "round" else kind_of(row.key)), row.self_cpu_time_total
+        elif row.device_type.name == "CUDA" and row.key != "round":
+            # Kernels and copies; the operators that launched them are rows of the CPU.
+            yield kind_of(row.key), row.self_device_time_total
 
 
 def as_table(columns: dict[str, dict[str, float]]) -> str:
@@ -82,15 +109,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=_size, default=(480, 832), metavar="HxW")
     parser.add_argument("--multiplier", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--device", default="cpu")
+    layouts = "how activations are stored, side by side; default: what the pack chooses"
+    parser.add_argument("--layout", nargs="+", choices=list(LAYOUTS), default=[None], help=layouts)
     parser.add_argument("--out", type=Path, help="a Markdown file to write besides")
     options = parser.parse_args(arguments)
     # On one thread operators do not overlap, so that their times add up.
     torch.set_num_threads(1)
     columns = {}
-    for model in options.model:
-        for dtype in options.dtype:
-            work = Work(model, options.size, options.multiplier, 3, dtype, "cpu")
-            columns[f"{model} {dtype}"] = spent(work, options.rounds)
+    for model, dtype, layout in product(options.model, options.dtype, options.layout):
+        work = Work(model, options.size, options.multiplier, 3, dtype, options.device)
+        name = " ".join(filter(None, (model, dtype, layout)))
+        columns[name] = spent(work, options.rounds, layout)
     table = as_table(columns)
     sys.stdout.write(table + "\n")
     if options.out:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from ..engine.remarks import Remarks
 from ..errors import BadInputError, MidframeError
 from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Host
@@ -75,6 +76,7 @@ class Inline:
             make_chunks(job, store, (first, store.after(first)), model, host=host, done=done)
 
 
+@Remarks()
 def process(
     job: Job,
     executor: Executor,
@@ -106,6 +108,7 @@ def process(
     _check(job)
     # What cannot be read or written is found before the work folder is made, and leaves nothing behind.
     info = job.describe()
+    job.model.identity()  # weights that cannot be had are found before all of the clip is looked at
     output = Joined(job.target, job.plan, info)
     with contextlib.ExitStack() as stack:
         _lock(job.workdir, stack)

@@ -27,6 +27,12 @@ _JOB = "job.json"
 DONE = "done.json"
 ANALYSIS = "analysis.json"
 LOCK = "lock"
+# For whoever looks into a work folder whose output is whole.
+_WHY = (
+    "The output is whole and its chunks are removed. What is left here tells Midframe that the job is done: "
+    "run again, it makes nothing twice and does not look through the clip once more. Nothing else needs this "
+    "folder; it can be removed at any time."
+)
 # Names in a work folder where nothing was finished.
 # No numbers among them: a folder of pictures (000001.png, ...) given as work folder lost them all once.
 _BEGUN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp|job\.json|done\.json|analysis\.json|lock")
@@ -216,7 +222,7 @@ class Store:
     def finish(self, target: Path, temporary: Path) -> None:
         """Note, before the output gets its name, what it must be to be the end of this job."""
         output = {"job": self.job, "name": target.name, "fingerprint": fingerprint(temporary)}
-        write_document(self.folder / DONE, {**output, "frames": self.frames})
+        write_document(self.folder / DONE, {**output, "frames": self.frames, "why this stays": _WHY})
 
     def finished(self, target: Path) -> int | None:
         """Return the number of frames of the output if the job is done and it is there as it was written."""
@@ -224,7 +230,7 @@ class Store:
         if done is None or not target.exists():
             return None
         written = {"job": self.job, "name": target.name, "fingerprint": fingerprint(target)}
-        return int(done["frames"]) if done == {**written, "frames": done.get("frames")} else None
+        return int(done["frames"]) if written.items() <= done.items() else None
 
     def drop_segments(self) -> None:
         """Remove segments and their records: the output holds everything."""
@@ -233,6 +239,10 @@ class Store:
             _remove(self._record_file(record.chunk))
             if record.file:
                 _remove(self.folder / record.file)
+        if self._records:
+            _LOG.info(
+                "%s: the output is whole, its chunks are removed; %s says what stays", self.folder, DONE
+            )
         self._records = {}
 
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..analysis.notes import Analysis
+from ..engine.remarks import Remarks
 from ..errors import BadInputError
 from ..video import open_clip
 from ..video.stream.looking import analysis_of
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace OUT if it is there")
 
 
+@Remarks()
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Look at a clip, say what was found, and write it if that is asked for."""
     target: Path | None = arguments.target

@@ -13,7 +13,7 @@ from ..chunks import Farm, Inline, Job, ModelChoice, process
 from ..chunks.job import PAIRS
 from ..chunks.watch import Watch
 from ..errors import BadInputError
-from ..weights.loading import usable_device
+from ..weights.loading import locate, usable_device
 from .options import add_clip_options, plan_of, settings_of, target_of
 from .progress import ProgressHost
 
@@ -82,6 +82,8 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     watch = Watch(device, host.say)
     began = time.monotonic()
     try:
+        # Before the clip is looked at, which may take long.
+        locate(job.model.name, job.model.folders, progress=host.downloaded)
         written = process(
             job, workers or Inline(job.model.load), host=host, report=watch, keep_chunks=arguments.keep_chunks
         )

@@ -11,7 +11,7 @@ from ..api import load_model
 from ..errors import BadInputError
 from ..video import interpolate_video
 from ..video.stream.files import check_paths
-from ..weights.loading import usable_device
+from ..weights.loading import locate, usable_device
 from . import probe
 from .options import add_clip_options, plan_of, settings_of, target_of
 from .pipes import as_files, is_output, is_pipe
@@ -89,10 +89,11 @@ def _run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     target, plan = target_of(arguments), plan_of(arguments)
     device = usable_device(arguments.device)
     check_paths(arguments.source, target, plan)  # before a model is loaded or fetched
-    model = load_model(arguments.model, device, arguments.dtype, folders=arguments.models_folder)
     host = ProgressHost(device, quiet=arguments.quiet)
-    began = time.monotonic()
     try:
+        locate(arguments.model, arguments.models_folder, progress=host.downloaded)
+        model = load_model(arguments.model, device, arguments.dtype, folders=arguments.models_folder)
+        began = time.monotonic()
         settings = settings_of(arguments)
         written = interpolate_video(arguments.source, target, model, plan, settings=settings, host=host)
     finally:

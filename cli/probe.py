@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from ..engine.remarks import Remarks
 from ..video.account import describe_output
 from .options import add_clip_options, plan_of, target_of
 
@@ -14,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_clip_options(parser)
 
 
+@Remarks()
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Print a line for each thing in the source; make nothing."""
     target = target_of(arguments)

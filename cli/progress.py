@@ -26,6 +26,21 @@ class ProgressHost(QuietHost):
         self._quiet = quiet
         self._bar: tqdm[NoReturn] | None = None
         self._look: tqdm[NoReturn] | None = None
+        self._download: tqdm[NoReturn] | None = None
+
+    def downloaded(self, done: int, total: int | None) -> None:
+        """Show how many bytes of a model have come; see :data:`~..weights.download.Progress`."""
+        if self._download is None:
+            self._download = tqdm(
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1024,
+                desc="downloading",
+                disable=self._quiet,
+                dynamic_ncols=True,
+            )
+        self._download.total = total
+        self._download.update(done - self._download.n)
 
     def looked(self, done: int, total: int | None) -> None:
         """Show how far the clip has been looked at; see :class:`~..engine.host.LookingHost`."""
@@ -55,6 +70,6 @@ class ProgressHost(QuietHost):
 
     def close(self) -> None:
         """Leave the bar where it is; the next line goes below it."""
-        for bar in (self._look, self._bar):
+        for bar in (self._download, self._look, self._bar):
             if bar is not None:
                 bar.close()

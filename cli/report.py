@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ..api import load_model
+from ..engine.remarks import Remarks
 from ..errors import BadInputError
 from ..report.make import make
 from ..report.page import findings, page
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_models_folder(parser)
 
 
+@Remarks()
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Measure, write the page, and say what matters."""
     source: Path = arguments.source

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,6 +61,55 @@ def require_clip(frames: Any) -> Tensor:
         )
     _require_picture(frames, "These frames are no pictures.")
     return frames
+
+
+def clip_of(frames: Any) -> Tensor:
+    """Return frames as one batch (N, H, W, C), as video generators and image libraries hand them over.
+
+    Args:
+        frames: a tensor or array (N, H, W, C) or (N, C, H, W), or a list of pictures: PIL images, arrays or
+            tensors of one size; also a batch of one such clip. Floats are in 0..1. Where channels may be
+            first or last, they are last.
+
+    Raises:
+        BadInputError: it is none of these.
+    """
+    if isinstance(frames, (list, tuple)) and frames:
+        frames = _stacked(frames)
+    if isinstance(frames, np.ndarray):
+        # A copy: an array may be read-only, with its rows in another order.
+        frames = torch.from_numpy(np.array(frames, order="C"))
+    if isinstance(frames, Tensor):
+        frames = frames[0] if frames.ndim > _CLIP and len(frames) == 1 else frames
+        channels_first = frames.ndim == _CLIP and frames.shape[1] in _CHANNELS
+        if channels_first and frames.shape[-1] not in _CHANNELS:
+            frames = frames.movedim(1, -1)
+        frames = frames.detach().cpu()
+        frames = frames.float() if frames.dtype.is_floating_point else frames
+    return require_clip(frames)
+
+
+def _stacked(pictures: Sequence[Any]) -> Any:
+    """Return pictures of one size as one tensor or array; a list of clips is its only one."""
+    if len(pictures) == 1 and (isinstance(pictures[0], (list, tuple)) or np.ndim(pictures[0]) == _CLIP):
+        return _stacked(pictures[0]) if isinstance(pictures[0], (list, tuple)) else pictures[0]
+    if any(hasattr(picture, "convert") for picture in pictures):  # PIL: palettes and the like are no pixels
+        pictures = [
+            picture.convert("RGBA" if "A" in picture.getbands() else "RGB")
+            if hasattr(picture, "convert")
+            else picture
+            for picture in pictures
+        ]
+    try:
+        if isinstance(pictures[0], Tensor):
+            return torch.stack(list(pictures))
+        return np.stack([np.asarray(picture) for picture in pictures])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadInputError(
+            "These frames are not of one kind and size.",
+            f"{len(pictures)}, the first is {described(pictures[0])}: {error}",
+            "Give PIL images, arrays or tensors that all have the size of the first.",
+        ) from error
 
 
 def checked_pictures(source: Any, *, first: int = 0, like: Tensor | None = None) -> Iterator[Tensor]:

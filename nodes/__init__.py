@@ -9,11 +9,13 @@ from __future__ import annotations
 from . import _host
 from .cache import MidframeClearCache
 from .film import MidframeFILM
+from .interpolate import MidframeInterpolate
 from .loader import MidframeModelLoader
 from .long_video import MidframeChunks
 from .old_ids import REPLACEMENTS, stand_ins
 from .report import MidframeReport
 from .rife import MidframeRIFE
+from .run_settings import MidframeRunSettings, MidframeTLBVFISettings
 from .speed import MidframeSpeed
 from .states import MidframeStates
 from .timing import MidframeAnalyse, MidframeTiming
@@ -24,6 +26,7 @@ __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
 
 # Saved workflows name a node by its key: keys never change, and what is on the canvas is the display name.
 NODE_CLASS_MAPPINGS: dict[str, type] = {
+    "MidframeInterpolate": MidframeInterpolate,
     "MidframeRIFE": MidframeRIFE,
     "MidframeFILM": MidframeFILM,
     "MidframeTLBVFI": MidframeTLBVFI,
@@ -35,10 +38,13 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {
     "MidframeAnalyse": MidframeAnalyse,
     "MidframeSpeed": MidframeSpeed,
     "MidframeReport": MidframeReport,
+    "MidframeRunSettings": MidframeRunSettings,
+    "MidframeTLBVFISettings": MidframeTLBVFISettings,
     "MidframeClearCache": MidframeClearCache,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
+    "MidframeInterpolate": "Interpolate Frames (Midframe)",
     "MidframeRIFE": "RIFE (Midframe)",
     "MidframeFILM": "FILM (Midframe)",
     "MidframeTLBVFI": "TLBVFI (Midframe)",
@@ -50,6 +56,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "MidframeAnalyse": "Look at Clip (Midframe)",
     "MidframeSpeed": "Speed Curve (Midframe)",
     "MidframeReport": "Report on Clip (Midframe)",
+    "MidframeRunSettings": "Run Settings (Midframe)",
+    "MidframeTLBVFISettings": "TLBVFI Settings (Midframe)",
     "MidframeClearCache": "Clear Model Cache (Midframe)",
 }
 

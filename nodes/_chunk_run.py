@@ -20,15 +20,13 @@ from ..vfi_models.interface import Interpolator
 from ..weights.loading import ModelSource
 from . import _host, _progress
 from ._inputs import PENDING, CommonInputs
+from ._settings import EXECUTORS, RAY
 from ._video_host import whole_file_of
 
 _LOG = logging.getLogger(__name__)
 
 FORMATS = ("mp4", "mkv", "mov", "webm")
 """Types of files that are offered."""
-THIS_PROCESS, RAY = "this process", "ray"
-EXECUTORS = (THIS_PROCESS, RAY)
-"""Who may make the chunks."""
 
 # Parts of a date as ComfyUI's front end writes them, and as its server does.
 _PARTS = {"yyyy": "%Y", "yy": "%y", "MM": "%m", "dd": "%d", "hh": "%H", "mm": "%M", "ss": "%S"}
@@ -49,15 +47,11 @@ class ChunkInputs(CommonInputs):
     filename_prefix: str
     """Folder in ComfyUI's output folder, and beginning of the file's name."""
     format: str
-    pairs_per_chunk: int
-    executor: str
-    ray_address: str
-    """Of a Ray cluster; empty for workers on this machine."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of(self.format, FORMATS, "format")
-        require_one_of(self.executor, EXECUTORS, "executor")
+        require_one_of(self.run.executor, EXECUTORS, "executor")
 
 
 def run_in_chunks(video: Any, inputs: ChunkInputs) -> Path:
@@ -87,7 +81,7 @@ def run_in_chunks(video: Any, inputs: ChunkInputs) -> Path:
             _choice(lender.weights),
             plan=plan,
             settings=inputs.settings,
-            pairs=inputs.pairs_per_chunk,
+            pairs=inputs.run.pairs_per_chunk,
         )
     )
     watch = Watch(lender.weights.device, _LOG.info)
@@ -106,8 +100,8 @@ def run_in_chunks(video: Any, inputs: ChunkInputs) -> Path:
 def _executor(inputs: ChunkInputs, load: Callable[[], Interpolator]) -> Executor:
     """Return who makes the chunks."""
     # The workers of a cluster load models of their own: ``load`` is for this process.
-    if inputs.executor == RAY:
-        return Farm(address=(inputs.ray_address or "").strip() or None)
+    if inputs.run.executor == RAY:
+        return Farm(address=(inputs.run.ray_address or "").strip() or None)
     return Inline(load)
 
 

@@ -7,9 +7,10 @@ position. What they have in common goes on from there as one value.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ..inputs.rates import rate_or_zero
+from ..vfi_models.compact.session import CompactOptions
 from ..vfi_models.interface import Options
 from ..vfi_utils import EndLaw, Settings, StatesLike, Timeline
 from ..video import Plan
@@ -17,11 +18,13 @@ from ..weights.loading import ModelSource
 from . import _host
 from ._lending import ModelLender
 from ._meta_batch import Manager, Prompt
-from ._models import AfterRun, require_after_run
-from ._timeline import timeline_and_fps
+from ._models import require_after_run
+from ._rates import rate_of
+from ._settings import RunSettings
+from ._timeline import UNKNOWN_RATE, timeline_and_fps
 from ._timing import ClipTiming
 from ._weights import chosen
-from ._widgets import storage_named
+from ._widgets import UNSET, end_law, flow_scale, storage_named
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -29,6 +32,11 @@ if TYPE_CHECKING:
 
 PENDING: Any = object()
 """Stands for a clip that is still to be made: see :meth:`CommonInputs.check`."""
+
+_FRAMES_ONLY = ("storage",)
+"""Run settings of nodes that give a batch of frames."""
+_CHUNKS_ONLY = ("pairs_per_chunk", "executor", "ray_address")
+"""Run settings of the node that works in chunks."""
 
 # Sides of a picture that every network takes, for asking a model about its options.
 _ANY_SIDE = 256
@@ -44,15 +52,17 @@ class CommonInputs:
         BadInputError: no way for a model after a run.
     """
 
+    AUTO_END: ClassVar[EndLaw] = "hold_last"
+    """What follows the last frame where the widget says "auto": a video keeps its length."""
+
     model: str
     """Value of the model widget."""
-    device: str
-    dtype: str = "auto"
+    run: RunSettings
+    """How the run is done."""
     averaged: bool = True
     """Whether moving averages of parameters are taken where the file keeps them."""
     model_override: ModelSource | None
-    """A model that came by a link; then the four above are not used."""
-    after_run: AfterRun
+    """A model that came by a link; then the three above say nothing of what it is and where it runs."""
     multiplier: Any
     """A number, or a list with one for each pair of frames."""
     target_fps: Any
@@ -61,7 +71,8 @@ class CommonInputs:
     """Pairs of frames in which nothing is made."""
     timing: ClipTiming | None
     """What is done about cuts and held frames; None: cuts are held."""
-    last_frame: EndLaw
+    last_frame: str
+    """Value of the widget; an end law from here on."""
     settings: Settings
     """Of the frame loop, with the options of the model."""
     node_id: str | None
@@ -69,9 +80,10 @@ class CommonInputs:
 
     def __post_init__(self) -> None:
         # Here, and not after the run that it is about: weights may have to be downloaded for that.
-        require_after_run(self.after_run)
+        require_after_run(self.run.after_run)
         settings = replace(self.settings, record=_host.records_passes())
         object.__setattr__(self, "settings", self.clip_timing.settings(settings))
+        object.__setattr__(self, "last_frame", end_law(self.last_frame, self.AUTO_END))
 
     def weights(self) -> ModelSource:
         """Return the weights to run, downloaded if they are not on this computer.
@@ -79,12 +91,12 @@ class CommonInputs:
         Raises:
             BadInputError, WeightsNotFoundError: see :func:`._weights.chosen`.
         """
-        weights = chosen(self.model_override, (self.model, self.device, self.dtype), self.node_id)
+        weights = chosen(self.model_override, (self.model, self.run.device, self.run.dtype), self.node_id)
         return weights if self.model_override is not None else replace(weights, averaged=self.averaged)
 
     def lender(self) -> ModelLender:
         """Return what lends the model of :meth:`weights` for a run."""
-        return ModelLender(self.weights(), self.settings.options, self.after_run)
+        return ModelLender(self.weights(), self.settings.options, self.run.after_run)
 
     def check(self) -> None:
         """Fetch and load the model, and check whatever can be checked before the clip is made.
@@ -94,6 +106,10 @@ class CommonInputs:
         """
         self.check_times()
         self.lender().check(_ANY_SIDE, _ANY_SIDE)
+
+    def warn_unused(self) -> None:
+        """Say which run settings were changed that this kind of node has no use for."""
+        self.run.warn_unused(_CHUNKS_ONLY + _FRAMES_ONLY, self.node_id)
 
     def check_times(self) -> None:
         """Check which frames shall come out.
@@ -113,13 +129,18 @@ class CommonInputs:
             self.multiplier,
             states=self.states,
             fps=rate_or_zero(self.target_fps) or None,
-            end=self.last_frame,
+            end=self.end,
             timing=self.clip_timing.timing,
             analysis=self.clip_timing.analysis,
             speed=self.clip_timing.speed.curve,
             sound_speed=self.clip_timing.speed.sound,
             shutter=self.clip_timing.speed.shutter,
         )
+
+    @property
+    def end(self) -> EndLaw:
+        """Return what follows the last source frame; another value is refused where it is used."""
+        return cast("EndLaw", self.last_frame)
 
     @property
     def clip_timing(self) -> ClipTiming:
@@ -131,20 +152,35 @@ class CommonInputs:
 class FrameInputs(CommonInputs):
     """The inputs of a node that takes a batch of frames, which knows no frame rate of its own."""
 
+    AUTO_END: ClassVar[EndLaw] = "end_on_last"
+
     source_fps: Any
-    """Frames a second of the source; 0 where nobody knows."""
-    storage: str
+    """Frames a second of the source, or something that knows them; 0 where nobody does."""
     meta_batch: Manager | None
     """VideoHelperSuite's manager, where the clip comes in batches."""
     prompt: Prompt | None
     """The workflow that runs."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "source_fps", rate_of(self.source_fps))
 
     def check_times(self) -> None:
         """Check which frames shall come out, and where they are to lie; see :class:`CommonInputs`."""
         timeline, _ = self.timeline_and_fps(frames=2)
         if self.meta_batch is not None:
             self.clip_timing.in_parts(timeline)
-        storage_named(self.storage)
+        storage_named(self.run.storage)
+
+    def warn_unused(self) -> None:
+        """Say which run settings were changed that this kind of node has no use for."""
+        self.run.warn_unused(_CHUNKS_ONLY, self.node_id)
+
+    @property
+    def rate_note(self) -> str:
+        """Return what to say of the fps output; empty where the rate of the source is known or not needed."""
+        known = rate_or_zero(self.source_fps) or rate_or_zero(self.target_fps)
+        return "" if known else UNKNOWN_RATE
 
     def timeline_and_fps(self, frames: int) -> tuple[Timeline, float]:
         """Return which frames come out of a clip or batch of so many frames, and their rate.
@@ -156,7 +192,7 @@ class FrameInputs(CommonInputs):
             self.multiplier,
             (self.source_fps, self.target_fps),
             states=self.states,
-            end=self.last_frame,
+            end=self.end,
             # Of a clip in batches only this one is here, and all must say the same rate.
             frames=None if self.meta_batch is not None else frames,
         )
@@ -175,3 +211,16 @@ def changed_options(options: DataclassInstance) -> Options:
     """
     values = ((field, getattr(options, field.name)) for field in fields(options))
     return {field.name: value for field, value in values if value != field.default}
+
+
+def options_of_any(motion_resolution: Any, scale: Any = UNSET) -> Options:
+    """Return the options of a node that takes any network: its flow scale, where it is not the usual one.
+
+    Args:
+        motion_resolution, scale: see :func:`._widgets.flow_scale`.
+
+    Raises:
+        BadInputError: no number.
+    """
+    usual = CompactOptions.flow_scale
+    return changed_options(CompactOptions(flow_scale=flow_scale(motion_resolution, scale, usual)))

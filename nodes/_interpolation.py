@@ -12,11 +12,15 @@ from . import _widgets
 from ._errors import said_plainly
 from ._inputs import PENDING, FrameInputs
 from ._links import check_links
+from ._masks import with_mask, without_mask
 from ._meta_batch import Batches
 from ._run import run_model
+from ._settings import check_given
 from ._timeline import timeline_and_fps
 from ._weights import check_available
 
+FrameOutputs = tuple[Tensor, float, int] | tuple[Tensor, float, int, Tensor]
+"""Frames, their rate and number, and the masks of a clip that has some."""
 Links = Mapping[str, Any]
 """The types of what is linked to a node's inputs, by the names of these."""
 
@@ -30,14 +34,35 @@ class InterpolationNode:
     """Name of the lazy input: everything else is checked before what comes there is made."""
 
     @classmethod
-    def VALIDATE_INPUTS(  # noqa: N802 - ComfyUI's name
-        cls, model: str | None = None, input_types: Links | None = None
+    def VALIDATE_INPUTS(  # noqa: N802, PLR0913, PLR0917 - ComfyUI reads off this which values we ask for
+        cls,
+        model: str | None = None,
+        input_types: Links | None = None,
+        source_fps: Any = None,
+        target_fps: Any = None,
+        scale: Any = None,
+        flow_scale: Any = None,
+        device: Any = None,
+        dtype: Any = None,
+        batch: Any = None,
+        clear_cache_after_n_pairs: Any = None,
+        after_run: Any = None,
+        storage: Any = None,
+        pairs_per_chunk: Any = None,
+        executor: Any = None,
+        eta: Any = None,
+        sample_steps: Any = None,
+        tile: Any = None,
+        tile_overlap: Any = None,
     ) -> bool | str:
         """Report what is wrong before anything runs.
 
         Args:
             model: value of the widget; None where it comes by a link.
             input_types: types of all links, which ComfyUI leaves unchecked then; None outside ComfyUI.
+            source_fps, target_fps: None where they come by a link, or a workflow leaves them out.
+
+        The others were widgets once; ComfyUI checks none of them: see :func:`._settings.moved`.
 
         Returns:
             True, or outside ComfyUI what is wrong.
@@ -45,23 +70,47 @@ class InterpolationNode:
         Raises:
             MidframeError: what is wrong. ComfyUI says an error once, and an answer for each parameter.
         """
-        return cls._validate(model, None, input_types)
+        given = {
+            "scale": scale,
+            "flow_scale": flow_scale,
+            "device": device,
+            "dtype": dtype,
+            "batch": batch,
+            "clear_cache_after_n_pairs": clear_cache_after_n_pairs,
+            "after_run": after_run,
+            "storage": storage,
+            "pairs_per_chunk": pairs_per_chunk,
+            "executor": executor,
+            "eta": eta,
+            "sample_steps": sample_steps,
+            "tile": tile,
+            "tile_overlap": tile_overlap,
+        }
+        return cls._validate(model, (source_fps, target_fps), input_types, given)
 
     @classmethod
-    def _validate(cls, model: str | None, rates: tuple[Any, Any] | None, links: Links | None) -> bool | str:
+    def _validate(
+        cls, model: str | None, rates: tuple[Any, Any] | None, links: Links | None, given: Links
+    ) -> bool | str:
         with said_plainly():
             try:
-                check_links(cls.INPUT_TYPES(), links or {})
+                inputs = cls.INPUT_TYPES()
+                check_links(inputs, links or {})
+                check_given(inputs["hidden"], given)
                 if "model_override" not in (links or {}):
                     check_available(model)
                 if rates is not None:
-                    # The number of frames does not matter here.
-                    timeline_and_fps(2, rates, states=None, end="end_on_last", frames=2)
+                    cls._check_rates(rates, links or {})
             except MidframeError as error:
                 if links is None:
                     return str(error)
                 raise
         return True
+
+    @classmethod
+    def _check_rates(cls, rates: tuple[Any, Any], _links: Links) -> None:
+        """Check the rates of the source and of the target, see :meth:`VALIDATE_INPUTS`."""
+        check_given(cls.INPUT_TYPES()["optional"], {"target_fps": rates[1]})
 
     @classmethod
     def INPUT_TYPES(cls) -> _widgets.InputTypes:  # noqa: N802 - ComfyUI's name
@@ -83,23 +132,25 @@ class InterpolationNode:
         Raises:
             MidframeError: what would end the run.
         """
-        if inputs.get(self.CLIP) is not None:
-            return []
-        getattr(self, self.FUNCTION)(**{**inputs, self.CLIP: PENDING})
-        return [self.CLIP]
+        # What is not linked at all is not among the inputs, and needs nothing.
+        needed = [name for name in (self.CLIP, "mask") if inputs.get(name, PENDING) is None]
+        if needed:
+            getattr(self, self.FUNCTION)(**{**inputs, self.CLIP: PENDING})
+        return needed
 
 
 class FrameNode(InterpolationNode):
     """An interpolation node that takes and gives batches of frames (IMAGE)."""
 
     CLIP = "frames"
-    RETURN_TYPES = ("IMAGE", "FLOAT", "INT")
-    RETURN_NAMES = ("frames", "fps", "count")
+    RETURN_TYPES = ("IMAGE", "FLOAT", "INT", "MASK")
+    RETURN_NAMES = ("frames", "fps", "count", "mask")
     OUTPUT_TOOLTIPS: ClassVar[tuple[str, ...]] = (
         "All frames, made ones and source frames, in order.",
         "Frame rate at which the frames play at the original speed, for Create Video or Video Combine. Where "
         "source fps is not set, that of a source of 24 frames a second.",
         "Number of frames.",
+        "The mask of each frame, where one is linked to mask.",
     )
 
     def __init__(self) -> None:
@@ -107,30 +158,27 @@ class FrameNode(InterpolationNode):
         self._batches = Batches()
 
     @classmethod
-    def VALIDATE_INPUTS(  # noqa: N802 - ComfyUI's name
-        cls,
-        model: str | None = None,
-        input_types: Links | None = None,
-        source_fps: Any = None,
-        target_fps: Any = None,
-    ) -> bool | str:
-        """Report what is wrong before anything runs; see :class:`InterpolationNode`.
+    def _check_rates(cls, rates: tuple[Any, Any], links: Links) -> None:
+        if not {"source_fps", "target_fps"} & set(links):
+            source, target = (rate or 0 for rate in rates)
+            # The number of frames does not matter here.
+            timeline_and_fps(2, (source, target), states=None, end="end_on_last", frames=2)
 
-        Args:
-            model: value of the widget; None where it comes by a link.
-            source_fps, target_fps: likewise; also None where a workflow leaves them out.
-            input_types: the types of all links.
-        """
-        linked = {"source_fps", "target_fps"} & set(input_types or {})
-        rates = None if linked else (source_fps or 0, target_fps or 0)
-        return cls._validate(model, rates, input_types)
-
-    def run_model(self, frames: Tensor, inputs: FrameInputs) -> tuple[Tensor, float, int]:
-        """Return all frames, their rate and their number; see :func:`._run.run_model`.
+    def run_model(self, frames: Tensor, inputs: FrameInputs, mask: Tensor | None = None) -> FrameOutputs:
+        """Return all frames, their rate and their number, and their masks where the clip has some.
 
         Where the frames are still to be made the inputs are checked, and nothing that counts comes back.
+
+        Args:
+            frames, inputs: see :func:`._run.run_model`.
+            mask: (N, H, W) or (1, H, W); None for none.
         """
         if frames is PENDING:
             inputs.check()
             return frames, 0.0, 0
-        return run_model(frames, inputs, self._batches)
+        inputs.warn_unused()
+        if mask is None:
+            return run_model(frames, inputs, self._batches)
+        output, fps, count = run_model(with_mask(frames, mask), inputs, self._batches)
+        pictures, masks = without_mask(output)
+        return pictures, fps, count, masks

@@ -40,6 +40,17 @@ def progress_line(done: int, total: int | None, seconds: float) -> str:
     return f"{done} of {total} frames, {rate:.1f} frames/s, {left // 60}:{left % 60:02d} left"
 
 
+def memory_line(free: int | None, clearings: int) -> str:
+    """Return what follows :func:`progress_line`: how memory stands.
+
+    Args:
+        free: bytes that the loop found free the last time it looked; None where it has not looked yet.
+        clearings: how often cached memory was given back.
+    """
+    line = "" if free is None else f", {free / 2**30:.1f} GiB free"
+    return line + (f", cache cleared {clearings} x" if clearings else "")
+
+
 def download_line(name: str, done: int, total: int | None) -> str:
     """Return one line on a download of which ``done`` of ``total`` bytes have arrived; None: nobody says."""
     of_all = f" of {total / 2**20:.1f}" if total else ""
@@ -68,6 +79,7 @@ class NodeHost:
         bar: ComfyUI's progress bar, None outside ComfyUI.
         node_id: of the node that runs, for the text under it.
         clock: seconds.
+        note: stands in the text once the run is done.
     """
 
     def __init__(
@@ -75,22 +87,28 @@ class NodeHost:
         bar: _host.Bar | None,
         node_id: str | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        *,
+        note: str = "",
     ) -> None:
+        self._note = note
         self._bar = bar
         self._node_id = node_id
         self._clock = clock
         self._began = self._logged_at = clock()
         self._previewed_at = self._texted_at = float("-inf")
+        self._free: int | None = None
+        self._clearings = 0
 
     def progress(self, done: int, total: int | None, preview: Callable[[], Tensor] | None) -> None:
         """Show how many frames are finished, and a few times a second the newest of them."""
         now = self._clock()
         if self._bar is not None:
             self._bar.update_absolute(done, total or done, self._picture(preview, now))
-        line = progress_line(done, total, now - self._began)
+        line = progress_line(done, total, now - self._began) + memory_line(self._free, self._clearings)
         if now - self._texted_at >= _TEXT_SECONDS or done == total:
             self._texted_at = now
-            _host.show_text(line, self._node_id)
+            note = f"\n{self._note}" if self._note and done == total else ""
+            _host.show_text(line + note, self._node_id)
         if now - self._logged_at >= _LOG_SECONDS:
             self._logged_at = now
             _LOG.info(line)
@@ -118,11 +136,13 @@ class NodeHost:
 
     def clear_cache(self) -> None:
         """Give memory that is only cached back to the device."""
+        self._clearings += 1
         _host.clear_cache()
 
     def free_bytes(self, device: torch.device) -> int:
         """Return the bytes that an allocation on ``device`` can still get."""
-        return _host.free_memory(device)
+        self._free = _host.free_memory(device)
+        return self._free
 
     def cached_bytes(self, device: torch.device) -> int:
         """Return the part of :meth:`free_bytes` that :meth:`clear_cache` would give back to the driver.
@@ -145,7 +165,12 @@ class DownloadHost:
         self._node_id = node_id
         self._bar = _host.progress_bar(1)
         self._texted_at = float("-inf")
+        self._first = ""
         _LOG.info("downloading %s", name)
+
+    def announce(self, text: str) -> None:
+        """Show under the node, above the progress, what the user should know before the first byte."""
+        self._first = f"{text}\n"
 
     def progress(self, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` bytes have arrived; None: the server does not say."""
@@ -155,13 +180,13 @@ class DownloadHost:
         now = time.perf_counter()
         if now - self._texted_at >= _TEXT_SECONDS or done == total:
             self._texted_at = now
-            _host.show_text(download_line(self._name, done, total), self._node_id)
+            _host.show_text(self._first + download_line(self._name, done, total), self._node_id)
 
     def check_cancelled(self) -> None:
         """Raise ComfyUI's InterruptProcessingException where the user cancelled."""
         _host.check_cancelled()
 
 
-def watch(total: int, node_id: str | None = None) -> NodeHost:
-    """Return the host of one run of ``total`` output frames."""
-    return NodeHost(_host.progress_bar(total), node_id)
+def watch(total: int, node_id: str | None = None, *, note: str = "") -> NodeHost:
+    """Return the host of one run of ``total`` output frames; ``note`` is shown when it is done."""
+    return NodeHost(_host.progress_bar(total), node_id, note=note)

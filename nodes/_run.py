@@ -20,7 +20,7 @@ from ._inputs import FrameInputs
 from ._lending import ModelLender
 from ._meta_batch import Batches
 from ._rescue import rescue
-from ._timeline import nothing_to_make
+from ._timeline import nothing_to_make, say_assumed_rate
 from ._timing import ClipTiming
 from ._widgets import storage_named
 
@@ -45,8 +45,17 @@ def run_model(frames: Tensor, inputs: FrameInputs, batches: Batches) -> tuple[Te
             written to ComfyUI's output folder, which the error names.
     """
     timeline, fps = inputs.timeline_and_fps(len(require_clip(frames)))
-    storage = storage_named(inputs.storage)
-    run = Run(timeline, inputs.lender(), inputs.settings, storage, inputs.node_id, inputs.clip_timing)
+    say_assumed_rate(inputs.source_fps, inputs.target_fps)
+    storage = storage_named(inputs.run.storage)
+    run = Run(
+        timeline,
+        inputs.lender(),
+        inputs.settings,
+        storage,
+        inputs.node_id,
+        inputs.clip_timing,
+        inputs.rate_note,
+    )
     if inputs.meta_batch is None:
         output = run.whole(frames)
     else:
@@ -67,6 +76,8 @@ class Run:
     storage: Storage = field(default_factory=Storage)
     node_id: str | None = None
     timing: ClipTiming = field(default_factory=ClipTiming)
+    note: str = ""
+    """Shown under the node when the run is done."""
 
     def loop(self) -> FrameLoop:
         """Return a frame loop for a clip in parts."""
@@ -114,7 +125,7 @@ class Run:
         try:
             with self.lender(height, width, loop) as model:
                 began = time.perf_counter()
-                host = _progress.watch(len(sink.frames), self.node_id)
+                host = _progress.watch(len(sink.frames), self.node_id, note=self.note)
                 output = interpolate_part(
                     frames, loop, model, last=last, sink=sink, host=host, playing=playing
                 )

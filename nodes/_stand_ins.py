@@ -114,7 +114,7 @@ class StandIn(FrameNode):
             input_types: the types of all links.
         """
         model = ckpt_name or model_name or engine
-        return cls._validate(cls.ROW.convert.get("model", _same)(model), None, input_types)
+        return cls._validate(cls.ROW.convert.get("model", _same)(model), None, input_types, {})
 
     @said_plainly()
     def check_lazy_status(self, **inputs: Any) -> list[str]:

@@ -16,6 +16,7 @@ _LOG = logging.getLogger(__name__)
 ASSUMED_FPS = 24
 """Frames a second of a source whose rate nobody knows: film's, and what Midframe takes folders of images for.
 Video Combine and Create Video need some rate, and refuse 0."""
+UNKNOWN_RATE = f"source_fps is not set: the fps output counts on {ASSUMED_FPS} frames a second"
 _PAIR = 2
 
 
@@ -48,11 +49,15 @@ def timeline_and_fps(
         _check_target(source, target, in_batches=frames is None)
         return by_fps(source, target, states=states, end=end), float(target)
     exact = multipliers(multiplier)
-    if not source:
-        _LOG.info("source_fps is not set: the fps output counts on %d frames a second", ASSUMED_FPS)
     fps = (source or ASSUMED_FPS) * _mean_multiplier(exact, frames)
     # Without a rate a frame takes a second: nothing but a speed asks how long it takes.
     return by_multiplier(exact, states=states, end=end, source_fps=source or Fraction(1)), float(fps)
+
+
+def say_assumed_rate(source_fps: Any, target_fps: Any) -> None:
+    """Log that the rate of the output is an assumption, where it is one."""
+    if not rate_or_zero(source_fps) and not rate_or_zero(target_fps):
+        _LOG.info("source_fps is not set: the fps output counts on %d frames a second", ASSUMED_FPS)
 
 
 def nothing_to_make(timeline: Timesteps, frames: int) -> str | None:

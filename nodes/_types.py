@@ -40,9 +40,17 @@ class NumberMenu(list[str | float]):
     __slots__ = ()
 
     def __contains__(self, value: object) -> bool:
-        """Tell whether ``value`` is one of the numbers, whatever it is written as."""
+        """Tell whether ``value`` is one of the numbers, whatever it is written as, or one of the words."""
         exact = number(value)
-        return exact is not None and exact in map(number, self)
+        return super().__contains__(value) if exact is None else exact in map(number, self)
+
+
+class OpenMenu(NumberMenu):
+    """A menu that takes other numbers too, which the network looks at: TLBVFI had a number there."""
+
+    def __contains__(self, value: object) -> bool:
+        """Tell whether ``value`` is one of the words, or a number."""
+        return number(value) is not None or super().__contains__(value)
 
 
 class UnionType(str):
@@ -59,3 +67,6 @@ ANY = AnyType("*")
 MODEL = UnionType("MIDFRAME_MODEL,INTERP_MODEL")
 """A model of our loader, or of ComfyUI's own."""
 INT_OR_FLOAT = NumberType("INT")
+RATE = UnionType("FLOAT,INT,VIDEO,VHS_VIDEOINFO")
+"""A frame rate, or what knows one: a video, and what VideoHelperSuite says of the clip that it loads. As a
+widget it is a number (``widgetType``)."""

@@ -33,6 +33,7 @@ from ..video.read.tensor import TensorClip
 from ..video.read.trim import Trimmed
 from ..video.stream.lazy import LazyVideo, OpenSource
 from . import _host, _progress
+from ._errors import said_plainly
 from ._saving import AUTO, DEEP, bits_of, coding_of, space_of, value_of
 
 _LOG = logging.getLogger(__name__)
@@ -160,6 +161,7 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
         self._reported: set[str] = set()
         """Unknown options that the log has named already."""
 
+    @said_plainly()
     def save_to(  # noqa: PLR0913, PLR0917 -- ComfyUI's interface
         self,
         path: str | os.PathLike[str] | IO[bytes],
@@ -216,6 +218,7 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
             _LOG.warning("A video is saved without %s=%r, which Midframe does not know.", name, options[name])
         self._reported.update(options)
 
+    @said_plainly()
     def get_components(self) -> Any:
         """Return all frames, the sound and the frame rate. The frames take their whole size in memory."""
         frames = self.lazy.frames(TensorSink, _progress.watch(1, _host.executing_node()))
@@ -233,6 +236,7 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
         names = {field.name for field in dataclasses.fields(kind)}  # before ComfyUI 0.9 there is no alpha
         return kind(**{name: value for name, value in parts.items() if name in names})
 
+    @said_plainly()
     def get_stream_source(self) -> str:
         """Return a file of it, made when it is first asked for and removed with this object."""
         # Asked for by each node that reads the video, such as a preview: it must not be made each time.
@@ -244,6 +248,7 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
             self._file = file
         return str(self._file)
 
+    @said_plainly()
     def as_trimmed(
         self, start_time: float | None = None, duration: float | None = None, strict_duration: bool = False
     ) -> MadeVideo | None:
@@ -266,26 +271,32 @@ class MadeVideo(_Base):  # type: ignore[misc] # ComfyUI's class where there is o
         """Return that there is no trim: start and length 0."""
         return 0.0, 0.0
 
+    @said_plainly()
     def get_dimensions(self) -> tuple[int, int]:
         """Return width and height."""
         return self.lazy.info.width, self.lazy.info.height
 
+    @said_plainly()
     def get_bit_depth(self) -> int:
         """Return the bits of a channel of its file, 8 or 10."""
         return _BYTE if bits_of(self.lazy.info, self.get_color_space(), None) <= _BYTE else DEEP
 
+    @said_plainly()
     def get_color_space(self) -> str:
         """Return ``sRGB``, ``HDR`` (HLG) or ``HDR PQ``, as the source is tagged; sRGB where it is not."""
         return space_of(self.lazy.info)
 
+    @said_plainly()
     def get_duration(self) -> float:
         """Return the duration in seconds."""
         return float(self.lazy.duration)
 
+    @said_plainly()
     def get_frame_count(self) -> int:
         """Return the number of frames, counted from the packets of the source."""
         return len(self.lazy.moments)
 
+    @said_plainly()
     def get_frame_rate(self) -> Fraction:
         """Return the average frames a second."""
         return self.lazy.info.rate

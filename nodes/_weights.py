@@ -18,10 +18,21 @@ from ._core_models import is_core_model, source_of_core_model
 _LOG = logging.getLogger(__name__)
 
 DEFAULT = "default"
+OLDER_RIFE = (
+    *("rife40.pth", "rife41.pth", "rife42.pth", "rife43.pth", "rife44.pth", "rife45.pth", "rife46.pth"),
+    *("rife47.pth", "rife48.pth", "rife49.pth", "rife417.pth", "rife426.pth"),
+    "sudo_rife4_269.662_testV1_scale1.pth",
+)
+OLDER_FILM = ("film_net_fp32.pt",)
+"""What ComfyUI-Frame-Interpolation calls its checkpoints."""
 
 
 def model_widget(
-    tooltip: str, architectures: Collection[str] | None = None, first: str = DEFAULT
+    tooltip: str,
+    architectures: Collection[str] | None = None,
+    first: str = DEFAULT,
+    *,
+    older: Collection[str] = (),
 ) -> tuple[Any, ...]:
     """Return the widget that chooses a model: files on this computer, then what can be downloaded.
 
@@ -29,6 +40,8 @@ def model_widget(
         tooltip: its first sentences.
         architectures: known checkpoints of these only; None for all.
         first: the name to preselect, wherever its file is; the built-in model is only offered as this.
+        older: names that other packs have for them, for the end of the menu. ComfyUI's browser hands them on
+            when it replaces a node, and marks a value that is not in the menu as a missing model.
     """
     choices = _choices(architectures)
     here = [choice.name for choice in choices if choice.path is not None]
@@ -36,7 +49,7 @@ def model_widget(
     if any(choice.path is None and choice.entry and choice.entry.urls for choice in choices):
         listed = f"On this computer: {', '.join(here)}; others" if here else "Those that are not here yet"
         tooltip += f" {listed} are downloaded when first used."
-    return list(dict.fromkeys([first, *here, *elsewhere])), {"default": first, "tooltip": tooltip}
+    return list(dict.fromkeys([first, *here, *elsewhere, *older])), {"default": first, "tooltip": tooltip}
 
 
 def check_available(model: str | None) -> None:
@@ -80,7 +93,13 @@ def choose(model: str, device: str, dtype: str, node_id: str | None = None) -> M
     path = _find(model)
     if path is None:
         host = _progress.DownloadHost(model, node_id)
-        path = fetch(model, _download_folder(), progress=host.progress, check_cancelled=host.check_cancelled)
+        path = fetch(
+            model,
+            _download_folder(),
+            progress=host.progress,
+            check_cancelled=host.check_cancelled,
+            announce=host.announce,
+        )
     return ModelSource(path, _host.device_named(device), _host.dtype_named(dtype))
 
 

@@ -17,7 +17,7 @@ from ..memory.sinks import Storage
 from ..vfi_utils import EndLaw
 from . import _host
 from ._models import AFTER_RUN
-from ._types import INT_OR_FLOAT, MODEL, NumberMenu
+from ._types import INT_OR_FLOAT, MODEL, RATE, NumberMenu
 
 InputTypes = dict[str, dict[str, Any]]
 """What ComfyUI's ``INPUT_TYPES`` returns."""
@@ -25,6 +25,10 @@ Widget = tuple[Any, dict[str, Any]]
 """An entry of it."""
 
 CATEGORY = "video/Midframe"
+AUTO = "auto"
+"""Value of a menu that leaves the choice to the pack."""
+UNSET: Any = object()
+"""Of an input that a graph does not give at all; None is what it may give, and is refused like others."""
 SEARCH_WORDS = ("vfi", "video frame interpolation", "frame interpolation", "interpolate frames", "midframe")
 MAIN_WORDS = ("interpolation", "smooth", "tween", "slow motion", "60 fps", "frame rate", "fps")
 """What somebody types who wants smoother video: of the nodes that are the answer to it."""
@@ -47,9 +51,12 @@ def video(tooltip: str) -> Widget:
     return "VIDEO", {"tooltip": tooltip, "lazy": True}
 
 
-def model_override(widgets: str) -> Widget:
-    """Return the socket of a loaded model, with which ``widgets`` are not used."""
-    tooltip = f"A model from Load Model, or from ComfyUI's own loader; then {widgets} here are not used."
+def model_override() -> Widget:
+    """Return the socket of a loaded model."""
+    tooltip = (
+        "A model from Load Model, or from ComfyUI's own loader; then model here is not used, and of Run "
+        "Settings not dtype and device, which that loader has itself."
+    )
     return MODEL, {"tooltip": tooltip}
 
 
@@ -81,11 +88,13 @@ def timing() -> Widget:
 
 def source_fps() -> Widget:
     """Return the widget of the frame rate of the input."""
-    return _rate(
-        "Frame rate of the input, from Get Video Components for example. Only needed for target fps and for "
-        "the fps output; 0: not known, then that output counts on 24. 23.976, 29.97 and the like stand for "
-        "24000/1001, 30000/1001 exactly."
+    tooltip = (
+        "Frame rate of the input. Link what knows it: fps of Get Video Components, the VIDEO itself, or "
+        "video_info of VideoHelperSuite. Only needed for target fps and for the fps output; 0: not known, "
+        "then that output counts on 24 and says so. 23.976, 29.97 and the like stand for 24000/1001, "
+        "30000/1001 exactly."
     )
+    return RATE, {**_rate(tooltip)[1], "widgetType": "FLOAT"}
 
 
 def target_fps() -> Widget:
@@ -105,40 +114,53 @@ def target_fps_of_video() -> Widget:
     )
 
 
-def last_frame(default: EndLaw = "end_on_last") -> Widget:
+def last_frame() -> Widget:
     """Return the menu of what follows the last source frame."""
     tooltip = (
-        "end_on_last: the output ends on the last frame of the input; (N - 1) x multiplier + 1 frames. "
-        "hold_last: the last frame is held as long as any other, N x multiplier frames; the clip lasts "
-        "exactly as long as before, so that sound fits."
+        "auto: a video keeps its length, as its sound needs it (hold_last); a batch of frames ends on its "
+        "last one (end_on_last). end_on_last: (N - 1) x multiplier + 1 frames. hold_last: the last frame is "
+        "held as long as any other, N x multiplier frames; the clip lasts exactly as long as before. "
+        "close_loop: in between the last and the first frame, for a clip that plays in a loop."
     )
-    return list(get_args(EndLaw)), {"default": default, "tooltip": tooltip, "advanced": True}
+    return [AUTO, *get_args(EndLaw)], {"default": AUTO, "tooltip": tooltip, "advanced": True}
 
 
-def scale() -> Widget:
-    """Return the menu of the flow scale of the built-in model and RIFE."""
+def end_law(last_frame: str, of_auto: EndLaw) -> str:
+    """Return what follows the last source frame by the widget's value, whose "auto" means ``of_auto``."""
+    return of_auto if last_frame == AUTO else last_frame
+
+
+def motion_resolution() -> Widget:
+    """Return the menu of the flow scale."""
     tooltip = (
-        "Size at which motion is computed, relative to the picture. 1 for most clips; 0.5 for 4K or very "
-        "large motion; 2 or 4 for small pictures with fine detail. Lower is faster and needs less memory. "
-        "For default and RIFE; other networks take only 1."
+        "Size at which motion is computed, relative to the picture. auto: what the model is made for, 1 for "
+        "default and RIFE, 0.5 for TLBVFI. Lower for 4K or very large motion, which is faster and needs less "
+        "memory; 2 or 4 for small pictures with fine detail. TLBVFI takes at most 1; FILM has no choice."
     )
     # Texts, as workflows have them; NumberMenu takes the numbers that other versions saved.
-    return NumberMenu(("0.25", "0.5", "1", "2", "4")), {"default": "1", "tooltip": tooltip}
+    menu = NumberMenu((AUTO, "0.25", "0.5", "1", "2", "4"))
+    return menu, {"default": AUTO, "tooltip": tooltip}
 
 
-def scale_of(value: str | float) -> float:
+def flow_scale(motion_resolution: Any, old: Any, of_auto: float) -> float:
     """Return the flow scale of a widget's value.
+
+    Args:
+        motion_resolution: the widget's.
+        old: what a graph gives by the widget's older name, or :data:`UNSET`.
+        of_auto: the network's own.
 
     Raises:
         BadInputError: no number.
     """
-    return real(value, "the scale")
+    value = motion_resolution if old is UNSET else old
+    return of_auto if value == AUTO else real(value, "the scale")
 
 
 def batch() -> Widget:
     """Return the widget of how many frames are made at once."""
     tooltip = "Frames of one pair that are made at once. 0: as many as the free memory allows."
-    return "INT", {"default": 0, "min": 0, "max": 64, "tooltip": tooltip, "advanced": True}
+    return "INT", {"default": 0, "min": 0, "max": 64, "tooltip": tooltip}
 
 
 def clear_cache() -> Widget:
@@ -153,7 +175,7 @@ def clear_cache() -> Widget:
 def device() -> Widget:
     """Return the menu of devices."""
     tooltip = "Where the model runs. auto: where ComfyUI runs its models."
-    return _host.device_names(), {"default": "auto", "tooltip": tooltip, "advanced": True}
+    return _host.device_names(), {"default": AUTO, "tooltip": tooltip}
 
 
 def dtype() -> Widget:
@@ -163,7 +185,7 @@ def dtype() -> Widget:
         "same to the eye, else float32. Motion is always computed in float32, and source frames are never "
         "rounded."
     )
-    return list(_host.DTYPES), {"default": "auto", "tooltip": tooltip, "advanced": True}
+    return list(_host.DTYPES), {"default": AUTO, "tooltip": tooltip}
 
 
 def after_run() -> Widget:
@@ -172,16 +194,32 @@ def after_run() -> Widget:
         "The model after the run. keep loaded: it stays on the device until ComfyUI needs the memory. "
         "offload to CPU: it goes to main memory at once. unload: it is dropped; the next run reads it again."
     )
-    return list(AFTER_RUN), {"default": AFTER_RUN[0], "tooltip": tooltip, "advanced": True}
+    return list(AFTER_RUN), {"default": AFTER_RUN[0], "tooltip": tooltip}
 
 
 def allow_changed_picture() -> Widget:
     """Return the switch that lets a run that is short of memory go on at a lower flow scale."""
     tooltip = (
         "When memory runs out in spite of everything: go on with motion computed at half the size, which "
-        "changes the picture a little, instead of stopping with an error."
+        "changes the picture a little, instead of stopping with an error. TLBVFI goes on in tiles after "
+        "that; FILM has nothing that it could give up."
     )
-    return "BOOLEAN", {"default": False, "tooltip": tooltip, "advanced": True}
+    return "BOOLEAN", {"default": False, "tooltip": tooltip}
+
+
+def mask() -> Widget:
+    """Return the socket of a mask beside the clip."""
+    tooltip = "A mask for each frame, or one for all: it moves along, and comes out as mask."
+    return "MASK", {"tooltip": tooltip, "lazy": True}
+
+
+def run_settings() -> Widget:
+    """Return the socket of how a run is done."""
+    tooltip = (
+        "From Run Settings: precision, device, memory, where the frames lie. Nothing linked: all of it is "
+        "decided from what there is."
+    )
+    return "MIDFRAME_RUN_SETTINGS", {"tooltip": tooltip}
 
 
 def meta_batch() -> Widget:
@@ -205,12 +243,12 @@ _STORAGES = {
 def storage() -> Widget:
     """Return the menu of places for the output frames."""
     tooltip = (
-        "Where the frames lie. auto: in main memory where they fit, else on the disk. memory: there, or an "
-        "error. disk: in a file without a name in ComfyUI's temp folder, for clips of any length; the nodes "
-        "that follow get an ordinary batch, which the system reads as they use it. Half precision: half the "
-        "file, fine for 8 bit video; most nodes take it, some insist on float32."
+        "Where the frames of a batch lie. auto: in main memory where they fit, else on the disk. memory: "
+        "there, or an error. disk: in a file without a name in ComfyUI's temp folder, for clips of any "
+        "length; the nodes that follow get an ordinary batch, which the system reads as they use it. Half "
+        "precision: half the file, fine for 8 bit video; most nodes take it, some insist on float32."
     )
-    return list(_STORAGES), {"default": "auto", "tooltip": tooltip, "advanced": True}
+    return list(_STORAGES), {"default": AUTO, "tooltip": tooltip}
 
 
 def storage_named(name: str) -> Storage:

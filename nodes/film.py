@@ -7,17 +7,18 @@ from typing import Any, ClassVar, get_args
 from torch import Tensor
 
 from ..vfi_models.film.session import FilmOptions
-from ..vfi_utils import EndLaw, Schedule, Settings, StatesLike
+from ..vfi_utils import Schedule, StatesLike
 from ..weights.loading import ModelSource
 from . import _widgets
 from ._errors import said_plainly
 from ._inputs import FrameInputs, changed_options
-from ._interpolation import FrameNode
+from ._interpolation import FrameNode, FrameOutputs
 from ._meta_batch import Manager, Prompt
 from ._models import AfterRun
+from ._settings import RunSettings, moved
 from ._timing import ClipTiming
-from ._weights import model_widget
-from ._widgets import InputTypes
+from ._weights import OLDER_FILM, model_widget
+from ._widgets import AUTO, UNSET, InputTypes
 
 _MODEL_TOOLTIP = (
     "FILM, as safetensors or as the TorchScript file of older packs, in float32 or float16: all are one "
@@ -33,6 +34,8 @@ _ALIGN_TOOLTIP = (
     "Pads the picture to multiples of 64, as FILM was trained. Off: the picture as it is, as other FILM "
     "nodes run it. Sides below 64 are padded in any case."
 )
+
+_MOVED = ("dtype", "batch", "device", "after_run", "storage")
 
 
 class MidframeFILM(FrameNode):
@@ -60,7 +63,7 @@ class MidframeFILM(FrameNode):
         return {
             "required": {
                 "frames": _widgets.frames(),
-                "model": model_widget(_MODEL_TOOLTIP, ("film",), "film"),
+                "model": model_widget(_MODEL_TOOLTIP, ("film",), "film", older=OLDER_FILM),
                 "multiplier": _widgets.multiplier(),
             },
             "optional": {
@@ -68,19 +71,17 @@ class MidframeFILM(FrameNode):
                 "target_fps": _widgets.target_fps(),
                 "schedule": (list(get_args(Schedule)), schedule),
                 "align": ("BOOLEAN", align),
-                "dtype": _widgets.dtype(),
-                "batch": _widgets.batch(),
-                "clear_cache_after_n_frames": _widgets.clear_cache(),
+                # Where "dtype" and "batch" were, whose usual values, auto and 0, mean the usual here too.
                 "last_frame": _widgets.last_frame(),
-                "device": _widgets.device(),
-                "after_run": _widgets.after_run(),
+                "clear_cache_after_n_frames": _widgets.clear_cache(),
                 "states": _widgets.states(),
-                "model_override": _widgets.model_override("model, dtype and device"),
-                "storage": _widgets.storage(),
+                "model_override": _widgets.model_override(),
                 "meta_batch": _widgets.meta_batch(),
                 "timing": _widgets.timing(),
+                "run_settings": _widgets.run_settings(),
+                "mask": _widgets.mask(),
             },
-            "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT"},
+            "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT", **moved(*_MOVED)},
         }
 
     @said_plainly()
@@ -94,43 +95,41 @@ class MidframeFILM(FrameNode):
         target_fps: Any = 0.0,
         schedule: Schedule = "any_t",
         align: bool = FilmOptions.align,
-        dtype: str = "auto",
-        batch: int = 0,
+        last_frame: str = AUTO,
         clear_cache_after_n_frames: int = 0,
-        last_frame: EndLaw = "end_on_last",
-        device: str = "auto",
-        after_run: AfterRun = "keep loaded",
         states: StatesLike | None = None,
         model_override: ModelSource | None = None,
-        storage: str = "auto",
         meta_batch: Manager | None = None,
         timing: ClipTiming | None = None,
+        run_settings: RunSettings | None = None,
+        mask: Tensor | None = None,
+        dtype: str = UNSET,
+        batch: int = UNSET,
+        device: str = UNSET,
+        after_run: AfterRun = UNSET,
+        storage: str = UNSET,
         node_id: str | None = None,
         prompt: Prompt | None = None,
-    ) -> tuple[Tensor, float, int]:
+    ) -> FrameOutputs:
         """Interpolate a clip; the tooltips say what each input does."""
-        settings = Settings(
-            options=changed_options(FilmOptions(align=align)),
-            batch=batch,
-            clear_every=clear_cache_after_n_frames,
-            schedule=schedule,
+        run = RunSettings.of(
+            run_settings,
+            {"dtype": dtype, "batch": batch, "device": device, "after_run": after_run, "storage": storage},
         )
+        options = changed_options(FilmOptions(align=align))
         inputs = FrameInputs(
             model=model,
-            device=device,
-            dtype=dtype,
+            run=run,
             model_override=model_override,
-            after_run=after_run,
             multiplier=multiplier,
             source_fps=source_fps,
             target_fps=target_fps,
             states=states,
             timing=timing,
             last_frame=last_frame,
-            settings=settings,
-            storage=storage,
+            settings=run.loop_settings(options, clear_every=clear_cache_after_n_frames, schedule=schedule),
             meta_batch=meta_batch,
             node_id=node_id,
             prompt=prompt,
         )
-        return self.run_model(frames, inputs)
+        return self.run_model(frames, inputs, mask)

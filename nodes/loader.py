@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from ..weights.loading import ModelSource
 from . import _widgets
 from ._core_models import as_core_model
+from ._errors import said_plainly
 from ._models import obtain
 from ._weights import choose, complaint, model_widget
 from ._widgets import InputTypes
@@ -48,6 +49,7 @@ class MidframeModelLoader:
         """Report weights that cannot be had before anything runs."""
         return complaint(model) or True
 
+    @said_plainly()
     def load(
         self, model: str, dtype: str = "auto", device: str = "auto", *, node_id: str | None = None
     ) -> tuple[ModelSource, Any]:

@@ -5,35 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..chunks.job import PAIRS
-from ..vfi_models.compact.session import CompactOptions
-from ..vfi_utils import EndLaw, Settings, StatesLike
+from ..vfi_utils import StatesLike
 from ..weights.loading import ModelSource
 from . import _widgets
-from ._chunk_run import EXECUTORS, FORMATS, THIS_PROCESS, ChunkInputs, run_in_chunks
+from ._chunk_run import FORMATS, ChunkInputs, run_in_chunks
 from ._errors import said_plainly
-from ._inputs import PENDING, changed_options
+from ._inputs import PENDING, options_of_any
 from ._interpolation import InterpolationNode
 from ._models import AfterRun
+from ._settings import RunSettings, moved
 from ._timing import ClipTiming
 from ._video_host import preview_of, video_of_file
 from ._weights import model_widget
-from ._widgets import InputTypes, scale_of
+from ._widgets import AUTO, UNSET, InputTypes
 
 _PREFIX_TOOLTIP = (
     "Folder and beginning of the name in ComfyUI's output folder. The rest of the name says which video and "
     "which settings it is of: running the same again goes on where it was, or gives what is there already. "
     "%date:yyyy-MM-dd% is the date, each of which is a job of its own."
 )
-_PAIRS_TOOLTIP = (
-    "Pairs of source frames in a chunk, which is what a power cut can cost. Each finished chunk is a file of "
-    "its own beside the output until that is whole."
+
+_MOVED = (
+    *("pairs_per_chunk", "scale", "dtype", "batch", "clear_cache_after_n_pairs", "device", "after_run"),
+    *("executor", "ray_address"),
 )
-_EXECUTOR_TOOLTIP = (
-    "Who makes the chunks: this process, or the workers of a Ray cluster (pip install ray): one for each GPU "
-    "of this machine, or of many machines that share the output folder."
-)
-_ADDRESS_TOOLTIP = "Of a Ray cluster; empty: workers on this machine."
 
 
 class MidframeChunks(InterpolationNode):
@@ -66,9 +61,6 @@ class MidframeChunks(InterpolationNode):
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
         """Return the inputs. Saved workflows hold widget values by position: new ones go to the end."""
         prefix = {"default": "midframe/long", "tooltip": _PREFIX_TOOLTIP}
-        pairs = {"default": PAIRS, "min": 1, "max": 100000, "tooltip": _PAIRS_TOOLTIP}
-        executor = {"default": THIS_PROCESS, "tooltip": _EXECUTOR_TOOLTIP, "advanced": True}
-        address = {"default": "", "tooltip": _ADDRESS_TOOLTIP, "advanced": True}
         return {
             "required": {
                 "video": _widgets.video("From Load Video: a whole file."),
@@ -79,21 +71,14 @@ class MidframeChunks(InterpolationNode):
             "optional": {
                 "target_fps": _widgets.target_fps_of_video(),
                 "format": (list(FORMATS), {"default": "mp4", "tooltip": "Type of the file."}),
-                "pairs_per_chunk": ("INT", pairs),
-                "scale": _widgets.scale(),
-                "dtype": _widgets.dtype(),
-                "batch": _widgets.batch(),
-                "clear_cache_after_n_pairs": _widgets.clear_cache(),
-                "last_frame": _widgets.last_frame("hold_last"),
-                "device": _widgets.device(),
-                "after_run": _widgets.after_run(),
-                "executor": (list(EXECUTORS), executor),
-                "ray_address": ("STRING", address),
-                "model_override": _widgets.model_override("model, dtype and device"),
+                "motion_resolution": _widgets.motion_resolution(),
+                "last_frame": _widgets.last_frame(),
+                "model_override": _widgets.model_override(),
                 "states": _widgets.states(),
                 "timing": _widgets.timing(),
+                "run_settings": _widgets.run_settings(),
             },
-            "hidden": {"node_id": "UNIQUE_ID"},
+            "hidden": {"node_id": "UNIQUE_ID", **moved(*_MOVED)},
         }
 
     @classmethod
@@ -118,48 +103,54 @@ class MidframeChunks(InterpolationNode):
         filename_prefix: str = "midframe/long",
         target_fps: Any = 0.0,
         format: str = "mp4",
-        pairs_per_chunk: int = PAIRS,
-        scale: str | float = "1",
-        dtype: str = "auto",
-        batch: int = 0,
-        clear_cache_after_n_pairs: int = 0,
-        last_frame: EndLaw = "hold_last",
-        device: str = "auto",
-        after_run: AfterRun = "keep loaded",
-        executor: str = THIS_PROCESS,
-        ray_address: str = "",
+        motion_resolution: str | float = AUTO,
+        last_frame: str = AUTO,
         model_override: ModelSource | None = None,
         states: StatesLike | None = None,
         timing: ClipTiming | None = None,
+        run_settings: RunSettings | None = None,
+        pairs_per_chunk: int = UNSET,
+        scale: str | float = UNSET,
+        dtype: str = UNSET,
+        batch: int = UNSET,
+        clear_cache_after_n_pairs: int = UNSET,
+        device: str = UNSET,
+        after_run: AfterRun = UNSET,
+        executor: str = UNSET,
+        ray_address: str = UNSET,
         node_id: str | None = None,
     ) -> dict[str, Any]:
         """Interpolate the file into another one; the tooltips say what each input does."""
-        settings = Settings(
-            options=changed_options(CompactOptions(flow_scale=scale_of(scale))),
-            batch=batch,
-            clear_every=clear_cache_after_n_pairs,
+        run = RunSettings.of(
+            run_settings,
+            {
+                "pairs_per_chunk": pairs_per_chunk,
+                "dtype": dtype,
+                "batch": batch,
+                "clear_cache_after_n_frames": clear_cache_after_n_pairs,
+                "device": device,
+                "after_run": after_run,
+                "executor": executor,
+                "ray_address": ray_address,
+            },
         )
         inputs = ChunkInputs(
             model=model,
-            device=device,
-            dtype=dtype,
+            run=run,
             model_override=model_override,
-            after_run=after_run,
             multiplier=multiplier,
             target_fps=target_fps,
             states=states,
             timing=timing,
             last_frame=last_frame,
-            settings=settings,
+            settings=run.loop_settings(options_of_any(motion_resolution, scale)),
             filename_prefix=filename_prefix,
             format=format,
-            pairs_per_chunk=pairs_per_chunk,
-            executor=executor,
-            ray_address=ray_address,
             node_id=node_id,
         )
         path = run_in_chunks(video, inputs)
         if video is PENDING:
             return {}
+        run.warn_unused(("storage",), node_id)
         type(self)._written[node_id] = path
         return {"ui": preview_of(path), "result": (video_of_file(path), str(path))}

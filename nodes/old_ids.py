@@ -17,18 +17,13 @@ from ._host import Replacement
 from ._stand_ins import Missing, OldNode, OldTool, stand_in
 from ._timing import ClipTiming
 from ._types import ANY, INT_OR_FLOAT, NumberMenu
+from ._weights import OLDER_FILM, OLDER_RIFE
 from ._widgets import InputTypes, Widget
 from .film import MidframeFILM
 from .rife import MidframeRIFE
 from .tlbvfi import MidframeTLBVFI
 
 # --- widgets
-
-_RIFE_FILES = (
-    *("rife40.pth", "rife41.pth", "rife42.pth", "rife43.pth", "rife44.pth", "rife45.pth", "rife46.pth"),
-    *("rife47.pth", "rife48.pth", "rife49.pth", "rife417.pth", "rife426.pth"),
-    "sudo_rife4_269.662_testV1_scale1.pth",
-)
 
 
 def _whole(default: int, least: int = 0, most: int = 1000) -> Widget:
@@ -74,11 +69,11 @@ def _older_vfi(files: Widget, multiplier: Widget, more: Mapping[str, Widget] | N
 _SHARED = {"model": "ckpt_name", "clear_cache_after_n_frames": "clear_cache_after_n_frames"}
 _SHARED |= {"multiplier": "multiplier", "states": "optional_interpolation_states"}
 _TLBVFI = {"model": "model_name", "multiplier": "times_to_interpolate"}
-_SAMPLER = {**_TLBVFI, "sample_steps": "sample_steps", "flow_scale": "flow_scale"}
+_SAMPLER = {**_TLBVFI, "sample_steps": "sample_steps", "motion_resolution": "flow_scale"}
 _TLBVFI_VALUES = {
     "multiplier": _values.halvings,
     "sample_steps": _values.steps,
-    "flow_scale": _values.flow_scale,
+    "motion_resolution": _values.flow_scale,
 }
 # Two frames that somebody chose are no shot with a cut in it.
 _NO_CUTS = {"timing": ClipTiming(Timing(cuts="interpolate"))}
@@ -90,7 +85,7 @@ RUN: dict[str, OldNode] = {
     "RIFE VFI": OldNode(
         name="RIFE VFI",
         inputs=_older_vfi(
-            _menu(*_RIFE_FILES, default="rife49.pth"),
+            _menu(*OLDER_RIFE, default="rife49.pth"),
             _multiplier(1),
             {
                 "fast_mode": _switch(True),
@@ -103,12 +98,12 @@ RUN: dict[str, OldNode] = {
         ),
         runs=MidframeRIFE,
         # Not ensemble and fast_mode: in that pack neither changes anything, for its call swaps the arguments.
-        widgets={**_SHARED, "scale": "scale_factor", "dtype": "dtype"},
+        widgets={**_SHARED, "motion_resolution": "scale_factor", "dtype": "dtype"},
         convert={"multiplier": _values.factor},
     ),
     "FILM VFI": OldNode(
         name="FILM VFI",
-        inputs=_older_vfi(_menu("film_net_fp32.pt"), _multiplier(2)),
+        inputs=_older_vfi(_menu(*OLDER_FILM), _multiplier(2)),
         runs=MidframeFILM,
         widgets=_SHARED,
         fixed={"schedule": "bisect"},
@@ -309,7 +304,7 @@ REPLACEMENTS = (
     Replacement(
         old="RIFE VFI",
         new="MidframeRIFE",
-        inputs={**_SHARED_BY_ALL, "scale": "scale_factor"},
+        inputs={**_SHARED_BY_ALL, "motion_resolution": "scale_factor"},
         widgets=_widgets_of(RUN["RIFE VFI"]),
     ),
     Replacement(

@@ -7,17 +7,18 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..vfi_models.rife.session import RifeOptions
-from ..vfi_utils import EndLaw, Settings, StatesLike
+from ..vfi_utils import StatesLike
 from ..weights.loading import ModelSource
 from . import _widgets
 from ._errors import said_plainly
 from ._inputs import FrameInputs, changed_options
-from ._interpolation import FrameNode
+from ._interpolation import FrameNode, FrameOutputs
 from ._meta_batch import Manager, Prompt
 from ._models import AfterRun
+from ._settings import RunSettings, moved
 from ._timing import ClipTiming
-from ._weights import model_widget
-from ._widgets import InputTypes, scale_of
+from ._weights import OLDER_RIFE, model_widget
+from ._widgets import AUTO, UNSET, InputTypes, flow_scale
 
 _MODEL_TOOLTIP = (
     "default comes with Midframe. RIFE 4.25 suits most clips. Downloads go to models/frame_interpolation; "
@@ -27,6 +28,8 @@ _ENSEMBLE_TOOLTIP = (
     "Also computes the motion backwards in time and averages both: twice the work, sometimes steadier. "
     "For default, RIFE 4.0 to 4.20 and 4.24; RIFE HD 3.6 always does; not defined for the others."
 )
+
+_MOVED = ("scale", "dtype", "batch", "device", "after_run", "allow_changed_picture", "storage")
 
 
 class MidframeRIFE(FrameNode):
@@ -45,28 +48,25 @@ class MidframeRIFE(FrameNode):
         return {
             "required": {
                 "frames": _widgets.frames(),
-                "model": model_widget(_MODEL_TOOLTIP, ("rife", "rife_hd")),
+                "model": model_widget(_MODEL_TOOLTIP, ("rife", "rife_hd"), older=OLDER_RIFE),
                 "multiplier": _widgets.multiplier(),
             },
             "optional": {
                 "source_fps": _widgets.source_fps(),
                 "target_fps": _widgets.target_fps(),
-                "scale": _widgets.scale(),
+                "motion_resolution": _widgets.motion_resolution(),
                 "ensemble": ("BOOLEAN", ensemble),
-                "dtype": _widgets.dtype(),
-                "batch": _widgets.batch(),
-                "clear_cache_after_n_frames": _widgets.clear_cache(),
+                # Where "dtype" and "batch" were, whose usual values, auto and 0, mean the usual here too.
                 "last_frame": _widgets.last_frame(),
-                "device": _widgets.device(),
-                "after_run": _widgets.after_run(),
-                "allow_changed_picture": _widgets.allow_changed_picture(),
+                "clear_cache_after_n_frames": _widgets.clear_cache(),
                 "states": _widgets.states(),
-                "model_override": _widgets.model_override("model, dtype and device"),
-                "storage": _widgets.storage(),
+                "model_override": _widgets.model_override(),
                 "meta_batch": _widgets.meta_batch(),
                 "timing": _widgets.timing(),
+                "run_settings": _widgets.run_settings(),
+                "mask": _widgets.mask(),
             },
-            "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT"},
+            "hidden": {"node_id": "UNIQUE_ID", "prompt": "PROMPT", **moved(*_MOVED)},
         }
 
     @said_plainly()
@@ -78,46 +78,54 @@ class MidframeRIFE(FrameNode):
         multiplier: Any = 2,
         source_fps: Any = 0.0,
         target_fps: Any = 0.0,
-        scale: str | float = "1",
+        motion_resolution: str | float = AUTO,
         ensemble: bool = RifeOptions.ensemble,
-        dtype: str = "auto",
-        batch: int = 0,
+        last_frame: str = AUTO,
         clear_cache_after_n_frames: int = 0,
-        last_frame: EndLaw = "end_on_last",
-        device: str = "auto",
-        after_run: AfterRun = "keep loaded",
-        allow_changed_picture: bool = False,
         states: StatesLike | None = None,
         model_override: ModelSource | None = None,
-        storage: str = "auto",
         meta_batch: Manager | None = None,
         timing: ClipTiming | None = None,
+        run_settings: RunSettings | None = None,
+        mask: Tensor | None = None,
+        scale: str | float = UNSET,
+        dtype: str = UNSET,
+        batch: int = UNSET,
+        device: str = UNSET,
+        after_run: AfterRun = UNSET,
+        allow_changed_picture: bool = UNSET,
+        storage: str = UNSET,
         node_id: str | None = None,
         prompt: Prompt | None = None,
-    ) -> tuple[Tensor, float, int]:
+    ) -> FrameOutputs:
         """Interpolate a clip; the tooltips say what each input does."""
-        settings = Settings(
-            options=changed_options(RifeOptions(flow_scale=scale_of(scale), ensemble=ensemble)),
-            batch=batch,
-            clear_every=clear_cache_after_n_frames,
-            allow_changed_picture=allow_changed_picture,
+        run = RunSettings.of(
+            run_settings,
+            {
+                "dtype": dtype,
+                "batch": batch,
+                "device": device,
+                "after_run": after_run,
+                "allow_changed_picture": allow_changed_picture,
+                "storage": storage,
+            },
+        )
+        options = RifeOptions(
+            flow_scale=flow_scale(motion_resolution, scale, RifeOptions.flow_scale), ensemble=ensemble
         )
         inputs = FrameInputs(
             model=model,
-            device=device,
-            dtype=dtype,
+            run=run,
             model_override=model_override,
-            after_run=after_run,
             multiplier=multiplier,
             source_fps=source_fps,
             target_fps=target_fps,
             states=states,
             timing=timing,
             last_frame=last_frame,
-            settings=settings,
-            storage=storage,
+            settings=run.loop_settings(changed_options(options), clear_every=clear_cache_after_n_frames),
             meta_batch=meta_batch,
             node_id=node_id,
             prompt=prompt,
         )
-        return self.run_model(frames, inputs)
+        return self.run_model(frames, inputs, mask)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from ..errors import BadInputError
 from ..inputs.pairs import parse_pairs
 from ..vfi_utils import States
+from ._errors import said_plainly
 from ._widgets import CATEGORY, SEARCH_WORDS, InputTypes
 
 
@@ -77,6 +78,7 @@ class MidframeStates:
             return str(error)
         return True
 
+    @said_plainly()
     def states(self, frame_indices: Any, is_skip_list: bool) -> tuple[Any]:
         """Return the states."""
         return (NodeStates(parse_pairs(frame_indices), skip=is_skip_list),)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ..vfi_models.compact.session import CompactOptions
-from ..vfi_utils import EndLaw, Settings, StatesLike
+from ..vfi_utils import StatesLike
 from ..weights.loading import ModelSource
 from . import _widgets
 from ._errors import said_plainly
-from ._inputs import CommonInputs, changed_options
+from ._inputs import PENDING, CommonInputs, options_of_any
 from ._interpolation import InterpolationNode
 from ._models import AfterRun
+from ._settings import RunSettings, moved
 from ._timing import ClipTiming
 from ._video_host import MadeVideo
 from ._video_run import run_on_save
 from ._weights import model_widget
-from ._widgets import InputTypes, scale_of
+from ._widgets import AUTO, UNSET, InputTypes
+
+_MOVED = ("scale", "dtype", "batch", "clear_cache_after_n_frames", "device", "after_run")
 
 
 class MidframeVideo(InterpolationNode):
@@ -51,18 +53,15 @@ class MidframeVideo(InterpolationNode):
             },
             "optional": {
                 "target_fps": _widgets.target_fps_of_video(),
-                "scale": _widgets.scale(),
-                "dtype": _widgets.dtype(),
-                "batch": _widgets.batch(),
-                "clear_cache_after_n_frames": _widgets.clear_cache(),
-                "last_frame": _widgets.last_frame("hold_last"),
-                "device": _widgets.device(),
-                "after_run": _widgets.after_run(),
-                "model_override": _widgets.model_override("model, dtype and device"),
+                "motion_resolution": _widgets.motion_resolution(),
+                # Where "dtype" was, whose usual value, auto, means the usual here too.
+                "last_frame": _widgets.last_frame(),
+                "model_override": _widgets.model_override(),
                 "states": _widgets.states(),
                 "timing": _widgets.timing(),
+                "run_settings": _widgets.run_settings(),
             },
-            "hidden": {"node_id": "UNIQUE_ID"},
+            "hidden": {"node_id": "UNIQUE_ID", **moved(*_MOVED)},
         }
 
     @said_plainly()
@@ -73,36 +72,43 @@ class MidframeVideo(InterpolationNode):
         *,
         multiplier: Any = 2,
         target_fps: Any = 0.0,
-        scale: str | float = "1",
-        dtype: str = "auto",
-        batch: int = 0,
-        clear_cache_after_n_frames: int = 0,
-        last_frame: EndLaw = "hold_last",
-        device: str = "auto",
-        after_run: AfterRun = "keep loaded",
+        motion_resolution: str | float = AUTO,
+        last_frame: str = AUTO,
         model_override: ModelSource | None = None,
         states: StatesLike | None = None,
         timing: ClipTiming | None = None,
+        run_settings: RunSettings | None = None,
+        scale: str | float = UNSET,
+        dtype: str = UNSET,
+        batch: int = UNSET,
+        clear_cache_after_n_frames: int = UNSET,
+        device: str = UNSET,
+        after_run: AfterRun = UNSET,
         node_id: str | None = None,
     ) -> tuple[MadeVideo]:
         """Return the interpolated video; the tooltips say what each input does."""
-        settings = Settings(
-            options=changed_options(CompactOptions(flow_scale=scale_of(scale))),
-            batch=batch,
-            clear_every=clear_cache_after_n_frames,
+        run = RunSettings.of(
+            run_settings,
+            {
+                "dtype": dtype,
+                "batch": batch,
+                "clear_cache_after_n_frames": clear_cache_after_n_frames,
+                "device": device,
+                "after_run": after_run,
+            },
         )
         inputs = CommonInputs(
             model=model,
-            device=device,
-            dtype=dtype,
+            run=run,
             model_override=model_override,
-            after_run=after_run,
             multiplier=multiplier,
             target_fps=target_fps,
             states=states,
             timing=timing,
             last_frame=last_frame,
-            settings=settings,
+            settings=run.loop_settings(options_of_any(motion_resolution, scale)),
             node_id=node_id,
         )
+        if video is not PENDING:
+            inputs.warn_unused()
         return (run_on_save(video, inputs),)

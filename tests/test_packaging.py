@@ -62,7 +62,8 @@ def test_the_registry_reads_it(project):
 
 
 def test_the_registry_gets_a_small_package_that_imports(root, tmp_path):
-    """As `comfy node pack` makes it: tracked files without those of .comfyignore; under 2 MB."""
+    """As `comfy node pack` makes it: tracked files without those of .comfyignore; under 2 MB, and the weights of
+    the built-in model, which may have 8 MB and have to work offline."""
     tracked = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=False)
     if tracked.returncode:
         pytest.skip("this is no git checkout")
@@ -77,8 +78,10 @@ def test_the_registry_gets_a_small_package_that_imports(root, tmp_path):
         for name in tracked.stdout.splitlines():
             if not stays_out(name) and (root / name).is_file():
                 pack.write(root / name, f"midframe/{name}")
-    assert archive.stat().st_size < 2_000_000
     with zipfile.ZipFile(archive) as pack:
+        weights = pack.getinfo("midframe/ckpts/default.safetensors").compress_size
+        assert archive.stat().st_size - weights < 2_000_000
+        assert weights < 8_000_000
         pack.extractall(tmp_path / "unpacked")
     call = "import midframe; print(midframe.__file__, sorted(midframe.NODE_CLASS_MAPPINGS)[0])"
     found = subprocess.run(

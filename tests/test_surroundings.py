@@ -31,9 +31,9 @@ from torch.overrides import TorchFunctionMode
 # The published widths of FILM and TLBVFI run the same code as these and take minutes.
 WIDE = {("film", "film"), ("tlbvfi", "vimeo"), ("tlbvfi", "vimeo-autoencoder")}
 ALL = [(a.name, family) for a in architectures() for family in a.families if (a.name, family) not in WIDE]
-ONE_EACH = [("compact", "v1"), ("film", "narrow"), ("rife", "4.25"), ("tlbvfi", "small")]
+ONE_EACH = [("compact", "v2"), ("film", "narrow"), ("rife", "4.25"), ("tlbvfi", "small")]
 VARIANTS = [
-    ("compact", "v1", Settings({"ensemble": True, "flow_scale": 0.5}, cpu_workers=2)),
+    ("compact", "v2", Settings({"ensemble": True, "flow_scale": 0.5}, cpu_workers=2)),
     ("film", "narrow", Settings({"align": True}, schedule="bisect")),
     ("rife", "4.6", Settings({"ensemble": True, "flow_scale": 2.0}, batch=2)),
     ("rife", "4.25", Settings({"plain": True, "padding": "reflect"}, cpu_workers=2)),
@@ -326,7 +326,7 @@ def test_a_video_is_made_of_the_same_pictures(models, tmp_path):
 
 @pytest.mark.parametrize("surrounding", SURROUNDINGS)
 def test_what_others_have_switched_on_is_as_it_was_after_a_run_and_after_an_error(models, surrounding):
-    model, _ = models("compact", "v1")
+    model, _ = models("compact", "v2")
     with SURROUNDINGS[surrounding]():
         before = switches()
         midframe.interpolate(FRAMES, model, settings=Settings(cpu_workers=2))

@@ -69,7 +69,7 @@ def _pyramid_loss(net: PyramidNet, levels: int, batch: Batch) -> Tensor:
     # One level more in every second batch: on large pictures the coarsest stage is applied again and again.
     left, right = _encoded(net, levels + int(batch["step"]) % 2, batch)
     motions = net.match(left, right, timestep)
-    final, residual = net.fine(left[0][1], right[0][1], motions[-1])
+    final, residual = net.fine(left[0][1], right[0][1], motions[-1], timestep)
     frames = blend(final, batch["left"], batch["right"]) + residual
     return total_loss(frames, final, motions, batch, stride=STRIDE)
 

@@ -1,6 +1,4 @@
-"""Trains a network, by default the built-in one: ``midframe.training.train --out
-ckpts/default.safetensors``.
-"""
+"""Trains a network, a built-in one or RIFE 4.x: ``midframe.training.train --out FILE``."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .read.clip import Clip, ClipInfo, Frame
 from .read.decode import open_clip
 from .stream.files import Written, interpolate_video
+from .stream.frames import interpolate_frames
 from .stream.plan import Plan
 from .write.formats import Coding, holds_alpha
 
@@ -16,6 +17,7 @@ __all__ = [
     "Plan",
     "Written",
     "holds_alpha",
+    "interpolate_frames",
     "interpolate_video",
     "open_clip",
 ]

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -36,19 +37,31 @@ _AGENT = "Midframe (https; python-urllib)"
 # A ValueError is a server's too: an address or a length in its answer that means nothing.
 NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)$")
 
 
 class MirrorError(Exception):
     """Why one address did not give the file, in a few words."""
 
+    resumable: bool = False
+    """Whether the connection ended before the file did, and another can bring the rest."""
+
 
 @dataclass(frozen=True)
 class Source:
-    """An open address or file: how to read its next bytes, how many there are, and their hash where known."""
+    """An open address or file."""
 
     read: Callable[[], bytes]
+    """Returns the next bytes, none at the end."""
     total: int | None
+    """Bytes of the whole file, None where the server does not say."""
     sha256: str | None
+    """Of the whole file, where the server states it."""
+    start: int = 0
+    """Where in the file reading begins."""
+    identity: str | None = None
+    """What tells this file from every other that may stand at the address; None where the server says nothing
+    that does, or not how long it is."""
 
 
 class _CancellableCalls:
@@ -73,8 +86,20 @@ class _CancellableCalls:
 
 
 @contextmanager
-def open_address(url: str, check_cancelled: Callable[[], None] | None, *, offline: bool) -> Iterator[Source]:
-    """Open an address, from the cache of Hugging Face or over the network, and close it afterwards."""
+def open_address(
+    url: str, check_cancelled: Callable[[], None] | None, *, offline: bool, start: int = 0
+) -> Iterator[Source]:
+    """Open an address, from the cache of Hugging Face or over the network, and close it afterwards.
+
+    Args:
+        url: of the file.
+        check_cancelled: called several times a second while anything is waited for.
+        offline: True allows the cache alone.
+        start: byte to begin at, where the server can; see :attr:`Source.start`.
+
+    Raises:
+        MirrorError: it cannot be opened.
+    """
     hub = _HUB_FILE.fullmatch(url)
     cached = _cached(*hub.groups()) if hub else None
     calls = _CancellableCalls(check_cancelled)
@@ -87,56 +112,80 @@ def open_address(url: str, check_cancelled: Callable[[], None] | None, *, offlin
             return
         if offline:
             raise MirrorError("not tried, downloads are switched off")
-        response, stated = _connect(url, calls, hub=hub is not None)
+        response, stated = _connect(url, calls, start, hub=hub is not None)
         close = response.close
-        length = response.headers.get("Content-Length", "")
-        total = int(length) if length.isdigit() else None
+        begins, total = _extent(response)
         # read1 returns what has come and does not wait for a whole block: progress and cancelling stay quick.
-        yield Source(lambda: calls.call(lambda: response.read1(_BLOCK)), total, stated)
+        read = partial(calls.call, partial(response.read1, _BLOCK))
+        identity = None if total is None else stated or _validator(response.headers)
+        yield Source(read, total, stated if hub else None, begins, identity and f"{identity} {total}")
     finally:
         # In that thread, after its last read: closing would wait for a read that hangs.
         calls.shut_down(close)
 
 
-def _connect(url: str, calls: _CancellableCalls, *, hub: bool) -> tuple[http.client.HTTPResponse, str | None]:
-    """Return the response, and the SHA-256 of the file where Hugging Face states it."""
+def _extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
+    """Return the byte that a response begins at, and the bytes of the whole file where it says them."""
+    if response.status == HTTPStatus.PARTIAL_CONTENT:
+        stated = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+        if stated is None:
+            raise MirrorError("a part came that says not which")
+        return int(stated[1]), int(stated[2])
+    length = response.headers.get("Content-Length", "")
+    return 0, int(length) if length.isdigit() else None
+
+
+def _validator(headers: Message) -> str | None:
+    """Return what an answer says that changes whenever its file does."""
+    tag = headers.get("ETag")
+    # A weak tag stays the same for files that only mean the same.
+    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+
+
+def _connect(
+    url: str, calls: _CancellableCalls, start: int, *, hub: bool
+) -> tuple[http.client.HTTPResponse, str | None]:
+    """Return the response, and the SHA-256 of the file where a server states it."""
     headers = {}
     if hub:
         # At each download: huggingface_hub reads it once, at import.
         url = os.environ.get("HF_ENDPOINT", _HUB).rstrip("/") + url.removeprefix(_HUB)
         headers = _hub_headers()
     try:
-        response, stated = calls.call(lambda: _request_as(url, headers))
+        return calls.call(lambda: _request_as(url, headers, start))
     except urllib.error.HTTPError as error:
         with error:
             reason = " ".join(str(error.reason).split())
             raise MirrorError(f"{error.code} {reason}") from error
     except NETWORK_ERRORS as error:
         raise MirrorError(str(getattr(error, "reason", error)) or type(error).__name__) from error
-    return response, stated if hub else None
 
 
-def _request_as(url: str, headers: Mapping[str, str]) -> tuple[http.client.HTTPResponse, str | None]:
+def _request_as(
+    url: str, headers: Mapping[str, str], start: int
+) -> tuple[http.client.HTTPResponse, str | None]:
     """Request an address with the user's token, and once more without it where it is refused.
 
     Hugging Face refuses a token that has expired for public files too.
     """
     try:
-        return _request(url, headers)
+        return _request(url, headers, start)
     except urllib.error.HTTPError as error:
         if not headers or error.code != HTTPStatus.UNAUTHORIZED:
             raise
         error.close()
-    return _request(url, {})
+    return _request(url, {}, start)
 
 
-def _request(url: str, headers: Mapping[str, str]) -> tuple[http.client.HTTPResponse, str | None]:
+def _request(url: str, headers: Mapping[str, str], start: int) -> tuple[http.client.HTTPResponse, str | None]:
     """Return the response, and the SHA-256 of the file where the server states it on the way there."""
     if not _allowed(url):
         raise ValueError("only https addresses are used")
     redirects = _Redirects()
     opener = urllib.request.build_opener(redirects, urllib.request.HTTPSHandler(context=_certificates()))
     request = urllib.request.Request(url, headers={"User-Agent": _AGENT})  # noqa: S310 - checked above
+    if start:
+        request.add_header("Range", f"bytes={start}-")
     for name, value in headers.items():
         # Unredirected: a token for the hub must not reach the storage that it redirects to.
         request.add_unredirected_header(name, value)

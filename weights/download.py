@@ -13,17 +13,17 @@ import hashlib
 import logging
 import os
 import shutil
-import time
-import uuid
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from ..errors import CorruptWeightsError, UnsupportedWeightsError, WeightsNotFoundError
 from .checkpoint import read_checkpoint
 from .connection import NETWORK_ERRORS, MirrorError, Source, has_content, open_address
 from .manifest import Entry, Manifest
+from .partial import unfinished
 from .torchnames import MOST_BYTES
 
 _log = logging.getLogger(__name__)
@@ -31,8 +31,9 @@ _log = logging.getLogger(__name__)
 Progress = Callable[[int, "int | None"], None]
 """Gets the bytes so far and the bytes in all, None where the server does not say."""
 
-# Seconds after which an unfinished download belongs to nobody any more.
-_STALE = 24 * 3600.0
+# Connections for one file, where each goes on from the end of the last.
+_TRIES = 5
+_BLOCK = 2**20
 
 
 def fetch(
@@ -41,20 +42,23 @@ def fetch(
     *,
     progress: Progress | None = None,
     check_cancelled: Callable[[], None] | None = None,
+    announce: Callable[[str], None] | None = None,
     offline: bool | None = None,
 ) -> Path:
     """Return a known checkpoint as a file in ``folder``, downloaded if it is not there.
 
     Addresses are tried in the order of the manifest. A file is only kept if it is complete, has the
     hash that is known for it and can be read as weights. Files of Hugging Face come from the endpoint in
-    ``HF_ENDPOINT``, with the user's token, or out of the local Hugging Face cache.
+    ``HF_ENDPOINT``, with the user's token, or out of the local Hugging Face cache. Where the server says
+    which file it is, a download that broke off or was cancelled goes on where it ended.
 
     Args:
         name: anything that :meth:`Manifest.lookup` finds, or a row.
         folder: where to put it; created if it is not there.
         progress: called with the bytes so far and the bytes in all (or None).
-        check_cancelled: called several times a second; whatever it raises ends the download, and nothing
-            is left of it.
+        check_cancelled: called several times a second; whatever it raises ends the download.
+        announce: called once, before the first byte, with what the user should know of a file whose terms are
+            on its authors' page: its size, the free disk and that page. It is logged in any case.
         offline: True forbids the network; None asks ``MIDFRAME_OFFLINE`` and ``HF_HUB_OFFLINE``.
 
     Raises:
@@ -69,12 +73,12 @@ def fetch(
         if has_content(folder / row.file):
             return folder / row.file
     offline = not downloads_allowed() if offline is None else offline
+    listener = _Listener(progress or _ignore, check_cancelled, announce or _ignore)
     failures = []
     for row in rows:
         for url in row.urls:
             try:
-                with open_address(url, check_cancelled, offline=offline) as source:
-                    return _save(source, row, folder, progress)
+                return _download(url, row, folder, listener, offline=offline)
             except MirrorError as error:
                 failures.append(f"{url}: {error}")
                 _log.info("%s: %s", url, error)
@@ -83,42 +87,117 @@ def fetch(
     raise _not_found(rows, folder, failures, offline=offline)
 
 
-def _save(source: Source, row: Entry, folder: Path, progress: Progress | None) -> Path:
-    """Download to a temporary name and rename it if it is the right file; remove it otherwise."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _remove_stale(folder, row.file)
-    free = shutil.disk_usage(folder).free
-    if source.total is not None and source.total > free:
-        raise OSError(f"the file has {source.total:,} bytes and only {free:,} are free")
-    # A name of its own: two processes may download the same file. Hidden: nobody lists it as weights.
-    part = folder / f".{row.file}.{uuid.uuid4().hex}.part"
-    try:
-        with part.open("xb") as out:
-            sha256 = _copy(source, out, progress or (lambda done, total: None))
-            out.flush()
-            # Before the renaming: after a loss of power the name could stand for a file without content.
-            os.fsync(out.fileno())
-        _check(part, row, sha256, source.sha256)
+@dataclass(frozen=True)
+class _Listener:
+    """Who is told of a download, and may end it."""
+
+    progress: Progress
+    check_cancelled: Callable[[], None] | None
+    announce: Callable[[str], None]
+
+
+def _ignore(*_: object) -> None:
+    """Tell nobody."""
+
+
+def _download(url: str, row: Entry, folder: Path, listener: _Listener, *, offline: bool) -> Path:
+    """Download from one address; where the connection breaks off, go on from there a few times."""
+    for _ in range(_TRIES - 1):
+        try:
+            return _try_to_download(url, row, folder, listener, offline=offline)
+        except MirrorError as error:
+            if not error.resumable:
+                raise
+            _log.info("%s: %s", url, error)
+    return _try_to_download(url, row, folder, listener, offline=offline)
+
+
+def _try_to_download(url: str, row: Entry, folder: Path, listener: _Listener, *, offline: bool) -> Path:
+    """Download to a hidden file, and rename it if it is the right one."""
+    open_at = partial(open_address, url, listener.check_cancelled, offline=offline)
+    with ExitStack() as stack:
+        source = stack.enter_context(open_at())
+        _require_size(row, source)
+        part = stack.enter_context(unfinished(folder, row.file, source.identity))
+        here = part.stat().st_size if part.is_file() else 0
+        if 0 < here < (source.total or 0):
+            source = _rest_of(source, here, stack, open_at)
+        done = here if here == source.total else source.start
+        _announce(row, folder, (done, source.total), listener)
+        sha256 = _copy(source, part, done, listener)
+        try:
+            _check(part, row, sha256, source.sha256)
+        except MirrorError:
+            part.unlink()  # whole, and the wrong file: nothing can go on from it
+            raise
         _rename(part, folder / row.file)
-    finally:
-        part.unlink(missing_ok=True)
     return folder / row.file
 
 
-def _copy(source: Source, out: BinaryIO, progress: Progress) -> str:
-    """Copy everything and return its SHA-256."""
+def _require_size(row: Entry, source: Source) -> None:
+    """Refuse a file of another size than the row's before it is downloaded."""
+    if row.sha256_verified and None not in (row.bytes, source.total) and row.bytes != source.total:
+        raise MirrorError(f"another file: it has {source.total:,} bytes, expected {row.bytes:,}")
+
+
+def _rest_of(
+    source: Source, start: int, stack: ExitStack, open_at: Callable[..., AbstractContextManager[Source]]
+) -> Source:
+    """Return the rest of a file from byte ``start`` on; ``source`` itself where the server sends no parts."""
+    try:
+        rest = stack.enter_context(open_at(start=start))
+    except MirrorError as error:
+        _log.info("it begins anew: %s", error)
+        return source
+    return rest if (rest.start, rest.identity) == (start, source.identity) else source
+
+
+def _announce(row: Entry, folder: Path, size: tuple[int, int | None], listener: _Listener) -> None:
+    """Say how large a file is and where its terms are, before its first byte comes.
+
+    Raises:
+        OSError: it is larger than what is free.
+    """
+    done, total = size
+    free = shutil.disk_usage(folder).free
+    if total is not None and total - done > free:
+        raise OSError(f"the file has {total:,} bytes and only {free:,} are free")
+    if row.page is None:
+        return
+    here = f", {in_units(done)} of it are here" if done else ""
+    text = (
+        f"{row.file} ({'of unknown size' if total is None else in_units(total)}{here}) is downloaded into "
+        f"{folder}, where {in_units(free)} are free. Its terms are on its authors' page: {row.page}"
+    )
+    _log.warning("%s", text)
+    listener.announce(text)
+
+
+def in_units(size: int) -> str:
+    """Return a number of bytes as people read it: ``3.4 GiB``."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
+
+
+def _copy(source: Source, part: Path, done: int, listener: _Listener) -> str:
+    """Write everything that is missing after ``done`` bytes, and return the SHA-256 of all."""
     digest = hashlib.sha256()
-    done = 0
-    progress(done, source.total)
-    while block := _next_block(source, done):
-        out.write(block)
-        digest.update(block)
-        done += len(block)
-        if done > MOST_BYTES:  # a server that states no length can go on for ever
-            raise MirrorError(f"more than {MOST_BYTES:,} bytes came")
-        progress(done, source.total)
+    with part.open("r+b" if done else "wb") as out:
+        while out.tell() < done and (block := out.read(min(_BLOCK, done - out.tell()))):
+            digest.update(block)
+            (listener.check_cancelled or _ignore)()
+        listener.progress(done, source.total)
+        while done != source.total and (block := _next_block(source, done)):
+            out.write(block)
+            digest.update(block)
+            done += len(block)
+            if done > MOST_BYTES:  # a server that states no length can go on for ever
+                raise MirrorError(f"more than {MOST_BYTES:,} bytes came")
+            listener.progress(done, source.total)
+        out.flush()
+        # Before the renaming: after a loss of power the name could stand for a file without content.
+        os.fsync(out.fileno())
     if source.total is not None and done != source.total:
-        raise MirrorError(f"the connection ended after {done:,} of {source.total:,} bytes")
+        raise _broken(source, f"the connection ended after {done:,} of {source.total:,} bytes")
     return digest.hexdigest()
 
 
@@ -126,7 +205,13 @@ def _next_block(source: Source, done: int) -> bytes:
     try:
         return source.read()
     except NETWORK_ERRORS as error:
-        raise MirrorError(f"the connection broke after {done:,} bytes ({error})") from error
+        raise _broken(source, f"the connection broke after {done:,} bytes ({error})") from error
+
+
+def _broken(source: Source, text: str) -> MirrorError:
+    error = MirrorError(text)
+    error.resumable = source.identity is not None
+    return error
 
 
 def _check(part: Path, row: Entry, found: str, stated: str | None) -> None:
@@ -174,15 +259,6 @@ def downloads_allowed() -> bool:
     return all(value.strip().lower() in ("", "0", "false", "no", "off") for value in values)
 
 
-def _remove_stale(folder: Path, file: str) -> None:
-    """Remove what a killed process left of this file long ago."""
-    for item in folder.iterdir():
-        if item.name.startswith(f".{file}.") and item.name.endswith(".part"):
-            with suppress(OSError):
-                if time.time() - item.stat().st_mtime > _STALE:
-                    item.unlink()
-
-
 def _cannot_save(row: Entry, folder: Path, error: OSError) -> WeightsNotFoundError:
     return WeightsNotFoundError(
         f"{row.file} cannot be saved.",
@@ -205,5 +281,7 @@ def _not_found(
         advice = f"Download {urls[0]} in a browser and put it into {folder} as {file}."
         if offline:
             advice += " Or allow downloads: unset MIDFRAME_OFFLINE and HF_HUB_OFFLINE."
+        if page:
+            advice += f" Its authors' terms: {page}."
     tried = "\n  ".join([f"not in {folder}; no address gave it:" if urls else f"not in {folder}", *failures])
     return WeightsNotFoundError(f"{file} is not on this computer and could not be downloaded.", tried, advice)

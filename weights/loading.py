@@ -23,6 +23,7 @@ from ..vfi_models import build, detect
 from ..vfi_models.interface import Interpolator
 from ..vfi_models.precision import dtype_named, suited
 from .checkpoint import read_checkpoint
+from .download import Progress
 from .find import CKPTS, check, fetch, find
 from .paths import ADVICE, as_text
 
@@ -234,8 +235,17 @@ def as_model(model: ModelLike) -> Interpolator:
     return load_model(model) if isinstance(model, (str, os.PathLike)) else model
 
 
-def locate(name_or_path: str | os.PathLike[str], folders: Iterable[str | os.PathLike[str]] = ()) -> Path:
-    """Return the file of a model, fetched where only its name is known. Arguments are those of load_model.
+def locate(
+    name_or_path: str | os.PathLike[str],
+    folders: Iterable[str | os.PathLike[str]] = (),
+    *,
+    progress: Progress | None = None,
+) -> Path:
+    """Return the file of a model, fetched where only its name is known.
+
+    Args:
+        name_or_path, folders: see :func:`load_model`.
+        progress: told of a download, see :func:`~.download.fetch`.
 
     Raises:
         WeightsNotFoundError: a path without a file, or a name that cannot be fetched.
@@ -251,7 +261,7 @@ def locate(name_or_path: str | os.PathLike[str], folders: Iterable[str | os.Path
         return found
     if isinstance(name_or_path, os.PathLike) or "/" in text or "\\" in text:
         raise WeightsNotFoundError("There is no such file of weights.", repr(text), ADVICE)
-    return fetch(text, searched[0] if searched else CKPTS)
+    return fetch(text, searched[0] if searched else CKPTS, progress=progress)
 
 
 def open_weights(path: Path, *, averaged: bool = True) -> Interpolator:

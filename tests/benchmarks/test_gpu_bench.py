@@ -8,9 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from midframe.benchmarks import bench, contest, gpu, pressure, transfers
+from midframe.benchmarks import bench, contest, gpu, pressure, profile, transfers
 from midframe.benchmarks.long_clips import Blend
 from midframe.errors import BadInputError
+from midframe.vfi_models import activations_stored
+from midframe.vfi_models._ops.convolution import memory_format
 from midframe.vfi_models._ops.cuda_graphs import _FIRST
 
 
@@ -148,3 +150,38 @@ def test_a_frame_that_holds_another_is_found(monkeypatch, capsys):
     monkeypatch.setattr(Blend, "between", late)
     assert transfers.main(["--device", "cpu", "--small", "--frames", "5"]) == 1
     assert "wrong: [3, 5, 7]" in capsys.readouterr().out
+
+
+def test_profiles_put_both_layouts_side_by_side(capsys):
+    layouts = next(row for row in gpu.rehearsal() if row.name == "layouts")
+    assert profile.main(layouts.arguments[1:]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| ms a made frame | rife-4.6 float32 planes | rife-4.6 float32 channels_last |"
+    convolutions = next(line for line in lines if line.startswith("| convolutions |"))
+    assert all(float(value) > 0 for value in convolutions.strip("|").split("|")[1:])
+    asked = next(row for row in gpu.rows(None, None) if row.name == "layouts").arguments
+    assert asked[1:3] == ("--device", "cuda")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("void cudnn::ops::nchwToNhwcKernel<__half, float>", "changes of layout"),
+        ("sm90_xmma_fprop_implicit_gemm_f16f16_f16f32", "convolutions"),
+        ("aten::mkldnn_convolution", "convolutions"),
+        ("_warp", "sampling"),
+        ("Memcpy DtoH (Device -> Pinned)", "joins and copies"),
+        ("void at::native::CatArrayBatchedCopy<float>", "joins and copies"),
+        ("void at::native::vectorized_elementwise_kernel<4, at::native::AddFunctor>", "arithmetic"),
+    ],
+)
+def test_kernels_have_a_kind(name, kind):
+    assert profile.kind_of(name) == kind
+
+
+def test_activations_are_stored_as_asked_and_only_inside():
+    device = torch.device("cpu")
+    before = memory_format(device)
+    with activations_stored(torch.contiguous_format):
+        assert memory_format(device) == torch.contiguous_format
+    assert memory_format(device) == before

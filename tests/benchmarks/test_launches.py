@@ -20,8 +20,8 @@ BUDGET = {
     # casts in inference mode count).
     "rife-4.25": (199, 3.5 * GIB),
     "film": (375, 36.5 * GIB),
-    "default": (1030, 7.6 * GIB),
-    "compact-v2": (299, 3.7 * GIB),
+    "default": (285, 3.84 * GIB),
+    "compact-v1": (689, 6.3 * GIB),
 }
 WAITS = {
     # What the loop waits for by design, and why it cannot be otherwise.
@@ -34,7 +34,7 @@ MODELS = [
     "rife_hd-hdv3",
     "film-narrow",
     "default",
-    "compact-v2",
+    "compact-v1",
     "tlbvfi-small",
 ]
 SIZES = [(64, 96), (45, 37)]

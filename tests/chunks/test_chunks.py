@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+from dataclasses import replace
 from fractions import Fraction as Fr
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from clips import audio_packets, frames_of, pictures, times_of, write_clip
 from fakes import LerpModel, RecordingHost
 from midframe.chunks import Inline, Job, ModelChoice, process
+from midframe.chunks.documents import read_document, write_document
 from midframe.errors import BadInputError, MidframeError
 from midframe.vfi_utils import Settings
 from midframe.video import Coding, Plan, interpolate_video
@@ -398,3 +400,36 @@ def test_the_account_of_chunks_is_said_once(tmp_path, caplog):
     source = write_clip(tmp_path / "in.mkv", pictures(12, (64, 64)), sound="aac")
     run(job_of(source, "out.gif", pairs=3))
     assert caplog.text.count("Left out of in.mkv") == 1
+
+
+def test_the_folder_of_a_finished_job_is_small_and_says_why_it_stays(clip, caplog):
+    caplog.set_level("INFO")
+    job = job_of(clip)
+    run(job)
+    done = json.loads((job.workdir / "done.json").read_text())
+    assert "can be removed at any time" in done["why this stays"]
+    assert str(job.workdir) in caplog.text
+    assert sum(path.stat().st_size for path in job.workdir.iterdir()) < 8192
+    again = LerpModel(StopAt(1, AssertionError("made again")))
+    assert run(job, again).frames == 66
+    # As earlier versions wrote it.
+    content = read_document(job.workdir / "done.json")
+    del content["why this stays"]
+    write_document(job.workdir / "done.json", content)
+    assert run(job, again).frames == 66
+    shutil.rmtree(job.workdir)
+    with pytest.raises(BadInputError, match="there already"):
+        run(job, again)
+    job.target.unlink()
+    assert run(job).frames == 66
+
+
+def test_chunks_that_are_kept_give_a_second_output(clip):
+    job = job_of(clip)
+    run(job, keep_chunks=True)
+    kept = sorted(path.name for path in job.workdir.iterdir())
+    assert "000000.json" in kept
+    second = replace(job, target=job.target.with_name("second.mp4"))
+    assert run(second, LerpModel(StopAt(1, AssertionError("made again"))), keep_chunks=True).frames == 66
+    assert second.target.read_bytes() == job.target.read_bytes()
+    assert sorted(path.name for path in job.workdir.iterdir()) == kept

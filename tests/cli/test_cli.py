@@ -11,6 +11,7 @@ import pytest
 from clips import pictures, times_of, write_clip
 from midframe import cli
 from midframe.cli import interpolate, options
+from midframe.cli.progress import ProgressHost
 from thin import thinned
 
 FILM = Fr(24000, 1001)
@@ -183,3 +184,26 @@ def test_ctrl_c_ends_at_once_and_leaves_nothing(tmp_path, command, number, statu
     assert process.returncode == status
     assert "Traceback" not in err
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_missing_weights_are_said_before_a_long_clip_is_looked_at(clip, monkeypatch, capsys):
+    monkeypatch.setenv("MIDFRAME_OFFLINE", "1")
+    target = clip.with_name("missing.mp4")
+    for words in (["chunks"], ["interpolate"]):
+        assert run(*words, clip, target, "--model", "rife-4.6") == 1
+        said = capsys.readouterr().err
+        assert said.startswith("Error: rife46.pth is not on this computer")
+        assert "Traceback" not in said
+    assert not target.with_name("missing.mp4.chunks").exists()
+
+
+def test_a_download_has_a_bar(capsys):
+    host = ProgressHost()
+    host.downloaded(0, 2**20)
+    host.downloaded(2**20, 2**20)
+    host.close()
+    assert "downloading: 100%" in capsys.readouterr().err
+    host = ProgressHost(quiet=True)
+    host.downloaded(2**20, None)
+    host.close()
+    assert capsys.readouterr().err == ""

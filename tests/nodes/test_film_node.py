@@ -69,7 +69,7 @@ def test_common_widgets_stand_in_the_same_order_as_those_of_rife():
     rows = [{**n.INPUT_TYPES()["required"], **n.INPUT_TYPES()["optional"]} for n in (RIFE, FILM)]
     common = [name for name in rows[0] if name in rows[1]]
     assert common == [name for name in rows[1] if name in rows[0]]
-    assert set(rows[0]) - set(rows[1]) == {"scale", "ensemble", "allow_changed_picture"}
+    assert set(rows[0]) - set(rows[1]) == {"motion_resolution", "ensemble"}
     assert set(rows[1]) - set(rows[0]) == {"schedule", "align"}
     assert all(rows[0][name] == rows[1][name] for name in common if name not in ("frames", "model"))
 

@@ -113,11 +113,11 @@ def test_a_scale_that_is_no_number_is_shown_as_it_came(scale):
 
 @pytest.mark.parametrize("node", ["MidframeRIFE", "MidframeVideo", "MidframeChunks"])
 def test_the_menu_of_scales_takes_a_number_however_it_was_saved(node):
-    menu = NODE_CLASS_MAPPINGS[node].INPUT_TYPES()["optional"]["scale"][0]
+    menu = NODE_CLASS_MAPPINGS[node].INPUT_TYPES()["optional"]["motion_resolution"][0]
     # As ComfyUI looks a value up: in the list, which goes to the browser as JSON.
-    assert all(value in menu for value in ("1", 1, 1.0, "1.0", 0.25, "0.5", 4))
+    assert all(value in menu for value in ("auto", "1", 1, 1.0, "1.0", 0.25, "0.5", 4))
     assert not any(value in menu for value in ("large", 3, "16", None, True, [1], {}))
-    assert json.loads(json.dumps(menu)) == ["0.25", "0.5", "1", "2", "4"]
+    assert json.loads(json.dumps(menu)) == ["auto", "0.25", "0.5", "1", "2", "4"]
 
 
 def test_a_list_of_pairs_that_runs_away_is_refused_before_anything_runs():
@@ -312,3 +312,66 @@ def test_the_loader_refuses_what_is_no_name():
     for widgets in ({"dtype": "x"}, {"device": "x"}):
         with pytest.raises(BadInputError):
             NODE_CLASS_MAPPINGS["MidframeModelLoader"]().load("default", **widgets)
+
+
+# --- what is linked to source_fps, masks
+
+
+class RatedVideo:
+    """What a VIDEO says of its rate."""
+
+    def __init__(self, rate):
+        self.rate = rate
+
+    def get_frame_rate(self):
+        return self.rate
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        RatedVideo(Fr(24000, 1001)),
+        {
+            "source_fps": 59.94,
+            "loaded_fps": 23.976,
+        },
+        {"source_fps": 23.976},
+        "23.976",
+    ],
+    ids=["video", "info", "older info", "text"],
+)
+def test_the_rate_is_taken_from_what_is_linked(source):
+    _, fps, _ = run(clip(), source_fps=source, multiplier=2)
+    assert fps == float(Fr(48000, 1001))
+
+
+@pytest.mark.parametrize("source", [RatedVideo(0), {"loaded_fps": 0}, {}, [24.0]], ids=repr)
+def test_what_knows_no_rate_is_refused_and_never_counts_as_0(source):
+    with pytest.raises(BadInputError, match="rate") as caught:
+        run(clip(), source_fps=source)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_mask_moves_along_as_a_channel_of_the_picture_would():
+    frames, masks = clip(), torch.rand(len(clip()), *clip().shape[1:3])
+    pictures, _, count, moved = run(frames, mask=masks)
+    together, _, _ = run(torch.cat((frames, masks.unsqueeze(-1)), dim=-1))
+    assert torch.equal(torch.cat((pictures, moved.unsqueeze(-1)), dim=-1), together)
+    assert torch.equal(moved[::2], masks)
+    assert len(moved) == count
+    assert torch.equal(run(frames, mask=masks[:1])[3][0], masks[0])
+
+
+@pytest.mark.parametrize("mask", [torch.rand(2, 9, 9), torch.rand(9, 9), "mask"], ids=["size", "one", "text"])
+def test_a_mask_of_other_pictures_is_refused(mask):
+    with pytest.raises(BadInputError, match="mask does not belong"):
+        run(clip(), mask=mask)
+
+
+@pytest.mark.parametrize("linked", [{}, {"mask": None}], ids=["frames", "frames and mask"])
+def test_frames_and_a_mask_are_asked_for_after_everything_else_was_checked(linked):
+    node = NODE_CLASS_MAPPINGS["MidframeInterpolate"]()
+    assert node.check_lazy_status(frames=None, model="default", **linked) == ["frames", *linked]
+    with pytest.raises(BadInputError):
+        node.check_lazy_status(frames=None, model="default", multiplier=-1, **linked)
+    assert node.check_lazy_status(frames=clip(), model="default") == []

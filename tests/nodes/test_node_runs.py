@@ -18,7 +18,7 @@ from midframe.memory.cache import MODELS
 from midframe.memory.sinks import TensorSink
 from midframe.nodes import _host, _lending, _models, _progress, _run, _weights
 from midframe.nodes._lending import ModelLender
-from midframe.nodes._progress import progress_line
+from midframe.nodes._progress import memory_line, progress_line
 from midframe.nodes._weights import choose, complaint
 from midframe.vfi_utils import by_multiplier
 from midframe.weights.find import fetch
@@ -84,6 +84,20 @@ def test_what_is_shown_while_it_runs():
 
 class CancelledError(BaseException):
     """Like ComfyUI's, which is no Exception."""
+
+
+def test_the_text_says_how_memory_stands_and_how_often_it_was_cleared(monkeypatch):
+    assert memory_line(None, 0) == ""
+    assert memory_line(3 * 2**30, 2) == ", 3.0 GiB free, cache cleared 2 x"
+    texts = []
+    monkeypatch.setattr(_progress._host, "show_text", lambda text, node_id: texts.append(text))
+    host = _progress.NodeHost(None, "7", note="mind the rate")
+    host.free_bytes(torch.device("cpu"))
+    host.clear_cache()
+    host.progress(2, 2, None)
+    (text,) = texts
+    assert "GiB free, cache cleared 1 x" in text
+    assert text.endswith("mind the rate")
 
 
 class CancellingHost(_progress.NodeHost):

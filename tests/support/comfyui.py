@@ -1,7 +1,8 @@
 """A real ComfyUI that tests drive through its API.
 
 Needs COMFYUI_PATH, the folder of a ComfyUI, and COMFYUI_PYTHON, the Python that it runs with (default: the one
-that runs the tests). It runs on the CPU, with folders of its own; nothing of the user's is touched.
+that runs the tests). COMFYUI_FRONT_END is the folder of another front end than the one that this Python has. It runs on
+the CPU, with folders of its own; nothing of the user's is touched.
 """
 
 import contextlib
@@ -42,6 +43,8 @@ class Server:
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": os.pathsep.join(path)}
         options = f"--cpu --listen 127.0.0.1 --port {port} --disable-auto-launch --base-directory {base}"
         database = f"--database-url sqlite:///{base / 'comfyui.db'}"
+        if front_end := os.environ.get("COMFYUI_FRONT_END"):
+            flags = [*flags, "--front-end-root", front_end]
         python = os.environ.get("COMFYUI_PYTHON", sys.executable)
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(

@@ -18,7 +18,7 @@ from midframe.vfi_models._ops import convolution, fused, kernels
 from midframe.vfi_models._ops.fused import disagreement
 from midframe.vfi_models._ops.fused_kernel import warp
 from midframe.vfi_models._ops.warp import _plainly, identity_grid
-from midframe.vfi_models.compact import matching
+from midframe.vfi_models.compact import flow, matching, pyramid
 from midframe.vfi_models.rife.lowres import _centres
 
 DTYPES = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
@@ -75,6 +75,9 @@ for dtype in DTYPES:
     for kernel, difference in (
         (kernels.add_leaky_, convolution._difference),
         (kernels.correlation, matching._difference),
+        (kernels.gradient_products, flow._products_difference),
+        (kernels.least_squares, flow._solution_difference),
+        (kernels.gate, pyramid._gate_difference),
     ):
         found = float(difference(kernel, torch.device("cpu"), dtype))
         assert found < fused._ROUNDING[dtype], (kernel.__name__, dtype, found)
@@ -86,3 +89,20 @@ for reach in (0, 1, 3):
 y, plus = torch.randn(2, 5, 33, 41)
 sums = torch.nn.functional.leaky_relu(y + plus, 0.2)
 torch.testing.assert_close(kernels.add_leaky_(y, plus, 0.2), sums, atol=bound("rounding"), rtol=0)
+
+for channels, (height, width) in itertools.product((1, 3), ((1, 1), (1, 7), (19, 40))):
+    left, right = torch.rand(2, 2, channels, height, width)
+    timestep = torch.rand(2, 1, 1, 1)
+    expected = flow._gradient_products(left, right, timestep)
+    stored = (x.contiguous(memory_format=torch.channels_last) for x in (left, right))
+    found = kernels.gradient_products(*stored, timestep)
+    torch.testing.assert_close(found, expected, atol=bound("operation"), rtol=0)
+    means, both = flow.box_mean(expected), 4.0 * torch.randn(2, 5, height, width)
+    expected = flow._least_squares(means, both[:, 4:], 2e-5)
+    found = kernels.least_squares(means, both[:, 4:], 2e-5)
+    torch.testing.assert_close(found, expected, atol=bound("operation"), rtol=0)
+    assert found.square().sum(1).max() <= 1.0 + bound("operation")
+    out = torch.randn(2, 30, height, width).to(torch.float16).contiguous(memory_format=torch.channels_last)
+    expected = pyramid._gate(both[:, :4], both[:, 4:], out, 4.0)
+    found = kernels.gate(both[:, :4], both[:, 4:], out, 4.0)
+    torch.testing.assert_close(found, expected, atol=bound("operation"), rtol=0)

@@ -70,6 +70,7 @@ NAMED_BY_TOOLS = {
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "example_workflows",
+    "subgraphs",
 }
 # What a working copy has besides, and no commit.
 NOT_COMMITTED = {"build", "dist", "demo_output", "node_modules", "__pycache__"}

@@ -67,6 +67,26 @@ for small, signature, fixed in (
         | dict.fromkeys(("left_strides", "right_strides"), strides),
         {"REACH": 3, "BLOCK": 128},
     ),
+    (
+        kernels._gradient_products,
+        dict.fromkeys(("out", "left", "right", "timesteps"), "*fp32")
+        | dict.fromkeys(("rows", "columns"), "i32")
+        | dict.fromkeys(("left_strides", "right_strides"), strides),
+        {"CHANNELS": 3, "BLOCK": 128},
+    ),
+    (
+        kernels._least_squares,
+        dict.fromkeys(("out", "means", "mask"), "*fp32") | {"mask_stride": "i32", "pixels": "i32"},
+        {"FLOOR": 2e-5, "BLOCK": 128},
+    ),
+    (
+        kernels._gate,
+        dict.fromkeys(("out", "flow", "mask"), "*fp32")
+        | {"update": "*fp16"}
+        | dict.fromkeys(("rows", "columns"), "i32")
+        | dict.fromkeys(("flow_strides", "mask_strides", "update_strides"), strides),
+        {"MOVES": 4.0, "BLOCK": 128},
+    ),
 ):
     at = {(i,): value for i, value in enumerate(fixed.values(), len(signature))}
     source = ASTSource(small, signature | dict.fromkeys(fixed, "constexpr"), constexprs=at)

@@ -472,7 +472,12 @@ def test_memory_lines_and_clearing(model, caplog):
     assert all("GiB free" in line for line in lines)
 
 
-def test_weights_that_are_not_here():
-    answer = NODE_CLASS_MAPPINGS["MidframeTLBVFI"].VALIDATE_INPUTS("tlbvfi")
+def test_weights_that_are_not_here(monkeypatch):
+    node = NODE_CLASS_MAPPINGS["MidframeTLBVFI"]
+    for switch in ("MIDFRAME_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(switch, raising=False)
+    assert node.VALIDATE_INPUTS("tlbvfi") is True, "they are downloaded before the clip is made"
+    monkeypatch.setenv("MIDFRAME_OFFLINE", "1")
+    answer = node.VALIDATE_INPUTS("tlbvfi")
     assert "vimeo_unet.pth" in answer
     assert "huggingface.co/ucfzl/TLBVFI" in answer

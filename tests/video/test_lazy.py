@@ -321,6 +321,23 @@ def test_tags_of_any_name_are_kept(tmp_path):
             assert wanted.items() <= dict(file.metadata).items()
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_tags_of_another_encoding_fail_nothing(tmp_path, suffix):
+    title = "Grüße"
+    source = write_clip(tmp_path / f"in{suffix}", pictures(3))
+    lazy(source).write(tmp_path / f"a{suffix}", Coding(), metadata={"title": title})
+    encoded = title.encode()
+    # As long as before, so that the file stays whole; of Latin 1, which is no UTF-8.
+    foreign = title.encode("latin-1").replace(b"\xfc", b"\xfc\xfc").replace(b"\xdf", b"\xdf\xdf")
+    whole = (tmp_path / f"a{suffix}").read_bytes()
+    assert encoded in whole
+    (tmp_path / f"b{suffix}").write_bytes(whole.replace(encoded, foreign))
+    foreign_clip = lazy(tmp_path / f"b{suffix}")
+    assert foreign_clip.info.metadata["title"] == "Gr\ufffd\ufffd\ufffd\ufffde"
+    foreign_clip.write(tmp_path / f"c{suffix}", Coding())
+    assert "e" in lazy(tmp_path / f"c{suffix}").info.metadata["title"]
+
+
 def test_the_name_may_leave_the_format_open(tmp_path):
     source = write_clip(tmp_path / "in.mp4", pictures(3))
     (tmp_path / "there.webm").write_text("before")

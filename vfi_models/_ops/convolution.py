@@ -11,7 +11,9 @@ and where they are missing or wrong the public ones do the same.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -26,6 +28,20 @@ from .fused import kernel
 _ONE_AT_A_TIME = threading.Lock()
 
 
+_STORED: ContextVar[torch.memory_format | None] = ContextVar("stored", default=None)
+
+
+# A context variable, as in fused.py: other threads may run networks beside.
+@contextmanager
+def activations_stored(form: torch.memory_format) -> Iterator[None]:
+    """Build and run networks in this thread with activations in one format, on any device: to measure it."""
+    before = _STORED.set(form)
+    try:
+        yield
+    finally:
+        _STORED.reset(before)
+
+
 def memory_format(device: torch.device, *, on_cuda: bool = False) -> torch.memory_format:
     """Return how activations are stored on a device: channels last where that is fast, else planes.
 
@@ -34,6 +50,9 @@ def memory_format(device: torch.device, *, on_cuda: bool = False) -> torch.memor
         on_cuda: channels last on CUDA too, for a network whose time goes into wide convolutions: tensor
             cores read that layout. Others keep planes there.
     """
+    chosen = _STORED.get()
+    if chosen is not None:
+        return chosen
     fast = ("cpu", "cuda") if on_cuda else ("cpu",)
     return torch.channels_last if device.type in fast else torch.contiguous_format
 

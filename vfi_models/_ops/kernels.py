@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Elements of a program of add_leaky_, pixels of one of correlation. Not tuned: no GPU was at hand.
+# Elements of a program of add_leaky_, pixels of one of the others. Not tuned: no GPU was at hand.
 _BLOCK, _PIXELS = 1024, 128
 
 
@@ -104,6 +104,192 @@ def correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
             left.stride(),
             right.stride(),
             REACH=reach,
+            BLOCK=_PIXELS,
+            enable_fp_fusion=True,
+        )
+    return out
+
+
+@triton.jit
+def _grey(left, right, sample, row, column, inside, left_strides, right_strides, CHANNELS: tl.constexpr):
+    """Return the sums over the channels of both pictures at some pixels, float32."""
+    left += sample * left_strides[0] + row.to(tl.int64) * left_strides[2] + column * left_strides[3]
+    right += sample * right_strides[0] + row.to(tl.int64) * right_strides[2] + column * right_strides[3]
+    of_left = tl.load(left, mask=inside, other=0.0).to(tl.float32)
+    of_right = tl.load(right, mask=inside, other=0.0).to(tl.float32)
+    for channel in tl.static_range(1, CHANNELS):
+        of_left += tl.load(left + channel * left_strides[1], mask=inside, other=0.0).to(tl.float32)
+        of_right += tl.load(right + channel * right_strides[1], mask=inside, other=0.0).to(tl.float32)
+    return of_left, of_right
+
+
+@triton.jit
+def _gradient_products(
+    out,
+    left,
+    right,
+    timesteps,
+    rows,
+    columns,
+    left_strides,
+    right_strides,
+    CHANNELS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Compute the five products at a block of pixels of one sample; borders are repeated."""
+    pixel, sample = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1).to(tl.int64)
+    inside = pixel < rows * columns
+    row, column = pixel // columns, pixel % columns
+    timestep = tl.load(timesteps + sample)
+    # fmt: off
+    a, b = _grey(left, right, sample, row, tl.minimum(column + 1, columns - 1), inside, left_strides, right_strides, CHANNELS)  # noqa: E501
+    c, d = _grey(left, right, sample, row, tl.maximum(column - 1, 0), inside, left_strides, right_strides, CHANNELS)  # noqa: E501
+    slope_x = ((b + timestep * (a - b)) - (d + timestep * (c - d))) * (0.5 / CHANNELS)
+    a, b = _grey(left, right, sample, tl.minimum(row + 1, rows - 1), column, inside, left_strides, right_strides, CHANNELS)  # noqa: E501
+    c, d = _grey(left, right, sample, tl.maximum(row - 1, 0), column, inside, left_strides, right_strides, CHANNELS)  # noqa: E501
+    slope_y = ((b + timestep * (a - b)) - (d + timestep * (c - d))) * (0.5 / CHANNELS)
+    a, b = _grey(left, right, sample, row, column, inside, left_strides, right_strides, CHANNELS)
+    # fmt: on
+    change = (b - a) * (1.0 / CHANNELS)
+    plane = rows * columns
+    out += sample * 5 * plane + pixel
+    tl.store(out, slope_x * slope_x, mask=inside)
+    tl.store(out + plane, slope_x * slope_y, mask=inside)
+    tl.store(out + 2 * plane, slope_y * slope_y, mask=inside)
+    tl.store(out + 3 * plane, slope_x * change, mask=inside)
+    tl.store(out + 4 * plane, slope_y * change, mask=inside)
+
+
+def gradient_products(left: Tensor, right: Tensor, timestep: Tensor) -> Tensor:
+    """Run the kernel; see :func:`~..compact.flow.lucas_kanade_step`. Any floating dtype and strides.
+
+    Args:
+        left, right: (K, C, H, W).
+        timestep: (K, 1, 1, 1) float32.
+    """
+    count, channels, rows, columns = left.shape
+    out = torch.empty((count, 5, rows, columns), dtype=torch.float32, device=left.device)
+    with torch.cuda.device_of(left):
+        _gradient_products[(triton.cdiv(rows * columns, _PIXELS), count)](
+            out,
+            left,
+            right,
+            timestep.contiguous(),
+            rows,
+            columns,
+            left.stride(),
+            right.stride(),
+            CHANNELS=channels,
+            BLOCK=_PIXELS,
+            enable_fp_fusion=True,
+        )
+    return out
+
+
+@triton.jit
+def _least_squares(out, means, mask, mask_stride, pixels, FLOOR: tl.constexpr, BLOCK: tl.constexpr):
+    """Solve the normal equations at a block of pixels of one sample."""
+    pixel, sample = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1).to(tl.int64)
+    inside = pixel < pixels
+    means += sample * 5 * pixels + pixel
+    xx = tl.load(means, mask=inside, other=0.0) + FLOOR
+    xy = tl.load(means + pixels, mask=inside, other=0.0)
+    yy = tl.load(means + 2 * pixels, mask=inside, other=0.0) + FLOOR
+    xt = tl.load(means + 3 * pixels, mask=inside, other=0.0)
+    yt = tl.load(means + 4 * pixels, mask=inside, other=0.0)
+    share = tl.sigmoid(tl.load(mask + sample * mask_stride + pixel, mask=inside, other=0.0))
+    determinant = xx * yy - xy * xy
+    across, down = (xy * yt - yy * xt) / determinant, (xy * xt - xx * yt) / determinant
+    length = tl.sqrt(across * across + down * down)
+    weight = 4.0 * share * (1.0 - share) / tl.where(length > 1.0, length, 1.0)
+    out += sample * 2 * pixels + pixel
+    tl.store(out, across * weight, mask=inside)
+    tl.store(out + pixels, down * weight, mask=inside)
+
+
+def least_squares(means: Tensor, mask: Tensor, floor: float) -> Tensor:
+    """Run the kernel; see :func:`~..compact.flow.lucas_kanade_step`.
+
+    Args:
+        means: (K, 5, H, W) float32.
+        mask: (K, 1, H, W) float32.
+        floor: added to the first and the third of the means.
+    """
+    means, mask = means.contiguous(), mask if mask[0].is_contiguous() else mask.contiguous()
+    count, _, rows, columns = means.shape
+    out = torch.empty((count, 2, rows, columns), dtype=torch.float32, device=means.device)
+    with torch.cuda.device_of(means):
+        _least_squares[(triton.cdiv(rows * columns, _PIXELS), count)](
+            out,
+            means,
+            mask,
+            mask.stride(0),
+            rows * columns,
+            FLOOR=floor,
+            BLOCK=_PIXELS,
+            enable_fp_fusion=True,
+        )
+    return out
+
+
+@triton.jit
+def _gate(
+    out,
+    flow,
+    mask,
+    update,
+    rows,
+    columns,
+    flow_strides,
+    mask_strides,
+    update_strides,
+    MOVES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Update flow and mask at a block of pixels of one sample."""
+    pixel, sample = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1).to(tl.int64)
+    inside = pixel < rows * columns
+    row, column = (pixel // columns).to(tl.int64), pixel % columns
+    flow += sample * flow_strides[0] + row * flow_strides[2] + column * flow_strides[3]
+    mask += sample * mask_strides[0] + row * mask_strides[2] + column * mask_strides[3]
+    update += sample * update_strides[0] + row * update_strides[2] + column * update_strides[3]
+    plane = rows * columns
+    out += sample * 5 * plane + pixel
+    share = tl.sigmoid(tl.load(update + 5 * update_strides[1], mask=inside, other=0.0).to(tl.float32) + MOVES)
+    for axis in tl.static_range(4):
+        change = tl.load(update + axis * update_strides[1], mask=inside, other=0.0).to(tl.float32)
+        value = tl.load(flow + axis * flow_strides[1], mask=inside, other=0.0)
+        tl.store(out + axis * plane, change + value * share, mask=inside)
+    change = tl.load(update + 4 * update_strides[1], mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + 4 * plane, tl.load(mask, mask=inside, other=0.0) + change, mask=inside)
+
+
+def gate(flow: Tensor, mask: Tensor, update: Tensor, moves: float) -> Tensor:
+    """Run the kernel; see :class:`~..compact.pyramid.Decoder`. Any strides.
+
+    Args:
+        flow: (K, 4, H, W) float32.
+        mask: (K, 1, H, W) float32.
+        update: (K, 6 or more, H, W) of any floating dtype.
+        moves: added to the logit of the gate.
+
+    Returns:
+        Flow and mask side by side, (K, 5, H, W) float32.
+    """
+    count, _, rows, columns = flow.shape
+    out = torch.empty((count, 5, rows, columns), dtype=torch.float32, device=flow.device)
+    with torch.cuda.device_of(flow):
+        _gate[(triton.cdiv(rows * columns, _PIXELS), count)](
+            out,
+            flow,
+            mask,
+            update,
+            rows,
+            columns,
+            flow.stride(),
+            mask.stride(),
+            update.stride(),
+            MOVES=moves,
             BLOCK=_PIXELS,
             enable_fp_fusion=True,
         )

@@ -1,4 +1,8 @@
-"""The built-in model: small, offline, trained by ``midframe.training`` on generated motion."""
+"""The built-in model: small, offline, trained by ``midframe.training``.
+
+``ckpts/default.safetensors`` is of the second family; weights of the first, which was shipped before, load
+as well.
+"""
 
 from __future__ import annotations
 

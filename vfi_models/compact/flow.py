@@ -5,6 +5,7 @@ Flows follow the convention of ``_ops.warp`` and point from the new frame to a s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._ops.constants import constant
+from .._ops.fused import kernel
 from .._ops.warp import backward_warp, identity_grid
 
 # Pixels along a side of the window that Lucas-Kanade and zero_where_still average over.
@@ -75,10 +77,7 @@ def blend(motion: FlowState, left: Tensor, right: Tensor) -> Tensor:
 
 
 def lucas_kanade(flow: Tensor, mask: Tensor, left: Tensor, right: Tensor, timestep: Tensor) -> Tensor:
-    """Take one step of classic least squares on the difference that two warped pictures still have.
-
-    It works only where both frames are visible by the mask, goes never further than a pixel, and has no
-    gradient.
+    """Warp two pictures by a flow, and return the flow after :func:`lucas_kanade_step`.
 
     Args:
         flow: (K, 4, H, W) float32 pixels, as in :class:`FlowState`.
@@ -88,29 +87,90 @@ def lucas_kanade(flow: Tensor, mask: Tensor, left: Tensor, right: Tensor, timest
 
     Returns:
         The flow moved along the path from frame to frame; its gradient is that of ``flow``.
+    """
+    with torch.no_grad():
+        step = lucas_kanade_step(*warped(flow, left, right), mask, timestep)
+    # A step from frame to frame: -t of it on the flow to the left frame, 1 - t on the flow to the right one.
+    return flow + torch.cat((-timestep * step, (1.0 - timestep) * step), 1)
+
+
+@torch.no_grad()
+def lucas_kanade_step(left: Tensor, right: Tensor, mask: Tensor, timestep: Tensor) -> Tensor:
+    """Take one step of classic least squares on the difference that two warped pictures still have.
+
+    It works only where both frames are visible by the mask, goes never further than a pixel, and has no
+    gradient.
+
+    Args:
+        left, right: (K, C, H, W) float32 pictures, warped to the new frame.
+        mask: (K, 1, H, W) logit of the left frame's share.
+        timestep: (K, 1, 1, 1) float32.
+
+    Returns:
+        (K, 2, H, W) float32 pixels: the displacement from frame to frame that is still missing.
 
     Source: Lucas and Kanade, An iterative image registration technique, 1981; seen from between the frames.
     """
-    with torch.no_grad():
-        warped_left, warped_right = warped(flow, left, right)
-        slope_x, slope_y = _slopes(torch.lerp(warped_right, warped_left, timestep))
-        change = warped_right - warped_left
-        # The normal equations of slope_x * u + slope_y * v = -change: (K, 5, H, W) of means over a window.
-        pairs = (
-            (slope_x, slope_x), (slope_x, slope_y), (slope_y, slope_y), (slope_x, change), (slope_y, change)
-        )  # fmt: skip
-        moments = torch.stack([_mean_product(a, b) for a, b in pairs], 1)
-        xx, xy, yy, xt, yt = box_mean(moments).unbind(1)
-        xx, yy = xx + _NOISE_FLOOR, yy + _NOISE_FLOOR
-        # Cramer's rule for the 2 x 2 normal equations; the noise floor keeps the determinant above 0.
-        step = torch.stack((xy * yt - yy * xt, xy * xt - xx * yt), 1) / (xx * yy - xy * xy).unsqueeze(1)
-        length = (step[:, :1].square() + step[:, 1:].square()).sqrt_()
-        share = torch.sigmoid(mask)
-        # 4 s (1 - s) is 1 where both frames show the pixel and 0 where only one does: there a difference is
-        # occlusion and no motion.
-        step = step * (4.0 * share * (1.0 - share) / length.clamp_(min=1.0))
-    # A step from frame to frame: -t of it on the flow to the left frame, 1 - t on the flow to the right one.
-    return flow + torch.cat((-timestep * step, (1.0 - timestep) * step), 1)
+    products = kernel("gradient_products", left, _products_difference) or _gradient_products
+    solve = kernel("least_squares", left, _solution_difference) or _least_squares
+    return solve(box_mean(products(left, right, timestep)), mask, _NOISE_FLOOR)
+
+
+def _gradient_products(left: Tensor, right: Tensor, timestep: Tensor) -> Tensor:
+    """Return products of both slopes with each other and with the change, (K, 5, H, W), of grey pictures.
+
+    With slopes x, y and change t these are xx, xy, yy, xt and yt. See :func:`lucas_kanade_step`.
+    """
+    # Grey came out as well as colours, and takes a third of the time on a CPU.
+    left, right = (x.mean(1, keepdim=True) if x.shape[1] > 1 else x for x in (left, right))
+    x, y = _slopes(torch.lerp(right, left, timestep))
+    change = right - left
+    return torch.cat((x * x, x * y, y * y, x * change, y * change), 1)
+
+
+def _least_squares(means: Tensor, mask: Tensor, floor: float) -> Tensor:
+    """Solve ``slope_x * u + slope_y * v = -change`` about each pixel; see :func:`lucas_kanade_step`.
+
+    Args:
+        means: (K, 5, H, W) of :func:`_gradient_products` over a window.
+        mask: (K, 1, H, W) logit of the left frame's share.
+        floor: added to both mean squares of slopes; it keeps the determinant above 0.
+
+    Returns:
+        u and v, (K, 2, H, W), at most a pixel long.
+    """
+    xx, xy, yy, xt, yt = means.unbind(1)
+    xx, yy = xx + floor, yy + floor
+    # Cramer's rule for the 2 x 2 normal equations.
+    step = torch.stack((xy * yt - yy * xt, xy * xt - xx * yt), 1) / (xx * yy - xy * xy).unsqueeze(1)
+    length = (step[:, :1].square() + step[:, 1:].square()).sqrt_()
+    share = torch.sigmoid(mask)
+    # 4 s (1 - s) is 1 where both frames show the pixel and 0 where only one does: there a difference is
+    # occlusion and no motion.
+    return step * (4.0 * share * (1.0 - share) / length.clamp_(min=1.0))
+
+
+def _products_difference(products: Callable[..., Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return the largest difference of the kernel from plain operations; see :data:`~.._ops.fused.Check`."""
+    left, right, _ = _sample_pictures(device, dtype)
+    timestep = torch.linspace(0.25, 0.75, 2, dtype=torch.float32, device=device).view(2, 1, 1, 1)
+    expected = _gradient_products(left.float(), right.float(), timestep)
+    return (products(left, right, timestep) - expected).abs().amax()
+
+
+def _solution_difference(solve: Callable[..., Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return the largest difference of the kernel from plain operations; see :data:`~.._ops.fused.Check`."""
+    left, right, mask = (x.float() for x in _sample_pictures(device, dtype))
+    means = box_mean(_gradient_products(left, right, torch.full_like(mask[:, :, :1, :1], 0.5)))
+    return (solve(means, mask, _NOISE_FLOOR) - _least_squares(means, mask, _NOISE_FLOOR)).abs().amax()
+
+
+def _sample_pictures(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Return two pictures (2, 3, 9, 17) that differ a little, and a mask (2, 1, 9, 17) float32."""
+    # Computed, not drawn: the caller's random numbers must not change.
+    values = torch.arange(2 * 3 * 9 * 17, dtype=torch.float32, device=device).view(2, 3, 9, 17)
+    left = values.mul(0.7).sin().mul(0.3).add(0.5)
+    return left.to(dtype), (left + values.mul(0.3).cos() * 0.02).to(dtype), 4.0 * left[:, :1]
 
 
 def step_where_better(motion: FlowState, left: Tensor, right: Tensor, timestep: Tensor) -> FlowState:

@@ -1,10 +1,10 @@
-"""The second built-in network: a pyramid of features, wide where it is coarse, no step without parameters.
+"""The second built-in network: a pyramid of features, wide where it is coarse.
 
 Every frame is encoded once, at 1/4, 1/8, 1/16 and so on of its size; from 1/32 on one stage is applied again
 and again, so that any number of levels may follow. Coarse to fine, the keys of both frames are warped by the
 flows so far and matched symmetrically where the new frame is; a decoder refines flow and mask, and may set
-the flow to zero where keys match as well in place. A last part at half size sees both warped frames and
-returns flow, mask and a small residual at full size.
+the flow to zero where keys match as well in place. A last part at half size takes one step of Lucas-Kanade,
+sees both warped frames, and returns flow, mask and a small residual at full size.
 
 Flows follow the convention of ``_ops.warp`` and point from the new frame to a source frame, in pixels of
 the level they belong to. Flow, grids and matching are float32 in every dtype of the convolutions.
@@ -12,14 +12,17 @@ the level they belong to. Flow, grids and matching are float32 in every dtype of
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._ops.constants import constant
 from .._ops.convolution import LeakyConv2d, memory_format
+from .._ops.fused import kernel
 from .._ops.warp import Sampler, backward_warp, halved
-from .flow import FlowState, doubled, no_motion, warped
+from .flow import FlowState, doubled, lucas_kanade_step, no_motion, warped
 from .matching import expected_displacement, symmetric_correlation, units
 from .net import Encoded, Residual
 
@@ -128,16 +131,38 @@ class Decoder(nn.Module):
         matched = (cost, in_place, step, flow / _FLOW_UNIT, motion.mask, motion.hidden, plane)
         inputs = _joined((left[:, keys:], right[:, keys:], *matched), left.dtype)
         out = self.leave(self.body(self.enter(inputs)))
-        maps = out[:, : 4 + 1 + 1].float()
-        update, mask, moves, hidden = maps[:, :4], maps[:, 4:5], maps[:, 5:], out[:, 6:]
-        # The gate comes before the update: a pixel that is held in place can still be corrected.
-        flow = torch.addcmul(update, flow, torch.sigmoid(moves + _MOVES))
-        return FlowState(flow, motion.mask + mask, hidden)
+        gate = kernel("gate", out, _gate_difference) or _gate
+        flow_and_mask = gate(flow, motion.mask, out, _MOVES)
+        return FlowState(flow_and_mask[:, :4], flow_and_mask[:, 4:], out[:, 6:])
 
     def _factor(self, device: torch.device) -> Tensor:
         """Return the factor on the costs, (), float32."""
         # By the device too: a host may move what lies in a parameter.
         return constant(("factor", self.sharpness, device), lambda: self.sharpness.float().exp())
+
+
+def _gate(flow: Tensor, mask: Tensor, out: Tensor, moves: float) -> Tensor:
+    """Return a level's flow and mask after what its decoder says of them, side by side, (K, 5, H, W) float32.
+
+    Args:
+        flow: (K, 4, H, W) float32.
+        mask: (K, 1, H, W) float32 logit.
+        out: (K, 6 or more, H, W) in any dtype: update of flow and mask, then the logit of the flow's gate.
+        moves: added to that logit.
+    """
+    maps = out[:, : 4 + 1 + 1].float()
+    # The gate comes before the update: a pixel that is held in place can still be corrected.
+    flow = torch.addcmul(maps[:, :4], flow, torch.sigmoid(maps[:, 5:] + moves))
+    return torch.cat((flow, mask + maps[:, 4:5]), 1)
+
+
+def _gate_difference(gate: Callable[..., Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return the largest difference of the kernel from plain operations; see :data:`~.._ops.fused.Check`."""
+    # Computed, not drawn: the caller's random numbers must not change.
+    values = torch.arange(2 * 12 * 9 * 17, dtype=torch.float32, device=device).mul(0.7).sin()
+    values = values.view(2, 12, 9, 17)
+    flow, mask, out = values[:, :4], values[:, 4:5], values[:, 5:].to(dtype)
+    return (gate(flow, mask, out, _MOVES) - _gate(flow, mask, out, _MOVES)).abs().amax()
 
 
 def _stepped(flow: Tensor, step: Tensor, shares: Tensor) -> Tensor:
@@ -179,8 +204,9 @@ class Fine(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         width = _DECODERS[0]
-        # Both warped pictures, their difference warped and in place, flow, mask.
-        self.enter = _convolution(3 + 3 + 1 + 1 + 4 + 1, _FINE)
+        # Both warped pictures, their difference warped and in place, flow, mask; the step that the flow has
+        # taken by least squares, and the difference before it.
+        self.enter = _convolution(3 + 3 + 1 + 1 + 4 + 1 + 2 + 1, _FINE)
         self.carry = LeakyConv2d(_HIDDEN, width, 1, padding=0)
         self.shrink = _halving(_FINE, width)
         self.body = Residual(width)
@@ -189,20 +215,30 @@ class Fine(nn.Module):
         # The gate of the flow; then flow, mask and residual of the 2 x 2 pixels that each of these becomes.
         self.leave = LeakyConv2d(_FINE, 1 + 4 * (4 + 1 + 3))
 
-    def forward(self, left: Tensor, right: Tensor, motion: FlowState) -> tuple[FlowState, Tensor]:
+    def forward(
+        self, left: Tensor, right: Tensor, motion: FlowState, timestep: Tensor
+    ) -> tuple[FlowState, Tensor]:
         """Refine the motion at 1/4 to full size, and predict the residual.
 
         Args:
             left, right: (K, 3, 2H, 2W) pictures at half size.
             motion: at 1/4, (K, ., H, W).
+            timestep: (K, 1, 1, 1) float32.
 
         Returns:
             The motion at full size, 4H x 4W, and the residual (K, 3, 4H, 4W) float32.
         """
         flow, mask = doubled(2.0 * motion.flow), doubled(motion.mask)
+        # Convolutions find the last fraction of a pixel only after very long training. A step of least
+        # squares has it at once, and they learn where to trust it.
+        warped_left, warped_right = warped(flow, left, right)
+        before = _difference(warped_left, warped_right)
+        step = lucas_kanade_step(warped_left, warped_right, mask, timestep)
+        flow = _stepped(flow, step, _shares(timestep))
         warped_left, warped_right = warped(flow, left, right)
         moved, still = _difference(warped_left, warped_right), _difference(left, right)
-        inputs = (warped_left - 0.5, warped_right - 0.5, moved, still, flow / _FLOW_UNIT, mask)
+        pictures = (warped_left - 0.5, warped_right - 0.5)
+        inputs = (*pictures, moved, still, flow / _FLOW_UNIT, mask, step, before)
         near = self.enter(_joined(inputs, motion.hidden.dtype))
         wide = self.body(self.shrink(near, self.carry(motion.hidden)))
         near = self.join(F.pixel_shuffle(self.grow(wide), 2), near)
@@ -273,5 +309,5 @@ class PyramidNet(nn.Module):
     def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[FlowState, Tensor]:
         """Find motion and residual (K, 3, H, W) at full size; see :meth:`match`."""
         at_quarter = self.match(left, right, timestep)[-1]
-        refined: tuple[FlowState, Tensor] = self.fine(left[0][1], right[0][1], at_quarter)
+        refined: tuple[FlowState, Tensor] = self.fine(left[0][1], right[0][1], at_quarter, timestep)
         return refined

@@ -226,7 +226,7 @@ def activation_bytes(geometry: Geometry, dtype: torch.dtype, *, channels: int = 
     """Estimate the bytes that one timestep takes at its peak: in the network, or in the blend at full size.
 
     Fitted to peaks of the first family measured at 544 x 960 and 1088 x 1920 (273 bytes a pixel in
-    float32); the second takes 253 to 277 in float32.
+    float32); the second takes 253 to 277 in float32 (without its step of least squares).
     """
     scaled = geometry.padded[0] * geometry.padded[1]
     whole = geometry.size[0] * geometry.size[1]

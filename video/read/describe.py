@@ -14,7 +14,7 @@ import av.container
 from ...inputs.rates import common_tick
 from .clip import ClipInfo, Mastering
 from .colour import colour_of, has_alpha
-from .opening import chapters_of
+from .opening import chapters_of, tags_of
 from .orientation import orientation_of, side_data
 from .straight import can_straighten, usual_rate
 
@@ -74,13 +74,13 @@ def describe(
         origin=origin,
         sound=any(other.type in ("audio", "subtitle") for other in carried),
         carries=bool(carried or chapters_of(container)),
-        metadata={k: v for k, v in container.metadata.items() if k.lower() not in _DROPPED_TAGS},
+        metadata={k: v for k, v in tags_of(container).items() if k.lower() not in _DROPPED_TAGS},
         codec=stream.codec_context.name,
         stored=first.format.name,
         interlaced=bool(first.interlaced_frame),
         mastering=_mastering(first),
         loops=_loops(container, path),
-        picture_tags={k: v for k, v in stream.metadata.items() if _belongs(k)},
+        picture_tags={k: v for k, v in tags_of(stream).items() if _belongs(k)},
         disposition=int(getattr(stream, "disposition", 0)),
         stated=stated,
     )

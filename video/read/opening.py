@@ -13,6 +13,11 @@ import av.logging
 import av.stream
 
 _DUMPING = threading.Lock()
+# Before version 19 PyAV fails at a tag that is no UTF-8 unless it is told otherwise; 19 never fails there,
+# and knows the option no more.
+_TAGS_OF_ANY_ENCODING: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}  # noqa: PLR2004
+)
 
 
 def file_address(path: Path) -> str:
@@ -31,11 +36,23 @@ def open_source(source: Path | BytesIO, options: dict[str, str] | None = None) -
         source: the file.
         options: of the demuxer.
     """
-    # Tags are not always UTF-8, though they should be: a letter of another encoding is no reason to fail.
     file: Any = BytesIO(source.getvalue()) if isinstance(source, BytesIO) else file_address(source)
     opened: av.container.InputContainer
-    opened = av.open(file, "r", options=options or {}, metadata_errors="replace")
+    opened = av.open(file, "r", options=options or {}, **_TAGS_OF_ANY_ENCODING)
     return opened
+
+
+def tags_of(owner: Any) -> dict[str, str]:
+    """Return the tags of a container or a stream as text that can be printed and written.
+
+    Tags are not always UTF-8, though they should be. A letter of another encoding becomes U+FFFD.
+    """
+    return {_printable(key): _printable(value) for key, value in owner.metadata.items()}
+
+
+def _printable(text: str) -> str:
+    # PyAV 19 gives bytes that are no UTF-8 as lone surrogates, which no stream of text takes.
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def is_cover(stream: Any) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...engine.remarks import Remarks
 from ...engine.timeline import Moment
 from ...errors import BadInputError, MidframeError
 from ...inputs.objects import path_of, require_like
@@ -56,6 +57,7 @@ class Maker:
         return Counted(self.host or QuietHost(self.model.device), total)
 
 
+@Remarks()
 def interpolate_video(
     source: str | Path,
     target: str | Path,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ...analysis.notes import Analysis, PairNote
+from ...engine.remarks import Remarks
 from ...engine.timeline import Moment
 from ...memory.sinks import TensorSink
 from ...memory.staging import as_unit_float
@@ -51,11 +52,13 @@ class LazyVideo:
     """The part, in the source's time."""
     _looked: list[Plan] = field(default_factory=list, repr=False, compare=False)
     """The plan with what is known of the source, once that has been looked at; parts share it."""
+    _remarks: Remarks = field(default_factory=Remarks, repr=False, compare=False)
+    """What was warned of already, which parts share too."""
 
     @cached_property
     def info(self) -> ClipInfo:
         """Return what is known of the video, whose beginning is time 0. Decodes one frame of the source."""
-        with self.source(True) as clip:
+        with self._remarks, self.source(True) as clip:
             return self.info_from(clip.info)
 
     def info_from(self, info: ClipInfo) -> ClipInfo:
@@ -68,7 +71,7 @@ class LazyVideo:
     @cached_property
     def moments(self) -> tuple[Moment, ...]:
         """Return when every frame is shown. Reads the source through, but decodes only one frame of it."""
-        with self.source(True) as clip:
+        with self._remarks, self.source(True) as clip:
             moments = self.plan.clock(clip, self.span).moments(clip.times())
         start = Fraction(0) if self.span is None else self.span.start
         return tuple(Moment(time - start, duration) for time, duration in moments)
@@ -76,7 +79,8 @@ class LazyVideo:
     def planned(self, host: Host) -> Plan:
         """Return the plan with what it has to know of the source, which is looked at once."""
         if not self._looked:
-            self._looked.append(looked_at(self.plan, partial(self.source, False), host))
+            with self._remarks:
+                self._looked.append(looked_at(self.plan, partial(self.source, False), host))
         return self._looked[0]
 
     def notes(self, host: Host) -> Analysis:
@@ -84,7 +88,7 @@ class LazyVideo:
         plan = self.planned(host)
         if plan.analysis is None or not any(note.cut for note in plan.analysis.pairs):
             return Analysis(())
-        with self.source(False) as clip:
+        with self._remarks, self.source(False) as clip:
             analysis, shown = plan.notes_of(clip), [time.pts for time in clip.times()]
         cuts = [note.index for note in analysis.pairs if note.cut] if analysis is not None else []
         start = Fraction(0) if self.span is None else self.span.start
@@ -145,7 +149,11 @@ class LazyVideo:
         suffix = suffix or (path.suffix if path.suffix.lower() in EXTENSIONS else ".mp4")
         place = Target(path, overwrite=True, suffix=suffix)
         alpha = holds_alpha(path.with_suffix(suffix))
-        with self.source(alpha) as clip, self.borrow(clip.info.height, clip.info.width) as model:
+        with (
+            self._remarks,
+            self.source(alpha) as clip,
+            self.borrow(clip.info.height, clip.info.width) as model,
+        ):
             maker = Maker(model, self.settings, host)
             looked = self.planned(maker.watched(None))
             plan = replace(looked, coding=coding, metadata=metadata or {})
@@ -161,7 +169,11 @@ class LazyVideo:
         Raises:
             MidframeError: see :func:`~.files.interpolate_video`.
         """
-        with self.source(True) as clip, self.borrow(clip.info.height, clip.info.width) as model:
+        with (
+            self._remarks,
+            self.source(True) as clip,
+            self.borrow(clip.info.height, clip.info.width) as model,
+        ):
             channels = 4 if clip.info.alpha else 3
             kept = _GrowingSink(sink(len(self.moments), (clip.info.height, clip.info.width, channels)))
             maker, reopen = Maker(model, self.settings, host), partial(self.source, True)
@@ -171,7 +183,8 @@ class LazyVideo:
 
     def sound(self) -> Waveform | None:
         """Return the sound that goes with the video; None without one."""
-        return heard(self.info)
+        with self._remarks:
+            return heard(self.info)
 
     def opened(self, alpha: bool) -> MadeClip:
         """Open the video as a clip; see :data:`OpenSource`."""

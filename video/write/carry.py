@@ -18,7 +18,7 @@ import av.error
 
 from ...engine.pieces import Retiming
 from ..read.clip import ClipInfo, Waveform
-from ..read.opening import chapters_of, films_of, is_cover, open_source, unsafe_sound
+from ..read.opening import chapters_of, films_of, is_cover, open_source, tags_of, unsafe_sound
 from ..read.waveform import LAYOUTS, AudioEncoder
 from .tables import keyed_tags
 from .trial import refusal
@@ -157,8 +157,8 @@ def _chapters(chapters: list[Any], refused: str) -> tuple[Entry, ...]:
 
 def _named(stream: Any) -> str:
     kind = "cover picture" if is_cover(stream) else "picture" if stream.type == "video" else stream.type
-    name = stream.metadata.get("filename") or _codec_name(stream)
-    language = stream.metadata.get("language")
+    tags = tags_of(stream)
+    name, language = tags.get("filename") or _codec_name(stream), tags.get("language")
     return f"stream {stream.index}, {kind}" + "".join(f" {part}" for part in (name, language) if part)
 
 

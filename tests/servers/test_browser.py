@@ -1,0 +1,212 @@
+"""The pack on ComfyUI's canvas, in a real browser; see tests/support/browser.py for what that needs.
+
+Each test runs on the classic canvas and with Nodes 2.0. COMFYUI_FRONT_END chooses another front end.
+"""
+
+import json
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from browser import canvas_in, chromium, of_the_pack
+from comfyui import square
+from midframe.nodes.old_ids import OLD_NODES
+from midframe.vfi_models.rife.config import FAMILIES
+from midframe.vfi_models.rife.net import IFNet
+from midframe.weights.synthetic import synthetic_state_dict
+from packs import ROOT
+from PIL import Image
+from safetensors.torch import save_file
+
+pytestmark = pytest.mark.long  # a browser and a server: minutes, and nothing quick is a part of them
+EXAMPLES = sorted(path.stem for path in (ROOT / "example_workflows").glob("*.json"))
+
+
+def write_clip(path, frames=9):
+    """A short clip with sound at 16 frames a second."""
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=16)
+        stream.height, stream.width, stream.pix_fmt = 96, 128, "yuv420p"
+        sound = file.add_stream("aac", rate=8000, layout="mono")
+        for i in range(frames):
+            picture = square(i % 7)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        file.mux(stream.encode())
+        tone = np.sin(np.arange(8000 * frames // 16) / 8).astype(np.float32)[None]
+        frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        file.mux(sound.encode(frame))
+        file.mux(sound.encode())
+
+
+@pytest.fixture(scope="module")
+def server(comfyui):
+    write_clip(comfyui.base / "input" / "clip.mp4")
+    Image.fromarray(square(0)).save(comfyui.base / "input" / "example.png")  # ComfyUI has one there
+    shapes = {k: tuple(v.shape) for k, v in IFNet(FAMILIES["4.7"], refine=False).state_dict().items()}
+    folder = comfyui.base / "models" / "frame_interpolation"
+    save_file(synthetic_state_dict(shapes), folder / "rife49.safetensors")
+    return comfyui
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes-2.0"])
+def canvas(server, browser, request):
+    with canvas_in(browser, server) as canvas:
+        canvas.open(nodes_2=request.param)
+        canvas.nodes_2 = request.param
+        yield canvas
+
+
+def test_the_pack_loads_without_a_warning(server, browser):
+    """In the server's log, and in the console: what is said there is said without the pack's nodes too."""
+    log = server.log()
+    assert "IMPORT FAILED" not in log
+    assert not [
+        line for line in log.splitlines() if of_the_pack(line) and re.search("warn|error", line, re.I)
+    ]
+
+    def console(without):
+        with canvas_in(browser, server) as canvas:
+            canvas.open(nodes_2=False, without=without)
+            return {re.sub(r"\d+", "#", text) for text in canvas.said}
+
+    nodes = server.json("/object_info")
+    assert console(lambda _: False) <= console(lambda kind: of_the_pack(nodes[kind]["python_module"]))
+
+
+def test_every_node_can_be_added(canvas):
+    nodes = canvas.server.json("/object_info")
+    kinds = [kind for kind, row in nodes.items() if of_the_pack(row["python_module"])]
+    assert {"MidframeRIFE", "MidframeVideo", *OLD_NODES} <= set(kinds)
+    canvas.clear()
+    del canvas.said[:]
+    for kind in kinds:
+        node = canvas.add(kind)
+        rows = {**nodes[kind]["input"].get("required", {}), **nodes[kind]["input"].get("optional", {})}
+        menus = {name for name, row in rows.items() if isinstance(row[0], list)}
+        assert menus <= set(node["widgets"]), kind
+        assert node["title"] == nodes[kind]["display_name"]
+        if canvas.nodes_2:
+            canvas.page.wait_for_selector(f"[data-node-id='{node['id']}']", state="attached")
+    assert canvas.red() == []
+    assert canvas.said == []
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_opens_without_red_and_runs(canvas, root, name):
+    canvas.load(json.loads((root / "example_workflows" / f"{name}.json").read_text(encoding="utf-8")))
+    assert canvas.red() == []
+    assert canvas.run()["outputs"]
+    assert canvas.red() == []
+
+
+def old_graph(kind, values, outputs=("IMAGE",), extra=()):
+    """A workflow as older front ends saved it: widgets by position alone, none among the inputs."""
+    slots = [{"name": "frames", "type": "IMAGE", "link": 5}]
+    slots += [{"name": "optional_interpolation_states", "type": "INTERPOLATION_STATES", "link": None}]
+    picture = {"type": "LoadImage", "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": []}]}
+    batch = {"type": "ImageBatch", "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": []}]}
+    nodes = [{"id": i + 1, **picture, "widgets_values": [f"{i}.png", "image"]} for i in range(3)]
+    nodes += [{"id": 4, **batch}, {"id": 5, **batch}]
+    for node in nodes[3:]:
+        node["inputs"] = [{"name": f"image{i}", "type": "IMAGE", "link": None} for i in (1, 2)]
+    outputs = [{"name": name, "type": name, "links": []} for name in outputs]
+    nodes.append({"id": 6, "type": kind, "inputs": slots, "outputs": outputs, "widgets_values": values})
+    image = {"name": "images", "type": "IMAGE", "link": None}
+    nodes.append({"id": 7, "type": "SaveImage", "inputs": [image], "outputs": [], "widgets_values": ["old"]})
+    nodes += extra
+    links = [(1, 0, 4, 0), (2, 0, 4, 1), (4, 0, 5, 0), (3, 0, 5, 1), (5, 0, 6, 0), (6, 0, 7, 0)]
+    links = [[i + 1, *link, "IMAGE"] for i, link in enumerate(links)]
+    by_id = {node["id"]: node for node in nodes}
+    for i, source, slot, target, entry, _ in links:
+        by_id[source]["outputs"][slot]["links"].append(i)
+        by_id[target]["inputs"][entry]["link"] = i
+    for i, node in enumerate(nodes):
+        node |= {"pos": [40 + 260 * (i % 5), 60 + 330 * (i // 5)], "size": [240, 280], "order": i, "mode": 0}
+        node |= {"flags": {}, "properties": {"Node name for S&R": node["type"]}}
+    top = {"last_node_id": 9, "last_link_id": 9, "groups": [], "config": {}, "extra": {}, "version": 0.4}
+    return {**top, "nodes": nodes, "links": links}
+
+
+OLD_VALUES = {
+    "6 values": ["rife49.pth", 10, 2, True, True, 1],
+    "9 values": ["rife49.pth", 10, 2, True, True, 1, "float32", False, 1],
+    "4 values": ["rife49.pth", 10, 2, True],
+}
+
+
+@pytest.mark.parametrize("values", OLD_VALUES.values(), ids=OLD_VALUES)
+def test_a_workflow_of_an_older_pack_opens_and_runs(canvas, values):
+    canvas.load(old_graph("RIFE VFI", values))
+    assert canvas.red() == []
+    assert len(canvas.files(canvas.run())) == 5
+    assert canvas.red() == []
+
+
+def test_the_front_ends_dialog_replaces_an_old_node(server, browser):
+    """Only where the old id is not registered: the front end is not told of it."""
+    with canvas_in(browser, server) as canvas:
+        canvas.open(nodes_2=False, without=lambda kind: kind == "RIFE VFI")
+        canvas.load(old_graph("RIFE VFI", OLD_VALUES["9 values"]))
+        assert "RIFE VFI (6) is missing" in canvas.red()
+        canvas.page.get_by_test_id("error-overlay-see-errors").click()
+        canvas.page.get_by_role("button", name="Replace Node").click()
+        canvas.page.wait_for_function("() => app.graph.nodes.some(node => node.type === 'MidframeRIFE')")
+        canvas.page.wait_for_timeout(500)
+        assert canvas.red() == []
+        assert len(canvas.files(canvas.run())) == 5
+
+
+@pytest.mark.parametrize("nodes_2", [False, True], ids=["classic", "nodes-2.0"])
+def test_four_clicks_and_a_number_smooth_a_clip(server, browser, tmp_path, nodes_2):
+    """From an empty canvas: docs/comfyui.md counts the same."""
+    clip = tmp_path / "mine.mp4"
+    write_clip(clip, frames=49)
+    with canvas_in(browser, server) as canvas:
+        canvas.open(nodes_2=nodes_2)
+        canvas.drop(clip)
+        canvas.page.wait_for_function("() => app.graph.nodes[0]?.widgets?.[0].value === 'mine.mp4'")
+        canvas.page.wait_for_timeout(1500)
+        output = canvas.at("app.graph.nodes[0].getConnectionPos(false, 0)")
+        canvas.drag(output, (output[0] + 150, output[1] + 60))
+        canvas.type("Interpolate Long Video")
+        canvas.page.wait_for_function("() => app.graph.nodes.length === 2")
+        canvas.page.wait_for_timeout(1000)
+        if nodes_2:
+            box = canvas.page.get_by_label("target_fps").last.bounding_box()
+            place = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        else:
+            place = canvas.at(
+                "(n => [n.pos[0] + n.size[0] * 0.7, n.pos[1] + n.widgets.find(w => w.name === 'target_fps').y + 10])"
+                "(app.graph.nodes[1])"
+            )
+        canvas.click(place)
+        canvas.type("60")
+        assert canvas.red() == []
+
+        def press():
+            canvas.clicks += 1
+            canvas.page.get_by_test_id("queue-button").click()
+
+        canvas.run(press)
+        assert (canvas.clicks, canvas.typed) == (4, ["Interpolate Long Video", "60"])
+        (path,) = (server.base / "output" / "midframe").glob("*.mp4")
+        rate, frames, sound = rate_of(path)
+        path.unlink()
+        assert (rate, frames, sound) == (60, 184, True)  # 49 / 16 s
+
+
+def rate_of(path: Path) -> tuple[Fraction, int, bool]:
+    """Frame rate, number of frames, and whether there is sound."""
+    with av.open(str(path)) as file:
+        frames = sum(1 for _ in file.decode(video=0))
+        return file.streams.video[0].average_rate, frames, bool(file.streams.audio)

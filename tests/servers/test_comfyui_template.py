@@ -1,0 +1,158 @@
+"""ComfyUI's own graph for frame interpolation, with our node in place of its own; and a graph of ours without a browser.
+
+The graph is the blueprint that lies in ComfyUI's folder; the template ``utility_video_frame_interpolation`` holds the
+same nodes and links. See tests/support/comfyui.py for what the server needs.
+"""
+
+import json
+import logging
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import real_weights
+import torch
+from clips import frames_of, pictures, times_of, write_clip
+from comfyui import as_arrays, node
+from midframe import interpolate, load_model
+from midframe.vfi_utils import Settings
+
+pytestmark = pytest.mark.long
+LOG = logging.getLogger(__name__)
+RIFE = "rife_template_425.pkl"
+FRAMES = 7
+
+
+@pytest.fixture(scope="module")
+def server(comfyui):
+    weights = real_weights.require("rife-4.25")
+    shutil.copy(weights, comfyui.base / "models" / "frame_interpolation" / RIFE)
+    sizes = {"small": (128, 128), "padded": (96, 128), "large": (256, 384), "other": (256, 384)}
+    for step, (name, size) in enumerate(sizes.items(), 4):
+        frames = pictures(FRAMES, size, step=step)
+        write_clip(comfyui.base / "input" / f"{name}.mp4", frames, rate=16, sound="aac")
+    return comfyui
+
+
+@pytest.fixture(scope="module")
+def subgraph(server):
+    path = Path(os.environ["COMFYUI_PATH"]) / "blueprints" / "Frame Interpolation.json"
+    if not path.is_file():
+        pytest.skip("this ComfyUI has no blueprint for frame interpolation")
+    return json.loads(path.read_text(encoding="utf-8"))["definitions"]["subgraphs"][0]
+
+
+def core_graph(subgraph, clip, multiplier=2):
+    """The subgraph as the API takes it, between Load Video and two nodes that save."""
+    given = [["load", 0], multiplier, True, RIFE]
+    links = {
+        link["id"]: given[link["origin_slot"]]
+        if link["origin_id"] < 0
+        else [str(link["origin_id"]), link["origin_slot"]]
+        for link in subgraph["links"]
+    }
+    graph = {"load": node("LoadVideo", file=clip)}
+    for each in subgraph["nodes"]:
+        values = iter(each.get("widgets_values") or [])
+        inputs = {}
+        for entry in each["inputs"]:
+            value = next(values, None) if "widget" in entry else None
+            linked = links.get(entry.get("link"), value)
+            if linked is not None:
+                inputs[entry["name"]] = linked
+        graph[str(each["id"])] = node(each["type"], **inputs)
+    (video, image) = (
+        next(link for link in subgraph["links"] if link["target_id"] == -20 and link["target_slot"] == slot)
+        for slot in (0, 1)
+    )
+    graph["pictures"] = node("SaveImage", images=[str(image["origin_id"]), 0], filename_prefix="template")
+    graph["video"] = node(
+        "SaveVideo",
+        video=[str(video["origin_id"]), 0],
+        filename_prefix="template",
+        format="auto",
+        codec="auto",
+    )
+    return graph
+
+
+def our_graph(graph):
+    """The same with our node in place of core's two."""
+    graph = json.loads(json.dumps(graph))
+    (name,) = (name for name, each in graph.items() if each["class_type"] == "FrameInterpolate")
+    (loader,) = (
+        name for name, each in graph.items() if each["class_type"] == "FrameInterpolationModelLoader"
+    )
+    core = graph[name]["inputs"]
+    inputs = {"frames": core["images"], "multiplier": core["multiplier"], "model": RIFE, "dtype": "float32"}
+    graph[name] = node("MidframeRIFE", **inputs)
+    del graph[loader]
+    return graph
+
+
+def run(server, graph):
+    """The pictures, the video, and the seconds that it took."""
+    done = server.result(server.post(graph), seconds=300)
+    assert done["status"]["status_str"] == "success", done["status"]["messages"]
+    times = {kind: data["timestamp"] / 1000 for kind, data in done["status"]["messages"]}
+    paths = {
+        name: [server.base / "output" / file["subfolder"] / file["filename"] for file in out["images"]]
+        for name, out in done["outputs"].items()
+    }
+    return (
+        as_arrays(paths["pictures"]),
+        paths["video"][0],
+        times["execution_success"] - times["execution_start"],
+    )
+
+
+def test_the_blueprint_gives_equal_pictures_and_a_video_as_long(server, subgraph):
+    graph = core_graph(subgraph, "small.mp4", 3)
+    core, core_video, _ = run(server, graph)
+    ours, our_video, _ = run(server, our_graph(graph))
+    assert core.shape == ours.shape == ((FRAMES - 1) * 3 + 1, 128, 128, 3)
+    assert np.abs(core - ours).max() <= 1
+    assert np.abs(core[1::3] - core[::3][:-1]).max() > 20, "frames were made"
+    assert times_of(core_video) == times_of(our_video)
+
+
+def test_it_is_faster(server, subgraph):
+    for clip in ("other.mp4", "large.mp4"):  # the first loads the weights
+        graph = core_graph(subgraph, clip, 4)
+        core = run(server, graph)[2]
+        ours = run(server, our_graph(graph))[2]
+    LOG.info(
+        "256 x 384, %d made frames, whole graph: core's node %.1f s, ours %.1f s",
+        3 * (FRAMES - 1),
+        core,
+        ours,
+    )
+    assert ours < core
+
+
+def test_where_the_picture_is_padded_core_reflects_and_we_pad_by_zeros_as_published(server, subgraph):
+    core, _, _ = run(server, core_graph(subgraph, "padded.mp4"))
+    ours, _, _ = run(server, our_graph(core_graph(subgraph, "padded.mp4")))
+    assert np.abs(core - ours).max() > 1
+    source = torch.from_numpy(core[::2]).float() / 255
+    model = load_model(server.base / "models" / "frame_interpolation" / RIFE, "cpu", "float32")
+    for padding, wanted in (("zeros", ours), ("reflect", core)):
+        made = interpolate(source, model, 2, settings=Settings(options={"padding": padding}))
+        differs = np.abs(made.mul(255).round().numpy() - wanted)
+        assert differs.max() <= 2, (padding, differs.max())
+
+
+def test_the_graph_of_the_page_on_embedding_runs_without_a_browser(server, root):
+    text = (root / "docs" / "embedding.md").read_text(encoding="utf-8")
+    block = next(b for b in re.findall(r"```python\n(.*?)```", text, re.S) if "class_type" in b)
+    names = {}
+    exec(block, names)
+    shutil.copy(server.base / "input" / "small.mp4", server.base / "input" / "clip.mp4")
+    done = server.result(names["queue"](names["graph"], server.url))
+    assert done["status"]["status_str"] == "success", done["status"]["messages"]
+    (file,) = (file for out in done["outputs"].values() for file in out["images"])
+    path = server.base / "output" / file["subfolder"] / file["filename"]
+    assert len(frames_of(path)) == 27  # 7/16 s at 60 fps
