@@ -120,7 +120,8 @@ class KeyedTimesteps:
         begin = key.moves_from
         if last and self.closes:
             end = Fraction(self._number_of(index) + 1)
-        if end is None or begin is None:
+        # A hold may be known to go on past the end of a part of a clip: then it stands until there.
+        if end is None or begin is None or begin >= end:
             return (Fraction(0),) * len(positions)
         return tuple(max((position - begin) / (end - begin), Fraction(0)) for position in positions)
 

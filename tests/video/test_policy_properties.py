@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 from fakes import LerpModel
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from made_videos import lend
 from midframe import interpolate
@@ -106,8 +106,13 @@ with_frames = given(cases, kept, st.fractions(0, 2, max_denominator=30))
 quiet = partial(settings, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+# Notes that go on past the end, as where a part of the clip is made: the hold would have ended later.
+past_the_end = Analysis(tuple(PairNote(i, held="equal") for i in range(4)))
+
+
 @quiet(max_examples=100)
 @given(cases)
+@example((past_the_end, Timing(held="retime"), 1, 1, "close_loop", None))
 def test_no_time_is_lost_and_pairs_that_are_not_named_stay(case):
     check_times(case)
 
