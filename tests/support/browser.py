@@ -20,6 +20,7 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 SETTINGS = {
     "Comfy.TutorialCompleted": True,  # no dialog of templates on the first visit
     "Comfy.Workflow.Persist": False,
+    "Comfy.LinkRelease.Action": "search box",  # as a new installation has it: ours is taken for an old one
     "Comfy.Minimap.Visible": False,
     "LiteGraph.Canvas.MaximumFps": 4,  # each is drawn by the processor
 }
