@@ -345,7 +345,9 @@ def test_the_rate_is_taken_from_what_is_linked(source):
     assert fps == float(Fr(48000, 1001))
 
 
-@pytest.mark.parametrize("source", [RatedVideo(0), {"loaded_fps": 0}, {}, [24.0]], ids=["video", "info", "nothing", "list"])
+@pytest.mark.parametrize(
+    "source", [RatedVideo(0), {"loaded_fps": 0}, {}, [24.0]], ids=["video", "info", "nothing", "list"]
+)
 def test_what_knows_no_rate_is_refused_and_never_counts_as_0(source):
     with pytest.raises(BadInputError, match="rate") as caught:
         run(clip(), source_fps=source)
