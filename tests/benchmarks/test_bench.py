@@ -314,10 +314,10 @@ def test_the_arithmetic_of_a_network_is_counted():
 
 
 def test_convolutions_of_the_built_in_model_are_counted():
-    """At 1/4 of the picture 64 channels to 64, four times; and much besides."""
+    """At 1/4 of the picture 48 channels to 48, four times; and much besides."""
     found = counts(Work("default", (128, 128), 2, 2, "float32", "cpu"), {})
-    assert found.flops > 4 * 2 * 9 * 64 * 64 * 32 * 32
-    assert 70e3 < found.flops / 128**2 < 100e3
+    assert found.flops > 4 * 2 * 9 * 48 * 48 * 32 * 32
+    assert 40e3 < found.flops / 128**2 < 60e3
 
 
 def test_time_that_two_threads_are_inside_counts_once():

@@ -55,7 +55,7 @@ def test_images_are_as_wide_as_other_nodes_hand_them_on(comfyui, name):
 def test_no_pass_is_recorded_where_the_user_wants_none(comfyui, monkeypatch, disabled):
     seen = []
     node = NODE_CLASS_MAPPINGS["MidframeRIFE"]
-    monkeypatch.setattr(node, "run_model", lambda self, frames, inputs: seen.append(inputs.settings))
+    monkeypatch.setattr(node, "run_model", lambda self, frames, inputs, mask: seen.append(inputs.settings))
     comfyui({"disable_cuda_graphs": disabled})
     node().interpolate(torch.rand(2, 8, 8, 3), "default")
     assert [settings.record for settings in seen] == [not disabled]

@@ -128,7 +128,7 @@ def test_cancel_at_every_step_leaves_nothing_behind(monkeypatch, stride):
     try:
         while made is None:
             host = CancellingHost(steps)
-            monkeypatch.setattr(_progress, "watch", lambda *_, h=host: h)
+            monkeypatch.setattr(_progress, "watch", lambda *_, h=host, note: h)
             try:
                 made = run(frames)
             except CancelledError:
