@@ -176,8 +176,11 @@ def load_cached(source: ModelSource, kind: type[C], preferred: torch.dtype) -> C
         MODELS.drop(key(source.dtype))
         cached = get()
     if source.dtype is None:  # the same entry for whoever names the dtype that this turned out to be
+        name = key(cached.dtype)
+        if not MODELS.get(name, lambda: cached, _weight_bytes).intact():
+            MODELS.drop(name)
         # Asked once more: where somebody has named that dtype before, their network stays and this one goes.
-        MODELS.rename(key(None), key(cached.dtype))
+        MODELS.rename(key(None), name)
         cached = get()
     return cached
 

@@ -152,6 +152,7 @@ def test_a_frame_that_holds_another_is_found(monkeypatch, capsys):
     assert "wrong: [3, 5, 7]" in capsys.readouterr().out
 
 
+@pytest.mark.long  # the profiler itself is slow; the rehearsal above runs this row, too
 def test_profiles_put_both_layouts_side_by_side(capsys):
     layouts = next(row for row in gpu.rehearsal() if row.name == "layouts")
     assert profile.main(layouts.arguments[1:]) == 0

@@ -109,7 +109,7 @@ def test_held_frames_are_not_re_timed_in_batches():
 
 
 def test_levels_and_guard_reach_the_model():
-    frames = clip(1)
+    frames = clip(1)[:4]
     frames[:, :20] = torch.tensor([1.0, 1.0, 0.2])
     frames[1::2] *= 0.8
     timing = node("MidframeTiming").timing

@@ -157,7 +157,7 @@ def test_a_batch_on_the_disk_is_an_ordinary_one_to_stock_nodes(server, storage):
         return as_arrays(server.run(workflow))
 
     assert np.abs(through(storage) - through("memory")).max() <= (storage != "disk")
-    assert not list((server.base / "temp").glob("midframe_*"))
+    assert not list((server.base / "temp").glob("midframe_*.frames"))
 
 
 def test_a_video_changes_to_a_target_frame_rate(server):

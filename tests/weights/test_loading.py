@@ -55,6 +55,14 @@ def test_a_model_that_a_host_released_is_read_again_under_every_name():
     assert len(MODELS) == 1
 
 
+def test_a_released_model_of_a_named_dtype_is_not_what_the_automatic_one_gets():
+    held(torch.float32).shell.release()
+    automatic = held(preferred=torch.float32)
+    assert automatic.intact()
+    assert held(torch.float32) is automatic
+    assert len(MODELS) == 1
+
+
 def test_the_key_that_a_model_was_held_by_drops_it_under_every_name():
     loaded = held(preferred=torch.bfloat16)
     assert held(torch.bfloat16) is loaded
