@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from comfyui import PACK, Server
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
 SETTINGS = {
     "Comfy.TutorialCompleted": True,  # no dialog of templates on the first visit
+    "Comfy.OnboardingCoachmarks.Seen": ["appMode", "firstRun"],  # no tour of app mode
     "Comfy.Workflow.Persist": False,
     "Comfy.Minimap.Visible": False,
     "LiteGraph.Canvas.MaximumFps": 4,  # each is drawn by the processor
@@ -105,6 +107,14 @@ class Canvas:
     def red(self) -> list[str]:
         """What the front end marks as wrong, in words."""
         return self.page.evaluate(RED)
+
+    def red_after(self, seconds: float = 10.0) -> list[str]:
+        """What it still marks some time after a run: Nodes 2.0 drops a run's last preview only then, and until it
+        has, takes that picture for the video that was saved."""
+        end = time.monotonic() + seconds
+        while (marks := self.red()) and time.monotonic() < end:
+            self.page.wait_for_timeout(200)
+        return marks
 
     def add(self, kind: str) -> dict[str, Any]:
         """Add a node, and return its id, the names of its widgets and the text that the page shows of it."""
