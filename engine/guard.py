@@ -47,7 +47,7 @@ _STRIDE = 2
 
 @dataclass(frozen=True)
 class Overlay:
-    """What of a pair comes from its source frames."""
+    """The part of a pair that comes from its source frames."""
 
     left: Tensor
     """(1, C, H, W) float32 in 0..1."""

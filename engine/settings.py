@@ -49,7 +49,7 @@ class Settings:
     levels: Levels = "keep"
     """What is done about a step of exposure between two source frames."""
     guard: str = "off"
-    """What is done about overlays: see :data:`GuardLaw`; or a file: a picture that is white where one is."""
+    """Law for overlays: see :data:`GuardLaw`; or a file: a picture that is white where one is."""
     cpu_workers: int = 0
     """Frames made at once on a CPU, up to 64; 0 decides from their size, see :mod:`.cpu_workers`."""
     record: bool = True

@@ -53,12 +53,12 @@ class CommonInputs:
     """
 
     AUTO_END: ClassVar[EndLaw] = "hold_last"
-    """What follows the last frame where the widget says "auto": a video keeps its length."""
+    """End law where the widget says "auto": a video keeps its length."""
 
     model: str
     """Value of the model widget."""
     run: RunSettings
-    """How the run is done."""
+    """Settings of the run."""
     averaged: bool = True
     """Whether moving averages of parameters are taken where the file keeps them."""
     model_override: ModelSource | None

@@ -1,4 +1,4 @@
-"""What Run Settings and TLBVFI Settings hand on, and the widgets that other nodes had for it before.
+"""Values that Run Settings and TLBVFI Settings hand on, and the widgets that other nodes had for it before.
 
 How a run is done (where, in which precision, how much at once) is nothing that most people decide: it is on
 one node that may be linked, and left alone otherwise. Graphs for ComfyUI's API that still give these values
@@ -26,7 +26,7 @@ from ._widgets import UNSET, Widget
 
 THIS_PROCESS, RAY = "this process", "ray"
 EXECUTORS = (THIS_PROCESS, RAY)
-"""Who may make the chunks of a long video."""
+"""Executors of the chunks of a long video."""
 NO_TILES = "off"
 """Value of the menu of tiles."""
 
@@ -66,7 +66,7 @@ _RANGE_TOOLTIP = (
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """What a ``MIDFRAME_RUN_SETTINGS`` link carries: how a run is done. The tooltips say what each is."""
+    """Value of a ``MIDFRAME_RUN_SETTINGS`` link: how a run is done. The tooltips say what each is."""
 
     device: str = "auto"
     dtype: str = "auto"
@@ -132,7 +132,7 @@ class RunSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerSettings:
-    """What a ``MIDFRAME_TLBVFI_SETTINGS`` link carries: how TLBVFI samples."""
+    """Value of a ``MIDFRAME_TLBVFI_SETTINGS`` link: how TLBVFI samples."""
 
     eta: float = TlbvfiOptions.eta
     sample_steps: int = TlbvfiOptions.sample_steps
