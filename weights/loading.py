@@ -177,7 +177,7 @@ def load_cached(source: ModelSource, kind: type[C], preferred: torch.dtype) -> C
         cached = get()
     if source.dtype is None:  # the same entry for whoever names the dtype that this turned out to be
         name = key(cached.dtype)
-        if not MODELS.get(name, lambda: cached, _weight_bytes).intact():
+        if name in MODELS and not MODELS.get(name, load, _weight_bytes).intact():
             MODELS.drop(name)
         # Asked once more: where somebody has named that dtype before, their network stays and this one goes.
         MODELS.rename(key(None), name)
