@@ -1,4 +1,4 @@
-"""What a node does about the cuts, held frames, speed, levels and overlays of its clip."""
+"""Timing of a node's clip: its cuts, held frames, speed, levels and overlays."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ OLDER_RIFE = (
     "sudo_rife4_269.662_testV1_scale1.pth",
 )
 OLDER_FILM = ("film_net_fp32.pt",)
-"""What ComfyUI-Frame-Interpolation calls its checkpoints."""
+"""Names of checkpoints in ComfyUI-Frame-Interpolation."""
 
 
 def model_widget(

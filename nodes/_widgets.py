@@ -28,7 +28,7 @@ CATEGORY = "video/Midframe"
 AUTO = "auto"
 """Value of a menu that leaves the choice to the pack."""
 UNSET: Any = object()
-"""Of an input that a graph does not give at all; None is what it may give, and is refused like others."""
+"""Value of an input that a graph does not give; None is one that it may give, refused like others."""
 SEARCH_WORDS = ("vfi", "video frame interpolation", "frame interpolation", "interpolate frames", "midframe")
 MAIN_WORDS = ("interpolation", "smooth", "tween", "slow motion", "60 fps", "frame rate", "fps")
 """What somebody types who wants smoother video: of the nodes that are the answer to it."""

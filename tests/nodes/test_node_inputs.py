@@ -318,7 +318,7 @@ def test_the_loader_refuses_what_is_no_name():
 
 
 class RatedVideo:
-    """What a VIDEO says of its rate."""
+    """A VIDEO that knows its rate alone."""
 
     def __init__(self, rate):
         self.rate = rate

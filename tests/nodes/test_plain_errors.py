@@ -1,4 +1,4 @@
-"""What ComfyUI shows of an error of ours: its plain name, and its text once."""
+"""Errors of ours as ComfyUI shows them: by their plain name, the text once."""
 
 import logging
 import traceback

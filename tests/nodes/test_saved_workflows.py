@@ -93,7 +93,7 @@ WIDGETS = {
         "is_skip_list": True,
     },
 }
-"""Of each node the widgets in the order in which workflows have them, with their defaults. Only append."""
+"""Widgets of each node in the order in which workflows have them, with their defaults. Only append."""
 
 BEFORE = {
     "MidframeRIFE": {

@@ -21,7 +21,7 @@ def larger_than_any_disk(handler):
 
 @pytest.fixture(scope="module")
 def weights():
-    """What stands for Hugging Face."""
+    """A local server in place of Hugging Face."""
     server = Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

@@ -105,11 +105,11 @@ class Canvas:
         self.page.wait_for_timeout(500)  # dialogs and marks follow a little later
 
     def red(self) -> list[str]:
-        """What the front end marks as wrong, in words."""
+        """Return what the front end marks as wrong, in words."""
         return self.page.evaluate(RED)
 
     def red_after(self, seconds: float = 10.0) -> list[str]:
-        """What it still marks some time after a run: Nodes 2.0 drops a run's last preview only then, and until it
+        """Return what it still marks some time after a run: Nodes 2.0 drops a run's last preview only then, and until it
         has, takes that picture for the video that was saved."""
         end = time.monotonic() + seconds
         while (marks := self.red()) and time.monotonic() < end:
