@@ -45,5 +45,10 @@ class PartTimesteps(KeyedTimesteps):
         self._note(self._watcher.flush())
         self.keyframes = self._timing.keyframes(Analysis(tuple(self._notes)))
 
+    @property
+    def looks_back(self) -> bool:
+        """Tell whether a cut that is not found yet may need the frame before the last one."""
+        return self._timing.cuts == "extrapolate"
+
     def _note(self, notes: Iterable[PairNote]) -> None:
-        self._notes += [note for note in notes if note.cut]
+        self._notes += [note for note in notes if note.cut or note.held or note.flash or note.dissolve]

@@ -9,14 +9,15 @@ from itertools import pairwise
 from statistics import median_low
 from typing import Literal, get_args
 
-from ..engine.keyframes import Key, KeyedTimesteps, Keyframes
+from ..engine.keyframes import Key, KeyedTimesteps, Keyframes, Sides
 from ..engine.timeline import Timesteps
 from ..inputs.objects import require_one_of
 from .notes import Analysis
 
-CutLaw = Literal["hold", "blend", "interpolate"]
+CutLaw = Literal["hold", "blend", "extrapolate", "interpolate"]
 """What is shown between the last frame of a shot and the first of the next. ``hold``: the nearer of the two.
-``blend``: a mean of both. ``interpolate``: what the model makes of them, as if there was no cut."""
+``blend``: a mean of both. ``extrapolate``: the nearer of the two, moved on as it moved before the cut or will
+after it. ``interpolate``: what the model makes of them, as if there was no cut."""
 HeldLaw = Literal["keep", "retime"]
 """What becomes of source frames that repeat the one before, such as drawings on twos. ``keep``: they stay,
 and the motion halts as in the source. ``retime``: they make room for frames of a motion that does not halt;
@@ -54,7 +55,8 @@ class Timing:
     @property
     def only_cuts(self) -> bool:
         """Tell whether nothing but cuts has to be found."""
-        return self.held != "retime"
+        # A frame moves on where it moved before: not where it was held, or where a flash was.
+        return self.held != "retime" and self.cuts != "extrapolate"
 
     def timesteps(
         self,
@@ -85,6 +87,9 @@ class Timing:
                 keys.update(_retimed(shot))
         if self.cuts == "blend":
             return Keyframes(_blended(keys, repeats, cuts), repeats, frozenset(cut - 1 for cut in cuts))
+        if self.cuts == "extrapolate":
+            sides = {cut - 1: _sides(analysis, cut - 1) for cut in cuts}
+            return Keyframes(_blended(keys, repeats, cuts), repeats, extrapolated=sides)
         if self.cuts == "hold":
             keys = _held_at(keys, repeats, cuts)
         return Keyframes(keys, repeats)
@@ -184,6 +189,21 @@ def _blended(keys: dict[int, Key], repeats: frozenset[int], cuts: Sequence[int])
         if left != cut - 1:
             keys[left] = Key(keys[left].since, Fraction(cut - 1))
     return keys
+
+
+def _sides(analysis: Analysis, cut: int) -> Sides:
+    """Return on which sides of the pair ``cut`` there is a motion of its shot."""
+    return Sides(_moves(analysis, cut - 1, cut - 2), _moves(analysis, cut + 1, cut + 2))
+
+
+def _moves(analysis: Analysis, near: int, next_to_it: int) -> bool:
+    """Tell whether a pair beside a cut shows how its shot moves; ``next_to_it`` is the one farther away."""
+    if near < 0:
+        return False
+    note = analysis.note(near)
+    # A drawing that follows one held for several frames moves by all of these at once.
+    held = note.held or (next_to_it >= 0 and analysis.note(next_to_it).held)
+    return not (held or note.cut or note.flash or note.dissolve)
 
 
 def _keyframe(number: int, repeats: frozenset[int]) -> int:

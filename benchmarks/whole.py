@@ -1,11 +1,12 @@
-"""Measures what keeps the picture whole: steps of exposure, overlays, flicker.
+"""Measures what keeps the picture whole: steps of exposure, overlays, flicker, cuts, the scale of flow.
 
     python -m midframe.benchmarks.whole --clips FOLDER [--model NAME ...] --out NAME
 
 Every second frame of a clip is held out and made again of its neighbours. A step is a gain on the right one
 of these, and half of it on the frame that was held out; everything is rounded to 8 bits as in a file. Of the
 overlays of :mod:`.overlays` there is the mean squared error where they are opaque (of a faint one: where it
-is), its ratio to that without guard, and the PSNR of all the rest of the picture.
+is), its ratio to that without guard, and the PSNR of all the rest of the picture. At a cut the frame half way
+to the first one of a shot is made of that one and the next but one, forwards and backwards.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..analysis.notes import Analysis, PairNote
+from ..analysis.timing import CutLaw, Timing
 from ..api import interpolate, load_model
 from ..engine.settings import GuardLaw, Levels
 from ..memory.staging import as_dtype, as_unit_float
@@ -146,6 +149,39 @@ def flicker(model: Interpolator, clips: dict[str, Tensor], most: int) -> list[di
     return rows
 
 
+def cuts(model: Interpolator, clips: dict[str, Tensor], most: int) -> list[dict[str, Any]]:
+    """Return by clip the PSNR of the frame half way between two shots, held and extrapolated.
+
+    It belongs to the shot that begins: held it is one frame late, the true one was left out.
+    """
+    rows = []
+    notes = Analysis((PairNote(1, cut=True),))
+    for name, frames in clips.items():
+        row: dict[str, Any] = {"clip": name}
+        for law in ("hold", "extrapolate"):
+            row[law] = _mean([_at_cut(model, four, law, notes) for four in _runs(frames, most)])
+        rows.append(row)
+    return rows
+
+
+def _at_cut(model: Interpolator, four: Tensor, law: CutLaw, notes: Analysis) -> float:
+    """Return the PSNR of the first of four frames, made of the second and the last, after another shot."""
+    other = four[:2].flip(1, 2)
+    spliced = torch.cat((other, four[1::2]))
+    made = interpolate(spliced, model, 2, timing=Timing(law), analysis=notes)
+    return psnr(rounded(made[3]), four[0])
+
+
+def _runs(frames: Tensor, most: int) -> Iterator[Tensor]:
+    """Return up to ``most`` runs of four frames (4, H, W, 3) float32, spread over a clip, each both ways."""
+    starts = list(range(0, len(frames) - 3, 2))
+    step = max(1, len(starts) // most)
+    for start in starts[::step][:most]:
+        four = as_unit_float(frames[start : start + 4])
+        yield four
+        yield four.flip(0)
+
+
 def _mean(values: Sequence[float]) -> float:
     return round(sum(values) / len(values), 3)
 
@@ -154,6 +190,7 @@ TABLES: dict[str, Callable[[Interpolator, dict[str, Tensor], int], list[dict[str
     "exposure": exposure,
     "overlays": overlays,
     "flicker": flicker,
+    "cuts": cuts,
 }
 
 

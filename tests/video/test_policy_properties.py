@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from fakes import LerpModel
+from fakes import PanModel
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from made_videos import lend
@@ -33,7 +33,9 @@ notes = st.builds(
     st.frozensets(st.integers(0, FRAMES), max_size=7),
 )
 timings = st.builds(
-    Timing, st.sampled_from(["hold", "blend", "interpolate"]), st.sampled_from(["keep", "keep", "retime"])
+    Timing,
+    st.sampled_from(["hold", "blend", "extrapolate", "interpolate"]),
+    st.sampled_from(["keep", "keep", "retime"]),
 )
 states = st.none() | st.builds(States, st.frozensets(st.integers(0, FRAMES), max_size=4), st.booleans())
 rates = st.integers(1, 5) | st.fractions(Fr(1, 2), 5, max_denominator=7)
@@ -75,10 +77,15 @@ def check_frames(case, chosen, cut):
     fps = rate * RATE
     known = {"timing": timing, "analysis": analysis}
     timeline = by_fps(RATE, fps, end=end, states=states)
-    made = interpolate(clip, LerpModel(), timeline=timeline, settings=chosen, **known)
+    made = interpolate(clip, PanModel(), timeline=timeline, settings=chosen, **known)
     plan = Plan(fps=fps, end=end, states=states, **known)
     source = partial(TensorClip, clip, Fr(RATE))
-    lazy = LazyVideo(lambda alpha: plan.at_speed(partial(source, alpha=alpha)), plan, lend, chosen)
+    lazy = LazyVideo(
+        lambda alpha: plan.at_speed(partial(source, alpha=alpha)),
+        plan,
+        partial(lend, model=PanModel()),
+        chosen,
+    )
     whole = lazy.frames(TensorSink, None)
     assert torch.equal(whole, made)
     times = [moment.time for moment in lazy.moments]
@@ -91,7 +98,7 @@ def check_frames(case, chosen, cut):
 
 def in_batches(clip, timesteps, chosen):
     """Return the frames of a clip that comes in two batches."""
-    half, model, made = len(clip) // 2, LerpModel(), []
+    half, model, made = len(clip) // 2, PanModel(), []
     with FrameLoop(timesteps, settings=chosen) as loop:
         for batch, last in ((clip[:half], False), (clip[half:], True)):
             if len(batch):
