@@ -130,7 +130,7 @@ def _title(picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _sheet(rows: dict[str, list[Picture]]) -> Image.Image:
-    """Draw the output frames around the cut in half their size, and the subtitle below; a row for each way."""
+    """Draw the output frames around the cut at half size, the subtitle below them; a row for each way."""
     start = 2 * _SHOT - _SHOWN // 2 - 1
     height, width = (side // 2 for side in next(iter(rows.values()))[0].shape[:2])
     below = 2 * _BELOW
