@@ -36,8 +36,7 @@ MAIN_WORDS = (
     *("フレーム補間", "補間", "中間フレーム", "スローモーション", "フレームレート"),
     *("프레임 보간", "보간", "슬로 모션", "슬로우 모션", "프레임 레이트"),
 )
-"""What somebody types who wants smoother video: of the nodes that are the answer to it. The front end has no other
-words for other languages, so all languages are here."""
+"""What somebody types, in any language, who wants smoother video: of the nodes that are the answer to it."""
 
 MODEL_TOOLTIP = (
     "default comes with Midframe; every other network is offered too. Downloads go to "
