@@ -49,8 +49,16 @@ function dropResult(id) {
 function dropPreview(id) {
   const store = outputs();
   for (const place of placesOf(store?.nodePreviewImages, id)) store.revokePreviewsByLocatorId(place);
+  // The classic canvas may be loading it still, and nobody says when it has.
+  for (const later of [0, 300, 3000]) setTimeout(() => dropPicture(id), later);
+}
+
+function dropPicture(id) {
   const node = app.graph.getNodeById(id);
-  if (node?.imgs) node.imgs = undefined;
+  const running = placesOf(outputs()?.nodePreviewImages, id).length > 0;
+  if (running || !node?.imgs?.some((picture) => picture.src.startsWith("blob:"))) return;
+  node.imgs = undefined;
+  node.setDirtyCanvas(true, true);
 }
 
 app.registerExtension({
