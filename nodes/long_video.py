@@ -152,10 +152,9 @@ class MidframeChunks(InterpolationNode):
             format=format,
             node_id=node_id,
         )
+        return run_or_check(video, inputs, lambda: self._run(video, inputs))
 
-        def outputs() -> dict[str, Any]:
-            path, fps = run_in_chunks(video, inputs)
-            type(self)._written[node_id] = path
-            return {"ui": preview_of(path), "result": (video_of_file(path), str(path), fps)}
-
-        return run_or_check(video, inputs, outputs)
+    def _run(self, video: Any, inputs: ChunkInputs) -> dict[str, Any]:
+        path, fps = run_in_chunks(video, inputs)
+        type(self)._written[inputs.node_id] = path
+        return {"ui": preview_of(path), "result": (video_of_file(path), str(path), fps)}
