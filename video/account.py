@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .stream.plan import Plan
 from .write.carry import Entry, account_of
-from .write.formats import choose_encoding, file_suffix, holds_alpha
+from .write.formats import choose_encoding, file_suffix, holds_alpha, images_of
 from .write.pixels import from_rgb
 
 
@@ -30,7 +30,9 @@ def describe_output(source: Path, target: Path, plan: Plan) -> tuple[Entry, ...]
     count = "" if frames is None else f", about {frames} frames"
     if not file_suffix(target):
         others = account_of(info, "a folder's", None, plan.coding.choice)
-        picture = Entry(what, "encoded", f"{plan.coding.images}, {float(rate):.6g} frames a second{count}")
+        picture = Entry(
+            what, "encoded", f"{images_of(target, plan.coding)}, {float(rate):.6g} frames a second{count}"
+        )
         return picture, *others.entries
     size = (info.height, info.width)
     encoding = choose_encoding(
