@@ -19,6 +19,7 @@ from ..video import ClipInfo, Plan
 from ..video.read.images import ImageFolder
 from ..video.read.opening import file_address
 from ..video.stream.pipeline import DEPTHS
+from ..video.write.carry import FOLDER, account_of
 from ..video.write.encode import Shape, VideoWriter, decided
 from ..video.write.formats import Encoding, choose_encoding, file_suffix
 from ..video.write.pictures import Numbering
@@ -56,6 +57,8 @@ class Joined:
             )
             # Before the first chunk: days later it is too late to say what cannot be carried.
             self._account = decided(self.encoding, info)
+        else:
+            account_of(info, FOLDER, None, plan.coding.choice).warn(info.path.name)
 
     def rehearse(self, temporary: Path) -> None:
         """Open the output and all of its streams as they will be at the end, under a name that is free again.

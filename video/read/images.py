@@ -62,7 +62,7 @@ def _gap(names: list[str]) -> str:
 
 
 def split_pattern(name: str) -> list[str]:
-    """Return the text before the number of a pattern such as ``f_%04d.png``, its digits, and the text after it.
+    """Return what is before the number of a pattern such as ``f_%04d.png``, its digits, and what is after it.
 
     Returns:
         Empty where the name is no pattern.

@@ -21,6 +21,7 @@ from ...weights.loading import ModelLike, as_model
 from ..read.clip import ClipInfo, TimedClip
 from ..read.images import is_pattern, pictures_of
 from ..read.span import Span
+from ..write.carry import FOLDER, account_of
 from ..write.encode import Shape, VideoWriter, Writer
 from ..write.formats import check_rate, choose_encoding, holds_alpha, images_of
 from ..write.pictures import FolderWriter, Numbering, images_named, picture_bits, transfer_of
@@ -214,6 +215,7 @@ def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Write
     coding, bits = plan.coding, plan.coding.bits or info.bits
     # A folder of pictures, which have 8 or 16 bits whatever lies between.
     if not target.suffix:
+        account_of(info, FOLDER, None, coding.choice).warn(info.path.name)
         images = images_of(target.path, coding)
         bits = picture_bits(bits, images)
         numbering = Numbering.of(target.path, images, coding.first_number)

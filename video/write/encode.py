@@ -24,7 +24,7 @@ from ..read.opening import file_address
 from .carry import Account, account_of
 from .formats import Encoding
 from .sound import Carried, carry_sound
-from .tables import keyed_tags
+from .tags import keyed_tags, stream_tags
 
 _TAGGED = ("mp4", "mov")
 # Largest denominator of a time base that the MP4 muxer and x264 take.
@@ -142,7 +142,7 @@ class VideoWriter:
         self, stack: contextlib.ExitStack, encoding: Encoding, source: ClipInfo, account: Account
     ) -> None:
         """Add everything of the source that is not its picture, and what is known of that."""
-        self._stream.metadata.update(source.picture_tags)
+        self._stream.metadata.update(stream_tags(encoding.muxer, source.picture_tags))
         if source.disposition:
             self._stream.disposition = source.disposition
         if encoding.audio_encoder:

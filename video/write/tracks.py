@@ -142,7 +142,7 @@ class Encoded:
     ) -> None:
         rate = stream.codec_context.sample_rate
         self._encode = AudioEncoder(output, decision.encoder, decision.layout, rate)
-        describe_like(self._encode.stream, stream)
+        describe_like(self._encode.stream, stream, output.format.name)
         self._base = stream.time_base
         self._origin = origin
         self._window = window
@@ -185,7 +185,7 @@ class Stretched:
     ) -> None:
         self._rate, self._layout = stream.codec_context.sample_rate, decision.layout
         self._encode = AudioEncoder(output, decision.encoder, self._layout, self._rate)
-        describe_like(self._encode.stream, stream)
+        describe_like(self._encode.stream, stream, output.format.name)
         self._resample = av.AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
         self._origin, self._window, self._base = origin, window, stream.time_base
         self._stretch = Stretcher(retiming.pieces, self._rate, self._layout)
@@ -238,7 +238,7 @@ class Converted:
         context: Any = self._target.codec_context
         context.subtitle_header = styled_header(stream.codec_context)
         context.time_base = self._target.time_base = Fraction(1, 1000)
-        describe_like(self._target, stream)
+        describe_like(self._target, stream, output.format.name)
         self._origin = origin
         self._window = window
         self.over = False
