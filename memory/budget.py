@@ -47,7 +47,9 @@ def free_bytes(device: torch.device) -> int:
         return available_memory() + cached_bytes(device)
     driver, total = torch.cuda.mem_get_info(device)
     reserved = torch.cuda.memory_reserved(device)
-    return _allowed(driver, total, reserved, _share(device)) + cached_bytes(device)
+    # Somebody may have capped what torch's allocator takes of the device.
+    share = torch.cuda.get_per_process_memory_fraction(device)
+    return _allowed(driver, total, reserved, share) + cached_bytes(device)
 
 
 def cached_bytes(device: torch.device) -> int:
@@ -61,12 +63,6 @@ def cached_bytes(device: torch.device) -> int:
     if device.type == "mps":
         return torch.mps.driver_allocated_memory() - torch.mps.current_allocated_memory()
     return 0
-
-
-def _share(device: torch.device) -> float:
-    """Return the part of a CUDA device that torch's allocator may take; somebody may have capped it."""
-    ask = getattr(torch.cuda, "get_per_process_memory_fraction", None)  # not in older torch
-    return 1.0 if ask is None else float(ask(device.index))
 
 
 def _allowed(driver: int, total: int, reserved: int, share: float) -> int:

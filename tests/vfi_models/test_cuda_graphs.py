@@ -462,3 +462,16 @@ def test_rife_as_published_is_never_recorded(family, options):
     for _ in range(3):
         ours.between(*sides, torch.tensor([0.5]))
     assert not fake.log
+
+
+@pytest.mark.parametrize(("share", "left"), [(1.0, 6), (0.75, 4), (0.25, 0)])
+def test_a_cap_on_this_process_counts_as_less_free_memory(monkeypatch, share, left):
+    figures = {
+        "mem_get_info": (6, 16),
+        "memory_reserved": 8,
+        "get_per_process_memory_fraction": share,
+        "Stream": None,
+    }
+    for name, value in figures.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device=None, value=value: value)
+    assert recording.CudaRecorder(torch.device("cuda", 0)).free_bytes() == left

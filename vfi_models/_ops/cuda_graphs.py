@@ -61,7 +61,7 @@ class Recorder(Protocol):
         ...
 
     def free_bytes(self) -> int:
-        """Return the bytes that the driver can still give to anybody; cached memory does not count."""
+        """Return the bytes that the driver can still give to this process; cached memory does not count."""
         ...
 
     def warm_up(self, work: Callable[[], Tensor]) -> Tensor:
@@ -110,8 +110,11 @@ class CudaRecorder:
         return output, torch.cuda.max_memory_allocated(self._device) - before
 
     def free_bytes(self) -> int:
-        """Return the bytes that the driver has left on the device."""
-        return int(torch.cuda.mem_get_info(self._device)[0])
+        """Return the bytes that the driver has left, as far as torch's allocator may still take them."""
+        driver, total = torch.cuda.mem_get_info(self._device)
+        # A host or the user may have capped what this process takes of the device.
+        allowed = int(torch.cuda.get_per_process_memory_fraction(self._device) * total)
+        return max(0, min(driver, allowed - torch.cuda.memory_reserved(self._device)))
 
     def warm_up(self, work: Callable[[], Tensor]) -> Tensor:
         """Run a pass on the stream of the recording: cuDNN and cuBLAS allocate workspaces at a first call."""
