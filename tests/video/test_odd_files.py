@@ -15,6 +15,7 @@ from midframe.errors import BadInputError, MidframeError
 from midframe.video import Coding, Plan, interpolate_video, open_clip
 from midframe.video.read.describe import _average_rate, _origin
 from midframe.video.read.images import natural_key
+from midframe.video.write.trial import _picture_refused, check_picture
 from odd_files import film, joined, odd_channels, remux, two_films, with_matrix, with_times
 from PIL import Image
 from thin import thinned
@@ -669,3 +670,21 @@ def test_a_second_picture_is_carried_with_its_name_or_named(tmp_path, caplog, ki
             assert sum(1 for packet in container.demux(others[0]) if packet.size) == 12
             assert "Left out" not in caplog.text
         assert tags["language"] == (None if output == "avi" else "ger" if "mov" in (kind, output) else "deu")
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "output"), [("bgra", "mp4"), ("yuva420p", "ts"), ("bgra", "mkv"), ("bgr0", "mp4")]
+)
+def test_transparency_that_is_lost_is_said_once(tmp_path, caplog, pix_fmt, output):
+    channels = 4 if "a" in pix_fmt else 3
+    source = write_clip(tmp_path / "in.mkv", pictures(3, channels=channels), codec="ffv1", pix_fmt=pix_fmt)
+    run(source, f"out.{output}", multiplier=1)
+    assert caplog.text.count("transparency") == (channels == 4 and output != "mkv")
+
+
+def test_av1_says_nothing_by_itself(monkeypatch):
+    """SVT-AV1 reads this once: it must be there before the encoder is tried, which is before it is used."""
+    monkeypatch.delenv("SVT_LOG", raising=False)
+    _picture_refused.cache_clear()
+    check_picture(Path("out.mkv"), "av1", muxer="matroska", encoder="libsvtav1", pixel_format="yuv420p")
+    assert os.environ["SVT_LOG"] == "1"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +24,7 @@ from .carry import Account, account_of
 from .formats import Encoding
 from .sound import Carried, carry_sound
 from .tags import keyed_tags, stream_tags
+from .trial import silence
 
 _TAGGED = ("mp4", "mov")
 # Largest denominator of a time base that the MP4 muxer and x264 take.
@@ -119,9 +119,7 @@ class VideoWriter:
         self._sound: Carried | None = None
         with contextlib.ExitStack() as stack, self._naming_the_file():
             options = _container_options(encoding, source.metadata)
-            if encoding.encoder == "libsvtav1":
-                # It writes 21 lines about itself to standard error, whoever asks, unless this says 1: errors.
-                os.environ.setdefault("SVT_LOG", "1")
+            silence(encoding.encoder)
             self._container = stack.enter_context(
                 av.open(file_address(path), "w", format=encoding.muxer, container_options=options)
             )
