@@ -148,7 +148,7 @@ class FrameNode(InterpolationNode):
     OUTPUT_TOOLTIPS: ClassVar[tuple[str, ...]] = (
         "All frames, made ones and source frames, in order.",
         "Frame rate at which the frames play at the original speed, for Create Video or Video Combine. Where "
-        "source fps is not set, that of a source of 24 frames a second.",
+        "source_fps is not set, the source is taken to have 24 frames a second.",
         "Number of frames.",
         "The mask of each frame, where one is linked to mask.",
     )
