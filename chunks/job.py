@@ -19,7 +19,7 @@ from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Settings
 from ..video import ClipInfo, Coding, Plan, holds_alpha
 from ..video.read.span import Span
-from ..video.write.formats import file_suffix
+from ..video.write.formats import file_suffix, images_of
 from ..weights.checkpoint import readable, sha256_file
 from ..weights.find import CKPTS, find
 from ..weights.loading import load_model, locate
@@ -163,7 +163,7 @@ class Job:
             "end": plan.end,
             "codec": plan.coding.codec,
             "crf": plan.coding.crf,
-            "file type": file_suffix(self.target).lower() or plan.coding.images,
+            "file type": file_suffix(self.target).lower() or images_of(self.target, plan.coding),
             "options": _plain(self.settings.options),
             "schedule": self.settings.schedule,
             "pairs per chunk": self.pairs,
@@ -203,6 +203,7 @@ def _chosen(plan: Plan) -> dict[str, str]:
         "preset": coding.preset,
         "bitrate": coding.bitrate,
         "lossless": coding.lossless or None,
+        "first number": coding.first_number or None,
         "shutter": plan.shutter and (str(plan.shutter.angle), plan.shutter.samples),
         "speed": plan.speed and (plan.speed.as_data(), plan.sound_speed),
     }

@@ -19,8 +19,10 @@ from ..video import ClipInfo, Plan
 from ..video.read.images import ImageFolder
 from ..video.read.opening import file_address
 from ..video.stream.pipeline import DEPTHS
+from ..video.write.carry import FOLDER, account_of
 from ..video.write.encode import Shape, VideoWriter, decided
 from ..video.write.formats import Encoding, choose_encoding, file_suffix
+from ..video.write.pictures import Numbering
 from .segments import Form, headers_digest
 from .store import Record
 
@@ -47,6 +49,7 @@ class Joined:
         self.form = Form.of(target, plan, info)
         self.info = info
         self.encoding: Encoding | None = None
+        self.numbering = Numbering.of(target, self.form.images, plan.coding.first_number)
         if file_suffix(target):
             size = (info.height, info.width)
             self.encoding = choose_encoding(
@@ -54,6 +57,8 @@ class Joined:
             )
             # Before the first chunk: days later it is too late to say what cannot be carried.
             self._account = decided(self.encoding, info)
+        else:
+            account_of(info, FOLDER, None, plan.coding.choice).warn(info.path.name)
 
     def rehearse(self, temporary: Path) -> None:
         """Open the output and all of its streams as they will be at the end, under a name that is free again.
@@ -95,7 +100,7 @@ def join(records: list[Record], folder: Path, output: Joined, temporary: Path, *
         elif output.encoding is not None:
             _encode_pictures(kept, folder, temporary, output, poll)
         else:
-            _collect_pictures(kept, folder, temporary, poll)
+            _collect_pictures(kept, folder, temporary, output.numbering, poll=poll)
     except (av.error.FFmpegError, OSError) as error:
         raise MidframeError(
             "The finished chunks could not be joined.",
@@ -180,12 +185,14 @@ def _pictures(record: Record, folder: Path) -> Iterator[Path]:
     return iter(sorted((folder / record.file).iterdir()))
 
 
-def _collect_pictures(records: list[Record], folder: Path, path: Path, poll: Poll) -> None:
+def _collect_pictures(
+    records: list[Record], folder: Path, path: Path, numbering: Numbering, *, poll: Poll
+) -> None:
     path.mkdir()
     pictures = chain.from_iterable(_pictures(record, folder) for record in records)
     for index, picture in enumerate(pictures):
         poll()
-        place = path / f"{index:08d}{picture.suffix}"
+        place = path / numbering(index)
         try:
             # A link costs no room, where a copy of all pictures would need as much again.
             os.link(picture, place)

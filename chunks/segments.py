@@ -14,8 +14,9 @@ from ..engine.timeline import Moment
 from ..errors import MidframeError
 from ..video import ClipInfo, Plan
 from ..video.read.span import Span
-from ..video.write.encode import FolderWriter, Shape, VideoWriter, Writer, usable_tick
-from ..video.write.formats import Encoding, Images, check_rate, choose_encoding, file_suffix, picture_bits
+from ..video.write.encode import Shape, VideoWriter, Writer, usable_tick
+from ..video.write.formats import Encoding, check_rate, choose_encoding, file_suffix, images_of
+from ..video.write.pictures import FolderWriter, Images, picture_bits, transfer_of
 from .store import Record, Store
 
 # Files whose segments are joined packet by packet.
@@ -55,13 +56,14 @@ class Form:
                 plain = replace(encoding, container_options={})
                 return cls(suffix, encoding.bits, rate, usable_tick(tick), plain)
             return cls("", encoding.bits, rate, usable_tick(tick), None)
-        bits = picture_bits(info.bits, plan.coding.images)
-        return cls("", bits, rate, usable_tick(tick), None, plan.coding.images)
+        images = images_of(target, plan.coding)
+        bits = picture_bits(info.bits, images)
+        return cls("", bits, rate, usable_tick(tick), None, images)
 
     def writer(self, path: Path, info: ClipInfo) -> Writer:
         """Open the writer of one segment."""
         if self.encoding is None:
-            return FolderWriter(path, self.bits, self.images)
+            return FolderWriter(path, self.bits, self.images, transfer=transfer_of(info))
         silent = replace(
             info, sound=False, sound_from=None, carries=False, metadata={}
         )  # the joined output gets both

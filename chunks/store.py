@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInputError, MidframeError
+from ..video.read.images import is_pattern
 from .documents import digest_of, read_document, settle, write_document
 from .fingerprint import fingerprint
 
@@ -227,7 +228,7 @@ class Store:
     def finished(self, target: Path) -> int | None:
         """Return the number of frames of the output if the job is done and it is there as it was written."""
         done = read_document(self.folder / DONE)
-        if done is None or not target.exists():
+        if done is None or not (target.exists() or is_pattern(target)):
             return None
         written = {"job": self.job, "name": target.name, "fingerprint": fingerprint(target)}
         return int(done["frames"]) if written.items() <= done.items() else None

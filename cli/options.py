@@ -19,7 +19,8 @@ from ..inputs.rates import frame_rate
 from ..vfi_utils import EndLaw, Schedule, Settings, States
 from ..video import Coding, Plan
 from ..video.read.images import is_pattern
-from ..video.write.formats import CODECS, EXTENSIONS, HARDWARE, IMAGES
+from ..video.write.formats import CODECS, EXTENSIONS, HARDWARE
+from ..video.write.pictures import IMAGES
 from .speed import add_speed_options, shutter_of, speed_of
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         nargs="?",
         help=f"what to write: {', '.join(EXTENSIONS)}, or a name without extension for a folder of "
-        "pictures (default: beside IN, with _x2 or _60fps in its name)",
+        "pictures, or out/frame_%%05d.exr (default: beside IN, with _x2 or _60fps in its name)",
     )
     add(
         "--model",
@@ -84,9 +85,10 @@ def _add_picture_options(parser: Group) -> None:
         "--images",
         choices=IMAGES,
         default="png",
-        help="what a folder is made of, 8 or 16 bit like the source; "
-        "jpg has 8, and no transparency (default: png)",
+        help="what a folder is made of, 8 or 16 bit like the source; jpg, webp and avif have 8, "
+        "exr is linear light in floats (default: png)",
     )
+    add("--start-number", type=int, default=0, metavar="N", help="of the first picture in OUT (default: 0)")
     quality = parser.add_mutually_exclusive_group()
     quality.add_argument(
         "--crf", type=int, metavar="N", help="quality, 0 is best (default: near lossless to the eye)"
@@ -164,8 +166,8 @@ def _add_timeline_options(parser: Group) -> None:
         "--cuts",
         choices=get_args(CutLaw),
         default=Timing.cuts,
-        help="between two shots: hold the nearer frame (default), blend both, or interpolate as if there was "
-        "no cut, without looking for any",
+        help="between two shots: hold the nearer frame (default), blend both, extrapolate (the motion of "
+        "each shot goes on), or interpolate as if there was no cut, without looking for any",
     )
     add(
         "--held",
@@ -248,6 +250,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
             streams=arguments.streams,
             subtitles=not arguments.no_subtitles,
             loops=arguments.loop,
+            first_number=arguments.start_number,
         ),
         deinterlace=arguments.deinterlace,
         start=arguments.start,

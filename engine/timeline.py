@@ -177,10 +177,13 @@ class AtRate(Policy):
 
 
 # What each end law makes of the output frames of the last source frame, after which there is none.
-_AFTER_LAST: dict[EndLaw, Callable[[Sequence[Output]], Sequence[Output]]] = {
-    "end_on_last": lambda outputs: [output for output in outputs if output.timestep == 0],
-    "hold_last": lambda outputs: [Output(Fraction(0), output.moment) for output in outputs],
-    "close_loop": lambda outputs: outputs,
+_AFTER_LAST: dict[EndLaw, Callable[[Gap, Sequence[Output]], Sequence[Output]]] = {
+    # By time: states may say that nothing is made after the last frame either, which is at 0 throughout then.
+    "end_on_last": lambda gap, outputs: [
+        output for output in outputs if output.timestep == 0 and output.moment.time == gap.start
+    ],
+    "hold_last": lambda gap, outputs: [Output(Fraction(0), output.moment) for output in outputs],
+    "close_loop": lambda gap, outputs: outputs,
 }
 
 
@@ -194,6 +197,16 @@ class Timesteps(Protocol):
         are not and the first frame of the clip is the next one.
         """
         ...
+
+
+def states_of(timesteps: Timesteps) -> StatesLike | None:
+    """Return the pairs in which timesteps make nothing, of the frames that they count; None: there are none.
+
+    A policy may be anybody's, and need not have any.
+    """
+    timeline = getattr(timesteps, "timeline", timesteps)
+    states: StatesLike | None = getattr(getattr(timeline, "policy", None), "states", None)
+    return states
 
 
 def require_timesteps(value: object) -> None:
@@ -236,7 +249,7 @@ class Timeline:
         """
         outputs = self.policy.outputs(gap)
         _require_possible(outputs, gap)
-        return _AFTER_LAST[self.end](outputs) if last else outputs
+        return _AFTER_LAST[self.end](gap, outputs) if last else outputs
 
     def shown(self, index: int, *, last: bool) -> tuple[Fraction, ...]:
         """Return the timesteps after source frame ``index`` of a clip at a constant rate.

@@ -99,7 +99,8 @@ class MidframeTiming:
         cuts = {
             "default": Timing.cuts,
             "tooltip": "Between two shots. hold: the nearer frame, so that no frame mixes two shots. blend: "
-            "both, one fading into the other. interpolate: as if there was no cut.",
+            "both, one fading into the other. extrapolate: the nearer frame, which goes on moving as its "
+            "shot does. interpolate: as if there was no cut.",
         }
         held = {
             "default": Timing.held,

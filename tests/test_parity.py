@@ -49,7 +49,7 @@ def test_every_bundled_golden(network, cases, skipped, reason):
 
 @pytest.mark.parametrize(
     "file",
-    thinned(sorted((parity.BUNDLED / "rife").iterdir()), range(0, 40, 2)),
+    thinned(sorted((parity.BUNDLED / "rife").iterdir()), range(0, 40, 3)),
     ids=lambda file: file.stem,
 )
 def test_the_first_goldens_of_every_rife_family(file):

@@ -180,8 +180,8 @@ def models():
 @pytest.mark.parametrize(
     ("name", "family", "dtype"),
     [
-        # Every model in one default dtype, in turn; `make test-all` has all of them.
-        pytest.param(*pair, dtype, marks=() if number % len(DTYPES) == turn else pytest.mark.long)
+        # Every second model in one default dtype, in turn; `make test-all` has all of them.
+        pytest.param(*pair, dtype, marks=() if number % (2 * len(DTYPES)) == 2 * turn else pytest.mark.long)
         for number, pair in enumerate(ALL)
         for turn, dtype in enumerate(DTYPES)
     ],

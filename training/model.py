@@ -157,11 +157,7 @@ class Model:
             for side in (img0, img1)
         )
         times = _timesteps(timestep, len(left), self._where)
-        frames = frames_between(self.flownet, (left, right), times, divisors, two_r=self._two_r)
-        if TTA:
-            turned = left.flip(-2, -1), right.flip(-2, -1)
-            other = frames_between(self.flownet, turned, times, divisors, two_r=self._two_r)
-            frames = (frames + other.flip(-2, -1)) / 2
+        frames = frames_between(self.flownet, (left, right), times, divisors, two_r=self._two_r, tta=TTA)
         return frames[..., :height, :width]
 
     def update(  # noqa: PLR0913 - the published call

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from .stream.plan import Plan
-from .write.carry import Entry, account_of
-from .write.formats import choose_encoding, file_suffix, holds_alpha
+from .write.carry import FOLDER, Entry, account_of
+from .write.formats import choose_encoding, file_suffix, holds_alpha, images_of
 from .write.pixels import from_rgb
 
 
@@ -29,8 +29,10 @@ def describe_output(source: Path, target: Path, plan: Plan) -> tuple[Entry, ...]
     frames = plan.frames_estimate(info)
     count = "" if frames is None else f", about {frames} frames"
     if not file_suffix(target):
-        others = account_of(info, "a folder's", None, plan.coding.choice)
-        picture = Entry(what, "encoded", f"{plan.coding.images}, {float(rate):.6g} frames a second{count}")
+        others = account_of(info, FOLDER, None, plan.coding.choice)
+        picture = Entry(
+            what, "encoded", f"{images_of(target, plan.coding)}, {float(rate):.6g} frames a second{count}"
+        )
         return picture, *others.entries
     size = (info.height, info.width)
     encoding = choose_encoding(
@@ -40,9 +42,4 @@ def describe_output(source: Path, target: Path, plan: Plan) -> tuple[Entry, ...]
     rgb = from_rgb(info, encoding.pixel_format)
     made += f"; the source is {rgb}" if rgb else ""
     account = account_of(info, encoding.muxer, encoding.audio_encoder, encoding.choice)
-    return Entry(what, "encoded", made), *account.entries, *_beside(info.metadata, info.picture_tags)
-
-
-def _beside(tags: dict[str, str], picture_tags: dict[str, str]) -> tuple[Entry, ...]:
-    names = sorted({*tags, *picture_tags})
-    return (Entry(f"tags {', '.join(names)}", "copied"),) if names else ()
+    return Entry(what, "encoded", made), *account.entries

@@ -96,6 +96,14 @@ def test_multiplier_is_even_and_keeps_every_source_frame(frames, m):
 
 
 @some
+@given(counts, rates, rates, states)
+def test_nothing_is_shown_after_the_last_frame_whatever_is_skipped(frames, source, target, skipped):
+    timeline = by_fps(source, target, states=skipped)
+    assert all(output.moment.time <= (frames - 1) / source for output in outputs(timeline, frames))
+    assert timeline.count(frames) == by_fps(source, target).count(frames)
+
+
+@some
 @given(counts, rates, rates)
 def test_fps_is_exact(frames, source, target):
     ended = [i + t for i, t in slots(by_fps(source, target), frames)]

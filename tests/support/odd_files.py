@@ -132,3 +132,21 @@ def odd_channels(source: Path, target: Path) -> Path:
     data[at : at + 4] = (122 << 16 | 6).to_bytes(4, "big")
     target.write_bytes(data)
     return target
+
+
+def two_films(source: Path, target: Path, **tags: str) -> Path:
+    """A file with its picture twice, the second named so, with tags of the first."""
+    with av.open(str(source)) as container, av.open(str(target), "w") as out:
+        picture = container.streams.video[0]
+        first, second = (out.add_stream_from_template(picture, opaque=True) for _ in range(2))
+        first.metadata.update(tags)
+        second.metadata["title"] = "second"
+        for packet in container.demux(picture):
+            if packet.size:
+                again = av.Packet(bytes(packet))
+                again.pts, again.dts, again.time_base = packet.pts, packet.dts, packet.time_base
+                again.duration, again.is_keyframe = packet.duration, packet.is_keyframe
+                packet.stream, again.stream = first, second
+                out.mux(packet)
+                out.mux(again)
+    return target

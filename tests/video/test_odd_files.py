@@ -15,8 +15,10 @@ from midframe.errors import BadInputError, MidframeError
 from midframe.video import Coding, Plan, interpolate_video, open_clip
 from midframe.video.read.describe import _average_rate, _origin
 from midframe.video.read.images import natural_key
-from odd_files import film, joined, odd_channels, remux, with_matrix, with_times
+from midframe.video.write.trial import _picture_refused, check_picture
+from odd_files import film, joined, odd_channels, remux, two_films, with_matrix, with_times
 from PIL import Image
+from thin import thinned
 
 OUTPUTS = ("mp4", "mov", "mkv", "webm")
 
@@ -588,3 +590,101 @@ def test_a_stream_of_no_known_codec_is_left_out_and_said(tmp_path, caplog):
     source.write_bytes(data.replace(b"S_TEXT/UTF8", b"S_TEXT/XYZ8"))
     assert len(times_of(run(source, "out.mkv"))) == 16
     assert "subtitle of no known codec" in caplog.text
+
+
+def named_tags(stream):
+    """Tags of a stream by the names that all formats share."""
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    return {
+        "title": tags.get("title", tags.get("name")),
+        **{key: tags.get(key) for key in ("language", "timecode")},
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "output"),
+    thinned(
+        [(kind, output) for kind in ("mov", "mp4", "mkv", "mxf") for output in ("mov", "mp4", "mkv")],
+        (1, 5, 6, 9),
+    ),
+)
+def test_the_timecode_is_carried(tmp_path, caplog, kind, output):
+    codec, sound = ("mpeg2video", "pcm_s16le") if kind == "mxf" else ("libx264", "aac")
+    source = film(
+        tmp_path / f"in.{kind}",
+        sound=sound,
+        codec=codec,
+        count=12,
+        prepare=lambda out, picture: picture.metadata.update({"timecode": "01:00:00:00"}),
+    )
+    with av.open(str(run(source, f"out.{output}", multiplier=1))) as container:
+        # MXF has it of the file, and Matroska takes it where it is.
+        owners = (container, *container.streams)
+        assert "01:00:00:00" in [
+            value for owner in owners for key, value in owner.metadata.items() if key.lower() == "timecode"
+        ]
+    assert "Left out" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("output", "lost"),
+    [("ts", "timecode"), ("avi", "timecode"), ("gif", "timecode"), ("pictures", "timecode")],
+)
+def test_a_timecode_that_a_format_does_not_hold_is_said(tmp_path, caplog, output, lost):
+    source = film(
+        tmp_path / "in.mov",
+        count=3,
+        prepare=lambda out, picture: picture.metadata.update({"timecode": "01:00:00:00"}),
+    )
+    target = run(source, "out" if output == "pictures" else f"out.{output}")
+    (said,) = [record.message for record in caplog.records if "Left out" in record.message]
+    assert "tags timecode (" in said
+    if output == "avi":
+        with av.open(str(target)) as container:
+            assert [stream.type for stream in container.streams] == ["video"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "output"),
+    thinned(
+        [(kind, output) for kind in ("mkv", "mov", "mp4") for output in ("mkv", "mov", "mp4", "webm", "avi")],
+        (1, 7, 10, 14),
+    ),
+)
+def test_a_second_picture_is_carried_with_its_name_or_named(tmp_path, caplog, kind, output):
+    source = two_films(
+        film(tmp_path / "plain.mp4", count=12),
+        tmp_path / f"in.{kind}",
+        title="first",
+        language="ger" if kind == "mov" else "deu",
+    )
+    with av.open(str(run(source, f"out.{output}"))) as container:
+        first, *others = container.streams.video
+        tags = named_tags(first)
+        assert tags["title"] == "first"
+        if output in ("webm", "avi"):
+            assert not others
+            assert "stream 1, picture h264" in caplog.text
+        else:
+            assert [named_tags(other)["title"] for other in others] == ["second"]
+            assert sum(1 for packet in container.demux(others[0]) if packet.size) == 12
+            assert "Left out" not in caplog.text
+        assert tags["language"] == (None if output == "avi" else "ger" if "mov" in (kind, output) else "deu")
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "output"), [("bgra", "mp4"), ("yuva420p", "ts"), ("bgra", "mkv"), ("bgr0", "mp4")]
+)
+def test_transparency_that_is_lost_is_said_once(tmp_path, caplog, pix_fmt, output):
+    channels = 4 if "a" in pix_fmt else 3
+    source = write_clip(tmp_path / "in.mkv", pictures(3, channels=channels), codec="ffv1", pix_fmt=pix_fmt)
+    run(source, f"out.{output}", multiplier=1)
+    assert caplog.text.count("transparency") == (channels == 4 and output != "mkv")
+
+
+def test_av1_says_nothing_by_itself(monkeypatch):
+    """SVT-AV1 reads this once: it must be there before the encoder is tried, which is before it is used."""
+    monkeypatch.delenv("SVT_LOG", raising=False)
+    _picture_refused.cache_clear()
+    check_picture(Path("out.mkv"), "av1", muxer="matroska", encoder="libsvtav1", pixel_format="yuv420p")
+    assert os.environ["SVT_LOG"] == "1"

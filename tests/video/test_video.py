@@ -146,7 +146,7 @@ def test_colours_of_source_frames_do_not_shift(tmp_path, pix_fmt, matrix, level,
 
 
 def test_folder_of_sixteen_bit_pictures(tmp_path):
-    from midframe.video.write.encode import FolderWriter
+    from midframe.video.write.pictures import FolderWriter
 
     frames = pictures(11, bits=16, channels=4)
     writer = FolderWriter(tmp_path / "in", 16)

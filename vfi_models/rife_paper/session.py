@@ -66,13 +66,9 @@ class PaperSession:
         count = max(len(timestep), len(left.frames))
         sides = left.frames.expand(count, -1, -1, -1), right.frames.expand(count, -1, -1, -1)
         divisors = tuple(divisor / self._options.flow_scale for divisor in DIVISORS)
-        frames = frames_between(self._net, sides, timestep, divisors, two_r=self._options.two_r)
-        if self._options.tta:
-            left_turned, right_turned = (side.flip(-2, -1) for side in sides)
-            turned = frames_between(
-                self._net, (left_turned, right_turned), timestep, divisors, two_r=self._options.two_r
-            )
-            frames = (frames + turned.flip(-2, -1)) / 2
+        frames = frames_between(
+            self._net, sides, timestep, divisors, two_r=self._options.two_r, tta=self._options.tta
+        )
         return frames[..., : self._size[0], : self._size[1]]
 
     def close(self) -> None:
@@ -83,9 +79,10 @@ def frames_between(
     net: PaperNet,
     sides: tuple[Tensor, Tensor],
     timestep: Tensor,
-    divisors: tuple[float, ...] = DIVISORS,
+    divisors: tuple[float, ...],
     *,
-    two_r: bool = False,
+    two_r: bool,
+    tta: bool,
 ) -> Tensor:
     """Make frames at padded size.
 
@@ -94,11 +91,18 @@ def frames_between(
         sides: left and right, (K, C, H, W) float32, C >= 3, RGB first.
         timestep: (K,) float32.
         divisors, two_r: see :meth:`~.net.PaperNet.estimate`.
+        tta: average with a second pass on both pictures turned by 180 degrees.
 
     Returns:
         (K, C, H, W) float32: RGB refined and in 0..1, as published; other channels blended alone.
     """
     left, right = sides
+    if tta:
+        turned = left.flip(-2, -1), right.flip(-2, -1)
+        passes = [
+            frames_between(net, pair, timestep, divisors, two_r=two_r, tta=False) for pair in (sides, turned)
+        ]
+        return (passes[0] + passes[1].flip(-2, -1)) / 2
     pictures = left[:, :_RGB], right[:, :_RGB]
     last = net.estimate(pictures, timestep, divisors, two_r=two_r)[-1]
     picture = (last.blend + net.residual(pictures, last, two_r=two_r)).clamp(0.0, 1.0)

@@ -19,10 +19,12 @@ from ...vfi_models.interface import Interpolator
 from ...vfi_utils import Host, QuietHost, Settings, require_model
 from ...weights.loading import ModelLike, as_model
 from ..read.clip import ClipInfo, TimedClip
-from ..read.images import is_pattern
+from ..read.images import is_pattern, pictures_of
 from ..read.span import Span
-from ..write.encode import FolderWriter, Shape, VideoWriter, Writer
-from ..write.formats import check_rate, choose_encoding, holds_alpha, picture_bits
+from ..write.carry import FOLDER, account_of
+from ..write.encode import Shape, VideoWriter, Writer
+from ..write.formats import check_rate, choose_encoding, holds_alpha, images_of
+from ..write.pictures import FolderWriter, Numbering, images_named, picture_bits, transfer_of
 from ..write.target import Target
 from .looking import looked_at
 from .pipeline import Counted, Stream, frames_of, made_of
@@ -176,14 +178,24 @@ def check_paths(source: Path, target: Path, plan: Plan) -> None:
     Raises:
         BadInputError: see :func:`interpolate_video`.
     """
-    pattern = is_pattern(source)
-    if not source.exists() and not pattern:
+    if not source.exists() and not is_pattern(source):
         raise BadInputError("There is no such file or folder.", str(source), "Check the name.")
-    if target.exists() and not pattern and source.samefile(target):
+    if _same(source, target):
         raise BadInputError(
             "Source and output are the same.", str(source), "Choose another name for the output."
         )
     Target(target, overwrite=plan.overwrite)
+
+
+def _same(source: Path, target: Path) -> bool:
+    """Tell whether an output would take the place of its source, or of pictures of that."""
+    if images_named(target) is None or target.exists():
+        return target.exists() and not is_pattern(source) and source.samefile(target)
+    folder = source if source.is_dir() else source.parent
+    if not target.parent.is_dir() or not folder.samefile(target.parent):
+        return False
+    names = (file.name for file in pictures_of(source)) if is_pattern(source) else ()
+    return source.is_dir() or any(map(Numbering.of(target, "png", 0).holds, names))
 
 
 def _keep_or_discard(place: Target, kept: int, error: BaseException) -> None:
@@ -203,8 +215,12 @@ def _open_writer(target: Target, plan: Plan, info: ClipInfo) -> tuple[int, Write
     coding, bits = plan.coding, plan.coding.bits or info.bits
     # A folder of pictures, which have 8 or 16 bits whatever lies between.
     if not target.suffix:
-        bits = picture_bits(bits, coding.images)
-        return bits, FolderWriter(target.temporary, bits, coding.images)
+        account_of(info, FOLDER, None, coding.choice).warn(info.path.name)
+        images = images_of(target.path, coding)
+        bits = picture_bits(bits, images)
+        numbering = Numbering.of(target.path, images, coding.first_number)
+        transfer = transfer_of(info)
+        return bits, FolderWriter(target.temporary, bits, images, numbering=numbering, transfer=transfer)
     rate, tick = plan.rate_and_tick(info)
     # Errors name the file that the user chose, not the temporary one.
     named = target.path.with_suffix(target.suffix)

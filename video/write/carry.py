@@ -20,7 +20,7 @@ from ...engine.pieces import Retiming
 from ..read.clip import ClipInfo, Waveform
 from ..read.opening import chapters_of, films_of, is_cover, open_source, tags_of, unsafe_sound
 from ..read.waveform import LAYOUTS, AudioEncoder
-from .tables import keyed_tags
+from .tags import keyed_tags, lost_tags, stream_tags
 from .trial import refusal
 
 _LOG = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ _KNOWN = {
     )
 }
 _COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
+FOLDER = "a folder's"
+"""Name of the muxer of pictures, which have none."""
 _BACKWARDS = "the clip plays backwards"
 # Data that muxers write themselves, from tags and chapters.
 _MADE_TAGS = ("timecode",)
@@ -122,8 +124,9 @@ def account_of(info: ClipInfo, muxer: str, audio: str | None, choice: Choice) ->
         audio: encoder of sound that cannot be copied; None where the format holds the picture alone.
         choice: of the user.
     """
+    tags = _tags(info, muxer)
     if not info.carries or isinstance(info.sound_from, Waveform):
-        return Account()
+        return Account(others=tags)
     with open_source(info.sound_from or info.path) as source:
         picture = next(iter(films_of(source)), None)
         streams = [stream for stream in source.streams if stream is not picture]
@@ -131,16 +134,15 @@ def account_of(info: ClipInfo, muxer: str, audio: str | None, choice: Choice) ->
         if audio is None:
             why = f"{muxer} files hold nothing but the picture"
             others = tuple(Entry(_named(stream), "left out", why) for stream in streams)
-            return Account(others=(*others, *_chapters(chapters, why)))
+            return Account(others=(*others, *_chapters(chapters, why), *tags))
         deciding = _Deciding(source, muxer, audio, choice, bool(chapters), retiming=info.retiming)
         deciding.coverless = muxer == "mov" or keyed_tags(muxer, info.metadata)
         decisions = tuple(deciding(stream) for stream in streams)
         refused = refusal(muxer, lambda output: _with_chapters(output, chapters)) if chapters else ""
         if info.retiming is not None and not info.retiming.pieces:
             refused = _BACKWARDS
-        return Account(
-            decisions, _chapters(chapters, refused), [] if refused else chapters, deciding.attachments
-        )
+        others = (*_chapters(chapters, refused), *tags)
+        return Account(decisions, others, [] if refused else chapters, deciding.attachments)
 
 
 def _with_chapters(output: Any, chapters: list[Any]) -> Iterable[Any]:
@@ -153,6 +155,17 @@ def _chapters(chapters: list[Any], refused: str) -> tuple[Entry, ...]:
     if not chapters:
         return ()
     return (Entry(f"{len(chapters)} chapters", "left out" if refused else "copied", refused),)
+
+
+def _tags(info: ClipInfo, muxer: str) -> tuple[Entry, ...]:
+    """Return a line for the tags of the file and its picture that are carried, and one for the others."""
+    lost = lost_tags(muxer, info.metadata, info.picture_tags)
+    kept = sorted({*info.metadata, *info.picture_tags} - {*lost})
+    lines = [
+        (kept, Entry(f"tags {', '.join(kept)}", "copied")),
+        (lost, Entry(f"tags {', '.join(lost)}", "left out", f"{muxer} files have no place for them")),
+    ]
+    return tuple(line for names, line in lines if names)
 
 
 def _named(stream: Any) -> str:
@@ -248,6 +261,8 @@ class _Deciding:
         name = _codec_name(stream)
         if stream.type != "data" and stream.codec_context is None:
             return "PyAV does not know its codec"
+        if stream.type == "data" and self._muxer == "avi":
+            return "avi has no type for data"
         if name not in _KNOWN.get(self._muxer, (name,)):
             return f"{self._muxer} has no type for {name}"
 
@@ -345,11 +360,11 @@ def copied_stream(output: av.container.OutputContainer, stream: Any) -> Any:
     """Add a stream to an output for packets of ``stream``, with its tags and disposition."""
     options: dict[str, Any] = {} if stream.codec_context is None else {"opaque": True}
     added: Any = output.add_stream_from_template(stream, **options)
-    describe_like(added, stream)
+    describe_like(added, stream, output.format.name)
     return added
 
 
-def describe_like(added: Any, stream: Any) -> None:
+def describe_like(added: Any, stream: Any, muxer: str) -> None:
     """Give a stream of an output the tags and the disposition of ``stream``."""
-    added.metadata.update(stream.metadata)
+    added.metadata.update(stream_tags(muxer, stream.metadata))
     added.disposition = int(stream.disposition)

@@ -1,9 +1,8 @@
-"""Encode clips: video files, animated images, folders of pictures."""
+"""Encode clips: video files and animated images."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,19 +21,11 @@ from ..read.clip import REC709, RGB_FORMATS, ClipInfo, Colour
 from ..read.colour import Converter, Palette, is_rgb
 from ..read.opening import file_address
 from .carry import Account, account_of
-from .formats import Encoding, Images
+from .formats import Encoding
 from .sound import Carried, carry_sound
-from .tables import keyed_tags
+from .tags import keyed_tags, stream_tags
+from .trial import silence
 
-# Order of bytes of 16 bit pictures and options of FFmpeg's encoder.
-_PICTURES: dict[Images, tuple[str, dict[str, str]]] = {
-    "png": ("be", {}),
-    "tiff": ("le", {"compression_algo": "deflate"}),
-    "jpg": ("", {}),
-}
-_JPEG = "yuvj444p"
-# JPEG files are full-range BT.601, whatever their height.
-_JFIF = Colour(matrix=5, full_range=True)
 _TAGGED = ("mp4", "mov")
 # Largest denominator of a time base that the MP4 muxer and x264 take.
 _FINEST = 2**31 - 1
@@ -128,9 +119,7 @@ class VideoWriter:
         self._sound: Carried | None = None
         with contextlib.ExitStack() as stack, self._naming_the_file():
             options = _container_options(encoding, source.metadata)
-            if encoding.encoder == "libsvtav1":
-                # It writes 21 lines about itself to standard error, whoever asks, unless this says 1: errors.
-                os.environ.setdefault("SVT_LOG", "1")
+            silence(encoding.encoder)
             self._container = stack.enter_context(
                 av.open(file_address(path), "w", format=encoding.muxer, container_options=options)
             )
@@ -151,7 +140,7 @@ class VideoWriter:
         self, stack: contextlib.ExitStack, encoding: Encoding, source: ClipInfo, account: Account
     ) -> None:
         """Add everything of the source that is not its picture, and what is known of that."""
-        self._stream.metadata.update(source.picture_tags)
+        self._stream.metadata.update(stream_tags(encoding.muxer, source.picture_tags))
         if source.disposition:
             self._stream.disposition = source.disposition
         if encoding.audio_encoder:
@@ -263,61 +252,6 @@ class VideoWriter:
                 "Check that the disk has room and that the folder may be written to; or choose another "
                 "extension or codec.",
             ) from error
-
-
-class FolderWriter:
-    """A folder of pictures, numbered from 0.
-
-    Args:
-        path: the folder, which must not exist yet.
-        bits: 8 or 16, of a channel.
-        images: what they are.
-    """
-
-    def __init__(self, path: Path, bits: int, images: Images = "png") -> None:
-        self._path = path
-        self._bits = bits
-        self._images = images
-        self._order, self._options = _PICTURES[images]
-        self._count = 0
-        self._convert: Converter | None = None
-        self.headers = b""
-        path.mkdir()
-
-    def write(self, pixels: Tensor, moment: Moment) -> None:
-        """See :class:`Writer`."""
-        height, width, channels = pixels.shape
-        source = RGB_FORMATS[self._bits, channels]
-        # Frames of 16 bit are little-endian in memory; PNG wants the other order.
-        target = source.removesuffix("le") + self._order if source.endswith("le") else source
-        if self._images == "jpg":
-            target = _JPEG
-        if self._convert is None:
-            self._convert = Converter((height, width), source, target, _JFIF if target == _JPEG else None)
-        frame = self._convert(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.numpy()), format=source))
-        # A new one for each picture: an encoder that was flushed takes no more frames.
-        encoder: Any = av.CodecContext.create("mjpeg" if self._images == "jpg" else self._images, "w")
-        encoder.options = self._options
-        encoder.width, encoder.height, encoder.pix_fmt = width, height, target
-        if target == _JPEG:
-            encoder.qmin = encoder.qmax = 2
-        # A picture has no time, but FFmpeg opens no encoder without a time base.
-        encoder.time_base = Fraction(1, 1)
-        data = b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None)))
-        file = self._path / f"{self._count:08d}.{self._images}"
-        try:
-            file.write_bytes(data)
-        except OSError as error:
-            raise MidframeError(
-                "A picture cannot be written.", f"{file}: {error}", "Check that the disk has room."
-            ) from error
-        self._count += 1
-
-    def close(self, *, whole: bool) -> None:
-        """See :class:`Writer`."""
-
-    def drop(self) -> None:
-        """See :class:`Writer`."""
 
 
 def _container_options(encoding: Encoding, metadata: Mapping[str, str]) -> dict[str, str]:

@@ -7,24 +7,21 @@ import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import av
 import av.error
 
 from ...errors import BadInputError
+from ...inputs.numbers import whole
 from ..read.clip import ClipInfo, Colour
 from .carry import Choice
+from .pictures import Images, images_named, require_images
 from .pixels import kept_format, mastering_options, say_conversion
 from .tables import CODEC_TABLE, CONTAINER_TABLE, Codec, Container
 from .trial import check_picture
 
 _LOG = logging.getLogger(__name__)
-
-
-Images = Literal["png", "tiff", "jpg"]
-"""Files that a folder of pictures can be made of."""
-IMAGES: tuple[Images, ...] = get_args(Images)
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,8 @@ class Coding:
     subtitles: bool = True
     loops: int | None = None
     """How often an animated image is played, 0 without end; as the source where it is left out."""
+    first_number: int = 0
+    """Of numbered pictures."""
 
     @property
     def choice(self) -> Choice:
@@ -62,10 +61,8 @@ class Coding:
         return Choice(self.sound, self.streams, self.subtitles)
 
     def __post_init__(self) -> None:
-        if self.images not in IMAGES:
-            raise BadInputError(
-                "Pictures of this type cannot be written.", repr(self.images), f"Use {', '.join(IMAGES)}."
-            )
+        require_images(self.images)
+        object.__setattr__(self, "first_number", whole(self.first_number, "the first number", least=0))
         if self.sound not in (None, "none", "copy") and self.sound not in av.codecs_available:
             raise BadInputError("There is no such codec of sound.", repr(self.sound), "Use aac, ac3 or flac.")
 
@@ -119,11 +116,6 @@ def holds_alpha(path: Path) -> bool:
     return container.alpha_codec is not None if container else not file_suffix(path)
 
 
-def picture_bits(bits: int, images: Images) -> int:
-    """Return 8 or 16, the bits of a channel in a folder of pictures from a source that has ``bits``."""
-    return _BYTE if bits <= _BYTE or images == "jpg" else 16
-
-
 def check_rate(path: Path, rate: Fraction) -> None:
     """Check that a format can tell the times of frames apart.
 
@@ -138,12 +130,20 @@ def check_rate(path: Path, rate: Fraction) -> None:
         )
 
 
+def images_of(path: Path, coding: Coding) -> Images:
+    """Return the type of pictures that an output is made of: a pattern's own, or that of the coding."""
+    return images_named(path) or coding.images
+
+
 def file_suffix(path: Path) -> str:
     """Return the extension of a file; empty where the name is that of a folder, in which there may be a dot.
 
     A folder that is there is one. What follows the dot of any other is no extension where it is a number, a
-    version, or no word: ``shots.v2``, ``2024.05``, ``in.x2_x2``.
+    version, or no word: ``shots.v2``, ``2024.05``, ``in.x2_x2``. Neither has a pattern of pictures one, such
+    as ``frame_%04d.png``.
     """
+    if images_named(path) is not None:
+        return ""
     suffix = path.suffix
     if suffix.lower() in CONTAINER_TABLE and not path.is_dir():
         return suffix

@@ -48,11 +48,15 @@ def kept_format(encoder: str, source: ClipInfo | None, bits: int, fallback: str)
 
 
 def losses(source: ClipInfo, pixel_format: str, encoder: str) -> str:
-    """Return what of the source's depth and chroma is not kept, in a sentence; empty where all is."""
+    """Return what is lost of a source's depth, chroma and transparency, in a sentence; else nothing."""
     kept = av.VideoFormat(pixel_format)
     if pixel_format == "pal8" or kept.is_rgb:
         return ""
     lost = []
+    # Every picture of a GIF could be transparent; of those that can, few with a palette are.
+    stored = av.VideoFormat(source.stored) if source.stored else kept
+    if _alpha(stored) and not source.alpha and not _alpha(kept):
+        lost.append("no transparency")
     depth = max(component.bits for component in kept.components)
     if depth < min(source.bits, max(_DEPTHS)) or (source.bits > max(_DEPTHS) > depth):
         lost.append(f"{depth} of {source.bits} bits")
@@ -60,6 +64,10 @@ def losses(source: ClipInfo, pixel_format: str, encoder: str) -> str:
     if wide:
         lost.append(f"4:2:0 of {source.stored}")
     return f"{encoder} keeps {' and '.join(lost)}" if lost else ""
+
+
+def _alpha(pixel_format: av.VideoFormat) -> bool:
+    return not pixel_format.has_palette and any(component.is_alpha for component in pixel_format.components)
 
 
 def say_conversion(source: ClipInfo, pixel_format: str, codec: str, *, asked: bool) -> None:

@@ -105,14 +105,3 @@ CONTAINER_TABLE = {
     ".apng": Container("apng", "apng", "apng", options={"plays": "0"}),
     ".webp": Container("webp", "webp", "webp", options={"loop": "0"}),
 }
-# What MP4 has a place of its own for; of any other tag its muxer would write nothing.
-_MP4_TAGS = {
-    *("album", "album_artist", "artist", "comment", "composer", "copyright", "creation_time", "date"),
-    *("description", "encoder", "episode_id", "genre", "grouping", "location", "lyrics", "make", "model"),
-    *("network", "performer", "show", "synopsis", "title", "track", "year"),
-}
-
-
-def keyed_tags(muxer: str, tags: Mapping[str, str]) -> bool:
-    """Tell whether an MP4 or MOV has to hold tags as QuickTime's keys, beside which there is no cover."""
-    return muxer in ("mp4", "mov") and any(tag.lower() not in _MP4_TAGS for tag in tags)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -129,7 +130,7 @@ class Copied:
 
 
 class Encoded:
-    """A stream that is decoded and encoded again."""
+    """A stream of sound that is decoded and encoded again."""
 
     def __init__(
         self,
@@ -140,9 +141,10 @@ class Encoded:
         *,
         window: Window,
     ) -> None:
-        rate = stream.codec_context.sample_rate
-        self._encode = AudioEncoder(output, decision.encoder, decision.layout, rate)
-        describe_like(self._encode.stream, stream)
+        self._encode = AudioEncoder(
+            output, decision.encoder, decision.layout, stream.codec_context.sample_rate
+        )
+        describe_like(self._encode.stream, stream, output.format.name)
         self._base = stream.time_base
         self._origin = origin
         self._window = window
@@ -150,27 +152,39 @@ class Encoded:
 
     def __call__(self, packet: Any) -> list[Any]:
         """See :class:`Track`."""
-        frames = []
-        for frame in packet.decode():
+        frames = [heard for frame in packet.decode() for heard in self._heard(frame)]
+        packets = self._encode(self._inside(frames))
+        flush = packet.dts is None and packet.pts is None
+        return [*packets, *self.end()] if flush else packets
+
+    def end(self) -> list[Any]:
+        """See :class:`Track`."""
+        return [*self._encode(self._inside(self._rest())), *self._encode.end()]
+
+    def _heard(self, frame: Any) -> Iterable[Any]:
+        """Return what is heard of a decoded frame, with its times in the output."""
+        if frame.pts is not None:
+            frame.pts -= round(self._origin / frame.time_base)
+        return (frame,)
+
+    def _rest(self) -> Iterable[Any]:
+        """Return what is still to be heard once all is decoded."""
+        return ()
+
+    def _inside(self, frames: Iterable[Any]) -> Iterator[Any]:
+        """Yield the frames that are in the window."""
+        for frame in frames:
             if frame.pts is not None:
-                frame.pts -= round(self._origin / frame.time_base)
                 # In ticks of the stream, as the window is.
                 time = frame.pts * frame.time_base / self._base
                 length = Fraction(frame.samples, frame.sample_rate) / self._base
                 self.over = self.over or self._window.after(time)
                 if self.over or self._window.before(time, length):
                     continue
-            frames.append(frame)
-        packets = self._encode(frames)
-        flush = packet.dts is None and packet.pts is None
-        return [*packets, *self.end()] if flush else packets
-
-    def end(self) -> list[Any]:
-        """See :class:`Track`."""
-        return self._encode.end()
+            yield frame
 
 
-class Stretched:
+class Stretched(Encoded):
     """Sound that is stretched to the speed of its clip, and encoded again."""
 
     def __init__(
@@ -183,42 +197,27 @@ class Stretched:
         window: Window,
         retiming: Retiming,
     ) -> None:
+        super().__init__(stream, output, origin, decision, window=window)
         self._rate, self._layout = stream.codec_context.sample_rate, decision.layout
-        self._encode = AudioEncoder(output, decision.encoder, self._layout, self._rate)
-        describe_like(self._encode.stream, stream)
         self._resample = av.AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
-        self._origin, self._window, self._base = origin, window, stream.time_base
         self._stretch = Stretcher(retiming.pieces, self._rate, self._layout)
         self._done = round(self._stretch.start * self._rate)
-        self.over = False
 
-    def __call__(self, packet: Any) -> list[Any]:
-        """Return the packets of the sound that is finished."""
-        packets = []
-        for frame in packet.decode():
-            parts: list[Any] = self._resample.resample(frame)
-            for part in parts:
-                time = (part.pts or 0) * (part.time_base or Fraction(0)) - self._origin
-                for samples in self._stretch.at(time, part.to_ndarray()):
-                    packets += self._encoded(samples)
-        flush = packet.dts is None and packet.pts is None
-        return [*packets, *self.end()] if flush else packets
+    def _heard(self, frame: Any) -> Iterator[Any]:
+        parts: list[Any] = self._resample.resample(frame)
+        for part in parts:
+            time = (part.pts or 0) * (part.time_base or Fraction(0)) - self._origin
+            yield from map(self._frame, self._stretch.at(time, part.to_ndarray()))
 
-    def end(self) -> list[Any]:
-        """See :class:`Track`."""
-        rest = [packet for samples in self._stretch.end() for packet in self._encoded(samples)]
-        return [*rest, *self._encode.end()]
+    def _rest(self) -> Iterator[Any]:
+        return map(self._frame, self._stretch.end())
 
-    def _encoded(self, samples: Samples) -> list[Any]:
-        """Return the packets of samples, as far as they are in the window."""
-        time, count = Fraction(self._done, self._rate) / self._base, samples.shape[1]
-        pts, self._done = self._done, self._done + count
-        self.over = self.over or self._window.after(time)
-        if self.over or self._window.before(time, Fraction(count, self._rate) / self._base):
-            return []
+    def _frame(self, samples: Samples) -> Any:
+        """Return samples as the next frame of the output."""
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=self._layout)
-        frame.sample_rate, frame.pts, frame.time_base = self._rate, pts, Fraction(1, self._rate)
-        return self._encode([frame])
+        frame.sample_rate, frame.pts, frame.time_base = self._rate, self._done, Fraction(1, self._rate)
+        self._done += samples.shape[1]
+        return frame
 
 
 class Converted:
@@ -238,7 +237,7 @@ class Converted:
         context: Any = self._target.codec_context
         context.subtitle_header = styled_header(stream.codec_context)
         context.time_base = self._target.time_base = Fraction(1, 1000)
-        describe_like(self._target, stream)
+        describe_like(self._target, stream, output.format.name)
         self._origin = origin
         self._window = window
         self.over = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +19,14 @@ from ..read.times import Rising
 REFUSALS = (av.error.FFmpegError, ValueError, TypeError, OSError, NotImplementedError)
 # Pixels; no encoder is for less.
 _SIDE = 64
+
+
+def silence(encoder: str) -> None:
+    """Have an encoder say nothing by itself; to be called before it is opened for the first time."""
+    if encoder == "libsvtav1":
+        # It writes 21 lines about itself to standard error, whoever asks, unless this says 1: errors. It
+        # reads this once in a process.
+        os.environ.setdefault("SVT_LOG", "1")
 
 
 def refusal(muxer: str, write: Callable[[Any], Iterable[Any]]) -> str:
@@ -62,6 +71,7 @@ def check_picture(path: Path, codec: str, *, muxer: str, encoder: str, pixel_for
 def _picture_refused(muxer: str, encoder: str, pixel_format: str) -> str:
 
     def add(output: Any) -> Iterable[Any]:
+        silence(encoder)
         stream = output.add_stream(encoder, rate=24)
         stream.width, stream.height, stream.pix_fmt = _SIDE, _SIDE, pixel_format
         return ()

@@ -1,0 +1,77 @@
+"""Tags of files and streams: under which names a format holds them, and which it does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# What MP4 has a place of its own for; of any other tag its muxer would write nothing.
+_MP4_TAGS = {
+    *("album", "album_artist", "artist", "comment", "composer", "copyright", "creation_time", "date"),
+    *("description", "encoder", "episode_id", "genre", "grouping", "location", "lyrics", "make", "model"),
+    *("network", "performer", "show", "synopsis", "title", "track", "year"),
+}
+
+
+def keyed_tags(muxer: str, tags: Mapping[str, str]) -> bool:
+    """Tell whether an MP4 or MOV has to hold tags as QuickTime's keys, beside which there is no cover."""
+    return muxer in ("mp4", "mov") and any(tag.lower() not in _MP4_TAGS for tag in tags)
+
+
+# Formats that hold no tags, or these alone: of the file, and of its picture.
+_AVI_TAGS = ("title", "artist", "comment", "copyright", "date", "genre", "language", "track", "encoded_by")
+_HELD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "a folder's": ((), ()),
+    "mpegts": ((), ()),
+    "gif": ((), ()),
+    "apng": ((), ()),
+    "webp": ((), ()),
+    "yuv4mpegpipe": ((), ()),
+    "avi": ((*_AVI_TAGS, "album", "timecode"), ("title",)),
+}
+# MOV has numbers for the languages of QuickTime, of which FFmpeg's names are these where a language has two.
+_QUICKTIME = {
+    "deu": "ger",
+    "fra": "fre",
+    "nld": "dut",
+    "swe": "sve",
+    "ell": "gre",
+    "isl": "ice",
+    "zho": "chi",
+    "sqi": "alb",
+    "rum": "ron",
+    "cze": "ces",
+    "slo": "slk",
+    "hye": "arm",
+    "kat": "geo",
+    "bod": "tib",
+    "mya": "bur",
+    "msa": "may",
+    "cym": "wel",
+    "eus": "baq",
+    "mkd": "mac",
+}
+_UNKNOWN = "und"
+
+
+def stream_tags(muxer: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags of a stream under the names by which a muxer finds them."""
+    named = dict(tags)
+    # FFmpeg writes a title as the name of a track in MP4 and MOV, and reads that as another tag.
+    if "name" in named and "title" not in named:
+        named["title"] = named.pop("name")
+    if muxer == "mov" and "language" in named:
+        named["language"] = _QUICKTIME.get(named["language"], named["language"])
+    return named
+
+
+def lost_tags(muxer: str, tags: Mapping[str, str], picture_tags: Mapping[str, str]) -> list[str]:
+    """Return the names of tags that a format has no place for: those of the file, and of its picture."""
+    if muxer not in _HELD:
+        return []
+    lost = {
+        name
+        for given, held in zip((tags, picture_tags), _HELD[muxer], strict=True)
+        for name, value in given.items()
+        if name.lower() not in held and value != _UNKNOWN
+    }
+    return sorted(lost)
