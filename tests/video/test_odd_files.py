@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from clips import audio_packets, pictures, planes_of, times_of, write_clip
 from fakes import LerpModel
 from midframe.errors import BadInputError, MidframeError
@@ -153,15 +154,24 @@ def test_turned_and_mirrored_pictures_come_out_upright(tmp_path, matrix, upright
 @pytest.mark.parametrize(
     ("source", "output"), [("mkv", "mp4"), ("mp4", "mkv"), ("mkv", "webm"), ("mkv", "mkv")]
 )
-def test_chapters_names_and_dispositions_are_carried(tmp_path, source, output):
+def test_chapters_names_and_dispositions_are_carried(tmp_path, caplog, source, output):
     def prepare(out, picture):
         picture.metadata.update({"language": "deu", "title": "the film"})
         out.set_chapters(
             [{"id": 1, "start": 0, "end": 500, "time_base": Fr(1, 1000), "metadata": {"title": "first"}}]
         )
+        out.streams.audio[0].disposition = Disposition.comment
+        out.streams.subtitles[0].disposition = Disposition.forced | Disposition.default
 
-    clip = film(tmp_path / f"in.{source}", sound="aac", prepare=prepare)
-    with av.open(str(run(clip, f"out.{output}"))) as container:
+    texts = "subrip" if source == "mkv" else "mov_text"
+    clip = film(tmp_path / f"in.{source}", sound="aac", texts=texts, prepare=prepare)
+    with av.open(str(run(clip, f"out.{output}"))) as container, av.open(str(clip)) as given:
+        for kind, mark in (("audio", Disposition.comment), ("subtitles", Disposition.forced)):
+            (made,), (was,) = getattr(container.streams, kind), getattr(given.streams, kind)
+            assert was.disposition & mark
+            lost = output == "webm" and kind == "audio"
+            assert bool(made.disposition & mark) != lost
+            assert (f"that stream {was.index} is comment (webm has no such mark)" in caplog.text) == lost
         assert [c["metadata"]["title"] for c in container.chapters()] == ["first"]
         assert container.streams.video[0].metadata["language"] in ("deu", "ger")
 
