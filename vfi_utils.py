@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from .engine.host import Host, QuietHost
-from .engine.keyframes import Way, Ways
+from .engine.keyframes import Sides, Way, Ways
 from .engine.runner import ModelRunner
 from .engine.scheduler import FrameScheduler
 from .engine.settings import Schedule, Settings
@@ -105,6 +105,7 @@ class FrameLoop:
                 settings, ("options", "batch"), wrong="These are not settings.", advice="Use Settings(...)."
             )
         self._timeline = timeline
+        self._ways = timeline if isinstance(timeline, Ways) else None
         self._given_first = first
         self._settings = settings or Settings()
         self._runner: ModelRunner | None = None
@@ -117,10 +118,12 @@ class FrameLoop:
 
     def count(self, frames: int, *, last: bool = False) -> int:
         """Return the number of output frames that :meth:`feed` makes of a part of so many source frames."""
-        waiting = frames + (self._left is not None)
-        if not waiting:
+        known = frames + (self._left is not None) + (self._waiting is not None)
+        if not known:
             return 0
-        end = self._index + waiting - 1
+        end = self._index + known - 1
+        if not last and end > self._index and self._needs_next(end - 1):
+            end -= 1
         between = sum(len(self._timeline.shown(i, last=False)) for i in range(self._index, end))
         shown = self._timeline.shown(end, last=last)
         return between + (len(shown) if last else _untouched(shown)) - self._emitted
@@ -162,7 +165,8 @@ class FrameLoop:
             error the loop is as new.
         """
         require_model(model)
-        source = checked_pictures(frames, first=self._index + (self._left is not None), like=self._left)
+        known = (self._left is not None) + (self._waiting is not None)
+        source = checked_pictures(frames, first=self._index + known, like=self._left)
         runner = self._runner_for(model)
         host = host or QuietHost(runner.device)
         # An iterator does not say how many frames it has: then the progress is without a total.
@@ -208,6 +212,9 @@ class FrameLoop:
     def _reset(self) -> None:
         self._index = 0  # of the last source frame, the left one of the next pair
         self._left: Tensor | None = None
+        self._before: Tensor | None = None  # the one before it, where a motion may go on from there
+        self._waiting: Tensor | None = None  # the right one of a pair that needs the frame after it, too
+        self._after: Tensor | None = None  # that frame
         self._first = self._given_first  # of the clip, which follows the last one of a loop
         self._emitted = 0  # how often that frame has been shown already
 
@@ -244,13 +251,13 @@ class FrameLoop:
                 if self._first is None and getattr(self._timeline, "closes", False):
                     self._first = frame.clone()  # a view would keep the whole part
                 continue
-            way = self._timeline.way(self._index) if isinstance(self._timeline, Ways) else "motion"
-            times = self._timeline.shown(self._index, last=False)
-            held = self._schedule_pair(self._left, frame, scheduler, times, way)
-            self._index, self._emitted = self._index + 1, 0
-            # Where a frame repeats the left one, that one's features go on to hold.
-            if not held and way != "repeat":
-                self._left = frame
+            self._schedule_waiting(scheduler, frame)
+            if self._needs_next(self._index):
+                self._waiting = frame
+            else:
+                self._advance(self._left, frame, scheduler)
+        if last:
+            self._schedule_waiting(scheduler, None)
         if self._left is None:
             return
         times = self._timeline.shown(self._index, last=last)
@@ -260,6 +267,31 @@ class FrameLoop:
             # A part should hold whatever is known already, and never be empty only because its end is open.
             self._emit_source(self._left, _untouched(times), scheduler)
 
+    def _needs_next(self, index: int) -> bool:
+        """Tell whether what is made in a pair depends on the frame after it."""
+        ways = self._ways
+        return ways is not None and ways.way(index) == "extrapolate" and ways.sides(index).after
+
+    def _schedule_waiting(self, scheduler: FrameScheduler, after: Tensor | None) -> None:
+        """Schedule the pair that waited for the frame ``after`` it; None where the clip ends."""
+        right, self._waiting = self._waiting, None
+        if self._left is not None and right is not None:
+            self._advance(self._left, right, scheduler, after)
+
+    def _advance(
+        self, left: Tensor, right: Tensor, scheduler: FrameScheduler, after: Tensor | None = None
+    ) -> None:
+        """Schedule a pair, and go on to the next; ``after`` is the frame after it, where that is needed."""
+        way = "motion" if self._ways is None else self._ways.way(self._index)
+        times = self._timeline.shown(self._index, last=False)
+        self._after = after
+        held = self._schedule_pair(left, right, scheduler, times, way)
+        self._index, self._emitted = self._index + 1, 0
+        # Where a frame repeats the left one, that one's features go on to hold.
+        moves = not held and way != "repeat"
+        self._before = left if moves and self._ways is not None and self._ways.looks_back else None
+        self._left = right if moves else left
+
     def _schedule_pair(
         self, left: Tensor, right: Tensor, scheduler: FrameScheduler, times: tuple[Fraction, ...], way: Way
     ) -> bool:
@@ -267,12 +299,27 @@ class FrameLoop:
         held = right is left or same_bits(left, right)
         untouched = len(times) if held else _untouched(times)
         self._emit_source(left, untouched, scheduler)
-        if untouched < len(times) and way == "blend":
+        if untouched < len(times) and way == "extrapolate":
+            self._schedule_cut(left, right, scheduler, times[untouched:])
+        elif untouched < len(times) and way == "blend":
             for time in times[untouched:]:
                 scheduler.emit_source(blended(left, right, float(time)))
         elif untouched < len(times):
             scheduler.make(left, right, times[untouched:])
         return held
+
+    def _schedule_cut(
+        self, left: Tensor, right: Tensor, scheduler: FrameScheduler, times: tuple[Fraction, ...]
+    ) -> None:
+        """Schedule what is shown between two shots: the nearer frame, moving on as its own shot does."""
+        sides = Sides() if self._ways is None else self._ways.sides(self._index)
+        for time in times:
+            if time < _HALF and sides.before and self._before is not None:
+                scheduler.make(self._before, left, (1 + time,))
+            elif time >= _HALF and sides.after and self._after is not None:
+                scheduler.make(right, self._after, (time - 1,))
+            else:
+                scheduler.emit_source(left if time < _HALF else right)
 
     def _emit_source(self, frame: Tensor, times: int, scheduler: FrameScheduler) -> None:
         for _ in range(times - self._emitted):
@@ -280,11 +327,18 @@ class FrameLoop:
         self._emitted = times
 
     def _keep_last_frame(self, runner: ModelRunner) -> None:
-        """Keep the last frame as a copy: a view would keep the whole part that it came in."""
+        """Keep the last frames as copies: a view would keep the whole part that it came in."""
+        self._before, self._waiting = (
+            None if frame is None else frame.clone() for frame in (self._before, self._waiting)
+        )
         if self._left is not None:
             copy = self._left.clone()
             runner.rebase_last_frame(self._left, copy)
             self._left = copy
+
+
+_HALF = Fraction(1, 2)
+"""From here on what is shown at a cut belongs to the right frame."""
 
 
 def _interruptible(model: Interpolator, host: Host) -> contextlib.AbstractContextManager[None]:

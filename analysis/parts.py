@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from torch import Tensor
 
 from ..engine.keyframes import KeyedTimesteps, Keyframes
-from ..engine.timeline import Timesteps
+from ..engine.timeline import Timesteps, states_of
 from ..errors import BadInputError
 from .notes import Analysis, PairNote
 from .timing import Timing
@@ -43,7 +43,12 @@ class PartTimesteps(KeyedTimesteps):
             poll()
             self._note(self._watcher.push(frame))
         self._note(self._watcher.flush())
-        self.keyframes = self._timing.keyframes(Analysis(tuple(self._notes)))
+        self.keyframes = self._timing.keyframes(Analysis(tuple(self._notes)), states_of(self._timesteps))
+
+    @property
+    def looks_back(self) -> bool:
+        """Tell whether a cut that is not found yet may need the frame before the last one."""
+        return self._timing.cuts == "extrapolate"
 
     def _note(self, notes: Iterable[PairNote]) -> None:
-        self._notes += [note for note in notes if note.cut]
+        self._notes += [note for note in notes if note.cut or note.held or note.flash or note.dissolve]

@@ -9,14 +9,16 @@ from itertools import pairwise
 from statistics import median_low
 from typing import Literal, get_args
 
-from ..engine.keyframes import Key, KeyedTimesteps, Keyframes
-from ..engine.timeline import Timesteps
+from ..engine.keyframes import Key, KeyedTimesteps, Keyframes, Sides
+from ..engine.states import StatesLike
+from ..engine.timeline import Timesteps, states_of
 from ..inputs.objects import require_one_of
 from .notes import Analysis
 
-CutLaw = Literal["hold", "blend", "interpolate"]
+CutLaw = Literal["hold", "blend", "extrapolate", "interpolate"]
 """What is shown between the last frame of a shot and the first of the next. ``hold``: the nearer of the two.
-``blend``: a mean of both. ``interpolate``: what the model makes of them, as if there was no cut."""
+``blend``: a mean of both. ``extrapolate``: the nearer of the two, moved on as it moved before the cut or will
+after it. ``interpolate``: what the model makes of them, as if there was no cut."""
 HeldLaw = Literal["keep", "retime"]
 """What becomes of source frames that repeat the one before, such as drawings on twos. ``keep``: they stay,
 and the motion halts as in the source. ``retime``: they make room for frames of a motion that does not halt;
@@ -54,7 +56,8 @@ class Timing:
     @property
     def only_cuts(self) -> bool:
         """Tell whether nothing but cuts has to be found."""
-        return self.held != "retime"
+        # A frame moves on where it moved before: not where it was held, or where a flash was.
+        return self.held != "retime" and self.cuts != "extrapolate"
 
     def timesteps(
         self,
@@ -69,12 +72,17 @@ class Timing:
             look: looks at the clip; called only where that is needed.
             number_of: see :class:`~..engine.keyframes.KeyedTimesteps`.
         """
-        keyframes = self.keyframes(look()) if self.looks else Keyframes()
+        keyframes = self.keyframes(look(), states_of(timesteps)) if self.looks else Keyframes()
         # As they are where nothing is noted: a clean clip takes the very same way as without looking.
         return KeyedTimesteps(timesteps, keyframes, number_of) if keyframes else timesteps
 
-    def keyframes(self, analysis: Analysis) -> Keyframes:
-        """Return the keyframes of a clip."""
+    def keyframes(self, analysis: Analysis, states: StatesLike | None = None) -> Keyframes:
+        """Return the keyframes of a clip.
+
+        Args:
+            analysis: of the clip.
+            states: pairs in which nothing is made.
+        """
         noted = [note for note in analysis.pairs if note.cut or note.held]
         cuts = [note.index + 1 for note in noted if note.cut]
         keys: dict[int, Key] = {}
@@ -83,8 +91,13 @@ class Timing:
             repeats = frozenset(note.index + 1 for note in noted if note.held and not note.cut)
             for shot in _shots([0, *cuts, _frames_of(analysis)], repeats):
                 keys.update(_retimed(shot))
+            if states is not None:
+                _hold_skipped(keys, repeats, states)
         if self.cuts == "blend":
             return Keyframes(_blended(keys, repeats, cuts), repeats, frozenset(cut - 1 for cut in cuts))
+        if self.cuts == "extrapolate":
+            sides = {cut - 1: _sides(analysis, cut - 1, states) for cut in cuts}
+            return Keyframes(_blended(keys, repeats, cuts), repeats, extrapolated=sides)
         if self.cuts == "hold":
             keys = _held_at(keys, repeats, cuts)
         return Keyframes(keys, repeats)
@@ -184,6 +197,45 @@ def _blended(keys: dict[int, Key], repeats: frozenset[int], cuts: Sequence[int])
         if left != cut - 1:
             keys[left] = Key(keys[left].since, Fraction(cut - 1))
     return keys
+
+
+def _hold_skipped(keys: dict[int, Key], repeats: frozenset[int], states: StatesLike) -> None:
+    """Change keys so that nothing moves in pairs that are skipped: a drawing stands until the next one.
+
+    Only where drawings were re-timed: elsewhere the timeline itself leaves a pair alone.
+    """
+    near = {*keys, *(key - 1 for key in keys), *repeats, *(repeat - 1 for repeat in repeats)}
+    for pair in sorted(near - {-1}):
+        if states.is_frame_skipped(pair):
+            left = _keyframe(pair, repeats)
+            keys[left] = Key(keys[left].since if left in keys else Fraction(left), None)
+            if pair + 1 in keys:
+                # No earlier than it begins.
+                moves_from = keys[pair + 1].moves_from
+                begin = Fraction(pair + 1)
+                keys[pair + 1] = Key(begin, None if moves_from is None else max(moves_from, begin))
+
+
+def _sides(analysis: Analysis, cut: int, states: StatesLike | None) -> Sides:
+    """Return on which sides of the pair ``cut`` there is a motion of its shot."""
+
+    def skipped(pair: int) -> bool:
+        return states is not None and states.is_frame_skipped(pair)
+
+    return Sides(
+        _moves(analysis, cut - 1, cut - 2) and not skipped(cut - 1),
+        _moves(analysis, cut + 1, cut + 2) and not skipped(cut + 1),
+    )
+
+
+def _moves(analysis: Analysis, near: int, next_to_it: int) -> bool:
+    """Tell whether a pair beside a cut shows how its shot moves; ``next_to_it`` is the one farther away."""
+    if near < 0:
+        return False
+    note = analysis.note(near)
+    # A drawing that follows one held for several frames moves by all of these at once.
+    held = note.held or (next_to_it >= 0 and analysis.note(next_to_it).held)
+    return not (held or note.cut or note.flash or note.dissolve)
 
 
 def _keyframe(number: int, repeats: frozenset[int]) -> int:

@@ -1,11 +1,13 @@
-"""Measures what keeps the picture whole: steps of exposure, overlays, flicker.
+"""Measures what keeps the picture whole: steps of exposure, overlays, flicker, cuts, the scale of flow.
 
     python -m midframe.benchmarks.whole --clips FOLDER [--model NAME ...] --out NAME
 
 Every second frame of a clip is held out and made again of its neighbours. A step is a gain on the right one
 of these, and half of it on the frame that was held out; everything is rounded to 8 bits as in a file. Of the
 overlays of :mod:`.overlays` there is the mean squared error where they are opaque (of a faint one: where it
-is), its ratio to that without guard, and the PSNR of all the rest of the picture.
+is), its ratio to that without guard, and the PSNR of all the rest of the picture. At a cut the frame half way
+to the first one of a shot is made of that one and the next but one, forwards and backwards. The scales of
+flow are tried on the clips as they are, on every fourth frame, and on larger and smaller pictures.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..analysis.notes import Analysis, PairNote
+from ..analysis.timing import CutLaw, Timing
+from ..analysis.watch import analyse
 from ..api import interpolate, load_model
 from ..engine.settings import GuardLaw, Levels
 from ..memory.staging import as_dtype, as_unit_float
@@ -32,6 +37,16 @@ from .overlays import MOVING, STANDING, overlay, under
 
 _STEPS = {"none": 1.0, "1%": 1.01, "3%": 1.03, "darker by 3%": 1 / 1.03, "10%": 1.1, "30%": 1.3, "flash": 2.0}
 """Gains of the right frame; what leaves 0..1 is clipped, as a camera does."""
+_SIZES = {
+    "as it is": (1, 1.0),
+    "every fourth frame": (4, 1.0),
+    "2 x larger": (1, 2.0),
+    "4 x larger": (1, 4.0),
+    "a quarter": (1, 0.25),
+}
+"""Which of the frames, every first or fourth, and how much larger they are made."""
+_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
+_LEAST_SIDE, _LARGEST_SIDE = 16, 1500
 _OPAQUE = {"faint logo": 0.3}
 _CELLS = 8
 """Local means along the shorter side, for flicker."""
@@ -146,6 +161,68 @@ def flicker(model: Interpolator, clips: dict[str, Tensor], most: int) -> list[di
     return rows
 
 
+def cuts(model: Interpolator, clips: dict[str, Tensor], most: int) -> list[dict[str, Any]]:
+    """Return by clip the PSNR of the frame half way between two shots, held and extrapolated.
+
+    It belongs to the shot that begins: held it is one frame late, the true one was left out.
+    """
+    rows = []
+    notes = Analysis((PairNote(1, cut=True),))
+    for name, frames in clips.items():
+        row: dict[str, Any] = {"clip": name}
+        for law in ("hold", "extrapolate"):
+            row[law] = _mean([_at_cut(model, four, law, notes) for four in _runs(frames, most)])
+        rows.append(row)
+    return rows
+
+
+def _at_cut(model: Interpolator, four: Tensor, law: CutLaw, notes: Analysis) -> float:
+    """Return the PSNR of the first of four frames, made of the second and the last, after another shot."""
+    other = four[:2].flip(1, 2)
+    spliced = torch.cat((other, four[1::2]))
+    made = interpolate(spliced, model, 2, timing=Timing(law), analysis=notes)
+    return psnr(rounded(made[3]), four[0])
+
+
+def _runs(frames: Tensor, most: int) -> Iterator[Tensor]:
+    """Return up to ``most`` runs of four frames (4, H, W, 3) float32, spread over a clip, each both ways."""
+    starts = list(range(0, len(frames) - 3, 2))
+    step = max(1, len(starts) // most)
+    for start in starts[::step][:most]:
+        four = as_unit_float(frames[start : start + 4])
+        yield four
+        yield four.flip(0)
+
+
+def scales(model: Interpolator, clips: dict[str, Tensor], most: int) -> list[dict[str, Any]]:
+    """Return by size and clip the motion that the analysis finds and the PSNR at each scale of flow."""
+    rows = []
+    for kind, (step, factor) in _SIZES.items():
+        for name, frames in clips.items():
+            given = [_resized(triplet, factor) for triplet in triplets(frames[::step], most)]
+            height, width = given[0].shape[1:3]
+            row: dict[str, Any] = {"kind": kind, "clip": name, "size": f"{width}x{height}"}
+            row["motion"] = _mean([analyse([*triplet[::2]]).note(0).motion for triplet in given])
+            for scale in _SCALES:
+                # The quarter of a tiny picture is nothing, and four times a large one takes minutes.
+                tried = _LEAST_SIDE <= min(height, width) * scale <= _LARGEST_SIDE
+                settings = Settings(options={"flow_scale": scale})
+                found = [psnr(middle(model, each, settings), each[1]) for each in given if tried]
+                row[str(scale)] = _mean(found) if found else "-"
+            rows.append(row)
+    return rows
+
+
+def _resized(frames: Tensor, factor: float) -> Tensor:
+    """Return frames (N, H, W, C) so many times as large, rounded to 8 bits."""
+    if factor == 1:
+        return frames
+    way = "bicubic" if factor > 1 else "area"
+    return rounded(
+        F.interpolate(frames.permute(0, 3, 1, 2), scale_factor=factor, mode=way).permute(0, 2, 3, 1)
+    )
+
+
 def _mean(values: Sequence[float]) -> float:
     return round(sum(values) / len(values), 3)
 
@@ -154,6 +231,8 @@ TABLES: dict[str, Callable[[Interpolator, dict[str, Tensor], int], list[dict[str
     "exposure": exposure,
     "overlays": overlays,
     "flicker": flicker,
+    "cuts": cuts,
+    "scale": scales,
 }
 
 

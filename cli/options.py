@@ -166,8 +166,8 @@ def _add_timeline_options(parser: Group) -> None:
         "--cuts",
         choices=get_args(CutLaw),
         default=Timing.cuts,
-        help="between two shots: hold the nearer frame (default), blend both, or interpolate as if there was "
-        "no cut, without looking for any",
+        help="between two shots: hold the nearer frame (default), blend both, extrapolate (the motion of "
+        "each shot goes on), or interpolate as if there was no cut, without looking for any",
     )
     add(
         "--held",

@@ -16,9 +16,17 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from .timeline import Timesteps
 
-Way = Literal["motion", "blend", "repeat"]
-"""How the frames of a pair are made. ``motion``: by the model. ``blend``: as a weighted mean. ``repeat``: the
-right frame repeats the left, and what is shown here comes with a later pair."""
+Way = Literal["motion", "blend", "extrapolate", "repeat"]
+"""How the frames of a pair are made. ``motion``: by the model. ``blend``: as a weighted mean.
+``extrapolate``: from either frame by the motion on its own side. ``repeat``: the right frame repeats the
+left, and what is shown here comes with a later pair."""
+
+
+class Sides(NamedTuple):
+    """On which sides of a pair there is a motion that can go on; a frame without one stands."""
+
+    before: bool = False
+    after: bool = False
 
 
 class Key(NamedTuple):
@@ -39,9 +47,11 @@ class Keyframes:
     """Frames that are no keyframes."""
     blends: frozenset[int] = frozenset()
     """Left frames of pairs that are blended."""
+    extrapolated: Mapping[int, Sides] = field(default_factory=dict)
+    """Of pairs in which the motion on either side goes on, by their left frames."""
 
     def __bool__(self) -> bool:
-        return bool(self.keys or self.repeats or self.blends)
+        return bool(self.keys or self.repeats or self.blends or self.extrapolated)
 
     def key(self, number: int) -> Key:
         """Return the key of frame ``number``."""
@@ -51,8 +61,10 @@ class Keyframes:
         """Return the first and the last frame that it takes to show what lies from frame ``first`` to the one
         after ``last``.
         """
-        # What is shown before a keyframe's own place is made from that one and the next.
-        return self._at_or_before(first), self._after(self._after(last)) if self else last + 1
+        # What is shown before a keyframe's own place is made from that one and the next, and what is shown
+        # after the last of a shot from that and the one before.
+        begin = self._at_or_before(max(first - 1, 0) if first in self.extrapolated else first)
+        return begin, self._after(self._after(last)) if self else last + 1
 
     def _at_or_before(self, number: int) -> int:
         while number in self.repeats:
@@ -72,6 +84,15 @@ class Ways(Protocol):
 
     def way(self, index: int) -> Way:
         """Return how the frames between source frames ``index`` and ``index + 1`` are made."""
+        ...
+
+    def sides(self, index: int) -> Sides:
+        """Return on which sides of a pair whose way is ``extrapolate`` a motion goes on."""
+        ...
+
+    @property
+    def looks_back(self) -> bool:
+        """Tell whether any pair may have that way."""
         ...
 
 
@@ -129,7 +150,19 @@ class KeyedTimesteps:
         """See :class:`Ways`."""
         if self._number_of(index + 1) in self.keyframes.repeats:
             return "repeat"
-        return "blend" if self._number_of(index) in self.keyframes.blends else "motion"
+        number = self._number_of(index)
+        if number in self.keyframes.extrapolated:
+            return "extrapolate"
+        return "blend" if number in self.keyframes.blends else "motion"
+
+    def sides(self, index: int) -> Sides:
+        """See :class:`Ways`."""
+        return self.keyframes.extrapolated.get(self._number_of(index), Sides())
+
+    @property
+    def looks_back(self) -> bool:
+        """See :class:`Ways`."""
+        return bool(self.keyframes.extrapolated)
 
     def _first_of_run(self, index: int) -> int:
         """Return the keyframe that frame ``index`` shows, or the first frame of a part that begins later."""

@@ -19,6 +19,7 @@ from ..memory.staging import Uploader
 from ..vfi_models import sampler_for
 from ..vfi_models.interface import Interpolator, PairSession, RecordingSession, Session
 from .cpu_workers import Once, workers_for
+from .extrapolation import carried_on, velocity
 from .guard import Overlay, OverlayGuard
 from .host import Host
 from .levels import Step, sampled, step_between
@@ -70,8 +71,10 @@ class Pair:
     """Of exposure between them: both are at the level of the darker one, and what is made is put back."""
     motion: Once[Any] = field(default_factory=Once)
     sources: tuple[_Source, ...] = ()
-    """Both frames as they were given, where overlays come from these."""
+    """Both frames as they were given."""
     overlay: Once[Overlay] = field(default_factory=Once)
+    velocity: Once[Tensor] = field(default_factory=Once)
+    """See :func:`.extrapolation.velocity`."""
 
 
 class ModelRunner:
@@ -104,6 +107,7 @@ class ModelRunner:
         self._idle: list[Session[Any]] = []
         self._pair: Pair | None = None
         self._sources: tuple[_Source, ...] = ()
+        self._said: set[str] = set()
         if not settings.record:
             self._record_no_more()
 
@@ -134,9 +138,8 @@ class ModelRunner:
                 next((source for source in self._sources if source.frame is frame), _Source(frame))
                 for frame in (left, right)
             )
-            self._pair, self._sources = self._levelled(a, b), (a, b)
-            if self._guard is not None:
-                self._pair = replace(self._pair, sources=self._sources)
+            self._sources = (a, b)
+            self._pair = replace(self._levelled(a, b), sources=self._sources)
         return self._pair
 
     def infer(
@@ -146,7 +149,8 @@ class ModelRunner:
 
         Args:
             pair: from :meth:`pair`.
-            times: in (0, 1), ascending.
+            times: in (0, 1), ascending; or all of them before the pair or after it, where its motion goes
+                on.
             check: called before every forward pass; raises to cancel.
             free: returns the bytes that are free on a device.
 
@@ -163,7 +167,10 @@ class ModelRunner:
         except IndexError:
             session = self._open(pair.left.frame)
         try:
-            frames = self._infer(session, pair, times, check, free)
+            if 0 < times[0] < 1:
+                frames = self._infer(session, pair, times, check, free)
+            else:
+                frames = self._extrapolate(session, pair, times[0], check)
         finally:
             self._idle.append(session)
         if not self._checked:
@@ -177,10 +184,12 @@ class ModelRunner:
             frames = frames.mean(1, keepdim=True)
         pixels = _clamped_pixels(frames)
         shown = times[: len(pixels)]
-        if pair.step is not None:
+        if pair.step is not None and 0 < shown[0] < 1:
             pair.step.put_back(pixels, shown)
         if self._guard is not None:
-            pair.overlay.get(partial(self._overlay, self._guard, pair)).put_over(pixels, shown)
+            pair.overlay.get(partial(self._overlay, self._guard, pair)).put_over(
+                pixels, [min(max(time, Fraction(0)), Fraction(1)) for time in shown]
+            )
         return pixels
 
     def rebase_last_frame(self, frame: Tensor, copy: Tensor) -> None:
@@ -321,6 +330,26 @@ class ModelRunner:
             return frames
         # (K, 3, H, W) from the model; E channels past RGB, (1, E, H, W), blended at (K, 1, 1, 1) timesteps.
         return torch.cat((frames, torch.lerp(a.extra, b.extra, timestep.view(-1, 1, 1, 1))), 1)
+
+    def _extrapolate(
+        self, session: Session[Any], pair: Pair, time: Fraction, check: Callable[[], None]
+    ) -> Tensor:
+        """Return the nearer source frame as the motion of the pair takes it on, (1, C, H, W)."""
+        picture = self._picture(pair.sources[-1 if time > 1 else 0])
+        if not self.model.spec.follows_extra:
+            self._say_once("This model does not say how things move: at cuts the nearer frame is held.")
+            return picture.clone()
+        pictures = partial(self._picture, pair.left), partial(self._picture, pair.right)
+
+        def found() -> Tensor:
+            return velocity(session, pictures[0](), pictures[1](), check)
+
+        return carried_on(picture, pair.velocity.get(found), float(time))
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            _LOG.warning(text)
 
     def _batch(self, timesteps: int, free: FreeBytes) -> int:
         """Return how many timesteps to run at once; recordings are dropped where memory is short for all."""

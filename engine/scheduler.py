@@ -82,7 +82,10 @@ class FrameScheduler:
         self._flush_ready()
 
     def make(self, left: Tensor, right: Tensor, times: Sequence[Fraction]) -> None:
-        """Queue the frames between two source frames (H, W, C) at ``times``, each in (0, 1), ascending."""
+        """Queue the frames between two source frames (H, W, C) at ``times``, each in (0, 1), ascending.
+
+        Or all of them below 0, or all above 1: there the motion between the two goes on.
+        """
         if self._runner.workers(left) > 1:
             self._check_cancelled()
             self._workers = self._workers or CpuWorkers(self._runner.workers(left))

@@ -199,6 +199,16 @@ class Timesteps(Protocol):
         ...
 
 
+def states_of(timesteps: Timesteps) -> StatesLike | None:
+    """Return the pairs in which timesteps make nothing, of the frames that they count; None: there are none.
+
+    A policy may be anybody's, and need not have any.
+    """
+    timeline = getattr(timesteps, "timeline", timesteps)
+    states: StatesLike | None = getattr(getattr(timeline, "policy", None), "states", None)
+    return states
+
+
 def require_timesteps(value: object) -> None:
     """Refuse what is no :class:`Timesteps`.
 

@@ -17,9 +17,10 @@ from ..chunks.watch import Watch
 from ..errors import BadInputError
 from ..inputs.objects import described, require_one_of
 from ..vfi_models.interface import Interpolator
+from ..video import open_clip
 from ..weights.loading import ModelSource
 from . import _host, _progress
-from ._inputs import PENDING, CommonInputs
+from ._inputs import FRAMES_ONLY, CommonInputs
 from ._settings import EXECUTORS, RAY
 from ._video_host import whole_file_of
 
@@ -53,23 +54,27 @@ class ChunkInputs(CommonInputs):
         require_one_of(self.format, FORMATS, "format")
         require_one_of(self.run.executor, EXECUTORS, "executor")
 
+    def check(self) -> None:
+        """Check where the file shall be, and what the base class checks."""
+        _place(self.filename_prefix)
+        super().check()
 
-def run_in_chunks(video: Any, inputs: ChunkInputs) -> Path:
-    """Interpolate a video file into another one, and return that one's path.
+    def warn_unused(self) -> None:
+        """Say which run settings were changed that this kind of node has no use for."""
+        self.run.warn_unused(FRAMES_ONLY, self.node_id)
+
+
+def run_in_chunks(video: Any, inputs: ChunkInputs) -> tuple[Path, float]:
+    """Interpolate a video file into another one, and return that one's path and frame rate.
 
     Args:
-        video: ComfyUI's VIDEO, which must be a whole file. Where it is still to be made, the inputs are
-            checked and the path is empty.
+        video: ComfyUI's VIDEO, which must be a whole file.
         inputs: of the node.
 
     Raises:
         BadInputError: a source or a setting that cannot be used.
         MidframeError: the run failed. Finished chunks stay, and the next run goes on from there.
     """
-    if video is PENDING:
-        _place(inputs.filename_prefix)
-        inputs.check()
-        return Path()
     source, plan, place = whole_file_of(video), inputs.plan(), _place(inputs.filename_prefix)
     place.parent.mkdir(parents=True, exist_ok=True)
     lender = inputs.lender()
@@ -94,7 +99,9 @@ def run_in_chunks(video: Any, inputs: ChunkInputs) -> Path:
 
         # The total of 1 is a placeholder: the job knows how many frames there are and says so with each step.
         host = _progress.watch(1, inputs.node_id)
-        return process(job, _executor(inputs, load), host=host, report=watch).path
+        path = process(job, _executor(inputs, load), host=host, report=watch).path
+    with open_clip(path) as made:
+        return path, float(made.info.rate)
 
 
 def _executor(inputs: ChunkInputs, load: Callable[[], Interpolator]) -> Executor:

@@ -6,8 +6,9 @@ position. What they have in common goes on from there as one value.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from ..inputs.rates import rate_or_zero
 from ..vfi_models.compact.session import CompactOptions
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
 
 
 PENDING: Any = object()
-"""Stands for a clip that is still to be made: see :meth:`CommonInputs.check`."""
+"""Stands for a clip that is still to be made: see :func:`run_or_check`."""
 
-_FRAMES_ONLY = ("storage",)
+_Outputs = TypeVar("_Outputs")
+
+FRAMES_ONLY = ("storage",)
 """Run settings of nodes that give a batch of frames."""
 _CHUNKS_ONLY = ("pairs_per_chunk", "executor", "ray_address")
 """Run settings of the node that works in chunks."""
@@ -109,7 +112,7 @@ class CommonInputs:
 
     def warn_unused(self) -> None:
         """Say which run settings were changed that this kind of node has no use for."""
-        self.run.warn_unused(_CHUNKS_ONLY + _FRAMES_ONLY, self.node_id)
+        self.run.warn_unused(_CHUNKS_ONLY + FRAMES_ONLY, self.node_id)
 
     def check_times(self) -> None:
         """Check which frames shall come out.
@@ -198,6 +201,30 @@ class FrameInputs(CommonInputs):
         )
         self.clip_timing.require_usable(timeline, rate_or_zero(self.source_fps))
         return timeline, fps
+
+
+def run_or_check(clip: Any, inputs: CommonInputs, run: Callable[[], _Outputs]) -> _Outputs:
+    """Run a node; where its clip is still to be made, check its inputs alone.
+
+    ComfyUI asks a node which of its lazy inputs it needs before it makes them, which may take hours of
+    sampling. The node is called with :data:`PENDING` for its clip then.
+
+    Args:
+        clip: of the node.
+        inputs: of the node.
+        run: makes the node's outputs of the clip.
+
+    Returns:
+        The outputs; None where the inputs were checked, of which nobody asks for any.
+
+    Raises:
+        MidframeError: what ends the run, or would end it.
+    """
+    if clip is PENDING:
+        inputs.check()
+        return cast("_Outputs", None)
+    inputs.warn_unused()
+    return run()
 
 
 def changed_options(options: DataclassInstance) -> Options:

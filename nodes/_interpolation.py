@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import MidframeError
 from . import _widgets
 from ._errors import said_plainly
-from ._inputs import PENDING, FrameInputs
+from ._inputs import PENDING, FrameInputs, run_or_check
 from ._links import check_links
 from ._masks import with_mask, without_mask
 from ._meta_batch import Batches
@@ -148,7 +148,7 @@ class FrameNode(InterpolationNode):
     OUTPUT_TOOLTIPS: ClassVar[tuple[str, ...]] = (
         "All frames, made ones and source frames, in order.",
         "Frame rate at which the frames play at the original speed, for Create Video or Video Combine. Where "
-        "source fps is not set, that of a source of 24 frames a second.",
+        "source_fps is not set, the source is taken to have 24 frames a second.",
         "Number of frames.",
         "The mask of each frame, where one is linked to mask.",
     )
@@ -167,18 +167,16 @@ class FrameNode(InterpolationNode):
     def run_model(self, frames: Tensor, inputs: FrameInputs, mask: Tensor | None = None) -> FrameOutputs:
         """Return all frames, their rate and their number, and their masks where the clip has some.
 
-        Where the frames are still to be made the inputs are checked, and nothing that counts comes back.
-
         Args:
-            frames, inputs: see :func:`._run.run_model`.
+            frames, inputs: see :func:`._run.run_model` and :func:`._inputs.run_or_check`.
             mask: (N, H, W) or (1, H, W); None for none.
         """
-        if frames is PENDING:
-            inputs.check()
-            return frames, 0.0, 0
-        inputs.warn_unused()
-        if mask is None:
-            return run_model(frames, inputs, self._batches)
-        output, fps, count = run_model(with_mask(frames, mask), inputs, self._batches)
-        pictures, masks = without_mask(output)
-        return pictures, fps, count, masks
+
+        def run() -> FrameOutputs:
+            if mask is None:
+                return run_model(frames, inputs, self._batches)
+            output, fps, count = run_model(with_mask(frames, mask), inputs, self._batches)
+            pictures, masks = without_mask(output)
+            return pictures, fps, count, masks
+
+        return run_or_check(frames, inputs, run)

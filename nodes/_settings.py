@@ -42,7 +42,7 @@ _EXECUTOR_TOOLTIP = (
     "For Interpolate Long Video: who makes the chunks. This process, or the workers of a Ray cluster (pip "
     "install ray): one for each GPU of this machine, or of many machines that share the output folder."
 )
-_ADDRESS_TOOLTIP = "Of a Ray cluster; empty: workers on this machine."
+_ADDRESS_TOOLTIP = "Address of a Ray cluster. Empty: workers on this machine."
 _TILES = [NO_TILES, "256", "512", "1024", "1536", "2048"]
 _ETA_TOOLTIP = "How much noise the sampler adds. 1 is what is published; at 0 the seed does not matter."
 _STEPS_TOOLTIP = (

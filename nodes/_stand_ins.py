@@ -18,7 +18,7 @@ from ..errors import BadInputError
 from ..inputs.objects import described
 from ._errors import said_plainly
 from ._inputs import PENDING
-from ._interpolation import FrameNode, Links
+from ._interpolation import FrameNode, FrameOutputs, Links
 from ._widgets import InputTypes
 
 Values = Mapping[str, Any]
@@ -121,21 +121,19 @@ class StandIn(FrameNode):
         """Check and fetch what a run needs besides its clip; see :class:`~._interpolation.FrameNode`."""
         needed = [name for name in self.ROW.clip if inputs.get(name) is None]
         if needed:
-            self._made(PENDING, inputs)
+            self._outputs(PENDING, inputs)
         return needed
 
     @said_plainly()
     def run(self, **inputs: Any) -> tuple[Any, ...]:
         """Make the frames, and of them the older node's outputs."""
         clip = _joined([inputs[name] for name in self.ROW.clip])
-        return self.ROW.finish(self._made(clip, inputs), inputs)
+        return self.ROW.finish(self._outputs(clip, inputs)[0], inputs)
 
-    def _made(self, clip: Tensor, inputs: Values) -> Tensor:
+    def _outputs(self, clip: Tensor, inputs: Values) -> FrameOutputs:
         node_id = inputs.get("node_id")
-        frames: Tensor = getattr(self._node, self._node.FUNCTION)(
-            clip, **self.ROW.translated(inputs), node_id=node_id
-        )[0]
-        return frames
+        run: Callable[..., FrameOutputs] = getattr(self._node, self._node.FUNCTION)
+        return run(clip, **self.ROW.translated(inputs), node_id=node_id)
 
 
 class ToolStandIn:

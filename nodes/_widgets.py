@@ -30,8 +30,13 @@ AUTO = "auto"
 UNSET: Any = object()
 """Value of an input that a graph does not give; None is one that it may give, refused like others."""
 SEARCH_WORDS = ("vfi", "video frame interpolation", "frame interpolation", "interpolate frames", "midframe")
-MAIN_WORDS = ("interpolation", "smooth", "tween", "slow motion", "60 fps", "frame rate", "fps")
-"""What somebody types who wants smoother video: of the nodes that are the answer to it."""
+MAIN_WORDS = (
+    *("interpolation", "smooth", "tween", "slow motion", "60 fps", "frame rate", "fps"),
+    *("补帧", "插帧", "帧插值", "慢动作", "補幀", "插幀", "慢動作"),
+    *("フレーム補間", "補間", "中間フレーム", "スローモーション", "フレームレート"),
+    *("프레임 보간", "보간", "슬로 모션", "슬로우 모션", "프레임 레이트"),
+)
+"""What somebody types, in any language, who wants smoother video: of the nodes that are the answer to it."""
 
 MODEL_TOOLTIP = (
     "default comes with Midframe; every other network is offered too. Downloads go to "
@@ -54,8 +59,8 @@ def video(tooltip: str) -> Widget:
 def model_override() -> Widget:
     """Return the socket of a loaded model."""
     tooltip = (
-        "A model from Load Model, or from ComfyUI's own loader; then model here is not used, and of Run "
-        "Settings not dtype and device, which that loader has itself."
+        "A model from Load Model, or from ComfyUI's own loader, in place of the one in the menu. That loader "
+        "also chooses dtype and device; those of Run Settings are not used then."
     )
     return MODEL, {"tooltip": tooltip}
 
@@ -82,7 +87,10 @@ def states() -> Widget:
 
 def timing() -> Widget:
     """Return the socket of what is done about cuts and held frames."""
-    tooltip = "From Clip Timing: what is done about cuts and held frames. Without it cuts are found and held."
+    tooltip = (
+        "From Clip Timing: what is done about cuts and held frames. Nothing linked: cuts are found, and the "
+        "nearer frame is held there; held frames stay."
+    )
     return "MIDFRAME_TIMING", {"tooltip": tooltip}
 
 
@@ -90,9 +98,9 @@ def source_fps() -> Widget:
     """Return the widget of the frame rate of the input."""
     tooltip = (
         "Frame rate of the input. Link what knows it: fps of Get Video Components, the VIDEO itself, or "
-        "video_info of VideoHelperSuite. Only needed for target fps and for the fps output; 0: not known, "
-        "then that output counts on 24 and says so. 23.976, 29.97 and the like stand for 24000/1001, "
-        "30000/1001 exactly."
+        "video_info of VideoHelperSuite. Only needed for target_fps and for the fps output. 0: not known; "
+        "then the fps output assumes 24, and the node says so. 23.976, 29.97 and the like stand for "
+        "24000/1001, 30000/1001 exactly."
     )
     return RATE, {**_rate(tooltip)[1], "widgetType": "FLOAT"}
 
@@ -101,7 +109,7 @@ def target_fps() -> Widget:
     """Return the widget of the output's frame rate, where the input's is another widget."""
     return _rate(
         "Frame rate of the output, any rate: 24 to 60 for example. 0: off, the multiplier counts. Needs "
-        "source fps; then the multiplier is not used. Every output frame shows its exact moment; where a "
+        "source_fps; then the multiplier is not used. Every output frame shows its exact moment; where a "
         "source frame falls on it, that comes through untouched."
     )
 
@@ -166,7 +174,7 @@ def batch() -> Widget:
 def clear_cache() -> Widget:
     """Return the widget of how often cached memory is given back."""
     tooltip = (
-        "Gives cached video memory back after every so many pairs of frames. 0: only when memory gets short, "
+        "Gives cached GPU memory back after every so many pairs of frames. 0: only when memory gets short, "
         "which is faster. It does not change the picture."
     )
     return "INT", {"default": 0, "min": 0, "max": 1000, "tooltip": tooltip, "advanced": True}
@@ -201,8 +209,8 @@ def allow_changed_picture() -> Widget:
     """Return the switch that lets a run that is short of memory go on at a lower flow scale."""
     tooltip = (
         "When memory runs out in spite of everything: go on with motion computed at half the size, which "
-        "changes the picture a little, instead of stopping with an error. TLBVFI goes on in tiles after "
-        "that; FILM has nothing that it could give up."
+        "changes the picture a little, instead of stopping with an error. If that is not enough, TLBVFI goes "
+        "on in tiles; FILM has no lower setting."
     )
     return "BOOLEAN", {"default": False, "tooltip": tooltip}
 
@@ -217,7 +225,7 @@ def run_settings() -> Widget:
     """Return the socket of how a run is done."""
     tooltip = (
         "From Run Settings: precision, device, memory, where the frames lie. Nothing linked: all of it is "
-        "decided from what there is."
+        "chosen automatically."
     )
     return "MIDFRAME_RUN_SETTINGS", {"tooltip": tooltip}
 

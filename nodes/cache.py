@@ -21,7 +21,7 @@ class MidframeClearCache:
     OUTPUT_TOOLTIPS = ("What came in, unchanged.",)
     OUTPUT_NODE = True
     DESCRIPTION = (
-        "Lets go of the models that Midframe keeps loaded between runs, and gives the memory back. "
+        "Frees the models that Midframe keeps loaded between runs, and their memory. "
         "Wire it behind an interpolation node to clear after that node. The next run reads its model again."
     )
     SEARCH_ALIASES: ClassVar[list[str]] = ["free memory", "unload model", "vram", *_widgets.SEARCH_WORDS]

@@ -10,7 +10,7 @@ from ..weights.loading import ModelSource
 from . import _widgets
 from ._chunk_run import FORMATS, ChunkInputs, run_in_chunks
 from ._errors import said_plainly
-from ._inputs import PENDING, options_of_any
+from ._inputs import options_of_any, run_or_check
 from ._interpolation import InterpolationNode
 from ._models import AfterRun
 from ._settings import RunSettings, moved
@@ -35,9 +35,13 @@ class MidframeChunks(InterpolationNode):
     """Makes the frames in between of a long video, chunk by chunk."""
 
     CLIP = "video"
-    RETURN_TYPES = ("VIDEO", "STRING")
-    RETURN_NAMES = ("video", "path")
-    OUTPUT_TOOLTIPS = ("The finished video.", "Where it is.")
+    RETURN_TYPES = ("VIDEO", "STRING", "FLOAT")
+    RETURN_NAMES = ("video", "path", "fps")
+    OUTPUT_TOOLTIPS = (
+        "The finished video.",
+        "Where it is.",
+        "Frame rate of the video, on average where it varies.",
+    )
     # It runs with nothing behind it: the file is its result.
     OUTPUT_NODE = True
     DESCRIPTION = (
@@ -148,9 +152,9 @@ class MidframeChunks(InterpolationNode):
             format=format,
             node_id=node_id,
         )
-        path = run_in_chunks(video, inputs)
-        if video is PENDING:
-            return {}
-        run.warn_unused(("storage",), node_id)
-        type(self)._written[node_id] = path
-        return {"ui": preview_of(path), "result": (video_of_file(path), str(path))}
+        return run_or_check(video, inputs, lambda: self._run(video, inputs))
+
+    def _run(self, video: Any, inputs: ChunkInputs) -> dict[str, Any]:
+        path, fps = run_in_chunks(video, inputs)
+        type(self)._written[inputs.node_id] = path
+        return {"ui": preview_of(path), "result": (video_of_file(path), str(path), fps)}

@@ -22,9 +22,9 @@ class MidframeRunSettings:
     RETURN_NAMES = ("run_settings",)
     OUTPUT_TOOLTIPS = ("For the run_settings input of interpolation nodes.",)
     DESCRIPTION = (
-        "How interpolation nodes run: device, precision, memory, where frames lie, workers. Nobody needs it: "
-        "without it everything is decided from what there is. What a node has no use for is left out, and "
-        "the node says so."
+        "How interpolation nodes run: device, precision, memory, where frames lie, workers. It is optional: "
+        "without it everything is chosen automatically. What a node has no use for is ignored, and the node "
+        "says so."
     )
     SEARCH_ALIASES: ClassVar[list[str]] = [
         "precision",
@@ -81,7 +81,9 @@ class MidframeTLBVFISettings:
     RETURN_TYPES = ("MIDFRAME_TLBVFI_SETTINGS",)
     RETURN_NAMES = ("tlbvfi_settings",)
     OUTPUT_TOOLTIPS = ("For the tlbvfi_settings input of TLBVFI.",)
-    DESCRIPTION = "How TLBVFI samples: noise, steps, weights, tiles. Without it as published, without tiles."
+    DESCRIPTION = (
+        "How TLBVFI samples: noise, steps, weights, tiles. Without this node: as published, without tiles."
+    )
     SEARCH_ALIASES: ClassVar[list[str]] = ["tlbvfi", "sampler", "tile", "eta", *_widgets.SEARCH_WORDS]
 
     @classmethod

@@ -17,6 +17,8 @@ from ._timing import ClipSpeed
 from ._types import ANY
 from ._widgets import CATEGORY, SEARCH_WORDS, InputTypes
 
+_SAMPLES_TOOLTIP = "Moments that are averaged for each frame, where shutter_angle is above 0."
+
 
 class MidframeSpeed:
     """Says how fast a clip plays, and for how long the shutter is open."""
@@ -65,7 +67,7 @@ class MidframeSpeed:
             "tooltip": "How long the shutter is open: each frame is the mean of several moments. 180 is "
             "film's motion blur; 360 the whole time, for 60 to 24 without stutter. 0: none.",
         }
-        samples = {"default": Shutter.samples, "min": 2, "max": 256, "tooltip": "Moments of each frame then."}
+        samples = {"default": Shutter.samples, "min": 2, "max": 256, "tooltip": _SAMPLES_TOOLTIP}
         linked = {
             "tooltip": "A list instead of the text: a speed for each source frame, or pairs of position and "
             "speed."

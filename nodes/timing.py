@@ -81,7 +81,7 @@ class MidframeTiming:
     RETURN_NAMES = ("timing",)
     OUTPUT_TOOLTIPS = ("For the timing input of an interpolation node.",)
     DESCRIPTION = (
-        "What an interpolation node does between two shots, and with frames that repeat the one before. "
+        "Sets what an interpolation node does between two shots, and with frames that repeat the one before. "
         "Without this node the nearer frame is held at a cut, and repeated frames stay."
     )
     SEARCH_ALIASES: ClassVar[list[str]] = [
@@ -99,7 +99,8 @@ class MidframeTiming:
         cuts = {
             "default": Timing.cuts,
             "tooltip": "Between two shots. hold: the nearer frame, so that no frame mixes two shots. blend: "
-            "both, one fading into the other. interpolate: as if there was no cut.",
+            "both, one fading into the other. extrapolate: the nearer frame, which goes on moving as its "
+            "shot does. interpolate: as if there was no cut.",
         }
         held = {
             "default": Timing.held,
@@ -121,7 +122,7 @@ class MidframeTiming:
         guard = {
             "default": Settings.guard,
             "tooltip": "Subtitles, logos, borders. off: they are made like the rest. auto: what stands while "
-            "the rest moves comes from the source. A linked mask counts instead.",
+            "the rest moves comes from the source. A linked mask takes its place.",
         }
         return {
             "required": {

@@ -27,7 +27,7 @@ _MODEL_TOOLTIP = (
     "size and free disk are said before it is downloaded, and a download that ends early goes on later."
 )
 _SEED_TOOLTIP = (
-    "Of the sampler's noise. The same clip and seed give the same frames, however the clip is cut into "
+    "Seed of the sampler's noise. The same clip and seed give the same frames, however the clip is cut into "
     "chunks; each pair of frames has noise of its own."
 )
 _SETTINGS_TOOLTIP = (

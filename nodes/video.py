@@ -8,7 +8,7 @@ from ..vfi_utils import StatesLike
 from ..weights.loading import ModelSource
 from . import _widgets
 from ._errors import said_plainly
-from ._inputs import PENDING, CommonInputs, options_of_any
+from ._inputs import CommonInputs, options_of_any, run_or_check
 from ._interpolation import InterpolationNode
 from ._models import AfterRun
 from ._settings import RunSettings, moved
@@ -25,9 +25,12 @@ class MidframeVideo(InterpolationNode):
     """Makes the frames in between of a video, while it is saved."""
 
     CLIP = "video"
-    RETURN_TYPES = ("VIDEO",)
-    RETURN_NAMES = ("video",)
-    OUTPUT_TOOLTIPS = ("For Save Video, or any node that takes a video. It is made when it is saved.",)
+    RETURN_TYPES = ("VIDEO", "FLOAT")
+    RETURN_NAMES = ("video", "fps")
+    OUTPUT_TOOLTIPS = (
+        "For Save Video, or any node that takes a video. It is made when it is saved.",
+        "Frame rate of the video, on average where it varies.",
+    )
     DESCRIPTION = (
         "A higher frame rate for a video of any length, with its sound. It is read, interpolated and written "
         "at the same time when it is saved, so that it never lies in memory as a whole."
@@ -85,8 +88,8 @@ class MidframeVideo(InterpolationNode):
         device: str = UNSET,
         after_run: AfterRun = UNSET,
         node_id: str | None = None,
-    ) -> tuple[MadeVideo]:
-        """Return the interpolated video; the tooltips say what each input does."""
+    ) -> tuple[MadeVideo, float]:
+        """Return the interpolated video and its rate; the tooltips say what each input does."""
         run = RunSettings.of(
             run_settings,
             {
@@ -109,6 +112,4 @@ class MidframeVideo(InterpolationNode):
             settings=run.loop_settings(options_of_any(motion_resolution, scale)),
             node_id=node_id,
         )
-        if video is not PENDING:
-            inputs.warn_unused()
-        return (run_on_save(video, inputs),)
+        return run_or_check(video, inputs, lambda: run_on_save(video, inputs))

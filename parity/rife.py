@@ -1,4 +1,4 @@
-"""Reads the goldens of RIFE 4.x and HD 3.x: one file a family, whose ``meta`` lists the cases in JSON."""
+"""Reads the goldens of RIFE 4.x, HD 3.x and the paper: a file a family, whose ``meta`` lists the cases."""
 
 from __future__ import annotations
 
@@ -14,18 +14,15 @@ from ..errors import BadInputError
 from ..vfi_models import build, detect
 from ..vfi_models.interface import Interpolator
 from ..weights.synthetic import synthetic_state_dict
+from . import paper
 from .float64 import frame_in_float64
 from .outcome import Outcome, Place, beside_reference
 from .tolerances import AMPLIFYING, bound
 
 # The timestep of a midpoint-only network; its cases do not name one.
 _MIDDLE = [0.5]
-_NO_NETWORK = {
-    "paper": "the RIFE paper's model is not in this pack",
-    "paper_m": "the RIFE paper's model is not in this pack",
-    "paper_2r": "the RIFE paper's model is not in this pack",
-    "losses": "the RIFE paper's losses are not in this pack",
-}
+# Whose weights nothing but their file's name tells from another family's, see ``PaperOptions.two_r``.
+_FAMILIES = {"paper_2r": "paper"}
 
 
 def reads(file: Path, arrays: Mapping[str, Any]) -> bool:
@@ -36,11 +33,8 @@ def reads(file: Path, arrays: Mapping[str, Any]) -> bool:
 def run(file: Path, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome]:
     """Yield the outcome of every case of a file."""
     meta, label = _meta(arrays), f"{file.parent.name}/{file.stem}"
-    reason = _NO_NETWORK.get(meta["name"])
-    if reason:
-        names = [case["case"] for case in meta["cases"]] or ["all"]
-        yield from (Outcome(f"{label} {name}", skipped=reason) for name in names)
-        return
+    if "losses" in meta:
+        yield from paper.losses(label, arrays, meta, place)
     for case in meta["cases"]:
         name = f"{label} {case['case']}"
         # A case of the older pack (`cfi`) that differs from vs-rife by more than rounding records a fault of
@@ -50,6 +44,9 @@ def run(file: Path, arrays: Mapping[str, Any], place: Place) -> Iterator[Outcome
             yield Outcome(name, skipped="records a known defect of the reference, see the goldens' README")
             continue
         yield _outcome(name, arrays, case, meta, place)
+    # Losses and steps are float32's: nobody trains otherwise.
+    if "training" in meta and place.dtype == torch.float32:
+        yield from paper.training(label, arrays, meta, place)
 
 
 def _meta(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,10 +57,11 @@ def _golden_model(meta: dict[str, Any], gain: float) -> Interpolator:
     shapes = {name: tuple(shape) for name, shape in meta["state_dict"]}
     detection = detect(synthetic_state_dict(shapes, meta["seed"], gain))
     # Detection goes by names and shapes alone, so every golden tests it as well.
-    if detection.family != meta["name"]:
+    expected = _FAMILIES.get(meta["name"], meta["name"])
+    if detection.family != expected:
         raise BadInputError(
             "Detection names another family than the golden file.",
-            f"{detection.family}, expected {meta['name']}",
+            f"{detection.family}, expected {expected}",
             "This is a fault of the pack; please report it.",
         )
     return build(detection)
@@ -76,6 +74,8 @@ def _outcome(
     inputs = _inputs(arrays, case, place.device)
     model = place.model(("rife", meta["name"], meta["seed"], gain), lambda: _golden_model(meta, gain))
     left, right, timestep, options = inputs
+    if meta["name"] == "paper_2r":
+        options["two_r"] = True
     height, width = left.shape[-2:]
     session = model.open(height, width, options)
     frames: Tensor = session.between(session.encode(left), session.encode(right), timestep)
@@ -102,6 +102,8 @@ def _inputs(
 def _options(case: dict[str, Any]) -> dict[str, Any]:
     """Return the session's options of a case; those of HD 3.x set the flow scale alone."""
     options = {"flow_scale": case["scale"]}
+    if "TTA" in case:
+        return options | {"tta": case["TTA"]}
     if "ensemble" not in case:
         return options
     return options | {

@@ -30,7 +30,8 @@ def test_every_package_is_listed(root, project):
 def test_what_the_package_needs_is_in_it(root, project):
     patterns = project["tool"]["setuptools"]["package-data"]["midframe"]
     needed = ["ckpts/default.safetensors", "ckpts/manifest.json", "demo/clip.mp4", "py.typed"]
-    needed += [p.relative_to(root).as_posix() for p in (root / "web/docs").iterdir()]
+    needed += [p.relative_to(root).as_posix() for p in (root / "web/docs").rglob("*.md")]
+    needed += [p.relative_to(root).as_posix() for p in (root / "locales").glob("*/*.json")]
     needed += [p.relative_to(root).as_posix() for p in (root / "parity/goldens").rglob("*.npz")]
     for name in needed:
         assert (root / name).is_file(), name

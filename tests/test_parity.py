@@ -1,6 +1,7 @@
 import argparse
 import json
 import shutil
+import sys
 from itertools import islice
 
 import numpy as np
@@ -35,7 +36,7 @@ def film(tmp_path):
     ("network", "cases", "skipped", "reason"),
     [
         ("film", 51, 1, "skipped: files of TensorFlow"),
-        ("rife", 147, 3, "skipped: records a known defect"),
+        ("rife", 203, 3, "skipped: records a known defect"),
         ("tlbvfi", 110, 0, "skipped: "),
     ],
 )
@@ -48,7 +49,7 @@ def test_every_bundled_golden(network, cases, skipped, reason):
 
 @pytest.mark.parametrize(
     "file",
-    thinned(sorted((parity.BUNDLED / "rife").iterdir()), range(0, 40, 2)),
+    thinned(sorted((parity.BUNDLED / "rife").iterdir()), range(0, 40, 3)),
     ids=lambda file: file.stem,
 )
 def test_the_first_goldens_of_every_rife_family(file):
@@ -81,15 +82,37 @@ def test_what_is_bundled_is_taken_without_a_path():
     assert {folder.name for folder in parity.BUNDLED.iterdir()} == {"README.md", "film", "rife", "tlbvfi"}
 
 
-def test_the_networks_that_are_not_here_are_skipped_with_a_reason(shared):
-    code, lines = run(shared / "goldens" / "rife" / "paper_2r.npz", parity.BUNDLED / "rife" / "hdv3.npz")
+@pytest.mark.parametrize("name", thinned(["paper", "paper_m", "paper_2r"], (1,)))
+def test_the_losses_and_steps_of_the_paper(name):
+    """Pictures, an update that trains nothing, and two that do, with the parameters after them."""
+    outcomes = list(parity.compare([parity.BUNDLED / "rife" / f"{name}.npz"], *HERE))
+    assert not [str(outcome) for outcome in outcomes if outcome.failed or outcome.skipped]
+    trained = [outcome for outcome in outcomes if "parameters after two steps" in outcome.name]
+    assert len(trained) == (name != "paper_2r")
+
+
+@pytest.mark.long  # builds and trains the network once more
+def test_a_step_that_is_not_taken_is_found(monkeypatch):
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: None)
+    outcomes = parity.compare([parity.BUNDLED / "rife" / "paper_m.npz"], *HERE)
+    failed = [outcome.name for outcome in outcomes if outcome.failed]
+    assert {"rife/paper_m train2 loss_l1", "rife/paper_m train2 loss_tea"} <= set(failed)
+
+
+def test_without_the_training_room_its_cases_are_skipped(monkeypatch):
+    """As in the package for ComfyUI. The pictures are compared all the same."""
+    for module in ("training.model", "training.paper_losses"):
+        monkeypatch.setitem(sys.modules, f"midframe.{module}", None)
+    files = [parity.BUNDLED / "rife" / f"{name}.npz" for name in ("paper_2r", "losses")]
+    code, lines = run(*files, "--device", "cpu")
     assert code == 0
-    assert sum(": skipped: " in line for line in lines) == 5
-    assert sum(": ok " in line for line in lines) == 4
+    assert lines[-1].startswith("7 cases, 0 failed, 2 skipped")
+    assert sum("this installation has no training" in line for line in lines) == 2
 
 
-def test_nothing_compared_is_no_success(shared):
-    assert run(shared / "goldens" / "rife" / "paper_2r.npz")[0] == 1
+def test_nothing_compared_is_no_success(monkeypatch):
+    monkeypatch.setitem(sys.modules, "midframe.training.paper_losses", None)
+    assert run(parity.BUNDLED / "rife" / "losses.npz")[0] == 1
 
 
 @pytest.mark.long  # the whole of TLBVFI or FILM, again

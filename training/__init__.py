@@ -7,4 +7,12 @@ A run that is stopped goes on with ``--resume``; the last bits depend on the pro
 
 ``--model rife-4.25`` trains that network instead, from random weights: for measuring how networks do in 16
 bits with weights that find motion, which synthetic ones do not. It does not replace the published weights.
+
+:class:`~.model.Model` is the RIFE paper's own, for code that was written for that.
 """
+
+from __future__ import annotations
+
+from .model import Model
+
+__all__ = ["Model"]

@@ -3,8 +3,9 @@
 // 1. Gives the example workflows their clip. ComfyUI looks for videos in its input folder alone, and the clip lies beside
 // the workflows; when one that names it is opened, and the input folder lacks it, it is uploaded there.
 //
-// 2. Says that pictures are pictures. Nodes 2.0 shows what comes from a node with a VIDEO input as a video, the newest frame
-// of a run too, and then that it is broken ("Video failed to load"; front ends 1.45 to 1.58).
+// 2. Keeps the newest frame of a run and what the node has made apart. The front end holds both, shows the frame
+// wherever it should show the result, and on a node with a VIDEO input shows any picture as a video: a broken one
+// ("Video failed to load"; front ends 1.45 to 1.58). Here a node has one of them at a time.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
@@ -21,17 +22,55 @@ async function upload() {
   await app.refreshComboInNodes();
 }
 
-const isPicture = (node) => node && (node.previewMediaType ??= "image");
+// Of the front end's stores, the one with the outputs and previews of all nodes. No message and no function that is
+// meant for packs takes a preview away: only the next run does.
+const outputs = () =>
+  document.getElementById("vue-app")?.__vue_app__?.config.globalProperties.$pinia?._s.get("nodeOutput");
+
+// Keys of the store are "12", in a subgraph "its id:12"; the server's are "12", there "5:12".
+const placesOf = (rows, id) =>
+  Object.keys(rows ?? {}).filter((key) => key.split(":").at(-1) === String(id).split(":").at(-1));
+
+function dropResult(id) {
+  const { nodeOutputs } = outputs() ?? {};
+  for (const place of placesOf(nodeOutputs, id)) {
+    if (!nodeOutputs[place]?.images) continue;
+    delete nodeOutputs[place];
+    delete app.nodeOutputs[place];
+  }
+  // The classic canvas has a player instead, and loads whatever comes next into it.
+  const node = app.graph.getNodeById(id);
+  if (!node?.videoContainer) return;
+  const player = node.widgets.findIndex((widget) => widget.element === node.videoContainer);
+  if (player >= 0) node.widgets.splice(player, 1)[0].onRemove?.();
+  node.videoContainer = node.previewMediaType = undefined;
+}
+
+function dropPreview(id) {
+  const store = outputs();
+  for (const place of placesOf(store?.nodePreviewImages, id)) store.revokePreviewsByLocatorId(place);
+  // The classic canvas may be loading it still, and nobody says when it has.
+  for (const later of [0, 300, 3000]) setTimeout(() => dropPicture(id), later);
+}
+
+function dropPicture(id) {
+  const node = app.graph.getNodeById(id);
+  const running = placesOf(outputs()?.nodePreviewImages, id).length > 0;
+  if (running || !node?.imgs?.some((picture) => picture.src.startsWith("blob:"))) return;
+  node.imgs = undefined;
+  node.setDirtyCanvas(true, true);
+}
 
 app.registerExtension({
   name: "Midframe",
   setup() {
-    api.addEventListener("b_preview_with_metadata", ({ detail }) =>
-      isPicture(app.graph.getNodeById(detail.displayNodeId ?? detail.nodeId)),
-    );
+    api.addEventListener("b_preview_with_metadata", ({ detail }) => dropResult(detail.displayNodeId ?? detail.nodeId));
+    api.addEventListener("executed", ({ detail }) => {
+      if (detail.output?.images) dropPreview(detail.display_node ?? detail.node);
+    });
   },
   nodeCreated(node) {
-    if (node.comfyClass === "MidframeReport") isPicture(node);
+    if (node.comfyClass === "MidframeReport") node.previewMediaType = "image";
   },
   async beforeConfigureGraph(graph) {
     if (!JSON.stringify(graph ?? "").includes(`"${CLIP}"`)) return;

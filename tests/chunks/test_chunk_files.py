@@ -71,7 +71,7 @@ def content(path):
     # A repaired clock, and everything else that a file carries.
     thinned(
         [(make, out) for make in (joined, wrapped, repeated, furnished, deep) for out in ("mkv", "mp4")],
-        (0, 7),
+        (7,),
     ),
 )
 def test_chunks_and_one_pass_agree(tmp_path, make, output):

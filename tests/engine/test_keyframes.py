@@ -33,7 +33,9 @@ def clips(draw):
 
 
 timings = st.builds(
-    Timing, st.sampled_from(["hold", "blend", "interpolate"]), st.sampled_from(["keep", "retime"])
+    Timing,
+    st.sampled_from(["hold", "blend", "extrapolate", "interpolate"]),
+    st.sampled_from(["keep", "retime"]),
 )
 
 

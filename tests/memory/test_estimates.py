@@ -12,7 +12,15 @@ from midframe.weights.synthetic import synthetic_state_dict
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-FAMILIES = ["compact v1", "compact v2", "film narrow", "rife 4.0", "rife 4.26.heavy", "rife_hd hdv3"]
+FAMILIES = [
+    "compact v1",
+    "compact v2",
+    "film narrow",
+    "rife 4.0",
+    "rife 4.26.heavy",
+    "rife_hd hdv3",
+    "rife_paper paper",
+]
 SIDES = st.integers(1, 4096)
 MORE = st.integers(0, 2048)
 BYTES = st.integers(1, 2**40)
@@ -74,7 +82,9 @@ def tensors(values):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["compact v1", "compact v2", "film narrow", "rife 4.0", "rife 4.26.heavy"])
+@pytest.mark.parametrize(
+    "name", ["compact v1", "compact v2", "film narrow", "rife 4.0", "rife 4.26.heavy", "rife_paper paper"]
+)
 def test_a_pass_takes_no_more_than_its_estimate(name):
     model = build(detect(synthetic_state_dict(shapes_of(name), 0, 0.7)))
     height, width = 72, 136

@@ -30,10 +30,10 @@ def run(path, **widgets):
 
 def test_it_makes_a_file_and_finds_it_again(clip):
     got = run(clip)
-    file, path = got["result"]
+    file, path, fps = got["result"]
     assert str(file) == path
     assert file.parent == clip.parent / "output" / "midframe"
-    assert times_of(file) == [Fr(k, 50) for k in range(22)]
+    assert (times_of(file), fps) == ([Fr(k, 50) for k in range(22)], 50.0)
     shown = got["ui"]["images"][0]
     assert (shown["subfolder"], shown["filename"], shown["type"]) == ("midframe", file.name, "output")
     written, loads = file.stat().st_mtime_ns, MODELS.loads

@@ -2,7 +2,7 @@
 
 import gc
 import weakref
-from itertools import count
+from itertools import count, product
 
 import pytest
 import torch
@@ -86,16 +86,16 @@ def single_run():
     return run
 
 
-@pytest.mark.parametrize("batch", thinned([1, 3, 4, 6, 7], (1, 4)))
-@pytest.mark.parametrize(
-    "widgets",
-    [
-        {},
-        {"multiplier": 3, "last_frame": "hold_last", "source_fps": 24.0},
-        {"source_fps": 23.976, "target_fps": 60.0},
-        {"multiplier": [2, 1, 4], "storage": "disk"},
-    ],
-)
+WIDGETS = [
+    {},
+    {"multiplier": 3, "last_frame": "hold_last", "source_fps": 24.0},
+    {"source_fps": 23.976, "target_fps": 60.0},
+    {"multiplier": [2, 1, 4], "storage": "disk"},
+]
+
+
+# By turns: every batch with one set of widgets, and every set.
+@pytest.mark.parametrize(("batch", "widgets"), thinned([*product([1, 3, 4, 6, 7], WIDGETS)], range(0, 20, 5)))
 def test_batches_together_are_the_single_run(batch, widgets, single_run):
     frames = clip()
     made, fps = in_batches(RIFE(), Manager(batch), frames, **widgets)

@@ -51,7 +51,8 @@ def source(tmp_path):
 
 
 def run(video, **widgets):
-    (made,) = NODE_CLASS_MAPPINGS["MidframeVideo"]().interpolate(video, "default", **widgets)
+    made, fps = NODE_CLASS_MAPPINGS["MidframeVideo"]().interpolate(video, "default", **widgets)
+    assert fps == float(made.get_frame_rate())
     return made
 
 

@@ -1,7 +1,8 @@
 """ComfyUI's own graph for frame interpolation, with our node in place of its own; and a graph of ours without a browser.
 
-The graph is the blueprint that lies in ComfyUI's folder; the template ``utility_video_frame_interpolation`` holds the
-same nodes and links. See tests/support/comfyui.py for what the server needs.
+The graph is the blueprint that lies in ComfyUI's folder, and the official template: that is in the package
+``comfyui-workflow-templates-json``, which COMFYUI_PYTHON may have, or COMFYUI_TEMPLATES names a folder with it
+(``pip download --no-deps``, unzipped). See tests/support/comfyui.py for what the server needs.
 """
 
 import json
@@ -9,6 +10,8 @@ import logging
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +40,28 @@ def server(comfyui):
     return comfyui
 
 
+def inner_graph(path):
+    return json.loads(path.read_text(encoding="utf-8"))["definitions"]["subgraphs"][0]
+
+
 @pytest.fixture(scope="module")
 def subgraph(server):
     path = Path(os.environ["COMFYUI_PATH"]) / "blueprints" / "Frame Interpolation.json"
     if not path.is_file():
         pytest.skip("this ComfyUI has no blueprint for frame interpolation")
-    return json.loads(path.read_text(encoding="utf-8"))["definitions"]["subgraphs"][0]
+    return inner_graph(path)
+
+
+@pytest.fixture(scope="module")
+def template(server):
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    python = os.environ.get("COMFYUI_PYTHON", sys.executable)
+    packages = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
+    for folder in filter(None, (os.environ.get("COMFYUI_TEMPLATES"), packages)):
+        place = "comfyui_workflow_templates*/templates/utility_video_frame_interpolation.json"
+        for path in Path(folder).glob(place):
+            return inner_graph(path)
+    pytest.skip("comfyui-workflow-templates-json is not installed, and COMFYUI_TEMPLATES is not set")
 
 
 def core_graph(subgraph, clip, multiplier=2):
@@ -109,8 +128,9 @@ def run(server, graph):
     )
 
 
-def test_the_blueprint_gives_equal_pictures_and_a_video_as_long(server, subgraph):
-    graph = core_graph(subgraph, "small.mp4", 3)
+@pytest.mark.parametrize("source", ["subgraph", "template"])
+def test_core_s_graph_gives_equal_pictures_and_a_video_as_long(server, source, request):
+    graph = core_graph(request.getfixturevalue(source), "small.mp4", 3)
     core, core_video, _ = run(server, graph)
     ours, our_video, _ = run(server, our_graph(graph))
     assert core.shape == ours.shape == ((FRAMES - 1) * 3 + 1, 128, 128, 3)

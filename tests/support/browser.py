@@ -4,14 +4,15 @@ Needs ``playwright`` (``pip install playwright``: its own browsers are not neede
 PATH, or the file that CHROMIUM_PATH names.
 """
 
+import base64
 import contextlib
 import os
 import re
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from comfyui import PACK, Server
@@ -51,6 +52,16 @@ RED = """() => {
     for (const box of document.querySelectorAll('[data-testid=error-overlay], [data-testid*=missing]'))
         if (box.checkVisibility() && box.innerText.trim()) red.push(box.innerText.trim());
     return [...new Set(red)];
+}"""
+
+
+# Addresses of the pictures and videos that a node shows.
+SHOWN = """id => {
+    const box = document.querySelector(`[data-node-id="${id}"]`);
+    const node = app.graph.getNodeById(id);
+    const player = node.videoContainer?.querySelectorAll('video') ?? [];
+    const media = box ? [...box.querySelectorAll('video, img')] : [...player, ...(node.imgs ?? [])];
+    return media.map(one => one.currentSrc || one.src);
 }"""
 
 
@@ -108,13 +119,31 @@ class Canvas:
         """Return what the front end marks as wrong, in words."""
         return self.page.evaluate(RED)
 
-    def red_after(self, seconds: float = 10.0) -> list[str]:
-        """Return what it still marks some time after a run: Nodes 2.0 drops a run's last preview only then, and until it
-        has, takes that picture for the video that was saved."""
-        end = time.monotonic() + seconds
-        while (marks := self.red()) and time.monotonic() < end:
-            self.page.wait_for_timeout(200)
-        return marks
+    def shown(self, node: str) -> list[str | None]:
+        """Return the names of the files that a node shows, None for what is no file: such as a run's newest frame."""
+        queries = [parse_qs(urlsplit(url).query) for url in self.page.evaluate(SHOWN, node)]
+        return [query.get("filename", [None])[0] for query in queries]
+
+    def require_shown(self, done: dict[str, Any], seconds: float = 30.0) -> None:
+        """Require that each node shows what a run has given it to show, and nothing else."""
+        rows = {node: out["images"] for node, out in done["outputs"].items() if out.get("images")}
+        expected = {node: [row["filename"] for row in images] for node, images in rows.items()}
+        self.fit_view()  # the classic canvas loads nothing for a node that is out of sight
+        with contextlib.suppress(TimeoutError):
+            self.server.until(lambda: self._look_again() and self._all_shown(expected) == expected, seconds)
+        shown = self._all_shown(expected)
+        assert shown == expected, f"{shown} instead of {expected}"
+
+    def fit_view(self) -> None:
+        """Show the whole graph."""
+        self.page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+
+    def _look_again(self) -> bool:
+        self.page.wait_for_timeout(100)
+        return True
+
+    def _all_shown(self, nodes: Iterable[str]) -> dict[str, list[str | None]]:
+        return {node: self.shown(node) for node in nodes}
 
     def add(self, kind: str) -> dict[str, Any]:
         """Add a node, and return its id, the names of its widgets and the text that the page shows of it."""
@@ -146,6 +175,27 @@ class Canvas:
         done = self.server.until(ended, seconds)
         assert done["status"]["status_str"] == "success", done["status"]["messages"]
         return done
+
+    def drop(self, file: Path) -> None:
+        """Drop a video on the empty canvas."""
+        script = """([name, data]) => {
+            const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));
+            const carried = new DataTransfer();
+            carried.items.add(new File([bytes], name, {type: 'video/mp4'}));
+            return carried;
+        }"""
+        carried = self.page.evaluate_handle(script, [file.name, base64.b64encode(file.read_bytes()).decode()])
+        event = {"dataTransfer": carried, "clientX": 350, "clientY": 250}
+        self.page.dispatch_event("#graph-canvas", "dragover", event)
+        self.page.dispatch_event("#graph-canvas", "drop", event)
+
+    def title_of(self, node: int) -> dict[str, float]:
+        """Return where the title of a node is on the screen, for a mouse."""
+        x, y = self.page.evaluate(
+            "id => (n => app.canvasPosToClientPos([n.pos[0] + 60, n.pos[1] - 12]))(app.graph.getNodeById(id))",
+            node,
+        )
+        return {"x": x, "y": y}
 
     def files(self, done: dict[str, Any]) -> list[Path]:
         """The files that a run has written to the output folder."""

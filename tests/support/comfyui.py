@@ -111,11 +111,21 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(root: Path, base: Path, *others: Path, flags: Sequence[str] = ()) -> Iterator[Server]:
-    """A server whose custom nodes are the pack in ``root`` and ``others``, with its folders in ``base``."""
-    for name in ("custom_nodes", "input", "output", "temp", "user", "models/frame_interpolation"):
-        (base / name).mkdir(parents=True)
-    (base / "custom_nodes" / PACK).symlink_to(root, target_is_directory=True)
+def running(
+    root: Path, base: Path, *others: Path, flags: Sequence[str] = (), name: str = PACK
+) -> Iterator[Server]:
+    """A server whose custom nodes are the pack in ``root`` and ``others``, with its folders in ``base``.
+
+    Args:
+        root: of the pack.
+        base: an empty folder.
+        others: folders of other packs.
+        flags: more of ComfyUI's.
+        name: of the pack's folder.
+    """
+    for folder in ("custom_nodes", "input", "output", "temp", "user", "models/frame_interpolation"):
+        (base / folder).mkdir(parents=True)
+    (base / "custom_nodes" / name).symlink_to(root, target_is_directory=True)
     for other in others:
         (base / "custom_nodes" / other.name).symlink_to(other)
     for i in range(3):

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from midframe.errors import BadInputError
+from midframe.vfi_models import backward_warp
 from midframe.vfi_models.interface import ModelSpec, Options
 from midframe.vfi_utils import QuietHost
 from torch import Tensor
@@ -78,6 +79,18 @@ class LerpModel:
     def low_memory(self, options: Options) -> Options | None:
         scale = options.get("flow_scale", 1.0) / 2
         return {**options, "flow_scale": scale} if scale >= 0.25 else None
+
+
+class PanModel(LerpModel):
+    """Moves all of the picture to the right, by ten pixels for each step of 1 in mean brightness."""
+
+    def between(self, left: Tensor, right: Tensor, timestep: Tensor) -> Tensor:
+        self.step("between")
+        self.batches.append(len(timestep))
+        t = timestep.view(-1, 1, 1, 1)
+        shift = 10.0 * (right[:, :1].mean((1, 2, 3)) - left[:, :1].mean((1, 2, 3))).view(-1, 1, 1, 1)
+        flow = torch.cat((shift, torch.zeros_like(shift)), 1).expand(len(t), 2, *left.shape[-2:])
+        return torch.lerp(backward_warp(left, -t * flow), backward_warp(right, (1 - t) * flow), t)
 
 
 class RecordingHost(QuietHost):

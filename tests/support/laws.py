@@ -23,7 +23,7 @@ ROOMS = {
     "video": {"weights"} | _LOOP,
     "api": {"weights"} | _LOOP,
     "chunks": {"api", "weights", "video"} | _LOOP,
-    "parity": {"api", "weights"} | _LOOP,
+    "parity": {"api", "weights", "training"} | _LOOP,
     "report": {"api", "video"} | _LOOP,
     "nodes": {"api", "weights", "video", "chunks", "report"} | _LOOP,
     "training": {"api", "weights"} | _LOOP,

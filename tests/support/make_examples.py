@@ -227,10 +227,9 @@ def make(canvas: Canvas, title: str, example: Example) -> None:
     path.write_text(json.dumps(graph, indent=1) + "\n", encoding="utf-8")
     canvas.load({**graph, "extra": {}})
     assert canvas.red() == [], canvas.red()
-    print(title, canvas.files(canvas.run(seconds=900)))  # noqa: T201
-    # Once more, from the cache: Nodes 2.0 shows the newest frame of a run in Save Video as a video that is broken.
-    canvas.load({**graph, "extra": {}})
-    canvas.run()
+    done = canvas.run(seconds=900)
+    print(title, canvas.files(done))  # noqa: T201
+    canvas.require_shown(done)
     canvas.page.wait_for_timeout(3000)
     picture = Image.open(BytesIO(photograph(canvas))).convert("RGB")
     if title == IN_DOCS:
@@ -268,7 +267,7 @@ def make_blueprint(canvas: Canvas) -> None:
 
 def photograph(canvas: Canvas) -> bytes:
     """Take a picture of the graph alone, all of it."""
-    canvas.page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+    canvas.fit_view()
     canvas.page.wait_for_timeout(2500)
     clip = {"x": 60, "y": 95, "width": 1440, "height": 800}
     return canvas.page.screenshot(clip=clip)

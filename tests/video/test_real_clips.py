@@ -74,7 +74,7 @@ class FromFile:
 
 def by_node(source, target, plan):
     widgets = {"multiplier": plan.multiplier, "target_fps": float(plan.fps or 0), "last_frame": plan.end}
-    (video,) = NODE_CLASS_MAPPINGS["MidframeVideo"]().interpolate(FromFile(source), "default", **widgets)
+    video, _ = NODE_CLASS_MAPPINGS["MidframeVideo"]().interpolate(FromFile(source), "default", **widgets)
     video.save_to(str(target))
     assert video.get_frame_count() == len(times_of(target))
 

@@ -74,10 +74,8 @@ def all_ways(clip, plan):
 
 @pytest.mark.parametrize(
     ("shutter", "curve"),
-    # Each curve once, every other one with a shutter.
-    thinned(
-        [(shutter, curve) for shutter in (None, Shutter(180, 2)) for curve in CURVES], (0, 2, 4, 7, 9, 11)
-    ),
+    # Three of the curves, one of them with a shutter.
+    thinned([(shutter, curve) for shutter in (None, Shutter(180, 2)) for curve in CURVES], (0, 4, 9)),
 )
 def test_image_video_and_chunks_agree(clip, curve, shutter):
     plan = Plan(fps=Fr(30), speed=curve, shutter=shutter, coding=LOSSLESS)
@@ -92,17 +90,20 @@ def test_image_video_and_chunks_agree(clip, curve, shutter):
 
 @pytest.mark.parametrize(
     "more",
-    [
-        {"end": "close_loop"},
-        {"end": "end_on_last"},
-        {"states": States({2, 9})},
-        {
-            "timing": Timing("blend", "retime"),
-            "analysis": Analysis((PairNote(3, held="equal"), PairNote(6, cut=True))),
-        },
-        {"start": Fr(1, 8), "stop": Fr(3, 4)},
-        {"deinterlace": True, "width": 32},
-    ],
+    thinned(
+        [
+            {"end": "close_loop"},
+            {"end": "end_on_last"},
+            {"states": States({2, 9})},
+            {
+                "timing": Timing("blend", "retime"),
+                "analysis": Analysis((PairNote(3, held="equal"), PairNote(6, cut=True))),
+            },
+            {"start": Fr(1, 8), "stop": Fr(3, 4)},
+            {"deinterlace": True, "width": 32},
+        ],
+        (0, 2, 3),
+    ),
     ids=",".join,
 )
 def test_speed_and_shutter_go_with_everything_else(clip, more):
@@ -208,14 +209,17 @@ def beeps(path):
 
 @pytest.mark.parametrize(
     ("speed", "late"),
-    [
-        ("0.5", 1 / 48),
-        ("2", 1 / 48),
-        ("1.1", 1 / 48),
-        ("0:1, 40:0 for 1s, 60:0.5", 1 / 48),
-        ("0.25", 1 / 24),
-        ("0:1, 1s:0.25, 4s:1", 1 / 24),
-    ],
+    thinned(
+        [
+            ("0.5", 1 / 48),
+            ("2", 1 / 48),
+            ("1.1", 1 / 48),
+            ("0:1, 40:0 for 1s, 60:0.5", 1 / 48),
+            ("0.25", 1 / 24),
+            ("0:1, 1s:0.25, 4s:1", 1 / 24),
+        ],
+        (0, 3, 5),
+    ),
 )
 def test_sound_stays_with_the_picture(tmp_path, speed, late):
     source, out = flashes(tmp_path / "in.mkv"), tmp_path / "out.mkv"

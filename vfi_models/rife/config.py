@@ -205,6 +205,9 @@ def detect(state_dict: StateDict) -> Detection | None:
         <= weights.keys()
     ):
         return None
+    # So are the paper's networks, which have three blocks; all of 4.x have four or five.
+    if "block2.conv0.0.0.weight" in weights and "block3.conv0.0.0.weight" not in weights:
+        return None
     return Detection("rife", _family_name(weights), weights)
 
 
@@ -221,8 +224,6 @@ def _family_name(weights: dict[str, Tensor]) -> str:
     """Return the name of the family, by the marks that tell the rows of the table apart."""
     count = sum(re.fullmatch(r"block\d+\.conv0\.1\.0\.weight", name) is not None for name in weights)
     widths = tuple(_rows(weights, f"block{i}.conv0.1.0.weight") for i in range(count))
-    if count == 3:  # noqa: PLR2004 - the paper's student has three blocks
-        raise _unsupported("Weights of the RIFE paper's model", f"three blocks of {widths} channels")
     head = next((kind for kind, mark in _HEAD_MARKS.items() if mark in weights), None)
     marks = (
         widths,

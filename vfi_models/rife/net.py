@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Family, Head
-from .refine import ContextNet, RefineNet
+from .refine import ContextNet, RefineNet, strided
 
 LARGE_UPDATE = 32.0
 """Pixels: 4.0's restart fires where block 1 moves both flows by more (vs-rife, ``IFNet_HDv3_v4_0``)."""
@@ -80,7 +80,9 @@ class Block(nn.Module):
             else _double(width, family.outputs)
         )
 
-    def forward(self, parts: Sequence[Tensor], flow: Tensor | None, divisor: float) -> Tensor:
+    def forward(
+        self, parts: Sequence[Tensor], flow: Tensor | None, divisor: float, *, entry_stride: int = 2
+    ) -> Tensor:
         """Predict an update of flow and mask.
 
         Args:
@@ -89,6 +91,7 @@ class Block(nn.Module):
                 kernel, whose last bit very large flows amplify to 6e-5.
             flow: (N, 4, H, W) float32, pixels, or None for block 0.
             divisor: how far the block reduces its input; below 1 it enlarges.
+            entry_stride: of the first convolution; 1 in one variant of the paper's network.
 
         Returns:
             (N, outputs, H, W) float32: flow update in pixels (4), mask logit (1), the remaining outputs.
@@ -98,11 +101,14 @@ class Block(nn.Module):
         if flow is not None:
             # Divided too: the block reads a flow in pixels of its own size.
             x = torch.cat((x, (resize(flow, 1 / divisor) / divisor).to(dtype)), 1)
-        x = self.conv0(x)
+        first, second = self.conv0.children()
+        convolution, activation = first.children()
+        x = second(activation(strided(convolution, x, entry_stride)))
         # The skip of 4.0 is over all eight convolutions; later families have one in each, see ResConv.
         x = self.convblock(x) + x if self.skip else self.convblock(x)
         x = self.lastconv(x).float()
-        factor = divisor if self.shuffled else 2 * divisor
+        # Two convolutions reduced it, one layer enlarges it by two, or by four where it is shuffled.
+        factor = divisor * (1 if self.shuffled else entry_stride)
         x = resize(x, factor)
         # A flow in pixels of the small size becomes one in pixels of the full size.
         x[:, :4] *= factor

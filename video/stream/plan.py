@@ -20,7 +20,7 @@ from ...engine.pieces import SoundLaw
 from ...engine.route import at_constant_rate, routed
 from ...engine.shutter import Shutter
 from ...engine.states import StatesLike, require_states
-from ...engine.timeline import AtRate, EndLaw, Timeline, Timesteps, by_multiplier
+from ...engine.timeline import AtRate, EndLaw, Timeline, Timesteps, by_multiplier, states_of
 from ...inputs.numbers import Number, multipliers
 from ...inputs.objects import require_one_of
 from ...inputs.rates import frame_rate, require_ratio
@@ -165,7 +165,8 @@ class Plan:
             BadInputError: see :meth:`timeline`.
         """
         analysis = self.notes_of(clip)
-        keyframes = self.timing.keyframes(analysis) if analysis else Keyframes()
+        timeline = self._routed(clip)
+        keyframes = self.timing.keyframes(analysis, states_of(timeline)) if analysis else Keyframes()
         clock = self._clock(clip, span, numbered=bool(keyframes))
         first, part = None, span
         if self.shutter is not None and span is not None and span.end is not None:
@@ -205,9 +206,7 @@ class Plan:
         return self.timeline(info).count_between(start or Fraction(0), end, info.frames_estimate)
 
     def _clock(self, clip: TimedClip, span: Span | None, *, numbered: bool) -> Clock:
-        timeline = self.timeline(clip.info)
-        if isinstance(clip, Retimed):
-            timeline = routed(timeline, clip.route)
+        timeline = self._routed(clip)
         # All packets are read for it, the whole file: only where the numbers of pairs count.
         times = clip.times() if numbered or timeline.policy.needs_index else None
         if self.shutter is None:
@@ -215,6 +214,11 @@ class Plan:
         samples = self.shutter.exposed(timeline)
         dense = replace(timeline, policy=samples)
         return Clock(dense, start=clip.info.start, span=span, times=times, frame_time=samples.frame_time)
+
+    def _routed(self, clip: TimedClip) -> Timeline:
+        """Return the timeline of a clip, whose states are by the pairs of frames as it is opened."""
+        timeline = self.timeline(clip.info)
+        return routed(timeline, clip.route) if isinstance(clip, Retimed) else timeline
 
     @property
     def _constant(self) -> bool:
