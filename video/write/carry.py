@@ -44,6 +44,8 @@ _KNOWN = {
         *("wmav1", "wmav2", "mpeg4", "msmpeg4v3", "h264", "mjpeg", "ffv1"),
     ),
 }
+# As covers these take pictures of a film that has one.
+_COVERLESS = ("mov", "avi", "nut")
 _COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 FOLDER = "a folder's"
 """Name of the muxer of pictures, which have none."""
@@ -142,7 +144,10 @@ def account_of(info: ClipInfo, muxer: str, audio: str | None, choice: Choice) ->
             others = tuple(Entry(_named(stream), "left out", why) for stream in streams)
             return Account(others=(*others, *_chapters(chapters, why), *tags))
         deciding = _Deciding(source, muxer, audio, choice, bool(chapters), retiming=info.retiming)
-        deciding.coverless = muxer == "mov" or keyed_tags(muxer, info.metadata)
+        if muxer in _COVERLESS:
+            deciding.coverless = f"{muxer} holds no cover"
+        elif keyed_tags(muxer, info.metadata):
+            deciding.coverless = f"{muxer} holds no cover beside such tags"
         decisions = tuple(deciding(stream) for stream in streams)
         refused = refusal(muxer, lambda output: _with_chapters(output, chapters)) if chapters else ""
         if info.retiming is not None and not info.retiming.pieces:
@@ -201,8 +206,8 @@ def _codec_name(stream: Any) -> str:
 class _Deciding:
     """Decides about the streams of one file."""
 
-    coverless = False
-    """Whether the muxer writes no cover, though it takes one."""
+    coverless = ""
+    """Why the muxer writes no cover, though it takes one; empty where it does."""
 
     def __init__(
         self,
@@ -273,7 +278,7 @@ class _Deciding:
 
     def _copying_refused(self, stream: Any) -> str:
         if is_cover(stream) and self.coverless:
-            return f"{self._muxer} holds no cover beside such tags"
+            return self.coverless
         name = _codec_name(stream)
         if stream.type != "data" and stream.codec_context is None:
             return "PyAV does not know its codec"
