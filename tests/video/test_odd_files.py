@@ -397,8 +397,8 @@ def test_avi_and_transport_streams_are_written(tmp_path):
     for name in ("out.avi", "out.ts"):
         times = times_of(run(source, name))
         assert len(times) == 48
-        # AVI counts 600 a second.
-        assert all(abs(b - a - Fr(1, 48)) <= Fr(1, 300) for a, b in pairwise(times))
+        # AVI counts 600 a second, and FFmpeg gives the last frame the time of its end.
+        assert all(abs(b - a - Fr(1, 48)) <= Fr(1, 300) for a, b in pairwise(times[:-1]))
         assert len(sounds_of(tmp_path / name)) == 1
 
 
