@@ -294,6 +294,7 @@ def stored_as(path):
         ("yuv422p", "mkv", "av1", "yuv420p"),
         ("bgr0", "mp4", None, "yuv420p"),
         ("gray", "mp4", None, "yuv420p"),
+        ("yuv411p", "mp4", None, "yuv420p"),
         ("yuv444p12le", "mkv", "h265", "yuv444p12le"),
         ("yuv444p12le", "mkv", "h264", "yuv444p10le"),
         ("yuv444p", "mov", "prores", "yuv444p12le"),
@@ -303,7 +304,7 @@ def test_depth_and_chroma_are_kept_or_it_is_said(tmp_path, caplog, pix_fmt, outp
     source = write_clip(tmp_path / "in.mkv", pictures(3, (64, 64)), codec="ffv1", pix_fmt=pix_fmt)
     target = run(source, f"out.{output}", multiplier=1, coding=Coding(codec))
     assert stored_as(target)[1] == expected
-    lossy = {"yuv422p": "4:2:0 of yuv422p", ("h264"): ""}.get(pix_fmt, "")
+    lossy = f"4:2:0 of {pix_fmt}" if pix_fmt in ("yuv422p", "yuv411p") else ""
     if (pix_fmt, codec) == ("yuv444p12le", "h264"):
         lossy = "10 of 12 bits"
     assert ("keeps" in caplog.text) == bool(lossy)
