@@ -88,7 +88,9 @@ def test_a_node_speaks_the_language_of_the_front_end(server, browser, language, 
         assert shown["outputs"] == [slot["name"] for slot in texts["outputs"].values()]
         if nodes_2:
             canvas.page.locator("[data-node-id]").get_by_text(names["target_fps"]).first.wait_for()
-        canvas.page.wait_for_function("() => app.canvas.visible_nodes?.length")  # it is drawn, so that it hears
+        canvas.page.wait_for_function(
+            "() => app.canvas.visible_nodes?.length"
+        )  # it is drawn, so that it hears
         canvas.page.mouse.click(*canvas.page.evaluate(PLACE, None))
         canvas.page.get_by_test_id("info-button").click()
         headline = canvas.page.get_by_role("heading", name=texts["display_name"], level=1)
