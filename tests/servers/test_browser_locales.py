@@ -17,7 +17,7 @@ pytestmark = pytest.mark.long  # a browser and a server: minutes; tests/nodes/te
 FOLDER = "ComfyUI-Midframe"
 """Without a dot, at which ComfyUI cuts the name of a pack's folder when it looks for help pages."""
 SEARCHED = {
-    "en": ("interpolation", "slow motion"),
+    "en": ("slow motion", "frame rate"),
     "zh": ("补帧", "插帧", "慢动作"),
     "ja": ("フレーム補間", "スローモーション"),
     "ko": ("보간", "프레임 보간", "슬로우 모션"),
