@@ -118,10 +118,9 @@ class FrameLoop:
 
     def count(self, frames: int, *, last: bool = False) -> int:
         """Return the number of output frames that :meth:`feed` makes of a part of so many source frames."""
-        known = frames + (self._left is not None) + (self._waiting is not None)
-        if not known:
+        if not frames + self._kept:
             return 0
-        end = self._index + known - 1
+        end = self._index + frames + self._kept - 1
         if not last and end > self._index and self._needs_next(end - 1):
             end -= 1
         between = sum(len(self._timeline.shown(i, last=False)) for i in range(self._index, end))
@@ -165,8 +164,7 @@ class FrameLoop:
             error the loop is as new.
         """
         require_model(model)
-        known = (self._left is not None) + (self._waiting is not None)
-        source = checked_pictures(frames, first=self._index + known, like=self._left)
+        source = checked_pictures(frames, first=self._index + self._kept, like=self._left)
         runner = self._runner_for(model)
         host = host or QuietHost(runner.device)
         # An iterator does not say how many frames it has: then the progress is without a total.
@@ -208,6 +206,11 @@ class FrameLoop:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def _kept(self) -> int:
+        """Return how many frames are known of the next pair."""
+        return (self._left is not None) + (self._waiting is not None)
 
     def _reset(self) -> None:
         self._index = 0  # of the last source frame, the left one of the next pair

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -18,11 +18,12 @@ from ..memory.budget import Budget, Clearing, Room
 from ..memory.staging import Uploader
 from ..vfi_models import sampler_for
 from ..vfi_models.interface import Interpolator, PairSession, RecordingSession, Session
-from .cpu_workers import Once, workers_for
+from .cpu_workers import workers_for
 from .extrapolation import carried_on, velocity
 from .guard import Overlay, OverlayGuard
 from .host import Host
-from .levels import Step, sampled, step_between
+from .levels import sampled, step_between
+from .pair import Encoded, Pair, Source
 from .settings import Settings
 
 FreeBytes = Callable[[torch.device], int]
@@ -35,46 +36,6 @@ _HALVES = (torch.float16, torch.bfloat16)
 
 class NotFiniteError(MidframeError):
     """The first frames of a run in 16 bits are not finite. The scheduler catches it: no caller gets it."""
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    """Features of a source frame, and its channels past RGB where the model cannot warp those."""
-
-    features: Any
-    extra: Tensor | None
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A source frame (H, W, C), encoded when it is first needed."""
-
-    frame: Tensor
-    encoded: Once[_Encoded] = field(default_factory=Once)
-    samples: Once[Tensor] = field(default_factory=Once)
-    """See :func:`.levels.sampled`."""
-    picture: Once[Tensor] = field(default_factory=Once)
-    """(1, C, H, W) on the device, where overlays are looked for."""
-
-    def scaled(self, frame: Tensor) -> _Source:
-        """Return the source with its frame at another level; itself where that is the same."""
-        return self if frame is self.frame else _Source(frame)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two source frames, and the motion between them, computed once."""
-
-    left: _Source
-    right: _Source
-    step: Step | None = None
-    """Of exposure between them: both are at the level of the darker one, and what is made is put back."""
-    motion: Once[Any] = field(default_factory=Once)
-    sources: tuple[_Source, ...] = ()
-    """Both frames as they were given."""
-    overlay: Once[Overlay] = field(default_factory=Once)
-    velocity: Once[Tensor] = field(default_factory=Once)
-    """See :func:`.extrapolation.velocity`."""
 
 
 class ModelRunner:
@@ -106,8 +67,8 @@ class ModelRunner:
         self._sessions: list[Session[Any]] = []
         self._idle: list[Session[Any]] = []
         self._pair: Pair | None = None
-        self._sources: tuple[_Source, ...] = ()
-        self._said: set[str] = set()
+        self._sources: tuple[Source, ...] = ()
+        self._said_held = False
         if not settings.record:
             self._record_no_more()
 
@@ -135,7 +96,7 @@ class ModelRunner:
                 source for source in self._sources if source.frame is left or source.frame is right
             )
             a, b = (
-                next((source for source in self._sources if source.frame is frame), _Source(frame))
+                next((source for source in self._sources if source.frame is frame), Source(frame))
                 for frame in (left, right)
             )
             self._sources = (a, b)
@@ -160,24 +121,7 @@ class ModelRunner:
         Raises:
             NotFiniteError: the first frames in 16 bits; to be repeated after :meth:`widen`.
         """
-        # Each thread has a session to itself: a session may write to memory of its own.
-        try:
-            # pop of a list is atomic: workers take sessions without a lock.
-            session = self._idle.pop()
-        except IndexError:
-            session = self._open(pair.left.frame)
-        try:
-            if 0 < times[0] < 1:
-                frames = self._infer(session, pair, times, check, free)
-            else:
-                frames = self._extrapolate(session, pair, times[0], check)
-        finally:
-            self._idle.append(session)
-        if not self._checked:
-            if not are_finite(frames):
-                dtype = self.model.dtype
-                raise NotFiniteError("A frame is not finite.", f"made in {dtype}", "Use float32.")
-            self._checked = True
+        frames = self._checked_frames(pair, times, check, free)
         if pair.left.frame.shape[-1] == 1:
             # A grey frame ran as RGB of three equal channels, which the network may return slightly
             # different.
@@ -187,9 +131,8 @@ class ModelRunner:
         if pair.step is not None and 0 < shown[0] < 1:
             pair.step.put_back(pixels, shown)
         if self._guard is not None:
-            pair.overlay.get(partial(self._overlay, self._guard, pair)).put_over(
-                pixels, [min(max(time, Fraction(0)), Fraction(1)) for time in shown]
-            )
+            nearest = [min(max(time, Fraction(0)), Fraction(1)) for time in shown]
+            pair.overlay.get(partial(self._overlay, self._guard, pair)).put_over(pixels, nearest)
         return pixels
 
     def rebase_last_frame(self, frame: Tensor, copy: Tensor) -> None:
@@ -274,7 +217,7 @@ class ModelRunner:
         self._options = dict(options)
         return ", ".join(f"{name} {value}" for name, value in options.items())
 
-    def _levelled(self, left: _Source, right: _Source) -> Pair:
+    def _levelled(self, left: Source, right: Source) -> Pair:
         """Return the pair of two source frames, at one level where there is a step of exposure between them.
 
         The darker one keeps its features, and so does the brighter one for its other pair.
@@ -291,7 +234,7 @@ class ModelRunner:
     def _overlay(self, guard: OverlayGuard, pair: Pair) -> Overlay:
         return guard.between(*map(self._picture, pair.sources))
 
-    def _picture(self, source: _Source) -> Tensor:
+    def _picture(self, source: Source) -> Tensor:
         """Return a source frame on the device; it is kept where overlays need it, too."""
         upload = partial(self._upload, source.frame)
         return upload() if self._guard is None else source.picture.get(upload)
@@ -299,6 +242,32 @@ class ModelRunner:
     def _record_no_more(self) -> None:
         if "graphs" in self.model.spec.options:
             self._options["graphs"] = False
+
+    def _checked_frames(
+        self, pair: Pair, times: Sequence[Fraction], check: Callable[[], None], free: FreeBytes
+    ) -> Tensor:
+        """Return the first frames of a pair, (K, C, H, W), made in a session of this thread; see
+        :meth:`infer`.
+        """
+        # Each thread has a session to itself: a session may write to memory of its own.
+        try:
+            # pop of a list is atomic: workers take sessions without a lock.
+            session = self._idle.pop()
+        except IndexError:
+            session = self._open(pair.left.frame)
+        try:
+            if 0 < times[0] < 1:
+                frames = self._infer(session, pair, times, check, free)
+            else:
+                frames = self._extrapolate(session, pair, times[0], check)
+        finally:
+            self._idle.append(session)
+        if not self._checked:
+            if not are_finite(frames):
+                dtype = self.model.dtype
+                raise NotFiniteError("A frame is not finite.", f"made in {dtype}", "Use float32.")
+            self._checked = True
+        return frames
 
     def _infer(
         self,
@@ -337,19 +306,14 @@ class ModelRunner:
         """Return the nearer source frame as the motion of the pair takes it on, (1, C, H, W)."""
         picture = self._picture(pair.sources[-1 if time > 1 else 0])
         if not self.model.spec.follows_extra:
-            self._say_once("This model does not say how things move: at cuts the nearer frame is held.")
+            if not self._said_held:
+                _LOG.warning("This model does not say how things move: at cuts the nearer frame is held.")
+            self._said_held = True
             return picture.clone()
-        pictures = partial(self._picture, pair.left), partial(self._picture, pair.right)
-
-        def found() -> Tensor:
-            return velocity(session, pictures[0](), pictures[1](), check)
-
-        return carried_on(picture, pair.velocity.get(found), float(time))
-
-    def _say_once(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            _LOG.warning(text)
+        # At one level, where there is a step of exposure between the two.
+        sides = partial(self._picture, pair.left), partial(self._picture, pair.right)
+        motion = pair.velocity.get(lambda: velocity(session, sides[0](), sides[1](), check))
+        return carried_on(picture, motion, float(time))
 
     def _batch(self, timesteps: int, free: FreeBytes) -> int:
         """Return how many timesteps to run at once; recordings are dropped where memory is short for all."""
@@ -362,14 +326,14 @@ class ModelRunner:
             count = self.budget.batch(timesteps, left)
         return count
 
-    def _encode(self, session: Session[Any], source: _Source, check: Callable[[], None]) -> _Encoded:
+    def _encode(self, session: Session[Any], source: Source, check: Callable[[], None]) -> Encoded:
         check()
         picture = self._picture(source)
         if picture.shape[1] == 1:
             picture = picture.expand(-1, _RGB, -1, -1)
         warped = self.model.spec.follows_extra or picture.shape[1] == _RGB
         features = session.encode(picture if warped else picture[:, :_RGB])
-        return _Encoded(features, None if warped else picture[:, _RGB:])
+        return Encoded(features, None if warped else picture[:, _RGB:])
 
     def _activation_bytes(self, frame: Tensor) -> int:
         height, width = frame.shape[:2]
@@ -399,6 +363,6 @@ def are_finite(frames: Tensor) -> bool:
     return bool(frames.isfinite().all())
 
 
-def _motion(session: PairSession[Any], a: _Encoded, b: _Encoded, check: Callable[[], None]) -> Any:
+def _motion(session: PairSession[Any], a: Encoded, b: Encoded, check: Callable[[], None]) -> Any:
     check()
     return session.motion(a.features, b.features)
