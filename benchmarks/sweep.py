@@ -31,8 +31,11 @@ _COUNT, _RATE, _HEIGHT, _WIDTH = 12, 24, 48, 64
 _OUTPUTS = ("mp4", "mov", "mkv", "webm")
 
 
-_ABOUT = f"""`python -m midframe.benchmarks.sweep`, PyAV {av.__version__}: codecs of picture and sound and subtitles in each
-output, as PyAV finds them there, what was left out, and `WRONG` where frames, times, length or sound are not the source's."""
+_ABOUT = (
+    f"`python -m midframe.benchmarks.sweep`, PyAV {av.__version__}: codecs of picture, sound and subtitles\n"
+    "in each output, as PyAV finds them there, what was left out, and `WRONG` where frames, times, length\n"
+    "or sound are not those of the source."
+)
 
 
 @dataclass(frozen=True)
@@ -211,7 +214,7 @@ def main(words: Sequence[str] | None = None) -> int:
     lines += ["", f"Not made, for want of an encoder: {'; '.join(left_out) or 'none'}."]
     if given.out:
         given.out.with_suffix(".md").write_text("\n".join(lines) + "\n")
-    return int(any("WRONG" in line for line in lines))
+    return int(any("WRONG: " in line for line in lines))
 
 
 if __name__ == "__main__":
