@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from midframe.benchmarks import beside
 from midframe.benchmarks import long_clips as streaming
 
 
@@ -62,3 +63,17 @@ def test_memory_that_is_held_for_a_moment_is_seen():
         streaming.time.sleep(0.1)
         del held
     assert 90 <= seen["anonymous_mb"] - seen["anonymous_before_mb"] <= 130
+
+
+def test_beside_another_checkout_the_better_run_counts():
+    def run(speed, peak):
+        return [{"frames": n, "made": 2 * n, "seconds": 2 * n / speed, "rss_mb": peak} for n in (10, 50)]
+
+    other, this = (
+        beside._best([run(9.0, 600), run(10.0, 610)]),
+        beside._best([run(10.0, 500), run(8.0, 480)]),
+    )
+    assert [(round(row["speed"], 6), row["peak"]) for row in this] == [(10, 480), (10, 480)]
+    assert all(held for _, held in beside._verdicts({"other": other, "this": this}))
+    slow = beside._best([run(9.0, 480), run(9.4, 480)])
+    assert [held for _, held in beside._verdicts({"other": other, "this": slow})] == [True, False, False]

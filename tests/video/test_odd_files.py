@@ -403,6 +403,26 @@ def test_avi_and_transport_streams_are_written(tmp_path):
         assert len(sounds_of(tmp_path / name)) == 1
 
 
+@pytest.mark.parametrize("sound", ["aac", "mp2", "pcm_s16le"])
+def test_sound_that_begins_late_begins_late_in_avi(tmp_path, sound):
+    """AVI has no times: silence comes first."""
+
+    def later(packet):
+        wait = round(Fr(1, 2) / packet.time_base) if packet.stream.type == "audio" else 0
+        packet.pts, packet.dts = packet.pts + wait, packet.dts + wait
+        return packet
+
+    clip = film(tmp_path / "plain.mkv", sound=sound, options={"bf": "0"})
+    target = run(remux(clip, tmp_path / "in.mkv", change=later), "out.avi", multiplier=1)
+    with av.open(str(target)) as container:
+        loud = [np.abs(frame.to_ndarray().astype(float)).mean() for frame in container.decode(audio=0)]
+        (stream,) = container.streams.audio
+        length = stream.duration * stream.time_base
+    assert 1.4 < length < 1.6
+    begins = next(index for index, level in enumerate(loud) if level > max(loud) / 4) / len(loud) * length
+    assert 0.45 < begins < 0.56
+
+
 @pytest.mark.parametrize("sound", ["eac3", "wavpack", "ac3"])
 def test_sound_in_avi_keeps_its_time(tmp_path, sound):
     """AVI has a type for E-AC-3, and then counts its time wrong: 0.07 s for half a second."""
@@ -518,6 +538,22 @@ def test_matroska_with_sound_that_was_cut_short_is_said(tmp_path, caplog):
     with open_clip(mixed) as clip:
         assert len(list(clip)) < 65
     assert "is cut short" in caplog.text
+
+
+def test_a_picture_that_begins_after_its_sound_is_not_cut_short(tmp_path, caplog):
+    def later(packet):
+        wait = round(Fr(1, 2) / packet.time_base) if packet.stream.type == "video" else 0
+        packet.pts, packet.dts = packet.pts + wait, packet.dts + wait
+        return packet
+
+    source = remux(
+        film(tmp_path / "plain.mp4", sound="aac", options={"bf": "0"}), tmp_path / "in.mkv", change=later
+    )
+    with open_clip(source) as clip:
+        assert clip.info.frames_estimate == 24
+        assert len(list(clip)) == 24
+        assert clip.info.start >= Fr(1, 2)
+    assert "cut short" not in caplog.text
 
 
 @pytest.mark.parametrize(

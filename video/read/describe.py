@@ -58,7 +58,7 @@ def describe(
     carried = [other for other in container.streams if other.index != stream.index]
     shown = None if first.pts is None else first.pts * (first.time_base or base)
     origin = _origin(stream, shown, (*container.streams.audio, *container.streams.subtitles))
-    stated = _duration(container, stream, rate)
+    stated = _duration(container, stream, rate, shown)
     return ClipInfo(
         path=path,
         height=height,
@@ -132,17 +132,27 @@ def _origin(stream: Any, shown: Fraction | None, others: tuple[Any, ...]) -> Fra
     return first if shown is not None and shown < 0 else max(Fraction(0), first)
 
 
-def _duration(container: av.container.InputContainer, stream: Any, rate: Fraction) -> Fraction | None:
-    """Return how long the picture is as the header says, seconds; None where it does not."""
+def _duration(
+    container: av.container.InputContainer, stream: Any, rate: Fraction, shown: Fraction | None
+) -> Fraction | None:
+    """Return how long the picture is as the header says, seconds; None where it does not.
+
+    Args:
+        container: the file.
+        stream: of the picture.
+        rate: of its frames.
+        shown: the time of the first one in the file, seconds.
+    """
     if stream.duration and stream.time_base:
         # Of an AVI without its index, FFmpeg gives the duration of what is there.
         counted = stream.frames / rate if container.format.name == "avi" else Fraction(0)
         return max(Fraction(stream.duration * stream.time_base), counted)
-    # Matroska and FLV say when the file ends, wherever it begins.
-    start = max(container.start_time or 0, 0) if container.format.name in ("matroska,webm", "flv") else 0
-    if container.duration and container.duration > start:
-        return Fraction(container.duration - start, av.time_base)
-    return None
+    # Matroska and FLV say when the file ends, wherever it begins, and wherever in it the picture does.
+    start = Fraction(0)
+    if container.format.name in ("matroska,webm", "flv"):
+        start = max(Fraction(container.start_time or 0, av.time_base), shown or Fraction(0), start)
+    length = Fraction(container.duration or 0, av.time_base) - start
+    return length if length > 0 else None
 
 
 def _mastering(frame: av.VideoFrame) -> Mastering | None:

@@ -10,24 +10,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Literal
 
-import av
 import av.container
-import av.error
 
 from ...engine.pieces import Retiming
 from ..read.clip import ClipInfo, Waveform
 from ..read.opening import chapters_of, films_of, is_cover, open_source, tags_of, unsafe_sound
 from ..read.waveform import LAYOUTS, AudioEncoder
 from .tags import keyed_tags, lost_marks, lost_tags, stream_tags
-from .trial import refusal
+from .trial import first_packets, moved_packet, refusal
 
 _LOG = logging.getLogger(__name__)
 
 Fate = Literal["copied", "encoded", "converted", "written anew", "left out"]
-# Packets of a stream that are tried, and packets of the file that are read to find them.
-_TRIED, _READ = 4, 400
 # FFmpeg's names of subtitles that are text, and what each format holds instead.
 _TEXTS = ("subrip", "srt", "text", "mov_text", "webvtt", "ass", "ssa")
 _SUBTITLES = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
@@ -44,6 +41,8 @@ _KNOWN = {
         *("wmav1", "wmav2", "mpeg4", "msmpeg4v3", "h264", "mjpeg", "ffv1"),
     ),
 }
+TIMELESS, GAP = ("avi",), Fraction(1, 20)
+"""Formats that have no times, and seconds without sound that are heard as silence there."""
 # As covers these take pictures of a film that has one.
 _COVERLESS = ("mov", "avi", "nut")
 _COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
@@ -143,7 +142,7 @@ def account_of(info: ClipInfo, muxer: str, audio: str | None, choice: Choice) ->
             why = f"{muxer} files hold nothing but the picture"
             others = tuple(Entry(_named(stream), "left out", why) for stream in streams)
             return Account(others=(*others, *_chapters(chapters, why), *tags))
-        deciding = _Deciding(source, muxer, audio, choice, bool(chapters), retiming=info.retiming)
+        deciding = _Deciding(source, muxer, audio, choice, bool(chapters), info=info)
         if muxer in _COVERLESS:
             deciding.coverless = f"{muxer} holds no cover"
         elif keyed_tags(muxer, info.metadata):
@@ -217,15 +216,15 @@ class _Deciding:
         choice: Choice,
         chapters: bool,
         *,
-        retiming: Retiming | None,
+        info: ClipInfo,
     ) -> None:
         self._muxer = muxer
-        self._retiming = retiming
+        self._retiming, self._origin = info.retiming, info.origin
         self._audio = audio if choice.sound is None else choice.sound
         self._choice = choice
         self._chapters = chapters
         self._unsafe = unsafe_sound(source)
-        self._packets = _first_packets(source)
+        self._packets = first_packets(source)
         self.attachments: tuple[tuple[str, str, bytes], ...] = ()
 
     def __call__(self, stream: Any) -> Decision:
@@ -238,7 +237,8 @@ class _Deciding:
             return self._attached(stream)
         # What is stretched is decoded, and encoded again.
         stretched = self._retiming is not None and self._retiming.law == "stretch"
-        forced = stream.type == "audio" and (stretched or self._choice.sound not in (None, "copy"))
+        chosen = self._choice.sound not in (None, "copy")
+        forced = stream.type == "audio" and (stretched or chosen or self._late(stream))
         refused = "" if forced else self._copying_refused(stream)
         if not refused and not forced:
             return self._decision(stream, "copied", "")
@@ -248,6 +248,15 @@ class _Deciding:
             return self._converted(stream)
         why = refused if is_cover(stream) else f"{self._muxer} does not take it"
         return self._decision(stream, "left out", why)
+
+    def _late(self, stream: Any) -> bool:
+        """Tell whether sound begins when the format cannot say it: silence is put before it."""
+        first = next(
+            (packet for packet in self._packets.get(stream.index, []) if packet.pts is not None), None
+        )
+        if self._muxer not in TIMELESS or first is None:
+            return False
+        return bool(first.pts * first.time_base - self._origin > GAP)
 
     def _unwanted(self, stream: Any) -> Fate | None:
         choice = self._choice
@@ -289,7 +298,7 @@ class _Deciding:
 
         def copy(output: Any) -> Iterable[Any]:
             target = copied_stream(output, stream)
-            return (_moved(packet, target) for packet in self._packets.get(stream.index, []))
+            return (moved_packet(packet, target) for packet in self._packets.get(stream.index, []))
 
         return refusal(self._muxer, copy)
 
@@ -350,31 +359,6 @@ def _layouts(stream: Any) -> Iterator[str]:
     if layout.nb_channels in LAYOUTS and LAYOUTS[layout.nb_channels] != layout.name:
         yield LAYOUTS[layout.nb_channels]
     yield "stereo"
-
-
-def _first_packets(source: Any) -> dict[int, list[Any]]:
-    """Return the first packets of each stream, as far as they come near the beginning."""
-    packets: dict[int, list[Any]] = {}
-    streams = [stream for stream in source.streams if stream.type != "attachment"]
-    try:
-        for count, packet in enumerate(source.demux(*streams)):
-            mine = packets.setdefault(packet.stream.index, [])
-            if packet.size and len(mine) < _TRIED:
-                mine.append(packet)
-            if count > _READ:
-                break
-    except av.error.FFmpegError as error:
-        _LOG.debug("the beginning of the file is damaged: %s", error)
-    return packets
-
-
-def _moved(packet: Any, stream: Any) -> Any:
-    """Return a copy of a packet that belongs to another stream."""
-    copy = av.Packet(bytes(packet))
-    copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
-    copy.duration, copy.is_keyframe = packet.duration, packet.is_keyframe
-    copy.stream = stream
-    return copy
 
 
 def copied_stream(output: av.container.OutputContainer, stream: Any) -> Any:

@@ -14,7 +14,7 @@ from ...engine.pieces import Retiming
 from ..read.opening import is_cover
 from ..read.span import Span
 from ..read.waveform import AudioEncoder
-from .carry import Decision, copied_stream, describe_like
+from .carry import GAP, TIMELESS, Decision, copied_stream, describe_like
 from .stretch import Samples, Stretcher
 from .subtitles import styled_header, text_of
 
@@ -148,6 +148,8 @@ class Encoded:
         self._base = stream.time_base
         self._origin = origin
         self._window = window
+        self._filled = output.format.name in TIMELESS
+        self._until = Fraction(0)
         self.over = False
 
     def __call__(self, packet: Any) -> list[Any]:
@@ -181,7 +183,28 @@ class Encoded:
                 self.over = self.over or self._window.after(time)
                 if self.over or self._window.before(time, length):
                     continue
+                if self._filled:
+                    yield from self._silence(frame)
             yield frame
+
+    def _silence(self, frame: Any) -> Iterator[Any]:
+        """Yield frames of silence from the end of the sound so far to the beginning of a frame."""
+        begin, rate = frame.pts * frame.time_base, frame.sample_rate
+        if begin - self._until > GAP:
+            wave = frame.to_ndarray()
+            # Samples of all channels are in one row, or in one for each.
+            beside = wave.shape[1] // frame.samples
+            missing = round((begin - self._until) * rate)
+            for start in range(0, missing, rate):  # a second at once, whatever is missing
+                count = min(rate, missing - start)
+                level = 128 if wave.dtype == np.uint8 else 0
+                quiet = np.full((len(wave), count * beside), level, wave.dtype)
+                silent = av.AudioFrame.from_ndarray(quiet, format=frame.format.name, layout=frame.layout.name)
+                # The resampler takes one clock for all frames.
+                silent.sample_rate, silent.time_base = rate, frame.time_base
+                silent.pts = round((self._until + Fraction(start, rate)) / frame.time_base)
+                yield silent
+        self._until = begin + Fraction(frame.samples, rate)
 
 
 class Stretched(Encoded):

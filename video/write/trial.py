@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Callable, Iterable
 from io import BytesIO
@@ -15,8 +16,12 @@ import av.error
 from ...errors import BadInputError
 from ..read.times import Rising
 
+_LOG = logging.getLogger(__name__)
+
 # What PyAV raises where a stream or packet cannot be taken.
 REFUSALS = (av.error.FFmpegError, ValueError, TypeError, OSError, NotImplementedError)
+# Packets of a stream that are tried, and packets of the file that are read to find them.
+_TRIED, _READ = 4, 400
 # Pixels; no encoder is for less.
 _SIDE = 64
 
@@ -77,3 +82,28 @@ def _picture_refused(muxer: str, encoder: str, pixel_format: str) -> str:
         return ()
 
     return refusal(muxer, add)
+
+
+def first_packets(source: Any) -> dict[int, list[Any]]:
+    """Return the first packets of each stream, as far as they come near the beginning."""
+    packets: dict[int, list[Any]] = {}
+    streams = [stream for stream in source.streams if stream.type != "attachment"]
+    try:
+        for count, packet in enumerate(source.demux(*streams)):
+            mine = packets.setdefault(packet.stream.index, [])
+            if packet.size and len(mine) < _TRIED:
+                mine.append(packet)
+            if count > _READ:
+                break
+    except av.error.FFmpegError as error:
+        _LOG.debug("the beginning of the file is damaged: %s", error)
+    return packets
+
+
+def moved_packet(packet: Any, stream: Any) -> Any:
+    """Return a copy of a packet that belongs to another stream."""
+    copy = av.Packet(bytes(packet))
+    copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+    copy.duration, copy.is_keyframe = packet.duration, packet.is_keyframe
+    copy.stream = stream
+    return copy
