@@ -15,6 +15,7 @@ from ..chunks.watch import Watch
 from ..errors import BadInputError
 from ..weights.loading import locate, usable_device
 from .options import add_clip_options, plan_of, settings_of, target_of
+from .pipes import is_output, is_pipe
 from .progress import ProgressHost
 
 
@@ -61,6 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Run a job to its end, from the chunks that are finished already, and say where the output is."""
     target: Path = target_of(arguments)
+    if is_pipe(arguments.source) or is_output(target):
+        raise BadInputError(
+            "A pipe cannot go on where it was.",
+            f"{arguments.source} to {target}",
+            "Give files, or use midframe interpolate.",
+        )
     workers = _ray_executor(arguments)
     # With Ray no model runs in this process, whatever device the workers are told to use.
     device = usable_device(arguments.device) if workers is None else torch.device("cpu")

@@ -32,9 +32,9 @@ UNSET: Any = object()
 SEARCH_WORDS = ("vfi", "video frame interpolation", "frame interpolation", "interpolate frames", "midframe")
 MAIN_WORDS = (
     *("interpolation", "smooth", "tween", "slow motion", "60 fps", "frame rate", "fps"),
-    *("补帧", "插帧", "帧插值", "慢动作", "補幀", "插幀", "慢動作"),
-    *("フレーム補間", "補間", "中間フレーム", "スローモーション", "フレームレート"),
-    *("프레임 보간", "보간", "슬로 모션", "슬로우 모션", "프레임 레이트"),
+    *("补帧", "插帧", "帧插值", "补间", "流畅", "慢动作", "補幀", "插幀", "慢動作"),
+    *("フレーム補間", "補間", "中割り", "滑らか", "スローモーション", "フレームレート"),
+    *("프레임 보간", "보간", "부드럽게", "슬로 모션", "슬로우 모션", "프레임 레이트"),
 )
 """What somebody types, in any language, who wants smoother video: of the nodes that are the answer to it."""
 

@@ -83,6 +83,9 @@ def test_the_registry_gets_a_small_package_that_imports(root, tmp_path):
         weights = pack.getinfo("midframe/ckpts/default.safetensors").compress_size
         assert archive.stat().st_size - weights < 2_000_000
         assert weights < 8_000_000
+        assert {f"midframe/locales/{code}/nodeDefs.json" for code in ("en", "zh", "ja", "ko")} <= set(
+            pack.namelist()
+        )
         pack.extractall(tmp_path / "unpacked")
     call = "import midframe; print(midframe.__file__, sorted(midframe.NODE_CLASS_MAPPINGS)[0])"
     found = subprocess.run(

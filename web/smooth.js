@@ -1,7 +1,7 @@
-// "Smooth this video (Midframe)" in the menu of a node that gives a video: asks for a frame rate, and puts Interpolate
-// Video and Save Video behind it.
+// "Smooth to 60 fps (Midframe)" in the menu of a node that gives a video: puts Interpolate Video and Save Video behind it.
 import { app } from "../../scripts/app.js";
 
+const FPS = 60;
 const GAP = 40;
 
 function addBehind(node, kind) {
@@ -13,17 +13,10 @@ function addBehind(node, kind) {
 
 const inputOf = (node, name) => node.inputs.findIndex((input) => input.name === name);
 
-async function smooth(source, output) {
-  const answer = await app.extensionManager.dialog.prompt({
-    title: "Smooth this video",
-    message: "Frames a second:",
-    defaultValue: "60",
-  });
-  const fps = Number(answer);
-  if (!(fps > 0)) return;
+function smooth(source, output) {
   const interpolate = addBehind(source, "MidframeVideo");
   const save = addBehind(interpolate, "SaveVideo");
-  interpolate.widgets.find((widget) => widget.name === "target_fps").value = fps;
+  interpolate.widgets.find((widget) => widget.name === "target_fps").value = FPS;
   source.connect(output, interpolate, inputOf(interpolate, "video"));
   interpolate.connect(0, save, inputOf(save, "video"));
 }
@@ -33,6 +26,6 @@ app.registerExtension({
   getNodeMenuItems(node) {
     const output = (node.outputs ?? []).findIndex((slot) => slot.type === "VIDEO");
     if (output < 0) return [];
-    return [{ content: "Smooth this video (Midframe)", callback: () => void smooth(node, output) }];
+    return [{ content: `Smooth to ${FPS} fps (Midframe)`, callback: () => smooth(node, output) }];
   },
 });

@@ -228,3 +228,39 @@ def test_several_clips_on_one_line(tmp_path, capsys):
     assert run("interpolate", clips[0], folder, "--also", *clips[1:], "--quiet") == 2
     assert run("interpolate", clips[0], "--also", *clips[1:], "--quiet") == 0
     assert (tmp_path / "c_x2.mp4").exists()
+
+
+@pytest.mark.parametrize("words", [("-", "out.mkv"), ("in.mkv", "-"), ("in.mkv", "/dev/stdout")])
+def test_chunks_of_a_pipe_are_refused_and_make_nothing(clip, monkeypatch, capsys, words):
+    monkeypatch.chdir(clip.parent)
+    assert run("chunks", *words) == 2
+    assert "A pipe cannot go on" in capsys.readouterr().err
+    assert [path.name for path in clip.parent.iterdir()] == ["in.mkv"]
+
+
+def test_streams_are_chosen_by_their_numbers(clip):
+    assert run("interpolate", clip, clip.with_name("out.mkv"), "--streams", "2", "--quiet") == 0
+    with av.open(str(clip.with_name("out.mkv"))) as container:
+        assert [stream.type for stream in container.streams] == ["video", "subtitle"]
+
+
+def test_two_and_a_half_times_the_frames_of_a_file(clip):
+    assert run("interpolate", clip, "--multiplier", "2.5", "--quiet") == 0
+    times = times_of(clip.with_name("in_x2.5.mkv"))
+    assert len(times) == 60
+    assert abs(times[1] - Fr(1, 60)) <= Fr(1, 1000)
+
+
+def test_the_bar_counts_frames_and_knows_how_many_where_a_recording_begins_late(tmp_path, capsys):
+    part = film(tmp_path / "part.mp4", sound="aac")
+    source = odd_files.remux(part, tmp_path / "in.mkv", change=_an_hour_later)
+    assert run("interpolate", source, tmp_path / "out.mp4") == 0
+    said = capsys.readouterr().err
+    assert "0frame" not in said
+    # By the header, which in Matroska is that of the sound as well.
+    assert int(said.rpartition("48/")[2].split()[0]) <= 50
+
+
+def _an_hour_later(packet):
+    packet.pts, packet.dts = (time + round(3600 / packet.time_base) for time in (packet.pts, packet.dts))
+    return packet

@@ -111,12 +111,15 @@ def detect(state_dict: StateDict) -> Detection | None:
         return None
     inputs = first.shape[1] if first.ndim > 1 else 0
     family = _FIRST_INPUTS.get(inputs)
-    if family is None:
+    refined = "unet.conv.weight" in weights
+    if family is None or not refined:
         raise UnsupportedWeightsError(
             f"These weights look like {_WHAT} but do not fit it.",
-            f"three blocks, the first of which reads {inputs} channels instead of 6 or 7",
+            f"three blocks, the first of which reads {inputs} channels (6 or 7 in that model), and "
+            f"{'a' if refined else 'no'} refinement network",
             _ADVICE,
-            nearest="paper",
+            # Other networks have such blocks somewhere inside, TLBVFI for one: their own word goes first.
+            nearest="paper" if refined else None,
         )
     require_fit(weights, shapes(family), what=_WHAT, family=family, advice=_ADVICE)
     return Detection("rife_paper", family, weights)

@@ -20,7 +20,7 @@ from ...engine.pieces import Retiming
 from ..read.clip import ClipInfo, Waveform
 from ..read.opening import chapters_of, films_of, is_cover, open_source, tags_of, unsafe_sound
 from ..read.waveform import LAYOUTS, AudioEncoder
-from .tags import keyed_tags, lost_tags, stream_tags
+from .tags import keyed_tags, lost_marks, lost_tags, stream_tags
 from .trial import refusal
 
 _LOG = logging.getLogger(__name__)
@@ -36,8 +36,16 @@ _KNOWN = {
     "mpegts": (
         *("aac", "mp1", "mp2", "mp3", "mp1float", "mp2float", "mp3float", "ac3", "eac3", "opus", "libopus"),
         *("dca", "truehd", "h264", "hevc", "mpeg2video", "dvbsub", "dvb_subtitle", "klv"),
-    )
+    ),
+    # AVI has a type for many more, by whose bytes it counts times that come out wrong, as of E-AC-3.
+    "avi": (
+        *("mp1", "mp2", "mp3", "mp1float", "mp2float", "mp3float", "ac3", "aac", "pcm_u8", "pcm_s16le"),
+        *("pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_alaw", "pcm_mulaw", "adpcm_ms", "adpcm_ima_wav"),
+        *("wmav1", "wmav2", "mpeg4", "msmpeg4v3", "h264", "mjpeg", "ffv1"),
+    ),
 }
+# As covers these take pictures of a film that has one.
+_COVERLESS = ("mov", "avi", "nut")
 _COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 FOLDER = "a folder's"
 """Name of the muxer of pictures, which have none."""
@@ -136,12 +144,16 @@ def account_of(info: ClipInfo, muxer: str, audio: str | None, choice: Choice) ->
             others = tuple(Entry(_named(stream), "left out", why) for stream in streams)
             return Account(others=(*others, *_chapters(chapters, why), *tags))
         deciding = _Deciding(source, muxer, audio, choice, bool(chapters), retiming=info.retiming)
-        deciding.coverless = muxer == "mov" or keyed_tags(muxer, info.metadata)
+        if muxer in _COVERLESS:
+            deciding.coverless = f"{muxer} holds no cover"
+        elif keyed_tags(muxer, info.metadata):
+            deciding.coverless = f"{muxer} holds no cover beside such tags"
         decisions = tuple(deciding(stream) for stream in streams)
         refused = refusal(muxer, lambda output: _with_chapters(output, chapters)) if chapters else ""
         if info.retiming is not None and not info.retiming.pieces:
             refused = _BACKWARDS
-        others = (*_chapters(chapters, refused), *tags)
+        marks = _marks(streams, decisions, muxer)
+        others = (*_chapters(chapters, refused), *marks, *tags)
         return Account(decisions, others, [] if refused else chapters, deciding.attachments)
 
 
@@ -155,6 +167,15 @@ def _chapters(chapters: list[Any], refused: str) -> tuple[Entry, ...]:
     if not chapters:
         return ()
     return (Entry(f"{len(chapters)} chapters", "left out" if refused else "copied", refused),)
+
+
+def _marks(streams: list[Any], decisions: tuple[Decision, ...], muxer: str) -> tuple[Entry, ...]:
+    """Return a line for each stream that is carried without a mark that it has."""
+    return tuple(
+        Entry(f"that stream {stream.index} is {' and '.join(lost)}", "left out", f"{muxer} has no such mark")
+        for stream, decision in zip(streams, decisions, strict=True)
+        if decision.carried and (lost := lost_marks(muxer, int(stream.disposition)))
+    )
 
 
 def _tags(info: ClipInfo, muxer: str) -> tuple[Entry, ...]:
@@ -185,8 +206,8 @@ def _codec_name(stream: Any) -> str:
 class _Deciding:
     """Decides about the streams of one file."""
 
-    coverless = False
-    """Whether the muxer writes no cover, though it takes one."""
+    coverless = ""
+    """Why the muxer writes no cover, though it takes one; empty where it does."""
 
     def __init__(
         self,
@@ -257,7 +278,7 @@ class _Deciding:
 
     def _copying_refused(self, stream: Any) -> str:
         if is_cover(stream) and self.coverless:
-            return f"{self._muxer} holds no cover beside such tags"
+            return self.coverless
         name = _codec_name(stream)
         if stream.type != "data" and stream.codec_context is None:
             return "PyAV does not know its codec"

@@ -191,7 +191,7 @@ def choose_encoding(
         check_picture(path, name, muxer=container.muxer, encoder=encoder, pixel_format=pixel_format)
     if source is not None:
         say_conversion(source, pixel_format, name, asked=coding.pixel_format is not None)
-    options = {} if hardware else _options(codec, name, coding)
+    options = {**container.coding, **({} if hardware else _options(codec, name, coding))}
     if hardware and coding.preset:
         options["preset"] = coding.preset
     mastering = {} if source is None else mastering_options(source, encoder)

@@ -60,10 +60,16 @@ def losses(source: ClipInfo, pixel_format: str, encoder: str) -> str:
     depth = max(component.bits for component in kept.components)
     if depth < min(source.bits, max(_DEPTHS)) or (source.bits > max(_DEPTHS) > depth):
         lost.append(f"{depth} of {source.bits} bits")
-    wide = source.stored and chroma_of(source.stored) != "420" and chroma_of(pixel_format) == "420"
+    wide = chroma_of(pixel_format) == "420" and (chroma_of(source.stored) != "420" or _halved_once(stored))
     if wide:
         lost.append(f"4:2:0 of {source.stored}")
     return f"{encoder} keeps {' and '.join(lost)}" if lost else ""
+
+
+def _halved_once(pixel_format: av.VideoFormat) -> bool:
+    """Tell whether YUV has all of its chroma along one side alone, as 4:1:1 and 4:4:0 have."""
+    sides = (pixel_format.chroma_width(16), pixel_format.chroma_height(16))
+    return len(pixel_format.components) > 2 and not pixel_format.is_rgb and 16 in sides  # noqa: PLR2004
 
 
 def _alpha(pixel_format: av.VideoFormat) -> bool:

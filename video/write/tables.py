@@ -36,6 +36,8 @@ class Container:
     audio: str | None = None
     """Encoder for sound that cannot be copied; None where the format holds none."""
     options: Mapping[str, str] = field(default_factory=dict)
+    coding: Mapping[str, str] = field(default_factory=dict)
+    """Options of the encoder, whichever it is."""
     only: tuple[str, ...] = ()
     """The codecs that it holds, where these are not most of them."""
 
@@ -96,7 +98,8 @@ CONTAINER_TABLE = {
     ".mkv": Container("matroska", "h264", "ffv1", "libopus"),
     ".webm": Container("webm", "vp9", "vp9", "libopus", only=("vp9", "av1")),
     ".gif": Container("gif", "gif", "gif"),
-    ".avi": Container("avi", "h264", audio="libmp3lame", only=("h264", "ffv1")),
+    # AVI has no times: frames are shown in the order in which they are stored, so none may be reordered.
+    ".avi": Container("avi", "h264", audio="libmp3lame", coding={"bf": "0"}, only=("h264", "ffv1")),
     # What programs hand each other through pipes.
     ".nut": Container("nut", "h264", "ffv1", "libopus"),
     ".y4m": Container("yuv4mpegpipe", "raw"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import av.stream
+
 # What MP4 has a place of its own for; of any other tag its muxer would write nothing.
 _MP4_TAGS = {
     *("album", "album_artist", "artist", "comment", "composer", "copyright", "creation_time", "date"),
@@ -51,6 +53,15 @@ _QUICKTIME = {
     "mkd": "mac",
 }
 _UNKNOWN = "und"
+# Marks of a stream that players go by, and which of them each format holds (found with FFmpeg 8.1).
+_MARKS = ("dub", "original", "comment", "lyrics", "karaoke", "forced", "hearing_impaired", "visual_impaired")
+_MARKS_HELD: dict[str, tuple[str, ...]] = {
+    "mp4": ("dub", "comment", "forced", "hearing_impaired", "visual_impaired"),
+    "matroska": ("dub", "original", "comment", "forced", "hearing_impaired", "visual_impaired"),
+    "webm": ("forced",),
+    "mpegts": ("hearing_impaired", "visual_impaired"),
+    "nut": ("dub", "original", "comment", "lyrics", "karaoke"),
+}
 
 
 def stream_tags(muxer: str, tags: Mapping[str, str]) -> dict[str, str]:
@@ -75,3 +86,10 @@ def lost_tags(muxer: str, tags: Mapping[str, str], picture_tags: Mapping[str, st
         if name.lower() not in held and value != _UNKNOWN
     }
     return sorted(lost)
+
+
+def lost_marks(muxer: str, disposition: int) -> list[str]:
+    """Return which marks of a stream a format does not hold, such as that it is a comment or forced."""
+    flags = getattr(av.stream, "Disposition", None)  # not every PyAV has them
+    marks = [name for name in _MARKS if flags is not None and disposition & int(flags[name])]
+    return [name for name in marks if name not in _MARKS_HELD.get(muxer, ())]
