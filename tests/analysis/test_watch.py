@@ -80,7 +80,6 @@ def test_a_dissolve_between_still_shots_is_seen():
     assert sum(note.dissolve for note in dissolved(left, right)[9:20]) >= 5
 
 
-@pytest.mark.xfail(strict=True, reason="dissolves are compared without regard to motion")
 def test_a_dissolve_between_moving_shots_is_seen():
     assert sum(note.dissolve for note in dissolved(pan(1, 30), pan(2, 30))[9:20]) >= 5
 
