@@ -61,6 +61,7 @@ def test_the_first_goldens_of_every_rife_family(file):
     assert sum(bool(outcome.skipped) for outcome in outcomes) <= 1
 
 
+@pytest.mark.long  # at its full size; what runs around the network is in test_tlbvfi
 def test_the_goldens_of_the_whole_tlbvfi():
     """From two frames to the one between them, so that a wrong part shows too."""
     files = [parity.BUNDLED / "tlbvfi" / f"{name}.npz" for name in ("bright", "schedule")]

@@ -106,7 +106,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("where", ["work", "output"])
+@pytest.mark.parametrize("where", ["work", pytest.param("output", marks=pytest.mark.long)])
 def test_a_full_disk_costs_nothing_that_is_finished(clip, tmp_path, small_disk, where):
     plan = Plan(2, coding=Coding("ffv1"))
     job = Job(clip, tmp_path / "whole.mkv", tmp_path / "whole", plan=plan, pairs=4)

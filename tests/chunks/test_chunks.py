@@ -80,7 +80,7 @@ def test_chunks_joined_are_one_run(clip, name, plan):
     assert sorted(p.name for p in job.workdir.iterdir()) == ["analysis.json", "done.json", "job.json", "lock"]
 
 
-@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.webm"])
+@pytest.mark.parametrize("name", thinned(["out.mp4", "out.mkv", "out.webm"], (0,)))
 def test_the_joined_file_is_a_sound_one(clip, name):
     job = job_of(clip, name, Plan(2))
     run(job)
@@ -153,7 +153,7 @@ class StopAt:
 
 
 @pytest.mark.parametrize(
-    "error", [KeyboardInterrupt(), RuntimeError("a fault"), MidframeError("a", "b", "c")]
+    "error", thinned([KeyboardInterrupt(), RuntimeError("a fault"), MidframeError("a", "b", "c")], (0,))
 )
 def test_a_run_that_failed_goes_on(clip, error):
     whole = job_of(clip, "whole.mkv", Plan(coding=Coding("ffv1")))

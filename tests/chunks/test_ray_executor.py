@@ -220,6 +220,7 @@ def test_a_chunk_that_kills_its_worker_ends_the_run(clip, cluster, monkeypatch):
     assert "2 times" in caught.value.found
 
 
+@pytest.mark.long  # two runs with workers that each import torch; cancelling a job here is in test_chunks
 def test_cancel_ends_it_and_the_next_run_goes_on(clip, cluster):
     job, made = job_of(clip), []
 

@@ -53,7 +53,7 @@ def test_a_part_of_a_file(clip, command):
     assert 0.4 < max(ends) < 0.65
 
 
-@pytest.mark.parametrize("command", ["interpolate", "chunks"])
+@pytest.mark.parametrize("command", thinned(["interpolate", "chunks"], (1,)))
 def test_options_of_coding_and_carrying(clip, command):
     words = ("--preset", "ultrafast", "--bitrate", "900k", "--audio", "none", "--no-subtitles", "--quiet")
     assert run(command, clip, clip.with_name("out.mp4"), *words) == 0

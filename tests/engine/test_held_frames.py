@@ -171,7 +171,14 @@ def test_a_long_hold_keeps_no_copies():
     assert max(most) <= 3  # the held one, the one before, the one that is being read
 
 
-@pytest.mark.parametrize("name", [a.name for a in architectures()])
+@pytest.mark.parametrize(
+    "name",
+    # The large ones with `make test-all`.
+    [
+        pytest.param(a.name, marks=pytest.mark.long if a.name in ("rife_paper", "tlbvfi") else ())
+        for a in architectures()
+    ],
+)
 def test_with_every_architecture(name, monkeypatch):
     architecture = next(a for a in architectures() if a.name == name)
     model = build(detect(synthetic_state_dict(architecture.shapes(architecture.families[-1]), 0, 0.7)))

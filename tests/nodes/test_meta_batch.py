@@ -110,7 +110,8 @@ def test_batches_together_are_the_single_run(batch, widgets, single_run):
 
 
 @pytest.mark.parametrize(
-    ("name", "shapes"), [("MidframeFILM", film_shapes("narrow")), ("MidframeTLBVFI", tlbvfi_shapes("small"))]
+    ("name", "shapes"),
+    thinned([("MidframeFILM", film_shapes("narrow")), ("MidframeTLBVFI", tlbvfi_shapes("small"))], (0,)),
 )
 def test_the_other_nodes_too(name, shapes, tmp_path, monkeypatch):
     save_file(synthetic_state_dict(shapes, 0, 0.7), tmp_path / "weights.safetensors")
@@ -166,7 +167,7 @@ def test_a_lower_frame_rate_is_refused_before_the_first_batch():
     assert MODELS.loads == loads
 
 
-@pytest.mark.parametrize("how", ["host", "clear node", "offload to CPU", "unload"])
+@pytest.mark.parametrize("how", thinned(["host", "clear node", "offload to CPU", "unload"], (0, 2)))
 def test_models_that_are_unloaded_between_batches_change_nothing(how):
     frames, node, manager, networks = clip(), RIFE(), Manager(), []
     after = {"after_run": how} if how in _models.AFTER_RUN else {}

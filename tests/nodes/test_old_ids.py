@@ -116,6 +116,7 @@ def test_tlbvfi_halves_each_pair_so_often(small_tlbvfi):
     assert torch.equal(between[0], whole[0][1::2])
 
 
+@pytest.mark.long  # the network four times; its node for batches is above
 def test_tlbvfi_nodes_of_one_pair_give_what_a_loop_joins(small_tlbvfi):
     frames = clip(2)
     assert len(made("TLBVFI_Interpolator", small_tlbvfi, 1, 0, False, frame_pair=frames)[0]) == 2

@@ -159,7 +159,7 @@ def test_lighter_options_end():
     assert [o.get("flow_scale", 1.0) for o in seen] == [1.0, 0.5, 0.25]
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", thinned([torch.float16, torch.bfloat16], (1,)))
 def test_sixteen_bits_keep_straight_lines_straight(dtype):
     """A network that finds no motion must return the picture itself, to the last pixel of a wide frame."""
     state = {name: torch.zeros_like(value) for name, value in weights("4.25").items()}
@@ -172,7 +172,7 @@ def test_sixteen_bits_keep_straight_lines_straight(dtype):
 
 @pytest.mark.parametrize(
     "family",
-    thinned([name for name in FAMILIES if "heavy" not in name and name != "4.0"], range(0, len(FAMILIES), 3)),
+    thinned([name for name in FAMILIES if "heavy" not in name and name != "4.0"], range(0, len(FAMILIES), 5)),
 )
 def test_low_resolution_pass_is_the_published_one(family):
     model = shared_rife(family)
@@ -196,7 +196,7 @@ def test_low_resolution_pass_knows_where_it_applies():
     assert not applies((8, 8, 4))
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", thinned([torch.float16, torch.bfloat16], (1,)))
 def test_low_resolution_pass_in_sixteen_bits(dtype):
     frames = torch.rand(2, 3, 64, 96)
     for family in ("4.6", "4.25"):

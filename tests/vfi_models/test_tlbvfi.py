@@ -332,6 +332,7 @@ def test_refinement_tap_by_tap_is_the_published_unfolding():
 # --- range
 
 
+@pytest.mark.long  # the network twice; the whole of it is compared with goldens
 def test_only_bright_pairs_have_a_published_range(model):
     left, right = pair(32, 48)
     assert torch.equal(middle(model, left, right, published_range=True), middle(model, left, right))
