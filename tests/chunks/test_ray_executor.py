@@ -272,6 +272,7 @@ def test_the_pack_has_any_name(clip, cluster, renamed):
     assert same(job.target, inline(clip))
 
 
+@pytest.mark.long  # workers that each import torch; the same job without the command is above
 def test_the_command(clip, cluster, monkeypatch, capsys):
     monkeypatch.chdir(clip.parent)  # which is not the workers' folder
     words = ["chunks", "in.mp4", "out.mkv", "--codec", "ffv1", "--pairs-per-chunk", "20"]
@@ -317,7 +318,7 @@ class TestWithoutACluster:
         assert str(job.workdir) in error.found
         assert "share" in error.advice
 
-    @pytest.mark.parametrize("what", ["source", "model"])
+    @pytest.mark.parametrize("what", ["source", pytest.param("model", marks=pytest.mark.long)])
     def test_another_source_or_model(self, clip, what):
         job = job_of(clip)
         job.workdir.mkdir()

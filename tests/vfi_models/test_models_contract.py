@@ -212,7 +212,7 @@ def test_cancel_ends_a_frame_that_is_being_made(models, name, family):
 
 
 def test_another_threads_run_is_not_ended(models):
-    model, made = synthetic(*ONE_EACH[0]), []
+    model, made = synthetic(*ONE_EACH[0].values), []
     frames = torch.rand(2, 1, 3, 24, 40)
     host = RecordingHost(1)
     with interruptible(model.module, torch.device("cpu"), host.check_cancelled):

@@ -218,7 +218,7 @@ def beeps(path):
             ("0.25", 1 / 24),
             ("0:1, 1s:0.25, 4s:1", 1 / 24),
         ],
-        (0, 3, 5),
+        (0, 3),
     ),
 )
 def test_sound_stays_with_the_picture(tmp_path, speed, late):
