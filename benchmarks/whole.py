@@ -44,7 +44,7 @@ _SIZES = {
     "4 x larger": (1, 4.0),
     "a quarter": (1, 0.25),
 }
-"""Which of the frames, every first or fourth, and how much larger they are made."""
+"""Strides over the frames, and factors by which these are enlarged."""
 _SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 _LEAST_SIDE, _LARGEST_SIDE = 16, 1500
 _OPAQUE = {"faint logo": 0.3}

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 from .timeline import Timesteps
 
 Way = Literal["motion", "blend", "extrapolate", "repeat"]
-"""How the frames of a pair are made. ``motion``: by the model. ``blend``: as a weighted mean.
+"""A way to make the frames of a pair. ``motion``: by the model. ``blend``: as a weighted mean.
 ``extrapolate``: from either frame by the motion on its own side. ``repeat``: the right frame repeats the
 left, and what is shown here comes with a later pair."""
 
@@ -48,7 +48,7 @@ class Keyframes:
     blends: frozenset[int] = frozenset()
     """Left frames of pairs that are blended."""
     extrapolated: Mapping[int, Sides] = field(default_factory=dict)
-    """Of pairs in which the motion on either side goes on, by their left frames."""
+    """Sides of the pairs in which motion goes on, by their left frames."""
 
     def __bool__(self) -> bool:
         return bool(self.keys or self.repeats or self.blends or self.extrapolated)

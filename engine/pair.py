@@ -43,7 +43,7 @@ class Pair:
     left: Source
     right: Source
     step: Step | None = None
-    """Of exposure between them: both are at the level of the darker one, and what is made is put back."""
+    """The step of exposure between them: both are at the darker one's level, and made frames are put back."""
     motion: Once[Any] = field(default_factory=Once)
     sources: tuple[Source, ...] = ()
     """Both frames as they were given."""

@@ -36,7 +36,7 @@ MAIN_WORDS = (
     *("フレーム補間", "補間", "中割り", "滑らか", "スローモーション", "フレームレート"),
     *("프레임 보간", "보간", "부드럽게", "슬로 모션", "슬로우 모션", "프레임 레이트"),
 )
-"""What somebody types, in any language, who wants smoother video: of the nodes that are the answer to it."""
+"""Search words, in any language, of somebody who wants smoother video."""
 
 MODEL_TOOLTIP = (
     "default comes with Midframe; every other network is offered too. Downloads go to "

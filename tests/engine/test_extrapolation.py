@@ -32,7 +32,7 @@ def shot(brightness, places):
 
 
 def place(frame):
-    """Where the bump is."""
+    """Return the column of the bump."""
     bump = frame[0, :, 1]
     return float((bump * torch.arange(WIDTH)).sum() / bump.sum())
 
@@ -178,7 +178,9 @@ def test_velocity_is_that_of_the_flow_at_any_size(size):
     motion = velocity(session, left, right, lambda: None)
     inner = motion[..., size[1] // 4 : size[1] - size[1] // 4]
     expected = 1.0 if size[1] > 1 else 0.0
+    # The map of places is 0..1 in float32: its last place is up to 1e-4 pixels at these widths.
     assert torch.allclose(inner[:, 0], torch.full_like(inner[:, 0], expected), atol=1e-3)
     assert float(motion[:, 1].abs().max()) < 1e-3
     for time in (Fr(1), Fr(0)):
+        # At either end no motion is left: a warp by nothing, but for the rounding of its sampling.
         assert torch.allclose(carried_on(left, motion, float(time)), left, atol=1e-5)

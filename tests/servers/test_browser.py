@@ -28,7 +28,7 @@ CHANGE = """value => {
             if (widget.name === 'target_fps') widget.value = value;
             else if (widget.name === 'measured_frames') widget.value = value - 46;
 }"""
-"""What makes a run another one."""
+"""Widgets whose values make a run another one."""
 EXAMPLES = sorted(path.stem for path in (ROOT / "example_workflows").glob("*.json"))
 
 

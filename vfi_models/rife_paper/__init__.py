@@ -23,7 +23,7 @@ _ADVICE = (
     "Take the checkpoint as the training wrote it, with contextnet and unet; or choose RIFE 4.0 to 4.26."
 )
 _FAMILIES = {"paper": False, "paper_m": True}
-"""Whether a family reads the timestep."""
+"""Families, and True for those that read the timestep."""
 # Input channels of the first convolution: both pictures, and in IFNet_m the timestep.
 _FIRST_INPUTS = {6: "paper", 7: "paper_m"}
 # Both padded sides are multiples of this, and of this over the flow scale, as published.
