@@ -238,8 +238,11 @@ def memory_now() -> Memory:
 
 @contextlib.contextmanager
 def _watching() -> Iterator[dict[str, Any]]:
-    """Yield a dict that gets the peak memory while it is open, in MB, and the seconds that it took."""
-    measured: dict[str, Any] = {}
+    """Yield a dict that gets the peak memory while it is open, in MB, and the seconds that it took.
+
+    ``samples`` in it counts, while it is open, how often memory was looked at.
+    """
+    measured: dict[str, Any] = {"samples": 0}
     over, start = threading.Event(), memory_now()
     peak = start
 
@@ -248,6 +251,7 @@ def _watching() -> Iterator[dict[str, Any]]:
         while not over.wait(_INTERVAL):
             now = memory_now()
             peak = Memory(max(peak.all, now.all), max(peak.anonymous, now.anonymous))
+            measured["samples"] += 1
 
     thread, began = threading.Thread(target=watch, name="memory", daemon=True), time.perf_counter()
     thread.start()
