@@ -20,7 +20,7 @@ from ..weights.checkpoint import read_checkpoint
 from ..weights.loading import locate, usable_device
 from .batches import Sources
 from .cutting import Cutting, cut
-from .networks import trained_name
+from .networks import side_multiple, trained_name
 from .plan import TrainingPlan
 from .processes import share, together
 from .recipe import Recipe, read_recipe
@@ -105,6 +105,13 @@ def prepare(recipe: Recipe, folder: Path, *, quiet: bool = True) -> Prepared:
         detection = detect(read_checkpoint(path))
         weights, model = detection.state_dict, trained_name(detection)
         start = f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+    multiple = side_multiple(model, recipe.levels)
+    if recipe.size % multiple:
+        raise BadInputError(
+            "Samples of this size do not fit the network.",
+            f"size = {recipe.size}, {model}",
+            f"Take a multiple of {multiple}.",
+        )
     sequences = _sequences(recipe, folder, quiet=quiet)
     teacher = locate(recipe.data.teacher) if recipe.data.teacher else None
     generated = recipe.data.generated

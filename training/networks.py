@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -34,6 +35,16 @@ def trained_name(detection: Detection) -> str:
         own = f"{detection.architecture}-{detection.family}"
         return DEFAULT if own == "compact-v1" else own
     return detection.architecture
+
+
+def side_multiple(model: str, levels: int) -> int:
+    """Return what the sides of a sample must be multiples of."""
+    family = FAMILIES.get(model.removeprefix("rife-"))
+    if model.startswith("rife-") and family is not None:
+        # The coarsest block halves its reduced input twice.
+        return math.ceil(4 * max(family.divisors))
+    # Sessions pad by themselves.
+    return 4 * 2**levels if model in (DEFAULT, PYRAMID) else 1
 
 
 def network_of(model: str, levels: int, weights: StateDict | None) -> tuple[nn.Module, Loss]:
