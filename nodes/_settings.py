@@ -181,10 +181,10 @@ def _given(given: Mapping[str, Any], settings: type[RunSettings | SamplerSetting
 
 
 def _check_given_by_link(name: str, value: Any, row: Widget) -> None:
-    """Check what nothing else looks at before the clip is made; numbers and menus are checked where they are used.
+    """Check what nothing else looks at before the clip is made; the rest is checked where it is used.
 
-    ComfyUI says nothing of links to hidden inputs when it validates a graph: neither their types nor that they
-    are there.
+    ComfyUI says nothing of links to hidden inputs when it validates a graph: neither their types nor that
+    they are there.
     """
     kind, _ = row
     # A number of a graph for the API, 0 or 1, is as good as false or true.
