@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import BadInputError
 from ..vfi_models import backward_warp
-from ..vfi_models.compact.flow import FlowState, blend
+from ..vfi_models.compact.flow import FlowState
 from ..vfi_models.compact.net import STRIDE, CompactNet, Encoded
 from ..vfi_models.compact.pyramid import PyramidNet
 from ..vfi_models.rife.config import FAMILIES
@@ -69,8 +69,8 @@ def _pyramid_loss(net: PyramidNet, levels: int, batch: Batch) -> Tensor:
     # One level more in every second batch: on large pictures the coarsest stage is applied again and again.
     left, right = _encoded(net, levels + int(batch["step"]) % 2, batch)
     motions = net.match(left, right, timestep)
-    final, residual = net.fine(left[0][1], right[0][1], motions[-1], timestep)
-    frames = blend(final, batch["left"], batch["right"]) + residual
+    final, amount = net.fine(left[0][1], right[0][1], motions[-1], timestep)
+    frames = net.draw(final, amount, batch["left"], batch["right"])
     return total_loss(frames, final, motions, batch, stride=STRIDE)
 
 
@@ -79,7 +79,7 @@ def _compact_loss(net: CompactNet, levels: int, batch: Batch) -> Tensor:
     left, right = _encoded(net, levels, batch)
     motions = net.match(left, right, timestep, training=True)
     final, residual = net.finish(motions[-1], left[0], right[0], timestep, training=True)
-    frames = blend(final, batch["left"], batch["right"]) + residual
+    frames = net.draw(final, residual, batch["left"], batch["right"])
     return total_loss(frames, final, motions, batch, stride=STRIDE)
 
 

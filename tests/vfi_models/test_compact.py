@@ -90,7 +90,7 @@ def test_channels_past_rgb_ride_along(model):
     extended = made(model, *(torch.cat((x, x[:, :2]), 1) for x in (left, right)), [0.5])
     plain = made(model, left, right, [0.5])
     assert torch.equal(extended[:, :3], plain)
-    # The same flow and mask; only the small residual is for RGB alone.
+    # The same flow and mask; only RGB is sharpened.
     assert (extended[:, 3:] - plain[:, :2]).abs().max() < 0.2
     assert psnr(extended[:, 3:], plain[:, :2]) > 25
 

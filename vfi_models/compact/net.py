@@ -20,7 +20,16 @@ from torch import Tensor, nn
 
 from .._ops.convolution import LeakyConv2d
 from .._ops.warp import halved
-from .flow import FlowState, doubled, lucas_kanade, no_motion, step_where_better, warped, zero_where_still
+from .flow import (
+    FlowState,
+    blend,
+    doubled,
+    lucas_kanade,
+    no_motion,
+    step_where_better,
+    warped,
+    zero_where_still,
+)
 from .matching import expected_displacement, symmetric_correlation, unit
 
 STRIDE = 4
@@ -268,3 +277,9 @@ class CompactNet(nn.Module):
         """Find motion and residual (K, 3, H, W) at full size; see :meth:`match`."""
         at_quarter = self.match(left, right, timestep)[-1]
         return self.finish(at_quarter, left[0], right[0], timestep)
+
+    def draw(self, motion: FlowState, detail: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """Warp and mix the frames (K, C, H, W), and add the residual (K, 3, H, W) to RGB."""
+        frames = blend(motion, left, right)
+        frames[:, :3] += detail
+        return frames

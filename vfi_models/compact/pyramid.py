@@ -4,7 +4,7 @@ Every frame is encoded once, at 1/4, 1/8, 1/16 and so on of its size; from 1/32 
 and again, so that any number of levels may follow. Coarse to fine, the keys of both frames are warped by the
 flows so far and matched symmetrically where the new frame is; a decoder refines flow and mask, and may set
 the flow to zero where keys match as well in place. A last part at half size takes one step of Lucas-Kanade,
-sees both warped frames, and returns flow, mask and a small residual at full size.
+sees both warped frames, and returns flow, mask and sharpness at full size.
 
 Flows follow the convention of ``_ops.warp`` and point from the new frame to a source frame, in pixels of
 the level they belong to. Flow, grids and matching are float32 in every dtype of the convolutions.
@@ -22,7 +22,7 @@ from .._ops.constants import constant
 from .._ops.convolution import LeakyConv2d, memory_format
 from .._ops.fused import kernel
 from .._ops.warp import Sampler, backward_warp, halved
-from .flow import FlowState, doubled, lucas_kanade_step, no_motion, warped
+from .flow import FlowState, blend, doubled, lucas_kanade_step, no_motion, sharpened, sharply_warped
 from .matching import expected_displacement, symmetric_correlation, units
 from .net import Encoded, Residual
 
@@ -212,13 +212,13 @@ class Fine(nn.Module):
         self.body = Residual(width)
         self.grow = LeakyConv2d(width, 4 * _FINE, 1, padding=0)
         self.join = _convolution(_FINE, _FINE)
-        # The gate of the flow; then flow, mask and residual of the 2 x 2 pixels that each of these becomes.
-        self.leave = LeakyConv2d(_FINE, 1 + 4 * (4 + 1 + 3))
+        # The gate of the flow; then flow, mask and sharpness of the 2 x 2 pixels that each of these becomes.
+        self.leave = LeakyConv2d(_FINE, 1 + 4 * (4 + 1 + 1))
 
     def forward(
         self, left: Tensor, right: Tensor, motion: FlowState, timestep: Tensor
     ) -> tuple[FlowState, Tensor]:
-        """Refine the motion at 1/4 to full size, and predict the residual.
+        """Refine the motion at 1/4 to full size, and predict how much the picture is to be sharpened.
 
         Args:
             left, right: (K, 3, 2H, 2W) pictures at half size.
@@ -226,16 +226,17 @@ class Fine(nn.Module):
             timestep: (K, 1, 1, 1) float32.
 
         Returns:
-            The motion at full size, 4H x 4W, and the residual (K, 3, 4H, 4W) float32.
+            The motion at full size, 4H x 4W, and the amount (K, 1, 4H, 4W) float32 of
+            :func:`~.flow.sharpened`, 0..1.
         """
         flow, mask = doubled(2.0 * motion.flow), doubled(motion.mask)
         # Convolutions find the last fraction of a pixel only after very long training. A step of least
         # squares has it at once, and they learn where to trust it.
-        warped_left, warped_right = warped(flow, left, right)
+        warped_left, warped_right = sharply_warped(flow, left, right)
         before = _difference(warped_left, warped_right)
         step = lucas_kanade_step(warped_left, warped_right, mask, timestep)
         flow = _stepped(flow, step, _shares(timestep))
-        warped_left, warped_right = warped(flow, left, right)
+        warped_left, warped_right = sharply_warped(flow, left, right)
         moved, still = _difference(warped_left, warped_right), _difference(left, right)
         pictures = (warped_left - 0.5, warped_right - 0.5)
         inputs = (*pictures, moved, still, flow / _FLOW_UNIT, mask, step, before)
@@ -247,7 +248,7 @@ class Fine(nn.Module):
         out = F.pixel_shuffle(out[:, 1:], 2).float()
         # Added in place: at full size new memory takes as long as the sum.
         flow, mask = doubled(flow).add_(out[:, :4]), doubled(mask).add_(out[:, 4:5])
-        return FlowState(flow, mask, motion.hidden), 0.1 * out[:, 5:]
+        return FlowState(flow, mask, motion.hidden), torch.sigmoid(out[:, 5:])
 
 
 def _difference(a: Tensor, b: Tensor) -> Tensor:
@@ -307,7 +308,16 @@ class PyramidNet(nn.Module):
         return motions
 
     def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[FlowState, Tensor]:
-        """Find motion and residual (K, 3, H, W) at full size; see :meth:`match`."""
+        """Find motion and sharpness (K, 1, H, W) at full size; see :meth:`match` and :class:`Fine`."""
         at_quarter = self.match(left, right, timestep)[-1]
         refined: tuple[FlowState, Tensor] = self.fine(left[0][1], right[0][1], at_quarter, timestep)
         return refined
+
+    def draw(self, motion: FlowState, detail: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """Warp and mix the frames (K, C, H, W), and sharpen RGB by the amounts (K, 1, H, W).
+
+        Other channels stay as they are mixed: a mask must not leave its range.
+        """
+        frames = blend(motion, left, right)
+        colours = sharpened(frames[:, :3], motion, detail)
+        return colours if frames.shape[1] == colours.shape[1] else torch.cat((colours, frames[:, 3:]), 1)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .._ops.constants import Constants, keeping
 from .._ops.cuda_graphs import RecordedSession, Recordings, recorder_for
 from .._ops.padding import pad_to, round_up
-from .flow import FlowState, blend
+from .flow import FlowState
 from .net import STRIDE, Encoded
 
 _BASE_LEVELS = 4
@@ -37,7 +37,17 @@ class Network(Protocol):
         ...
 
     def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[FlowState, Tensor]:
-        """Find motion and residual at full size; timestep (K, 1, 1, 1)."""
+        """Find the motion at full size, and what :meth:`draw` wants beside it; timestep (K, 1, 1, 1)."""
+        ...
+
+    def draw(self, motion: FlowState, detail: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """Make the new frames (K, C, H, W), of which the first three channels are RGB.
+
+        Args:
+            motion: of the size of the frames.
+            detail: (K, ., H, W), what :meth:`find` returned beside the motion.
+            left, right: (K, C, H, W) float32 source frames.
+        """
         ...
 
 
@@ -186,17 +196,12 @@ class CompactSession(RecordedSession):
 
     def _interpolated(self, left: CompactFeatures, right: CompactFeatures, times: Tensor) -> Tensor:
         encoded = (left.pictures, left.encoded), (right.pictures, right.encoded)
-        motion, residual = self._net.find(*encoded, times)
-        motion, residual = self._at_full_size(motion, residual)
-        frames = blend(motion, left.frames, right.frames)
-        frames[:, :3] += residual
-        return frames
+        motion, detail = self._at_full_size(*self._net.find(*encoded, times))
+        return self._net.draw(motion, detail, left.frames, right.frames)
 
-    def _at_full_size(self, motion: FlowState, residual: Tensor) -> tuple[FlowState, Tensor]:
+    def _at_full_size(self, motion: FlowState, detail: Tensor) -> tuple[FlowState, Tensor]:
         size, scaled = self._geometry.size, self._geometry.scaled
-        flow, mask, residual = (
-            x[..., : scaled[0], : scaled[1]] for x in (motion.flow, motion.mask, residual)
-        )
+        flow, mask, detail = (x[..., : scaled[0], : scaled[1]] for x in (motion.flow, motion.mask, detail))
         if scaled != size:
             x, y = size[1] / scaled[1], size[0] / scaled[0]
             # By Python numbers and in place: a tensor of them would be a copy to the device, which waits.
@@ -204,8 +209,8 @@ class CompactSession(RecordedSession):
             # Channels 0 and 2 are x, 1 and 3 are y.
             flow[:, ::2].mul_(x)
             flow[:, 1::2].mul_(y)
-            mask, residual = _resized(mask, size), _resized(residual, size)
-        return FlowState(flow, mask, motion.hidden), residual
+            mask, detail = _resized(mask, size), _resized(detail, size)
+        return FlowState(flow, mask, motion.hidden), detail
 
 
 def _turned(x: Tensor) -> Tensor:
