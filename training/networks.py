@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from ..errors import BadInputError
 from ..vfi_models import backward_warp
 from ..vfi_models.compact.flow import FlowState
-from ..vfi_models.compact.net import STRIDE, CompactNet, Encoded
-from ..vfi_models.compact.pyramid import PyramidNet
+from ..vfi_models.compact.net import STRIDE, Encoded, PyramidNet
 from ..vfi_models.rife.config import FAMILIES
 from ..vfi_models.rife.net import IFNet
 from .losses import passes_loss, total_loss
 
-DEFAULT, PYRAMID = "compact", "compact-v2"
+DEFAULT = "compact-v2"
 # Scale of RIFE's last layers at the start: their outputs are multiplied by as much as 32.
 _GENTLE = 0.1
 
@@ -28,22 +27,19 @@ def network_with_loss(model: str, levels: int) -> tuple[nn.Module, Callable[[Bat
     """Return a network with random weights, and the loss of a collated batch of :class:`~.motion.Sample`.
 
     Args:
-        model: ``compact``, ``compact-v2``, or ``rife-4.25`` and the like.
-        levels: of the picture pyramid, for the built-in networks.
+        model: ``compact-v2``, the built-in one, or ``rife-4.25`` and the like.
+        levels: of the picture pyramid, for the built-in network.
 
     Raises:
         BadInputError: no such network.
     """
     if model == DEFAULT:
-        compact = CompactNet()
-        return compact, partial(_compact_loss, compact, levels)
-    if model == PYRAMID:
         pyramid = PyramidNet()
         pyramid.initialise()
         return pyramid, partial(_pyramid_loss, pyramid, levels)
     family = FAMILIES.get(model.removeprefix("rife-"))
     if family is None or not model.startswith("rife-"):
-        names = [DEFAULT, PYRAMID, *(f"rife-{name}" for name in FAMILIES)]
+        names = [DEFAULT, *(f"rife-{name}" for name in FAMILIES)]
         raise BadInputError("There is no such network to train.", model, f"Use one of {', '.join(names)}.")
     rife = IFNet(family)
     with torch.no_grad():
@@ -53,7 +49,7 @@ def network_with_loss(model: str, levels: int) -> tuple[nn.Module, Callable[[Bat
     return rife, partial(_rife_loss, rife)
 
 
-def _encoded(net: CompactNet | PyramidNet, levels: int, batch: Batch) -> tuple[Encoded, Encoded]:
+def _encoded(net: PyramidNet, levels: int, batch: Batch) -> tuple[Encoded, Encoded]:
     """Encode both frames in one pass: the coarse levels are too small to keep a processor busy by
     themselves.
     """
@@ -71,15 +67,6 @@ def _pyramid_loss(net: PyramidNet, levels: int, batch: Batch) -> Tensor:
     motions = net.match(left, right, timestep)
     final, amount = net.fine(left[0][1], right[0][1], motions[-1], timestep)
     frames = net.draw(final, amount, batch["left"], batch["right"])
-    return total_loss(frames, final, motions, batch, stride=STRIDE)
-
-
-def _compact_loss(net: CompactNet, levels: int, batch: Batch) -> Tensor:
-    timestep = batch["timestep"].view(-1, 1, 1, 1)
-    left, right = _encoded(net, levels, batch)
-    motions = net.match(left, right, timestep, training=True)
-    final, residual = net.finish(motions[-1], left[0], right[0], timestep, training=True)
-    frames = net.draw(final, residual, batch["left"], batch["right"])
     return total_loss(frames, final, motions, batch, stride=STRIDE)
 
 

@@ -16,13 +16,8 @@ from .._ops.constants import constant
 from .._ops.fused import kernel
 from .._ops.warp import backward_warp, identity_grid
 
-# Pixels along a side of the window that Lucas-Kanade and zero_where_still average over.
+# Pixels along a side of the window that Lucas-Kanade averages over.
 _WINDOW_SIDE = 7
-# Mean squared difference of two pictures (0..1) that noise explains: 2.5 grey levels of 255.
-_ALIKE = 1e-4
-# The step of step_where_better counts once its error is below the first share of the error before, and counts
-# in full the second share below that.
-_BETTER, _RAMP = 0.8, 0.5
 # Mean squared gradient (of 0..1 a pixel) that noise explains: about one grey level of 255.
 _NOISE_FLOOR = 2e-5
 # The amount of sharpened at which a bilinear sample becomes the cubic of Catmull and Rom.
@@ -40,7 +35,7 @@ class FlowState:
     mask: Tensor
     """(K, 1, H, W) float32: logit of the left frame's share."""
     hidden: Tensor
-    """(K, 16, H, W): features that the decoder passes from level to level."""
+    """(K, C, H, W): features that the decoder passes from level to level."""
 
     def doubled(self) -> FlowState:
         """Return the same state at twice the resolution."""
@@ -76,24 +71,6 @@ def blend(motion: FlowState, left: Tensor, right: Tensor) -> Tensor:
     """Warp pictures (K, C, H, W) by a flow of their size, and mix them by its mask."""
     warped_left, warped_right = warped(motion.flow, left, right)
     return torch.lerp(warped_right, warped_left, torch.sigmoid(motion.mask))
-
-
-def lucas_kanade(flow: Tensor, mask: Tensor, left: Tensor, right: Tensor, timestep: Tensor) -> Tensor:
-    """Warp two pictures by a flow, and return the flow after :func:`lucas_kanade_step`.
-
-    Args:
-        flow: (K, 4, H, W) float32 pixels, as in :class:`FlowState`.
-        mask: (K, 1, H, W) logit of the left frame's share.
-        left, right: (K, C, H, W) float32 source pictures, not yet warped.
-        timestep: (K, 1, 1, 1) float32.
-
-    Returns:
-        The flow moved along the path from frame to frame; its gradient is that of ``flow``.
-    """
-    with torch.no_grad():
-        step = lucas_kanade_step(*warped(flow, left, right), mask, timestep)
-    # A step from frame to frame: -t of it on the flow to the left frame, 1 - t on the flow to the right one.
-    return flow + torch.cat((-timestep * step, (1.0 - timestep) * step), 1)
 
 
 @torch.no_grad()
@@ -173,52 +150,6 @@ def _sample_pictures(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, 
     values = torch.arange(2 * 3 * 9 * 17, dtype=torch.float32, device=device).view(2, 3, 9, 17)
     left = values.mul(0.7).sin().mul(0.3).add(0.5)
     return left.to(dtype), (left + values.mul(0.3).cos() * 0.02).to(dtype), 4.0 * left[:, :1]
-
-
-def step_where_better(motion: FlowState, left: Tensor, right: Tensor, timestep: Tensor) -> FlowState:
-    """Take a step of :func:`lucas_kanade` as far as the pictures agree clearly better after it.
-
-    On a coarse picture a step without that test diverges as often as it helps.
-    """
-    error = _matching_error(motion.flow, left, right)
-    moved = lucas_kanade(motion.flow, motion.mask, left, right, timestep)
-    error_after = _matching_error(moved, left, right)
-    # A ramp and no switch: rounding must not decide between two flows.
-    share = ((_BETTER * error - error_after) / (_RAMP * error + 0.1 * _ALIKE)).clamp(0.0, 1.0)
-    return FlowState(torch.lerp(motion.flow, moved, share), motion.mask, motion.hidden)
-
-
-def zero_where_still(flow: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Return the flow, zero where the pictures agree better in place than warped: there nothing moved.
-
-    A repeated pattern beside a moving object is easily given that object's motion; nothing in the pattern
-    contradicts it but that it was in the same place all the time.
-
-    Args:
-        flow: (K, 4, H, W) float32 pixels, as in :class:`FlowState`.
-        left, right: (K, C, H, W) float32 source pictures, not yet warped.
-    """
-    error_warped = _matching_error(flow, left, right)
-    change = left - right
-    error_in_place = box_mean(_mean_product(change, change).unsqueeze(1))
-    # 0 where warped is no worse, 1 from twice the error in place on; _ALIKE keeps noise from deciding.
-    worse = (error_warped - error_in_place) / (0.5 * error_warped + _ALIKE)
-    return flow * (1.0 - worse.clamp(0.0, 1.0))
-
-
-def _matching_error(flow: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Return the mean squared difference of the warped pictures about each pixel, (K, 1, H, W)."""
-    warped_left, warped_right = warped(flow, left, right)
-    change = warped_left - warped_right
-    return box_mean(_mean_product(change, change).unsqueeze(1))
-
-
-def _mean_product(a: Tensor, b: Tensor) -> Tensor:
-    """Return the mean over the channels of a * b, (N, H, W); a channel at a time needs no second pass."""
-    total = a[:, 0] * b[:, 0]
-    for channel in range(1, a.shape[1]):
-        total.addcmul_(a[:, channel], b[:, channel])
-    return total.div_(a.shape[1])
 
 
 def box_mean(x: Tensor, side: int = _WINDOW_SIDE) -> Tensor:

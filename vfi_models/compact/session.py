@@ -4,51 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._ops.constants import Constants, keeping
 from .._ops.cuda_graphs import RecordedSession, Recordings, recorder_for
 from .._ops.padding import pad_to, round_up
 from .flow import FlowState
-from .net import STRIDE, Encoded
+from .net import STRIDE, PyramidNet
 
 _BASE_LEVELS = 4
 _BASE_SIDE = 320
-
-
-class Network(Protocol):
-    """The part of a network that a session calls; every family of the built-in model has it."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Return what the convolutions run in."""
-        ...
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Return all of them, on the device where the network runs."""
-        ...
-
-    def encode(self, picture: Tensor, levels: int) -> Encoded:
-        """Compute what the pairs of a frame need of it."""
-        ...
-
-    def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[FlowState, Tensor]:
-        """Find the motion at full size, and what :meth:`draw` wants beside it; timestep (K, 1, 1, 1)."""
-        ...
-
-    def draw(self, motion: FlowState, detail: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        """Make the new frames (K, C, H, W), of which the first three channels are RGB.
-
-        Args:
-            motion: of the size of the frames.
-            detail: (K, ., H, W), what :meth:`find` returned beside the motion.
-            left, right: (K, C, H, W) float32 source frames.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -135,7 +103,7 @@ class CompactSession(RecordedSession):
 
     def __init__(
         self,
-        net: Network,
+        net: PyramidNet,
         geometry: Geometry,
         options: CompactOptions,
         recordings: Recordings | None = None,
@@ -230,8 +198,8 @@ def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
 def activation_bytes(geometry: Geometry, dtype: torch.dtype, *, channels: int = 4) -> int:
     """Estimate the bytes that one timestep takes at its peak: in the network, or in the blend at full size.
 
-    Fitted to peaks of the first family measured at 544 x 960 and 1088 x 1920 (273 bytes a pixel in
-    float32); the second takes 253 to 277 in float32 (without its step of least squares).
+    Fitted to peaks at 544 x 960 and 1088 x 1920, 253 to 277 bytes a pixel in float32 (before its step of
+    least squares and its sharpening came in).
     """
     scaled = geometry.padded[0] * geometry.padded[1]
     whole = geometry.size[0] * geometry.size[1]

@@ -1,4 +1,4 @@
-"""The second family of the built-in model: its parts, and that it runs as it is trained."""
+"""The built-in network: its parts, and that it runs as it is trained."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from midframe.vfi_models import build, detect
 from midframe.vfi_models.compact import ARCHITECTURE
 from midframe.vfi_models.compact.flow import FlowState, blend, sharpened, sharply_warped
 from midframe.vfi_models.compact.matching import _correlation_at_once, symmetric_correlation
-from midframe.vfi_models.compact.pyramid import PyramidNet
+from midframe.vfi_models.compact.net import PyramidNet
 from midframe.weights.synthetic import synthetic_state_dict
 
 
