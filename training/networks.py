@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import BadInputError
 from ..vfi_models import backward_warp
 from ..vfi_models.compact.flow import FlowState
-from ..vfi_models.compact.net import STRIDE, Encoded, PyramidNet
+from ..vfi_models.compact.net import STRIDE, Encoded, PyramidNet, draw
 from ..vfi_models.rife.config import FAMILIES
 from ..vfi_models.rife.net import IFNet
 from .losses import passes_loss, total_loss
@@ -65,8 +65,8 @@ def _pyramid_loss(net: PyramidNet, levels: int, batch: Batch) -> Tensor:
     # One level more in every second batch: on large pictures the coarsest stage is applied again and again.
     left, right = _encoded(net, levels + int(batch["step"]) % 2, batch)
     motions = net.match(left, right, timestep)
-    final, amount = net.fine(left[0][1], right[0][1], motions[-1], timestep)
-    frames = net.draw(final, amount, batch["left"], batch["right"])
+    final = net.fine(left[0][1], right[0][1], motions[-1], timestep)
+    frames = draw(final, batch["left"], batch["right"])
     return total_loss(frames, final, motions, batch, stride=STRIDE)
 
 

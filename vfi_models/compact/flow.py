@@ -20,8 +20,6 @@ from .._ops.warp import backward_warp, identity_grid
 _WINDOW_SIDE = 7
 # Mean squared gradient (of 0..1 a pixel) that noise explains: about one grey level of 255.
 _NOISE_FLOOR = 2e-5
-# The amount of sharpened at which a bilinear sample becomes the cubic of Catmull and Rom.
-_CATMULL_ROM = 0.5
 
 
 @dataclass(frozen=True)
@@ -192,17 +190,16 @@ def warped(flow: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     return backward_warp(left, flow[:, :2], grid), backward_warp(right, flow[:, 2:], grid)
 
 
-def sharpened(picture: Tensor, motion: FlowState, amount: Tensor | float) -> Tensor:
+def sharpened(picture: Tensor, motion: FlowState) -> Tensor:
     """Take back the blur of bilinear interpolation from the picture that :func:`blend` made.
 
-    Between two pixels, at ``f`` of the way, a cubic differs from the straight line by ``f (1 - f)`` times
-    their second differences. These are taken of the finished picture: where motion is smooth that is the same
-    as warping those of the source frames, and needs no further samples.
+    Between two pixels, at ``f`` of the way, the cubic of Catmull and Rom lies ``f (1 - f) / 2`` times their
+    second difference under the straight line. The differences are taken of the finished picture: where motion
+    is smooth that is the same as warping those of the source frames, and needs no further samples.
 
     Args:
         picture: (K, C, H, W) float32.
         motion: that it was warped and mixed by, flow in pixels of the picture.
-        amount: (K, 1, H, W) or a number; 0 leaves the picture as it is, 1/2 is the cubic of Catmull and Rom.
 
     Returns:
         (K, C, H, W), which may pass the range of the picture a little.
@@ -212,20 +209,21 @@ def sharpened(picture: Tensor, motion: FlowState, amount: Tensor | float) -> Ten
     share = torch.sigmoid(motion.mask)
     left, right = _between(motion.flow[:, :2]), _between(motion.flow[:, 2:])
     x, y = (torch.lerp(far, near, share) for near, far in zip(left, right, strict=True))
-    return picture - amount * _correction(picture, x, y)
+    return picture - _correction(picture, x, y)
 
 
 def sharply_warped(flow: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """Warp both pictures like :func:`warped`, by the cubic of Catmull and Rom; see :func:`sharpened`."""
     left, right = warped(flow, left, right)
     return (
-        left - _CATMULL_ROM * _correction(left, *_between(flow[:, :2])),
-        right - _CATMULL_ROM * _correction(right, *_between(flow[:, 2:])),
+        left - _correction(left, *_between(flow[:, :2])),
+        right - _correction(right, *_between(flow[:, 2:])),
     )
 
 
 def _between(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``f (1 - f)`` along x and y, each (K, 1, H, W), of the places that a flow (K, 2, H, W) samples.
+    """Return ``f (1 - f) / 2`` along x and y, each (K, 1, H, W), of the places that a flow (K, 2, H, W)
+    samples.
 
     ``f`` is how far the place lies past the centre of a pixel, 0..1; outside the picture it is 0.
     """
@@ -236,7 +234,7 @@ def _between(flow: Tensor) -> tuple[Tensor, Tensor]:
         (flow[:, :1] + x).clamp(0, width - 1).frac(),
         (flow[:, 1:] + y).clamp(0, height - 1).frac(),
     )
-    across, down = (torch.addcmul(part, part, part, value=-1) for part in parts)
+    across, down = (torch.addcmul(part, part, part, value=-1).mul(0.5) for part in parts)
     return across, down
 
 

@@ -4,7 +4,7 @@ Every frame is encoded once, at 1/4, 1/8, 1/16 and so on of its size; from 1/32 
 and again, so that any number of levels may follow. Coarse to fine, the keys of both frames are warped by the
 flows so far and matched symmetrically where the new frame is; a decoder refines flow and mask, and may set
 the flow to zero where keys match as well in place. A last part at half size takes one step of Lucas-Kanade,
-sees both warped frames, and returns flow, mask and sharpness at full size.
+sees both warped frames, and returns flow and mask at full size.
 
 Flows follow the convention of ``_ops.warp`` and point from the new frame to a source frame, in pixels of
 the level they belong to. Flow, grids and matching are float32 in every dtype of the convolutions.
@@ -230,13 +230,11 @@ class Fine(nn.Module):
         self.body = Residual(width)
         self.grow = LeakyConv2d(width, 4 * _FINE, 1, padding=0)
         self.join = _convolution(_FINE, _FINE)
-        # The gate of the flow; then flow, mask and sharpness of the 2 x 2 pixels that each of these becomes.
-        self.leave = LeakyConv2d(_FINE, 1 + 4 * (4 + 1 + 1))
+        # The gate of the flow; then flow and mask of the 2 x 2 pixels that each of these becomes.
+        self.leave = LeakyConv2d(_FINE, 1 + 4 * (4 + 1))
 
-    def forward(
-        self, left: Tensor, right: Tensor, motion: FlowState, timestep: Tensor
-    ) -> tuple[FlowState, Tensor]:
-        """Refine the motion at 1/4 to full size, and predict how much the picture is to be sharpened.
+    def forward(self, left: Tensor, right: Tensor, motion: FlowState, timestep: Tensor) -> FlowState:
+        """Refine the motion at 1/4 to full size.
 
         Args:
             left, right: (K, 3, 2H, 2W) pictures at half size.
@@ -244,8 +242,7 @@ class Fine(nn.Module):
             timestep: (K, 1, 1, 1) float32.
 
         Returns:
-            The motion at full size, 4H x 4W, and the amount (K, 1, 4H, 4W) float32 of
-            :func:`~.flow.sharpened`, 0..1.
+            The motion at full size, 4H x 4W.
         """
         flow, mask = doubled(2.0 * motion.flow), doubled(motion.mask)
         # Convolutions find the last fraction of a pixel only after very long training. A step of least
@@ -265,8 +262,8 @@ class Fine(nn.Module):
         flow = 2.0 * flow * torch.sigmoid(out[:, :1].float() + _MOVES)
         out = F.pixel_shuffle(out[:, 1:], 2).float()
         # Added in place: at full size new memory takes as long as the sum.
-        flow, mask = doubled(flow).add_(out[:, :4]), doubled(mask).add_(out[:, 4:5])
-        return FlowState(flow, mask, motion.hidden), torch.sigmoid(out[:, 5:])
+        flow, mask = doubled(flow).add_(out[:, :4]), doubled(mask).add_(out[:, 4:])
+        return FlowState(flow, mask, motion.hidden)
 
 
 def _difference(a: Tensor, b: Tensor) -> Tensor:
@@ -325,17 +322,18 @@ class PyramidNet(nn.Module):
             motions.append(decoder(left_features, right_features, motion, timestep, shares))
         return motions
 
-    def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[FlowState, Tensor]:
-        """Find motion and sharpness (K, 1, H, W) at full size; see :meth:`match` and :class:`Fine`."""
+    def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> FlowState:
+        """Find the motion at full size; see :meth:`match`."""
         at_quarter = self.match(left, right, timestep)[-1]
-        refined: tuple[FlowState, Tensor] = self.fine(left[0][1], right[0][1], at_quarter, timestep)
-        return refined
+        motion: FlowState = self.fine(left[0][1], right[0][1], at_quarter, timestep)
+        return motion
 
-    def draw(self, motion: FlowState, detail: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        """Warp and mix the frames (K, C, H, W), and sharpen RGB by the amounts (K, 1, H, W).
 
-        Other channels stay as they are mixed: a mask must not leave its range.
-        """
-        frames = blend(motion, left, right)
-        colours = sharpened(frames[:, :3], motion, detail)
-        return colours if frames.shape[1] == colours.shape[1] else torch.cat((colours, frames[:, 3:]), 1)
+def draw(motion: FlowState, left: Tensor, right: Tensor) -> Tensor:
+    """Warp and mix frames (K, C, H, W) by a motion of their size, and sharpen RGB.
+
+    Other channels stay as they are mixed: a mask must not leave its range.
+    """
+    frames = blend(motion, left, right)
+    colours = sharpened(frames[:, :3], motion)
+    return colours if frames.shape[1] == colours.shape[1] else torch.cat((colours, frames[:, 3:]), 1)

@@ -13,7 +13,7 @@ from .._ops.constants import Constants, keeping
 from .._ops.cuda_graphs import RecordedSession, Recordings, recorder_for
 from .._ops.padding import pad_to, round_up
 from .flow import FlowState
-from .net import STRIDE, PyramidNet
+from .net import STRIDE, PyramidNet, draw
 
 _BASE_LEVELS = 4
 _BASE_SIDE = 320
@@ -164,12 +164,12 @@ class CompactSession(RecordedSession):
 
     def _interpolated(self, left: CompactFeatures, right: CompactFeatures, times: Tensor) -> Tensor:
         encoded = (left.pictures, left.encoded), (right.pictures, right.encoded)
-        motion, detail = self._at_full_size(*self._net.find(*encoded, times))
-        return self._net.draw(motion, detail, left.frames, right.frames)
+        motion = self._at_full_size(self._net.find(*encoded, times))
+        return draw(motion, left.frames, right.frames)
 
-    def _at_full_size(self, motion: FlowState, detail: Tensor) -> tuple[FlowState, Tensor]:
+    def _at_full_size(self, motion: FlowState) -> FlowState:
         size, scaled = self._geometry.size, self._geometry.scaled
-        flow, mask, detail = (x[..., : scaled[0], : scaled[1]] for x in (motion.flow, motion.mask, detail))
+        flow, mask = (x[..., : scaled[0], : scaled[1]] for x in (motion.flow, motion.mask))
         if scaled != size:
             x, y = size[1] / scaled[1], size[0] / scaled[0]
             # By Python numbers and in place: a tensor of them would be a copy to the device, which waits.
@@ -177,8 +177,8 @@ class CompactSession(RecordedSession):
             # Channels 0 and 2 are x, 1 and 3 are y.
             flow[:, ::2].mul_(x)
             flow[:, 1::2].mul_(y)
-            mask, detail = _resized(mask, size), _resized(detail, size)
-        return FlowState(flow, mask, motion.hidden), detail
+            mask = _resized(mask, size)
+        return FlowState(flow, mask, motion.hidden)
 
 
 def _turned(x: Tensor) -> Tensor:
