@@ -173,7 +173,27 @@ class SamplerSettings:
 
 def _given(given: Mapping[str, Any], settings: type[RunSettings | SamplerSettings]) -> dict[str, Any]:
     names = {field.name for field in fields(settings)}
-    return {name: value for name, value in given.items() if name in names and value is not UNSET}
+    found = {name: value for name, value in given.items() if name in names and value is not UNSET}
+    rows = moved(*found)
+    for name, value in found.items():
+        _check_given_by_link(name, value, rows[name])
+    return found
+
+
+def _check_given_by_link(name: str, value: Any, row: Widget) -> None:
+    """Check what nothing else looks at before the clip is made; the rest is checked where it is used.
+
+    ComfyUI says nothing of links to hidden inputs when it validates a graph: neither their types nor that
+    they are there.
+    """
+    kind, _ = row
+    # A number of a graph for the API, 0 or 1, is as good as false or true.
+    if kind == "BOOLEAN" and not (isinstance(value, (bool, int)) and value in (0, 1)):
+        raise BadInputError(f"{name} must be true or false.", described(value), "Give one of them.")
+    if kind == "STRING" and not isinstance(value, str):
+        raise BadInputError(f"{name} must be a text.", described(value), "Give a text, or nothing.")
+    if name == "pairs_per_chunk":
+        whole(value, "the pairs of a chunk", least=1)
 
 
 def run_rows() -> dict[str, Widget]:

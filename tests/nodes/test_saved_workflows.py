@@ -5,7 +5,9 @@ import shutil
 import subprocess
 
 import pytest
+import torch
 from midframe import NODE_CLASS_MAPPINGS
+from midframe.errors import MidframeError
 
 WIDGETS = {
     "MidframeInterpolate": {
@@ -221,6 +223,19 @@ def test_menus_keep_their_values(name):
 def test_what_moved_to_run_settings_is_still_taken_by_name(name):
     inputs = NODE_CLASS_MAPPINGS[name].INPUT_TYPES()
     assert not set(BEFORE[name]) - {*rows(name), *inputs["hidden"]}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_what_is_linked_there_and_does_not_fit_is_refused_before_the_clip_is_made(name):
+    node = NODE_CLASS_MAPPINGS[name]
+    moved = set(node.INPUT_TYPES()["hidden"]) & set(BEFORE[name])
+    assert moved
+    clip = "video" if "video" in rows(name) else "frames"
+    for widget in moved:
+        with pytest.raises(MidframeError):
+            node().check_lazy_status(
+                **{clip: None, "model": "default", "multiplier": 2, widget: torch.zeros(2)}
+            )
 
 
 @pytest.mark.parametrize("name", MOST)

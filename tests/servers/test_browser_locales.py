@@ -22,6 +22,8 @@ SEARCHED = {
     "ja": ("フレーム補間", "スローモーション"),
     "ko": ("보간", "프레임 보간", "슬로우 모션"),
 }
+WORDS = ("interpolation", "smooth", "tween", "slow motion", "60 fps", "frame rate", "fps")
+BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
 ANSWERS = {"MidframeInterpolate", "MidframeRIFE", "MidframeVideo"}
 ADD = """kind => {
     app.canvas.ds.offset = [0, 0]; app.canvas.ds.scale = 1;
@@ -133,12 +135,21 @@ def test_the_words_of_the_language_find_the_nodes(server, browser, language):
     with canvas_in(browser, server) as canvas:
         canvas.open(nodes_2=False)
         for word in (*SEARCHED[language], "60 fps"):
-            canvas.page.evaluate("() => app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
-            canvas.page.locator("#results-list").wait_for()
-            canvas.page.keyboard.type(word)
-            canvas.page.wait_for_timeout(1500)  # it searches a little after the last key
-            rows = canvas.page.get_by_test_id("result-item").all_inner_texts()
-            assert [row for row in rows[:5] if row.splitlines()[0] in names], (word, rows)
+            found = canvas.search(word)
+            assert names & set(found[:5]), (word, found)
             photograph(canvas, f"{language}_search")
-            canvas.page.keyboard.press("Escape")
-            canvas.page.locator("#results-list").wait_for(state="hidden")
+            canvas.close_search()
+
+
+def test_the_first_find_of_an_english_word_is_a_right_one(server, browser):
+    """By name the front ends rank what is not ours first, but where a blueprint's name has the word."""
+    server.json("/settings", {"Comfy.Locale": "en"})
+    right = {texts_of("en", kind)["display_name"] for kind in ANSWERS} | {path.stem for path in BLUEPRINTS}
+    with canvas_in(browser, server) as canvas:
+        canvas.open(nodes_2=False)
+        found = {}
+        for word in WORDS:
+            found[word] = canvas.search(word)[:5]
+            photograph(canvas, f"search_{word}")
+            canvas.close_search()
+        assert [word for word in WORDS if found[word][0] not in right] == [], found

@@ -145,6 +145,19 @@ class Canvas:
     def _all_shown(self, nodes: Iterable[str]) -> dict[str, list[str | None]]:
         return {node: self.shown(node) for node in nodes}
 
+    def search(self, words: str) -> list[str]:
+        """Open the search for nodes, type, and return the names of what it finds, best first; it stays open."""
+        self.page.evaluate("() => app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
+        self.page.locator("#results-list").wait_for()
+        self.page.keyboard.type(words)
+        self.page.wait_for_timeout(1500)  # it searches a little after the last key
+        return [row.splitlines()[0] for row in self.page.get_by_test_id("result-item").all_inner_texts()]
+
+    def close_search(self) -> None:
+        """Close the search for nodes."""
+        self.page.keyboard.press("Escape")
+        self.page.locator("#results-list").wait_for(state="hidden")
+
     def add(self, kind: str) -> dict[str, Any]:
         """Add a node, and return its id, the names of its widgets and the text that the page shows of it."""
         made = self.page.evaluate(

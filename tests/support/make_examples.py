@@ -4,7 +4,8 @@
 
 The workflows are put together and saved by ComfyUI's own front end (see browser.py for what that needs), so that they
 are as it writes them; the oldest host that they shall open in is the one to take. Each is run once: its thumbnail is the
-graph afterwards, with the first half second of the clip. Without titles all are made, and the clip too.
+graph afterwards, with the first half second of the clip. Without titles all are made, and the clip too. Then the
+blueprints of ``subgraphs/`` are folded from the workflows as they lie there: a title that is none of a workflow makes these alone.
 """
 
 import json
@@ -142,8 +143,35 @@ EXAMPLES: dict[str, Example] = {
     ),
 }
 
-BLUEPRINT = "Slow Motion (Midframe)"
-"""Made of the nodes of that example: its inputs are a video, the curve, the frame rate and the model."""
+
+@dataclass(frozen=True)
+class Blueprint:
+    """Nodes of a workflow folded into one, for ComfyUI's library of nodes."""
+
+    example: str
+    kinds: tuple[str, ...]
+    widgets: tuple[tuple[str, str], ...]
+    """What is set on the one node besides its links: kinds of nodes inside, and names."""
+
+
+_RATE_AND_MODEL = ("target_fps", "model")
+# The search of the canvas ranks by names alone: first those that begin with what was typed, shorter ones before longer ones,
+# then those that have it inside. These two come first for "interpolation", "smooth", "60 fps" and "frame rate".
+BLUEPRINTS = {
+    "Slow Motion (Midframe)": Blueprint(
+        "Slow motion with a curve",
+        ("MidframeSpeed", "MidframeTiming", "MidframeVideo"),
+        (("MidframeSpeed", "curve"), *(("MidframeVideo", name) for name in _RATE_AND_MODEL)),
+    ),
+    "Smooth to 60 fps": Blueprint(
+        "Smooth a video", ("MidframeVideo",), tuple(("MidframeVideo", name) for name in _RATE_AND_MODEL)
+    ),
+    "Interpolation to a frame rate": Blueprint(
+        "Frames to any frame rate",
+        ("MidframeInterpolate", "CreateVideo"),
+        tuple(("MidframeInterpolate", name) for name in _RATE_AND_MODEL),
+    ),
+}
 
 BUILD = """async ([nodes, app]) => {
     const graph = window.app.graph;
@@ -252,17 +280,15 @@ SUBGRAPH = """([nodes, inputs]) => {
 }"""
 
 
-def make_blueprint(canvas: Canvas) -> None:
-    """Fold the nodes of the slow motion into one node, and save that for ComfyUI's library of nodes."""
-    path = FOLDER / "Slow motion with a curve.json"
+def make_blueprint(canvas: Canvas, title: str, blueprint: Blueprint) -> None:
+    """Fold nodes of a workflow into one node, and save that for ComfyUI's library of nodes."""
+    path = FOLDER / f"{blueprint.example}.json"
     canvas.load(json.loads(path.read_text(encoding="utf-8")))
-    kinds = ["MidframeSpeed", "MidframeTiming", "MidframeVideo"]
-    inputs = [("MidframeSpeed", "curve"), ("MidframeVideo", "target_fps"), ("MidframeVideo", "model")]
-    graph = tidied(canvas.page.evaluate(SUBGRAPH % BLUEPRINT, [kinds, inputs]))
+    graph = tidied(canvas.page.evaluate(SUBGRAPH % title, [list(blueprint.kinds), list(blueprint.widgets)]))
     graph["links"] = []
     folder = ROOT / "subgraphs"
     folder.mkdir(exist_ok=True)
-    (folder / f"{BLUEPRINT}.json").write_text(json.dumps(graph, indent=1) + "\n", encoding="utf-8")
+    (folder / f"{title}.json").write_text(json.dumps(graph, indent=1) + "\n", encoding="utf-8")
 
 
 def photograph(canvas: Canvas) -> bytes:
@@ -280,9 +306,10 @@ def main(titles: list[str]) -> None:
         make_clip(server.base / "input" / CLIP, frames=9)
         with chromium() as browser, canvas_in(browser, server) as canvas:
             canvas.open(nodes_2=True)
-            for title in titles or EXAMPLES:
+            for title in [title for title in EXAMPLES if title in (titles or EXAMPLES)]:
                 make(canvas, title, EXAMPLES[title])
-            make_blueprint(canvas)
+            for title, blueprint in BLUEPRINTS.items():
+                make_blueprint(canvas, title, blueprint)
 
 
 if __name__ == "__main__":
