@@ -37,8 +37,8 @@ _LEAST_MISMATCH, _ABOVE_OTHERS = 0.35, 1.5
 # Or less of it, and more above the others: another moment of the same take. Less still, and pairs under grain
 # and shaking pass for cuts.
 _SIMILAR_MISMATCH, _SIMILAR_ABOVE = 0.25, 2.0
-# Or less still, but the picture changes by so many times as much as in any pair near it, and by so many levels:
-# a jump within a take whose motion is slow. So many pairs are needed to both sides: motion may begin there.
+# Or less still, but the picture changes by so many times as much as in any pair near it, and so many grey
+# levels: a jump within a slow take. So many pairs are needed to both sides, for motion may begin there.
 _SUDDEN_MISMATCH, _SUDDEN, _SUDDEN_LEAST, _SUDDEN_SIDE = 0.15, 3.0, 5.0, 2
 _NEIGHBOURS = 2
 # A pair that changes by less than these shares of a pair near it, in most areas and in all, and drifts by no

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/timing.md about loops, light, fast motion, orders and cuts:
+"""Draw the pictures of docs/timing.md about loops, fast motion, orders and cuts:
 ``python tests/support/draw_wishes.py``.
 
 They are made of generated leaves and of the demo's clip, with the built-in model.
@@ -17,6 +17,7 @@ from packs import load_pack
 load_pack()
 
 from midframe import interpolate
+from midframe.analysis.notes import Analysis
 from midframe.analysis.watch import analyse
 from midframe.cli.demo_timing import drawings
 from midframe.engine.timeline import by_multiplier
@@ -27,9 +28,9 @@ from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).parents[2]
 SIZE = 180, 320
-STEPS_OF_LOOP = 6
-LIGHT, FAST = 1.3, 100.0
-"""Gain of the second frame; pixels between two frames."""
+STEPS_OF_LOOP = 14
+FAST = 100.0
+"""Pixels between two frames."""
 DISC, INK, PAPER = torch.tensor([1.0, 0.75, 0.2]), (60, 60, 60), "white"
 
 
@@ -51,7 +52,9 @@ def loop() -> Image.Image:
     return contact_sheet(zip(labels, map(thumbnail, [*made[last : last + 3], made[0]]), strict=True))
 
 
-def compared(left: torch.Tensor, truth: torch.Tensor, right: torch.Tensor, ways: dict[str, Settings]) -> Image.Image:  # fmt: skip
+def compared(
+    left: torch.Tensor, truth: torch.Tensor, right: torch.Tensor, ways: dict[str, Settings]
+) -> Image.Image:
     """Return a true frame and what is made in its place in several ways, each with its error below it."""
     made = {
         name: interpolate(torch.stack((left, right)), "default", settings=way)[1]
@@ -61,14 +64,6 @@ def compared(left: torch.Tensor, truth: torch.Tensor, right: torch.Tensor, ways:
     below = [("second frame", thumbnail(right)), ("error, four times as large:", thumbnail(truth * 0))]
     below += [(f"{_psnr(frame, truth):.1f} dB", error_map(frame, truth)) for frame in made.values()]
     return contact_sheet([*((name, thumbnail(frame)) for name, frame in shown), *below])
-
-
-def light() -> Image.Image:
-    """Return a frame between two of which the second one is brighter."""
-    frames = [disc(ground(4.0 * i) * 0.7, 140 + 10 * i, 90) for i in range(3)]
-    left, truth, right = (frame * (1 + (LIGHT - 1) * i / 2) for i, frame in enumerate(frames))
-    ways = {"made": Settings(), "made, --levels match": Settings(levels="match")}
-    return compared(left, truth, right.clamp(0, 1), ways)
 
 
 def fast() -> Image.Image:
@@ -114,8 +109,8 @@ def found() -> Image.Image:
     return contact_sheet((f"{i}: {_said(notes, i)}", thumbnail(shown[i], 200)) for i in around)
 
 
-def _said(notes: object, index: int) -> str:
-    note = notes.note(index)  # type: ignore[attr-defined]
+def _said(notes: Analysis, index: int) -> str:
+    note = notes.note(index)
     return "cut after it" if note.cut else "held" if note.held else f"moves {note.motion:.0f} pixels"
 
 
@@ -126,7 +121,6 @@ def _psnr(a: torch.Tensor, b: torch.Tensor) -> float:
 def pictures() -> Iterator[tuple[str, Image.Image]]:
     """Return the pictures by the names of their files."""
     yield "loop.jpg", loop()
-    yield "light.jpg", light()
     yield "fast.jpg", fast()
     yield "orders.png", orders()
     yield "found.jpg", found()
