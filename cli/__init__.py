@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import FrameType
 from typing import NamedTuple
 
@@ -165,10 +166,30 @@ def _in(module: str) -> Callable[[], tuple[AddArguments, Run]]:
     """
 
     def load() -> tuple[AddArguments, Run]:
-        loaded = importlib.import_module(f".{module}", _PACK)
+        try:
+            loaded = importlib.import_module(f".{module}", _PACK)
+        except ModuleNotFoundError as error:
+            # The package that ComfyUI's registry hands out has no training/ and no benchmarks/.
+            room = f"{_PACK}.{module.partition('.')[0]}"
+            if error.name not in (room, f"{_PACK}.{module}"):
+                raise
+            return _nothing, partial(_missing, room)
         return loaded.add_arguments, loaded.run
 
     return load
+
+
+def _nothing(parser: argparse.ArgumentParser) -> None:
+    """Take whatever follows the name of a command that is not there."""
+    parser.add_argument("anything", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def _missing(room: str, arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
+    raise BadInputError(
+        "This installation does not have that command.",
+        f"no {room}: the package of ComfyUI's registry leaves it out",
+        "Install Midframe from its repository: pip install . in a clone of it.",
+    )
 
 
 _COMMANDS: dict[str, tuple[str, Callable[[], tuple[AddArguments, Run]]]] = {
@@ -184,5 +205,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[], tuple[AddArguments, Run]]]] = {
     "estimate": ("say what a long film costs on how many workers", _in("benchmarks.cost")),
     "memory": ("measure the memory that long clips need", _in("benchmarks.long_clips")),
     "files": ("say what becomes of every file in a folder of yours", _in("benchmarks.files")),
+    "triplets": ("cut clips into the sequences that a training reads", _in("training.cutting")),
+    "train": ("train or fine-tune a network; run it again, and it goes on", _in("training.command")),
     "demo": ("interpolate the clip that comes with Midframe", _in("cli.demo")),
 }

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from ..vfi_models import build, detect
 from .atlas import make_atlas
 from .batches import Sources
-from .footage import Store, left_out
+from .footage import Footage, Store, left_out
 from .motion import MotionGenerator
-from .triplets import held_out_triplets
+from .sequences import Sequences
+from .triplets import Triplet, held_out_triplets
 
 COLUMNS = ("step", "loss", "rate", "held_out_db", "generated_db", "seconds")
 # The number of generated samples, and the sides of their frames in pixels.
@@ -42,29 +43,35 @@ class Evaluation:
         every: of the held-out triplets one in so many is used.
     """
 
-    def __init__(self, sources: Sources | None = None, *, every: int = 3) -> None:
-        generator = MotionGenerator(
-            make_atlas(_SEED, textures=24, shapes=12), seed=_SEED, size=_SIZE, reach=0.25 * _SIZE
-        )
-        samples = [generator.sample(i) for i in range(_GENERATED)]
-        self.generated = [EvaluationSample(s.left, s.right, s.middle, float(s.timestep)) for s in samples]
-        self.held_out = _held_out(Store(sources.store), every) if sources else []
+    def __init__(
+        self, sources: Sources | None = None, *, every: int = 3, generated: int = _GENERATED
+    ) -> None:
+        self.generated = _generated(generated)
+        self.held_out = _held_out(sources, every) if sources else []
 
     def __call__(self, net: nn.Module) -> tuple[float, float]:
-        """Return the PSNR in dB on held-out clips, nan without any, and on generated samples."""
-        # Through detection, as a user loads the weights: that the network recognises its own is tested along.
-        model = build(detect(net.state_dict()))
+        """Return the PSNR in dB on held-out clips and on generated samples, nan without any."""
         means = []
         for samples in (self.held_out, self.generated):
-            scores = []
-            for s in samples:
-                with torch.inference_mode():
-                    session = model.open(*s.left.shape[-2:])
-                    left, right = session.encode(s.left[None]), session.encode(s.right[None])
-                    times = torch.tensor([s.timestep], dtype=torch.float32, device="cpu")
-                    scores.append(psnr(session.between(left, right, times)[0], s.middle))
+            made = frames_of(net, samples)
+            scores = [psnr(frame, s.middle) for frame, s in zip(made, samples, strict=True)]
             means.append(sum(scores) / len(scores) if scores else math.nan)
         return means[0], means[1]
+
+
+def frames_of(net: nn.Module, samples: list[EvaluationSample]) -> list[Tensor]:
+    """Return the frames (3, H, W) that a network makes of samples, on the host."""
+    # Through detection, as a user loads the weights: that the network recognises its own is tested along.
+    model = build(detect(net.state_dict()))
+    made = []
+    for s in samples:
+        with torch.inference_mode():
+            session = model.open(*s.left.shape[-2:])
+            left, right = (session.encode(side[None].to(model.device)) for side in (s.left, s.right))
+            times = torch.tensor([s.timestep], dtype=torch.float32, device=model.device)
+            made.append(session.between(left, right, times)[0].cpu())
+            session.close()
+    return made
 
 
 def psnr(picture: Tensor, expected: Tensor) -> float:
@@ -74,16 +81,37 @@ def psnr(picture: Tensor, expected: Tensor) -> float:
     return min(60.0, -10.0 * math.log10(max(error, 1e-9)))
 
 
-def _held_out(store: Store, every: int) -> list[EvaluationSample]:
-    def picture(clip: int, number: int) -> Tensor:
-        frame = torch.from_numpy(store.frame(store.clips[clip], number).copy())
+def _generated(count: int) -> list[EvaluationSample]:
+    if not count:
+        return []
+    generator = MotionGenerator(
+        make_atlas(_SEED, textures=24, shapes=12), seed=_SEED, size=_SIZE, reach=0.25 * _SIZE
+    )
+    samples = [generator.sample(i) for i in range(count)]
+    return [EvaluationSample(s.left, s.right, s.middle, float(s.timestep)) for s in samples]
+
+
+def _held_out(sources: Sources, every: int) -> list[EvaluationSample]:
+    """Return samples of held-out clips; of a store's triplets one in ``every``."""
+    chosen: list[tuple[Footage, Triplet]] = []
+    if sources.store:
+        store = Store(sources.store)
+        chosen += [(store, t) for t in held_out_triplets(store, left_out())[::every]]
+    for sequences in map(Sequences, sources.sequences):
+        chosen += [(sequences, t) for t in sequences.examined()]
+
+    def picture(footage: Footage, clip: int, number: int) -> Tensor:
+        frame = torch.from_numpy(footage.frame(footage.clips[clip], number).copy())
         return frame.permute(2, 0, 1).float() / 255.0
 
     return [
         EvaluationSample(
-            picture(t.clip, t.left), picture(t.clip, t.right), picture(t.clip, t.middle), t.timestep
+            picture(footage, t.clip, t.left),
+            picture(footage, t.clip, t.right),
+            picture(footage, t.clip, t.middle),
+            t.timestep,
         )
-        for t in held_out_triplets(store, left_out())[::every]
+        for footage, t in chosen
     ]
 
 

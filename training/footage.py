@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,33 @@ class Clip:
     width: int
     differences: list[list[float]]
     """Mean absolute difference, in grey levels of 255, of frames i and i + s + 1 at [s][i]."""
+
+
+class Footage(Protocol):
+    """Clips whose frames can be read in any order."""
+
+    clips: list[Clip]
+
+    def frame(self, clip: Clip, number: int) -> Frame:
+        """Return a frame (H, W, 3) uint8, not to be written to."""
+        ...
+
+
+class Joined:
+    """The clips of several places as those of one.
+
+    Args:
+        parts: in the order of their clips.
+    """
+
+    def __init__(self, parts: Sequence[Footage]) -> None:
+        self.clips = [clip for part in parts for clip in part.clips]
+        # By identity: clips of two folders may have one name.
+        self._owners = {id(clip): part for part in parts for clip in part.clips}
+
+    def frame(self, clip: Clip, number: int) -> Frame:
+        """Return a frame (H, W, 3) uint8, not to be written to."""
+        return self._owners[id(clip)].frame(clip, number)
 
 
 class Store:

@@ -95,7 +95,8 @@ def passes_loss(passes: list[FlowState], batch: dict[str, Tensor]) -> Tensor:
     """
     *before, final = passes
     loss = laplacian_loss(blend(final, batch["left"], batch["right"]), batch["middle"])
-    loss = loss + _FLOW_FIRST * flow_loss(final.flow, batch["flow"], batch["visible"])
+    share = _hidden_share(batch)
+    loss = loss + _FLOW_FIRST * flow_loss(final.flow, batch["flow"], batch["visible"], share)
     loss = loss + _MASK_WEIGHT * mask_loss(final.mask, batch["visible"])
     for motion in before:
         loss = loss + _COARSE_WEIGHT * _level_loss(motion, batch, 1)

@@ -19,7 +19,8 @@ class TrainingPlan:
     """Over the last steps the rate falls linearly on top of that."""
     seed: int = 0
     batch: int = 4
-    size: int = 160
+    size: int = 192
+    """Sides of a sample in pixels; the built-in network needs a multiple of ``4 * 2 ** levels``."""
     levels: int = 4
     rate: float = 1e-3
     warm_up: int = 200
@@ -37,6 +38,14 @@ class TrainingPlan:
     """Batches in three that are cut from real clips; the others are generated."""
     light: float = 0.0
     """Share of the samples in which the light changes from one frame to the other."""
+    precision: str = "float32"
+    """Of the convolutions in a training step; parameters, flow and losses are float32 in any."""
+    start: str = ""
+    """The weights that the training began with: their name and the first digits of their SHA-256. Empty:
+    random ones."""
+    data: str = ""
+    """The user's footage: names of its folders and the first digits of the SHA-256 of their lists. Empty: the
+    clips of ``footage.json``."""
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate: linear warm-up, half a cosine to a hundredth at the horizon, linear
@@ -49,3 +58,7 @@ class TrainingPlan:
         progress = min(1.0, (step - self.warm_up) / max(1, self.horizon - self.warm_up))
         cosine = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * progress))
         return self.rate * cosine * min(1.0, (self.steps - step) / max(1, self.cool_down))
+
+
+DESCRIBED = frozenset({"start", "data"})
+"""Fields that say what a configuration was given, and are no settings themselves."""

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import BadInputError
 from ..vfi_models import backward_warp
 from .atlas import chance
-from .footage import Clip, Generator, Store
+from .footage import Clip, Footage, Generator
 from .motion import Sample
 
 Teacher = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -78,16 +79,17 @@ class FootageSampler:
     """Cuts samples from the store's training clips; sample ``index`` is the same wherever it is made.
 
     Args:
-        store: decoded clips.
+        store: clips.
         left_out: names of clips that are not used.
         seed: with the index, fixes a sample.
         size: height and width of the frames.
     """
 
-    def __init__(self, store: Store, left_out: frozenset[str], *, seed: int, size: int) -> None:
+    def __init__(self, store: Footage, left_out: frozenset[str], *, seed: int, size: int) -> None:
         self._store, self._seed, self._size = store, seed, size
+        shares = []
         self._by_span: list[tuple[list[Triplet], np.ndarray[tuple[int], np.dtype[np.float64]]]] = []
-        for span, _ in _SPANS:
+        for span, share in _SPANS:
             triplets: list[Triplet] = []
             moves: list[float] = []
             for number, clip in enumerate(store.clips):
@@ -95,9 +97,20 @@ class FootageSampler:
                     found, differences = triplets_of(clip, number, span)
                     triplets += found
                     moves += differences
+            # Sequences of three frames have no longer spans.
+            if not triplets:
+                continue
+            shares.append(share)
             # Frames that hardly change teach little; those that change most are often beyond any flow.
             weights = np.sqrt(np.clip(moves, _LEAST, 16.0))
             self._by_span.append((triplets, np.cumsum(weights) / weights.sum()))
+        if not shares:
+            raise BadInputError(
+                "There is nothing to train on in these clips.",
+                f"{len(store.clips)} clips, none with three frames in a row that move and are no cut",
+                "Give longer clips, in which something moves.",
+            )
+        self._shares = shares if len(shares) == len(_SPANS) else [share / sum(shares) for share in shares]
 
     def __len__(self) -> int:
         return sum(len(triplets) for triplets, _ in self._by_span)
@@ -105,7 +118,7 @@ class FootageSampler:
     def sample(self, index: int) -> Sample:
         """Return sample ``index``; its flow is zero and trusted nowhere, see :func:`with_teacher_flow`."""
         rng = np.random.default_rng([self._seed, 0xF0, index])
-        triplets, cumulated = self._by_span[int(rng.choice(len(_SPANS), p=[share for _, share in _SPANS]))]
+        triplets, cumulated = self._by_span[int(rng.choice(len(self._shares), p=self._shares))]
         # Rounding may leave the last of the cumulated weights just under 1.
         triplet = triplets[min(int(np.searchsorted(cumulated, rng.random())), len(triplets) - 1)]
         frames = self._cropped(rng, triplet)
@@ -204,7 +217,7 @@ def relit(sample: Sample, share: float, seed: int, index: int) -> Sample:
     )
 
 
-def held_out_triplets(store: Store, left_out: frozenset[str], *, every: int = 20) -> list[Triplet]:
+def held_out_triplets(store: Footage, left_out: frozenset[str], *, every: int = 20) -> list[Triplet]:
     """Return triplets of neighbouring frames of the held-out clips, always the same ones.
 
     Args:

@@ -26,7 +26,7 @@ ROOMS = {
     "parity": {"api", "weights", "training"} | _LOOP,
     "report": {"api", "video"} | _LOOP,
     "nodes": {"api", "weights", "video", "chunks", "report"} | _LOOP,
-    "training": {"api", "weights"} | _LOOP,
+    "training": {"api", "weights", "video"} | _LOOP,
     "benchmarks": {"api", "weights", "video", "chunks", "report"} | _LOOP,
     "demo": set(),
     "cli": {"api", "weights", "video", "chunks", "report", "parity", "benchmarks", "demo"} | _LOOP,
@@ -125,6 +125,7 @@ PROGRAMS = {
     "benchmarks/cuts.py",
     "benchmarks/profile.py",
     "training/train.py",
+    "training/command.py",
     "benchmarks/bench.py",
     "benchmarks/peak.py",
 }
