@@ -37,6 +37,9 @@ _LEAST_MISMATCH, _ABOVE_OTHERS = 0.35, 1.5
 # Or less of it, and more above the others: another moment of the same take. Less still, and pairs under grain
 # and shaking pass for cuts.
 _SIMILAR_MISMATCH, _SIMILAR_ABOVE = 0.25, 2.0
+# Or less still, but the picture changes by so many times as much as in any pair near it, and so many grey
+# levels: a jump within a slow take. So many pairs are needed to both sides, for motion may begin there.
+_SUDDEN_MISMATCH, _SUDDEN, _SUDDEN_LEAST, _SUDDEN_SIDE = 0.15, 3.0, 5.0, 2
 _NEIGHBOURS = 2
 # A pair that changes by less than these shares of a pair near it, in most areas and in all, and drifts by no
 # more than so many fine pixels, repeats a frame: 99 of 100 repeats do under H.264 at crf 23; a picture that
@@ -249,9 +252,33 @@ class Watcher:
         here = self._pairs[index].found.mismatch
         around = [self._pairs[i].found.mismatch for way in (-1, 1) for i in self._moving(index, way)]
         others = max(around, default=0.0)
-        return (here > _LEAST_MISMATCH and here > _ABOVE_OTHERS * others) or (
-            here > _SIMILAR_MISMATCH and here > _SIMILAR_ABOVE * others
+        return (
+            (here > _LEAST_MISMATCH and here > _ABOVE_OTHERS * others)
+            or (here > _SIMILAR_MISMATCH and here > _SIMILAR_ABOVE * others)
+            or (self._is_sudden(index) and self._lost(index) > max(_SUDDEN_MISMATCH, _SIMILAR_ABOVE * others))
         )
+
+    def _is_sudden(self, index: int) -> bool:
+        """Tell whether the picture moves on both sides of a pair, and changes by far the most in it."""
+        sides = [
+            [
+                self._pairs[i].change
+                for distance in range(1, self.LOOK_AHEAD)
+                if (i := index + way * distance) in self._pairs
+            ]
+            for way in (-1, 1)
+        ]
+        # Where all is equal on one side, drawings or slides follow each other.
+        if any(len(side) < _SUDDEN_SIDE or max(side) == 0 for side in sides):
+            return False
+        return self._pairs[index].change > max(_SUDDEN_LEAST, _SUDDEN * max(map(max, sides)))
+
+    def _lost(self, index: int) -> float:
+        """Return the mismatch of a pair, also of one that changes too little for it to be looked for."""
+        pair = self._pairs[index]
+        if pair.found is not _UNCHANGED:
+            return pair.found.mismatch
+        return match(self._frames[index].coarse, self._frames[index + 1].coarse).mismatch
 
     def _moving(self, index: int, way: int) -> list[int]:
         """Return the nearest pairs to one side in which something moves: drawings on threes move in every

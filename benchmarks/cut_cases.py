@@ -95,7 +95,10 @@ def _picture_folders(folder: Path) -> list[Path]:
 
 
 def _is_one_shot(path: Path) -> bool:
-    """Tell whether a clip is long enough, and none of its steps much larger than the others."""
+    """Tell whether a clip is long enough, and none of its steps much larger than the others.
+
+    Of a folder of pictures that have nothing to do with each other every step is large.
+    """
     try:
         frames = _read(path)
     except MidframeError:
@@ -103,7 +106,8 @@ def _is_one_shot(path: Path) -> bool:
     if len(frames) < (_LEAST_FRAMES if path.is_file() else 2):
         return False
     steps = torch.tensor([_difference(a, b) for a, b in pairwise(frames)], dtype=torch.float32, device="cpu")
-    return float(steps.max()) <= max(_MAY_BE_A_CUT, 4 * float(steps.median()))
+    usual = float(steps.median())
+    return usual <= _MAY_BE_A_CUT and float(steps.max()) <= max(_MAY_BE_A_CUT, 4 * usual)
 
 
 def cases(clips: Footage, cuts: int, seed: int) -> Iterator[Case]:

@@ -17,7 +17,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,13 +110,13 @@ class Score:
         return self.found / max(self.found + self.false, 1)
 
 
-def run(clips: Footage, cuts: int, seed: int, shown: Path | None) -> dict[str, Any]:
-    """Count over all cases and return the figures of the table."""
+def run(clips: Footage, cuts: int, seed: int, shown: Path | None, only: Sequence[str] = ()) -> dict[str, Any]:
+    """Count over all cases and return the figures of the table, of the detectors named or of all."""
     scores: dict[str, Score] = {}
     kinds: dict[str, Counter[str]] = {}
     seconds: dict[str, float] = {}
     totals: Counter[str] = Counter()
-    asked = detectors()
+    asked = {name: detector for name, detector in detectors().items() if not only or name in only}
     for number, case in enumerate(cases(clips, cuts, seed)):
         totals["cuts"] += len(case.cuts)
         totals["others"] += len(case.frames) - 1 - len(case.cuts)
@@ -208,6 +208,7 @@ def main() -> None:
     add("--leave-out", type=Path, metavar="JSON", help="a file whose left_out names clips that hold cuts")
     add("--cuts", type=int, default=500, metavar="N")
     add("--seed", type=int, default=0)
+    add("--detector", action="append", default=[], metavar="NAME", help="a name of the table (default: all)")
     add("--show", type=Path, metavar="FOLDER", help="pictures of what is wrong")
     add("--out", type=Path, metavar="NAME", help="NAME.json and NAME.md")
     arguments = parser.parse_args()
@@ -215,7 +216,10 @@ def main() -> None:
     left_out = json.loads(arguments.leave_out.read_text())["left_out"] if arguments.leave_out else ()
     clips = footage(arguments.clips, held_out=arguments.held_out, left_out=frozenset(left_out))
     sys.stderr.write(f"{len(clips.paths)} clips\n")
-    figures = {**run(clips, arguments.cuts, arguments.seed, arguments.show), "cost": cost()}
+    figures = {
+        **run(clips, arguments.cuts, arguments.seed, arguments.show, arguments.detector),
+        "cost": cost(),
+    }
     sys.stdout.write(table(figures))
     if arguments.out is not None:
         arguments.out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n")

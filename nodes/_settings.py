@@ -174,7 +174,8 @@ class SamplerSettings:
 def _given(given: Mapping[str, Any], settings: type[RunSettings | SamplerSettings]) -> dict[str, Any]:
     names = {field.name for field in fields(settings)}
     found = {name: value for name, value in given.items() if name in names and value is not UNSET}
-    rows = moved(*found)
+    # The rows ask the host for its devices: not where nothing is linked.
+    rows = moved(*found) if found else {}
     for name, value in found.items():
         _check_given_by_link(name, value, rows[name])
     return found

@@ -11,16 +11,15 @@ from torch import Tensor, nn
 
 from ..errors import BadInputError
 from ..vfi_models import backward_warp, build, detect
-from ..vfi_models.compact.flow import FlowState, blend
-from ..vfi_models.compact.net import STRIDE, CompactNet, Encoded
-from ..vfi_models.compact.pyramid import PyramidNet
+from ..vfi_models.compact.flow import FlowState
+from ..vfi_models.compact.net import STRIDE, Encoded, PyramidNet, draw
 from ..vfi_models.interface import Detection, Interpolator, StateDict
 from ..vfi_models.rife.config import FAMILIES
 from ..vfi_models.rife.net import IFNet
 from ..vfi_models.torch_interpolator import module_of, require_fit
 from .losses import laplacian_loss, passes_loss, total_loss
 
-DEFAULT, PYRAMID = "compact", "compact-v2"
+DEFAULT = "compact-v2"
 # Scale of RIFE's last layers at the start: their outputs are multiplied by as much as 32.
 _GENTLE = 0.1
 _MIDDLE = 0.5
@@ -32,8 +31,7 @@ Loss = Callable[[Batch], Tensor]
 def trained_name(detection: Detection) -> str:
     """Return what :attr:`~.plan.TrainingPlan.model` calls the network of some weights."""
     if detection.architecture in ("compact", "rife"):
-        own = f"{detection.architecture}-{detection.family}"
-        return DEFAULT if own == "compact-v1" else own
+        return f"{detection.architecture}-{detection.family}"
     return detection.architecture
 
 
@@ -44,7 +42,7 @@ def side_multiple(model: str, levels: int) -> int:
         # The coarsest block halves its reduced input twice.
         return math.ceil(4 * max(family.divisors))
     # Sessions pad by themselves.
-    return 4 * 2**levels if model in (DEFAULT, PYRAMID) else 1
+    return 4 * 2**levels if model == DEFAULT else 1
 
 
 def network_of(model: str, levels: int, weights: StateDict | None) -> tuple[nn.Module, Loss]:
@@ -91,22 +89,19 @@ def network_with_loss(model: str, levels: int) -> tuple[nn.Module, Loss]:
     """Return a network with random weights, and the loss of a collated batch of :class:`~.motion.Sample`.
 
     Args:
-        model: ``compact``, ``compact-v2``, or ``rife-4.25`` and the like.
-        levels: of the picture pyramid, for the built-in networks.
+        model: ``compact-v2``, the built-in one, or ``rife-4.25`` and the like.
+        levels: of the picture pyramid, for the built-in network.
 
     Raises:
         BadInputError: no such network.
     """
     if model == DEFAULT:
-        compact = CompactNet()
-        return compact, partial(_compact_loss, compact, levels)
-    if model == PYRAMID:
         pyramid = PyramidNet()
         pyramid.initialise()
         return pyramid, partial(_pyramid_loss, pyramid, levels)
     family = FAMILIES.get(model.removeprefix("rife-"))
     if family is None or not model.startswith("rife-"):
-        names = [DEFAULT, PYRAMID, *(f"rife-{name}" for name in FAMILIES)]
+        names = [DEFAULT, *(f"rife-{name}" for name in FAMILIES)]
         raise BadInputError("There is no such network to train.", model, f"Use one of {', '.join(names)}.")
     rife = IFNet(family)
     with torch.no_grad():
@@ -116,7 +111,7 @@ def network_with_loss(model: str, levels: int) -> tuple[nn.Module, Loss]:
     return rife, partial(_rife_loss, rife)
 
 
-def _encoded(net: CompactNet | PyramidNet, levels: int, batch: Batch) -> tuple[Encoded, Encoded]:
+def _encoded(net: PyramidNet, levels: int, batch: Batch) -> tuple[Encoded, Encoded]:
     """Encode both frames in one pass: the coarse levels are too small to keep a processor busy by
     themselves.
     """
@@ -132,17 +127,8 @@ def _pyramid_loss(net: PyramidNet, levels: int, batch: Batch) -> Tensor:
     # One level more in every second batch: on large pictures the coarsest stage is applied again and again.
     left, right = _encoded(net, levels + int(batch["step"]) % 2, batch)
     motions = net.match(left, right, timestep)
-    final, residual = net.fine(left[0][1], right[0][1], motions[-1], timestep)
-    frames = blend(final, batch["left"], batch["right"]) + residual
-    return total_loss(frames, final, motions, batch, stride=STRIDE)
-
-
-def _compact_loss(net: CompactNet, levels: int, batch: Batch) -> Tensor:
-    timestep = batch["timestep"].view(-1, 1, 1, 1)
-    left, right = _encoded(net, levels, batch)
-    motions = net.match(left, right, timestep, training=True)
-    final, residual = net.finish(motions[-1], left[0], right[0], timestep, training=True)
-    frames = blend(final, batch["left"], batch["right"]) + residual
+    final = net.fine(left[0][1], right[0][1], motions[-1], timestep)
+    frames = draw(final, batch["left"], batch["right"])
     return total_loss(frames, final, motions, batch, stride=STRIDE)
 
 

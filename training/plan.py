@@ -19,7 +19,8 @@ class TrainingPlan:
     """Over the last steps the rate falls linearly on top of that."""
     seed: int = 0
     batch: int = 4
-    size: int = 160
+    size: int = 192
+    """Sides of a sample in pixels; the built-in network needs a multiple of ``4 * 2 ** levels``."""
     levels: int = 4
     rate: float = 1e-3
     warm_up: int = 200

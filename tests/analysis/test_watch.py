@@ -42,6 +42,31 @@ def test_a_cut_is_seen_where_it_is():
     assert [note.index for note in notes if note.cut] == [9]
 
 
+def jump(before: list[int], after: list[int]) -> list[torch.Tensor]:
+    """Return frames of a take, by how far it has moved; after the jump a part of the picture is another one."""
+    one, other = scene(1), scene(2)
+    late = [one[:, at : at + WIDTH].clone() for at in after]
+    for frame in late:
+        frame[40:110, 60:160] = other[40:110, 60:160]
+    return [one[:, at : at + WIDTH].clone() for at in before] + late
+
+
+def test_a_jump_within_a_slow_take_is_a_cut():
+    """Motion would explain most of it; but the take moves by a pixel a frame, and jumps by twelve."""
+    frames = jump([*range(10)], [*range(21, 31)])
+    for only_cuts in (True, False):
+        notes = analyse(frames, only_cuts=only_cuts).pairs
+        assert [note.index for note in notes if note.cut] == [9]
+
+
+def test_a_jump_is_no_cut_between_drawings_nor_where_motion_begins():
+    """The same step after frames that stand, and among steps as large."""
+    stands = jump([9] * 10, [*range(21, 31)])
+    begins = jump([*range(10)], [*range(21, 141, 12)])
+    for frames in (stands, begins):
+        assert not any(note.cut for note in analyse(frames, only_cuts=True).pairs)
+
+
 def test_cuts_into_and_out_of_black_are_cuts():
     black = [torch.zeros(HEIGHT, WIDTH, 3, dtype=torch.uint8)] * 9
     notes = analyse(pan(1, 10) + black + pan(2, 10)).pairs

@@ -21,7 +21,6 @@ BUDGET = {
     "rife-4.25": (199, 3.5 * GIB),
     "film": (375, 36.5 * GIB),
     "default": (285, 3.84 * GIB),
-    "compact-v1": (689, 6.3 * GIB),
 }
 WAITS = {
     # What the loop waits for by design, and why it cannot be otherwise.
@@ -34,7 +33,6 @@ MODELS = [
     "rife_hd-hdv3",
     "film-narrow",
     "default",
-    "compact-v1",
     "tlbvfi-small",
 ]
 SIZES = [(64, 96), (45, 37)]

@@ -13,7 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 FAMILIES = [
-    "compact v1",
     "compact v2",
     "film narrow",
     "rife 4.0",
@@ -83,7 +82,7 @@ def tensors(values):
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    "name", ["compact v1", "compact v2", "film narrow", "rife 4.0", "rife 4.26.heavy", "rife_paper paper"]
+    "name", ["compact v2", "film narrow", "rife 4.0", "rife 4.26.heavy", "rife_paper paper"]
 )
 def test_a_pass_takes_no_more_than_its_estimate(name):
     model = build(detect(synthetic_state_dict(shapes_of(name), 0, 0.7)))

@@ -18,7 +18,7 @@ from midframe.vfi_models._ops import convolution, fused, kernels
 from midframe.vfi_models._ops.fused import disagreement
 from midframe.vfi_models._ops.fused_kernel import warp
 from midframe.vfi_models._ops.warp import _plainly, identity_grid
-from midframe.vfi_models.compact import flow, matching, pyramid
+from midframe.vfi_models.compact import flow, matching, net
 from midframe.vfi_models.rife.lowres import _centres
 
 DTYPES = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
@@ -77,7 +77,7 @@ for dtype in DTYPES:
         (kernels.correlation, matching._difference),
         (kernels.gradient_products, flow._products_difference),
         (kernels.least_squares, flow._solution_difference),
-        (kernels.gate, pyramid._gate_difference),
+        (kernels.gate, net._gate_difference),
     ):
         found = float(difference(kernel, torch.device("cpu"), dtype))
         assert found < fused._ROUNDING[dtype], (kernel.__name__, dtype, found)
@@ -103,6 +103,6 @@ for channels, (height, width) in itertools.product((1, 3), ((1, 1), (1, 7), (19,
     torch.testing.assert_close(found, expected, atol=bound("operation"), rtol=0)
     assert found.square().sum(1).max() <= 1.0 + bound("operation")
     out = torch.randn(2, 30, height, width).to(torch.float16).contiguous(memory_format=torch.channels_last)
-    expected = pyramid._gate(both[:, :4], both[:, 4:], out, 4.0)
+    expected = net._gate(both[:, :4], both[:, 4:], out, 4.0)
     found = kernels.gate(both[:, :4], both[:, 4:], out, 4.0)
     torch.testing.assert_close(found, expected, atol=bound("operation"), rtol=0)

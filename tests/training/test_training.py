@@ -46,7 +46,8 @@ def batch(atlas):
     generator = MotionGenerator(atlas, seed=3, size=64, reach=8)
     samples = [generator.sample(i) for i in range(2)]
     names = ("left", "right", "middle", "timestep", "flow", "visible")
-    return {name: torch.stack([getattr(s, name) for s in samples]) for name in names}
+    batch = {name: torch.stack([getattr(s, name) for s in samples]) for name in names}
+    return batch | {"step": torch.tensor(0)}
 
 
 def error_of(sample, flow):
@@ -149,7 +150,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(batch, caplog):
 
 @pytest.mark.usefixtures("small_atlas")
 def test_resumed_is_uninterrupted(tmp_path):
-    plan = TrainingPlan(steps=4, batch=1, size=32, warm_up=1)
+    plan = TrainingPlan(steps=4, batch=1, size=64, warm_up=1)
     whole = Trainer(plan)
     train(whole, Run(tmp_path / "whole.safetensors", workers=0, evaluate_every=0))
 
@@ -268,10 +269,10 @@ def test_the_length_may_change_until_the_cool_down(tmp_path):
 @pytest.mark.usefixtures("small_atlas")
 def test_command_line(tmp_path):
     out = tmp_path / "net.safetensors"
-    plan = ["--steps", "1", "--batch", "1", "--size", "32"]
+    plan = ["--steps", "1", "--batch", "1", "--size", "64"]
     assert main(["--out", str(out), "--workers", "0", "--examine", "0", *plan]) == 0
     model = build(detect(read_checkpoint(out)))
-    assert (model.spec.architecture, model.spec.family) == ("compact", "v1")
+    assert (model.spec.architecture, model.spec.family) == ("compact", "v2")
     with out.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]
     assert header["licence"] == "MIT"

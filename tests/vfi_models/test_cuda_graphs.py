@@ -322,8 +322,8 @@ def test_rife_replayed_is_rife(family, channels):
         torch.testing.assert_close(got, expected, atol=bound("rounding"), rtol=0)
 
 
-def compact(family="v2", **options):
-    model = build(detect(synthetic_state_dict(compact_shapes(family), 0, 0.7)))
+def compact(**options):
+    model = build(detect(synthetic_state_dict(compact_shapes("v2"), 0, 0.7)))
 
     def opened(recordings=None):
         chosen = CompactOptions(**options)
@@ -334,17 +334,15 @@ def compact(family="v2", **options):
 
 
 @pytest.mark.parametrize(
-    ("family", "options"),
+    "options",
     [
-        ("v2", {"ensemble": True, "flow_scale": 0.5}),
-        # Every option is above, with the family that is shipped.
-        pytest.param("v1", {}, marks=pytest.mark.long),
-        pytest.param("v1", {"ensemble": True, "flow_scale": 0.5}, marks=pytest.mark.long),
-        pytest.param("v2", {}, marks=pytest.mark.long),
+        {"ensemble": True, "flow_scale": 0.5},
+        # Every option is above.
+        pytest.param({}, marks=pytest.mark.long),
     ],
 )
-def test_the_built_in_model_replayed_is_the_built_in_model(family, options):
-    fake, (_, opened) = Fake(takes=8), compact(family, **options)
+def test_the_built_in_model_replayed_is_the_built_in_model(options):
+    fake, (_, opened) = Fake(takes=8), compact(**options)
     ours, plain = opened(recordings_of(fake)), opened()
     features = [ours.encode(frame) for frame in torch.rand(4, 1, 4, 40, 50)]
     frames = []
@@ -390,10 +388,9 @@ class Watching(TorchDispatchMode):
         return func(*args, **kwargs or {})
 
 
-@pytest.mark.parametrize("family", ["v1", "v2"])
 @pytest.mark.parametrize("flow_scale", [0.5, 1.0, 2.0])
-def test_a_pass_of_the_built_in_model_asks_nothing_of_the_host(family, flow_scale):
-    _, opened = compact(family, flow_scale=flow_scale)
+def test_a_pass_of_the_built_in_model_asks_nothing_of_the_host(flow_scale):
+    _, opened = compact(flow_scale=flow_scale)
     ours = opened()
     sides = [ours.encode(frame) for frame in torch.rand(2, 1, 3, 40, 50)]
     timestep = torch.tensor([0.5])

@@ -13,7 +13,6 @@ from midframe.vfi_models._ops.convolution import Convolution, LeakyConv2d, chann
 from midframe.vfi_models._ops.padding import _mirror, clamp_padded, pad_frames, pad_to
 from midframe.vfi_models._ops.warp import GridSampler, _sampled, halved, identity_grid, sample
 from midframe.vfi_models.compact.flow import box_mean
-from midframe.vfi_models.compact.net import CompactNet, _shuffled
 from midframe.vfi_models.rife import shapes
 from midframe.vfi_models.rife.config import FAMILIES
 from midframe.vfi_models.rife.net import Block
@@ -169,26 +168,6 @@ def test_prepared_block(family):
         expected = block.lastconv(block.convblock(block.conv0(x)))[:, :5]
         expected[:, :4] *= 4
         torch.testing.assert_close(prepared(x), expected, atol=bound("fast path"), rtol=bound("fast path"))
-
-
-def test_built_in_network_runs_as_it_is_trained():
-    net = CompactNet()
-
-    def made(left, right, timestep):
-        sides = [net.encode(side, 3) for side in (left, right)]
-        motion = net.match(*sides, timestep, training=True)[-1]
-        return net.finish(motion, sides[0][0], sides[1][0], timestep, training=True)
-
-    for _ in range(2):
-        height, width = (32 * n for n in size(4))
-        pair = *torch.rand(2, 1, 3, height, width), torch.full((1, 1, 1, 1), 0.4)
-        expected, residual = made(*pair)
-        with torch.no_grad():
-            motion, again = made(*pair)
-            x = torch.randn(2, 8, height, width)
-            torch.testing.assert_close(_shuffled(x), F.pixel_shuffle(x, 2))
-        torch.testing.assert_close(motion.flow, expected.flow, atol=bound("flow of a fast path"), rtol=1e-3)
-        torch.testing.assert_close(again, residual, atol=bound("fast path"), rtol=1e-3)
 
 
 @pytest.mark.parametrize("family", ["4.6", "4.13", "4.25"])

@@ -744,6 +744,26 @@ def test_transparency_that_is_lost_is_said_once(tmp_path, caplog, pix_fmt, outpu
     assert caplog.text.count("transparency") == (channels == 4 and output != "mkv")
 
 
+@pytest.mark.parametrize("output", ["mp4", "mov"])
+def test_a_gap_that_an_output_cannot_hold_is_named_and_what_was_made_is_kept(tmp_path, output):
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for level, milliseconds in enumerate((0, 40, 80, 3 * 10**9, 3 * 10**9 + 40)):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 40 * level, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = milliseconds, Fr(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(MidframeError, match="shown for longer") as caught:
+        run(source, f"out.{output}")
+    assert "disk" not in str(caught.value)
+    assert "mkv" in caught.value.advice
+    kept = times_of(tmp_path / f"out.partial.{output}")
+    assert [time - kept[0] for time in kept] == [Fr(k, 50) for k in range(4)]
+    assert len(times_of(run(source, "out.mkv"))) == 10
+
+
 def test_av1_says_nothing_by_itself(monkeypatch):
     """SVT-AV1 reads this once: it must be there before the encoder is tried, which is before it is used."""
     monkeypatch.delenv("SVT_LOG", raising=False)

@@ -265,7 +265,7 @@ def _gate(
 
 
 def gate(flow: Tensor, mask: Tensor, update: Tensor, moves: float) -> Tensor:
-    """Run the kernel; see :class:`~..compact.pyramid.Decoder`. Any strides.
+    """Run the kernel; see :class:`~..compact.net.Decoder`. Any strides.
 
     Args:
         flow: (K, 4, H, W) float32.

@@ -1,12 +1,7 @@
-"""The built-in model: small, offline, trained by ``midframe.training``.
-
-``ckpts/default.safetensors`` is of the second family; weights of the first, which was shipped before, load
-as well.
-"""
+"""The built-in model: small, offline, trained by ``midframe.training``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
@@ -15,30 +10,26 @@ from ...errors import BadInputError
 from ..interface import Architecture, Detection, ModelSpec, Options, StateDict
 from ..options import chosen, with_half_scale
 from ..torch_interpolator import TorchInterpolator, build_strict, require_fit, shapes_of
-from .net import CompactNet
-from .pyramid import PyramidNet
+from .net import PyramidNet
 from .session import CompactOptions, CompactSession, Geometry, activation_bytes
 
 __all__ = ["ARCHITECTURE", "Compact"]
 
 _LEAST_SCALE, _LARGEST_SCALE = 0.25, 4.0
 _ADVICE = "Use the file that came with this version, or train one: python -m midframe.training.train."
-_Net = CompactNet | PyramidNet
-_NETS: dict[str, type[CompactNet] | type[PyramidNet]] = {"v1": CompactNet, "v2": PyramidNet}
-# Names that only these networks have together, by family.
-_TELLING = {
-    "v1": ("decoder.sharpness", "encoder.stem.weight", "fine.leave.weight"),
-    "v2": ("decoders.0.sharpness", "encoder.stem.weight", "fine.leave.weight"),
-}
+# Its files say no version; a network of another shape under these names would be the next family.
+_FAMILY = "v2"
+# Names that only this network has together.
+_TELLING = ("decoders.0.sharpness", "encoder.stem.weight", "fine.leave.weight")
 
 
-class Compact(TorchInterpolator[_Net]):
+class Compact(TorchInterpolator[PyramidNet]):
     """The built-in network. See :class:`~..interface.Interpolator`."""
 
-    def __init__(self, net: _Net, family: str) -> None:
+    def __init__(self, net: PyramidNet, family: str) -> None:
         spec = ModelSpec(
             architecture="compact",
-            family=family,
+            family=_FAMILY,
             any_timestep=True,
             follows_extra=True,
             dtypes=(torch.float32, torch.float16, torch.bfloat16),
@@ -84,25 +75,22 @@ def detect(state_dict: StateDict) -> Detection | None:
     Raises:
         UnsupportedWeightsError: its names with other shapes.
     """
-    found = (f for f, names in _TELLING.items() if all(name in state_dict for name in names))
-    family = next(found, None)
-    if family is None:
+    if not all(name in state_dict for name in _TELLING):
         return None
     require_fit(
         state_dict,
-        shapes(family),
+        shapes(_FAMILY),
         what="the built-in model",
-        family=family,
+        family=_FAMILY,
         advice=_ADVICE,
     )
-    return Detection("compact", family, dict(state_dict))
+    return Detection("compact", _FAMILY, dict(state_dict))
 
 
 def build(detection: Detection) -> Compact:
     """Build the network of a detected state dict, loaded strictly."""
-    make: Callable[[], _Net] = _NETS[detection.family]
-    net: _Net = build_strict(
-        make,
+    net: PyramidNet = build_strict(
+        PyramidNet,
         detection.state_dict,
         # The file is float16, so float() copies; float32 weights, as a training evaluates them, are shared
         # instead.
@@ -116,7 +104,9 @@ def build(detection: Detection) -> Compact:
 
 def shapes(family: str) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of the parameters of a family."""
-    return shapes_of(_NETS[family])
+    if family != _FAMILY:
+        raise KeyError(family)
+    return shapes_of(PyramidNet)
 
 
-ARCHITECTURE = Architecture(name="compact", families=tuple(_NETS), shapes=shapes, detect=detect, build=build)
+ARCHITECTURE = Architecture(name="compact", families=(_FAMILY,), shapes=shapes, detect=detect, build=build)

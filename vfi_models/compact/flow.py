@@ -16,13 +16,8 @@ from .._ops.constants import constant
 from .._ops.fused import kernel
 from .._ops.warp import backward_warp, identity_grid
 
-# Pixels along a side of the window that Lucas-Kanade and zero_where_still average over.
+# Pixels along a side of the window that Lucas-Kanade averages over.
 _WINDOW_SIDE = 7
-# Mean squared difference of two pictures (0..1) that noise explains: 2.5 grey levels of 255.
-_ALIKE = 1e-4
-# The step of step_where_better counts once its error is below the first share of the error before, and counts
-# in full the second share below that.
-_BETTER, _RAMP = 0.8, 0.5
 # Mean squared gradient (of 0..1 a pixel) that noise explains: about one grey level of 255.
 _NOISE_FLOOR = 2e-5
 
@@ -38,7 +33,7 @@ class FlowState:
     mask: Tensor
     """(K, 1, H, W) float32: logit of the left frame's share."""
     hidden: Tensor
-    """(K, 16, H, W): features that the decoder passes from level to level."""
+    """(K, C, H, W): features that the decoder passes from level to level."""
 
     def doubled(self) -> FlowState:
         """Return the same state at twice the resolution."""
@@ -74,24 +69,6 @@ def blend(motion: FlowState, left: Tensor, right: Tensor) -> Tensor:
     """Warp pictures (K, C, H, W) by a flow of their size, and mix them by its mask."""
     warped_left, warped_right = warped(motion.flow, left, right)
     return torch.lerp(warped_right, warped_left, torch.sigmoid(motion.mask))
-
-
-def lucas_kanade(flow: Tensor, mask: Tensor, left: Tensor, right: Tensor, timestep: Tensor) -> Tensor:
-    """Warp two pictures by a flow, and return the flow after :func:`lucas_kanade_step`.
-
-    Args:
-        flow: (K, 4, H, W) float32 pixels, as in :class:`FlowState`.
-        mask: (K, 1, H, W) logit of the left frame's share.
-        left, right: (K, C, H, W) float32 source pictures, not yet warped.
-        timestep: (K, 1, 1, 1) float32.
-
-    Returns:
-        The flow moved along the path from frame to frame; its gradient is that of ``flow``.
-    """
-    with torch.no_grad():
-        step = lucas_kanade_step(*warped(flow, left, right), mask, timestep)
-    # A step from frame to frame: -t of it on the flow to the left frame, 1 - t on the flow to the right one.
-    return flow + torch.cat((-timestep * step, (1.0 - timestep) * step), 1)
 
 
 @torch.no_grad()
@@ -173,52 +150,6 @@ def _sample_pictures(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, 
     return left.to(dtype), (left + values.mul(0.3).cos() * 0.02).to(dtype), 4.0 * left[:, :1]
 
 
-def step_where_better(motion: FlowState, left: Tensor, right: Tensor, timestep: Tensor) -> FlowState:
-    """Take a step of :func:`lucas_kanade` as far as the pictures agree clearly better after it.
-
-    On a coarse picture a step without that test diverges as often as it helps.
-    """
-    error = _matching_error(motion.flow, left, right)
-    moved = lucas_kanade(motion.flow, motion.mask, left, right, timestep)
-    error_after = _matching_error(moved, left, right)
-    # A ramp and no switch: rounding must not decide between two flows.
-    share = ((_BETTER * error - error_after) / (_RAMP * error + 0.1 * _ALIKE)).clamp(0.0, 1.0)
-    return FlowState(torch.lerp(motion.flow, moved, share), motion.mask, motion.hidden)
-
-
-def zero_where_still(flow: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Return the flow, zero where the pictures agree better in place than warped: there nothing moved.
-
-    A repeated pattern beside a moving object is easily given that object's motion; nothing in the pattern
-    contradicts it but that it was in the same place all the time.
-
-    Args:
-        flow: (K, 4, H, W) float32 pixels, as in :class:`FlowState`.
-        left, right: (K, C, H, W) float32 source pictures, not yet warped.
-    """
-    error_warped = _matching_error(flow, left, right)
-    change = left - right
-    error_in_place = box_mean(_mean_product(change, change).unsqueeze(1))
-    # 0 where warped is no worse, 1 from twice the error in place on; _ALIKE keeps noise from deciding.
-    worse = (error_warped - error_in_place) / (0.5 * error_warped + _ALIKE)
-    return flow * (1.0 - worse.clamp(0.0, 1.0))
-
-
-def _matching_error(flow: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Return the mean squared difference of the warped pictures about each pixel, (K, 1, H, W)."""
-    warped_left, warped_right = warped(flow, left, right)
-    change = warped_left - warped_right
-    return box_mean(_mean_product(change, change).unsqueeze(1))
-
-
-def _mean_product(a: Tensor, b: Tensor) -> Tensor:
-    """Return the mean over the channels of a * b, (N, H, W); a channel at a time needs no second pass."""
-    total = a[:, 0] * b[:, 0]
-    for channel in range(1, a.shape[1]):
-        total.addcmul_(a[:, channel], b[:, channel])
-    return total.div_(a.shape[1])
-
-
 def box_mean(x: Tensor, side: int = _WINDOW_SIDE) -> Tensor:
     """Average over the ``side`` x ``side`` pixels about each pixel, those inside the picture.
 
@@ -257,6 +188,67 @@ def warped(flow: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     height, width = flow.shape[-2:]
     grid = identity_grid(height, width, flow.device)
     return backward_warp(left, flow[:, :2], grid), backward_warp(right, flow[:, 2:], grid)
+
+
+def sharpened(picture: Tensor, motion: FlowState) -> Tensor:
+    """Take back the blur of bilinear interpolation from the picture that :func:`blend` made.
+
+    Between two pixels, at ``f`` of the way, the cubic of Catmull and Rom lies ``f (1 - f) / 2`` times their
+    second difference under the straight line. The differences are taken of the finished picture: where motion
+    is smooth that is the same as warping those of the source frames, and needs no further samples.
+
+    Args:
+        picture: (K, C, H, W) float32.
+        motion: that it was warped and mixed by, flow in pixels of the picture.
+
+    Returns:
+        (K, C, H, W), which may pass the range of the picture a little.
+
+    Source: Keys, Cubic convolution interpolation for digital image processing, 1981.
+    """
+    share = torch.sigmoid(motion.mask)
+    left, right = _between(motion.flow[:, :2]), _between(motion.flow[:, 2:])
+    x, y = (torch.lerp(far, near, share) for near, far in zip(left, right, strict=True))
+    return picture - _correction(picture, x, y)
+
+
+def sharply_warped(flow: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Warp both pictures like :func:`warped`, by the cubic of Catmull and Rom; see :func:`sharpened`."""
+    left, right = warped(flow, left, right)
+    return (
+        left - _correction(left, *_between(flow[:, :2])),
+        right - _correction(right, *_between(flow[:, 2:])),
+    )
+
+
+def _between(flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``f (1 - f) / 2`` along x and y, each (K, 1, H, W), of the places that a flow (K, 2, H, W)
+    samples.
+
+    ``f`` is how far the place lies past the centre of a pixel, 0..1; outside the picture it is 0.
+    """
+    height, width = flow.shape[-2:]
+    x = constant(("columns", width, flow.device), lambda: _numbers(width, flow.device))
+    y = constant(("rows", height, flow.device), lambda: _numbers(height, flow.device).unsqueeze(1))
+    parts = (
+        (flow[:, :1] + x).clamp(0, width - 1).frac(),
+        (flow[:, 1:] + y).clamp(0, height - 1).frac(),
+    )
+    across, down = (torch.addcmul(part, part, part, value=-1).mul(0.5) for part in parts)
+    return across, down
+
+
+def _numbers(count: int, device: torch.device) -> Tensor:
+    return torch.arange(count, dtype=torch.float32, device=device)
+
+
+def _correction(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return the second differences of a picture along x and along y, times these; borders are repeated."""
+    padded = F.pad(picture, (1, 1, 1, 1), mode="replicate")
+    across = padded[..., 1:-1, 2:] + padded[..., 1:-1, :-2]
+    down = padded[..., 2:, 1:-1] + padded[..., :-2, 1:-1]
+    # A difference is the sum of both neighbours less twice the pixel.
+    return torch.addcmul(x * across, y, down).sub_(picture * (2.0 * (x + y)))
 
 
 def _slopes(picture: Tensor) -> tuple[Tensor, Tensor]:

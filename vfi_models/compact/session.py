@@ -4,41 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._ops.constants import Constants, keeping
 from .._ops.cuda_graphs import RecordedSession, Recordings, recorder_for
 from .._ops.padding import pad_to, round_up
-from .flow import FlowState, blend
-from .net import STRIDE, Encoded
+from .flow import FlowState
+from .net import STRIDE, PyramidNet, draw
 
 _BASE_LEVELS = 4
 _BASE_SIDE = 320
-
-
-class Network(Protocol):
-    """The part of a network that a session calls; every family of the built-in model has it."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Return what the convolutions run in."""
-        ...
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Return all of them, on the device where the network runs."""
-        ...
-
-    def encode(self, picture: Tensor, levels: int) -> Encoded:
-        """Compute what the pairs of a frame need of it."""
-        ...
-
-    def find(self, left: Encoded, right: Encoded, timestep: Tensor) -> tuple[FlowState, Tensor]:
-        """Find motion and residual at full size; timestep (K, 1, 1, 1)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -125,7 +103,7 @@ class CompactSession(RecordedSession):
 
     def __init__(
         self,
-        net: Network,
+        net: PyramidNet,
         geometry: Geometry,
         options: CompactOptions,
         recordings: Recordings | None = None,
@@ -186,17 +164,12 @@ class CompactSession(RecordedSession):
 
     def _interpolated(self, left: CompactFeatures, right: CompactFeatures, times: Tensor) -> Tensor:
         encoded = (left.pictures, left.encoded), (right.pictures, right.encoded)
-        motion, residual = self._net.find(*encoded, times)
-        motion, residual = self._at_full_size(motion, residual)
-        frames = blend(motion, left.frames, right.frames)
-        frames[:, :3] += residual
-        return frames
+        motion = self._at_full_size(self._net.find(*encoded, times))
+        return draw(motion, left.frames, right.frames)
 
-    def _at_full_size(self, motion: FlowState, residual: Tensor) -> tuple[FlowState, Tensor]:
+    def _at_full_size(self, motion: FlowState) -> FlowState:
         size, scaled = self._geometry.size, self._geometry.scaled
-        flow, mask, residual = (
-            x[..., : scaled[0], : scaled[1]] for x in (motion.flow, motion.mask, residual)
-        )
+        flow, mask = (x[..., : scaled[0], : scaled[1]] for x in (motion.flow, motion.mask))
         if scaled != size:
             x, y = size[1] / scaled[1], size[0] / scaled[0]
             # By Python numbers and in place: a tensor of them would be a copy to the device, which waits.
@@ -204,8 +177,8 @@ class CompactSession(RecordedSession):
             # Channels 0 and 2 are x, 1 and 3 are y.
             flow[:, ::2].mul_(x)
             flow[:, 1::2].mul_(y)
-            mask, residual = _resized(mask, size), _resized(residual, size)
-        return FlowState(flow, mask, motion.hidden), residual
+            mask = _resized(mask, size)
+        return FlowState(flow, mask, motion.hidden)
 
 
 def _turned(x: Tensor) -> Tensor:
@@ -225,8 +198,8 @@ def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
 def activation_bytes(geometry: Geometry, dtype: torch.dtype, *, channels: int = 4) -> int:
     """Estimate the bytes that one timestep takes at its peak: in the network, or in the blend at full size.
 
-    Fitted to peaks of the first family measured at 544 x 960 and 1088 x 1920 (273 bytes a pixel in
-    float32); the second takes 253 to 277 in float32 (without its step of least squares).
+    Fitted to peaks at 544 x 960 and 1088 x 1920, 253 to 277 bytes a pixel in float32 (before its step of
+    least squares and its sharpening came in).
     """
     scaled = geometry.padded[0] * geometry.padded[1]
     whole = geometry.size[0] * geometry.size[1]

@@ -29,6 +29,8 @@ from .trial import silence
 _TAGGED = ("mp4", "mov")
 # Largest denominator of a time base that the MP4 muxer and x264 take.
 _FINEST = 2**31 - 1
+# Ticks: MP4 and MOV count how long a frame is shown in so many at most (the muxer takes signed 32 bits).
+_MOST_TICKS = 2**31 - 2
 # Frames: beyond the delay of any encoder, far below what random bytes come to.
 _MOST_REORDERED = 64
 
@@ -153,6 +155,8 @@ class VideoWriter:
         # Times that were repaired may lie between two ticks: those of frames rise all the same.
         frame.pts = self._shown = max(round(moment.time / self._tick), self._shown + 1)
         frame.time_base = self._tick
+        # Before the encoder has it: what is finished can still be closed, and is kept.
+        self._require_holdable(moment.duration)
         self._keep_duration(frame.pts, round(moment.duration / self._tick))
         self._encoded = True
         with self._naming_the_file():
@@ -201,6 +205,14 @@ class VideoWriter:
                 else Converter(size, source, self._pixel_format, self._colour)
             )
         return self._convert(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.numpy()), format=source))
+
+    def _require_holdable(self, duration: Fraction) -> None:
+        if self._summed and duration / self._tick > _MOST_TICKS:
+            raise MidframeError(
+                "A frame is shown for longer than this kind of file can say.",
+                f"{self._path.suffix[1:]}: {float(duration):.6g} s in ticks of 1/{self._tick.denominator} s",
+                "Write Matroska (.mkv), or make the parts before and after the gap apart (start, stop).",
+            )
 
     def _keep_duration(self, pts: int, duration: int) -> None:
         self._durations[pts] = duration
