@@ -275,7 +275,11 @@ def _kernels(count: Count) -> dict[str, Callable[..., Tensor]]:
     def gate(flow: Tensor, mask: Tensor, update: Tensor, moves: float) -> Tensor:
         return written("gate", flow, 5, flow, mask, update[:, :6])
 
-    made = (warp, add_leaky_, correlation, gradient_products, least_squares, gate)
+    def cubic(picture: Tensor, flow: Tensor, mask: Tensor | None = None) -> Tensor:
+        read = (picture, flow) if mask is None else (picture, flow, mask)
+        return written("cubic", picture, picture.shape[1], *read)
+
+    made = (warp, add_leaky_, correlation, gradient_products, least_squares, gate, cubic)
     return {function.__name__: function for function in made}
 
 

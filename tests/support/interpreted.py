@@ -78,6 +78,7 @@ for dtype in DTYPES:
         (kernels.gradient_products, flow._products_difference),
         (kernels.least_squares, flow._solution_difference),
         (kernels.gate, net._gate_difference),
+        (kernels.cubic, flow._cubic_difference),
     ):
         found = float(difference(kernel, torch.device("cpu"), dtype))
         assert found < fused._ROUNDING[dtype], (kernel.__name__, dtype, found)

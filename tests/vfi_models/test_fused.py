@@ -87,6 +87,13 @@ for small, signature, fixed in (
         | dict.fromkeys(("flow_strides", "mask_strides", "update_strides"), strides),
         {"MOVES": 4.0, "BLOCK": 128},
     ),
+    (
+        kernels._cubic,
+        dict.fromkeys(("out", "picture", "flow", "mask"), "*fp32")
+        | dict.fromkeys(("rows", "columns"), "i32")
+        | dict.fromkeys(("picture_strides", "flow_strides", "mask_strides"), strides),
+        {"CHANNELS": 3, "FRAMES": 2, "BLOCK": 128},
+    ),
 ):
     at = {(i,): value for i, value in enumerate(fixed.values(), len(signature))}
     source = ASTSource(small, signature | dict.fromkeys(fixed, "constexpr"), constexprs=at)

@@ -294,3 +294,95 @@ def gate(flow: Tensor, mask: Tensor, update: Tensor, moves: float) -> Tensor:
             enable_fp_fusion=True,
         )
     return out
+
+
+@triton.jit
+def _distance_between(flow, pixel, last, inside):
+    """Return f (1 - f) of the places that one component of a flow samples; see :func:`cubic`."""
+    place = pixel.to(tl.float32) + tl.load(flow, mask=inside, other=0.0)
+    place = tl.minimum(tl.maximum(place, 0.0), last.to(tl.float32))
+    part = place - tl.floor(place)
+    return part * (1.0 - part)
+
+
+@triton.jit
+def _cubic(
+    out,
+    picture,
+    flow,
+    mask,
+    rows,
+    columns,
+    picture_strides,
+    flow_strides,
+    mask_strides,
+    CHANNELS: tl.constexpr,
+    FRAMES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Sharpen a block of pixels of one sample."""
+    pixel, sample = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1).to(tl.int64)
+    inside = pixel < rows * columns
+    row, column = (pixel // columns).to(tl.int64), (pixel % columns).to(tl.int64)
+    flow += sample * flow_strides[0] + row * flow_strides[2] + column * flow_strides[3]
+    x = _distance_between(flow, column, columns - 1, inside)
+    y = _distance_between(flow + flow_strides[1], row, rows - 1, inside)
+    if FRAMES > 1:
+        mask += sample * mask_strides[0] + row * mask_strides[2] + column * mask_strides[3]
+        share = tl.sigmoid(tl.load(mask, mask=inside, other=0.0))
+        other = _distance_between(flow + 2 * flow_strides[1], column, columns - 1, inside)
+        x = other + share * (x - other)
+        other = _distance_between(flow + 3 * flow_strides[1], row, rows - 1, inside)
+        y = other + share * (y - other)
+    picture += sample * picture_strides[0]
+    above = tl.maximum(row - 1, 0) * picture_strides[2] + column * picture_strides[3]
+    below = tl.minimum(row + 1, rows - 1) * picture_strides[2] + column * picture_strides[3]
+    before = row * picture_strides[2] + tl.maximum(column - 1, 0) * picture_strides[3]
+    after = row * picture_strides[2] + tl.minimum(column + 1, columns - 1) * picture_strides[3]
+    here = row * picture_strides[2] + column * picture_strides[3]
+    plane = rows * columns
+    out += sample * CHANNELS * plane + pixel
+    for channel in tl.static_range(CHANNELS):
+        values = picture + channel * picture_strides[1]
+        middle = tl.load(values + here, mask=inside, other=0.0)
+        across = tl.load(values + before, mask=inside, other=0.0) + tl.load(
+            values + after, mask=inside, other=0.0
+        )
+        down = tl.load(values + above, mask=inside, other=0.0) + tl.load(
+            values + below, mask=inside, other=0.0
+        )
+        differences = x * across + y * down - 2.0 * (x + y) * middle
+        tl.store(out + channel * plane, middle - 0.5 * differences, mask=inside)
+
+
+def cubic(picture: Tensor, flow: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Run the kernel; see :func:`~..compact.flow.sharpened`. Any strides.
+
+    Args:
+        picture: (N, C, H, W) float32, warped by the flow.
+        flow: (N, 2, H, W) float32, or (N, 4, H, W) of the mixture of two.
+        mask: (N, 1, H, W) float32 logit of the first one's share in the mixture.
+
+    Returns:
+        (N, C, H, W) float32.
+    """
+    count, channels, rows, columns = picture.shape
+    out = torch.empty((count, channels, rows, columns), dtype=torch.float32, device=picture.device)
+    share = flow if mask is None else mask
+    with torch.cuda.device_of(picture):
+        _cubic[(triton.cdiv(rows * columns, _PIXELS), count)](
+            out,
+            picture,
+            flow,
+            share,
+            rows,
+            columns,
+            picture.stride(),
+            flow.stride(),
+            share.stride(),
+            CHANNELS=channels,
+            FRAMES=1 if mask is None else 2,
+            BLOCK=_PIXELS,
+            enable_fp_fusion=True,
+        )
+    return out

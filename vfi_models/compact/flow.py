@@ -206,49 +206,74 @@ def sharpened(picture: Tensor, motion: FlowState) -> Tensor:
 
     Source: Keys, Cubic convolution interpolation for digital image processing, 1981.
     """
-    share = torch.sigmoid(motion.mask)
-    left, right = _between(motion.flow[:, :2]), _between(motion.flow[:, 2:])
-    x, y = (torch.lerp(far, near, share) for near, far in zip(left, right, strict=True))
-    return picture - _correction(picture, x, y)
+    cubic = kernel("cubic", picture, _cubic_difference) or _cubic
+    return cubic(picture, motion.flow, motion.mask)
 
 
 def sharply_warped(flow: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """Warp both pictures like :func:`warped`, by the cubic of Catmull and Rom; see :func:`sharpened`."""
-    left, right = warped(flow, left, right)
-    return (
-        left - _correction(left, *_between(flow[:, :2])),
-        right - _correction(right, *_between(flow[:, 2:])),
-    )
+    # Side by side: half the launches.
+    both = torch.stack(warped(flow, left, right), 1)
+    cubic = kernel("cubic", both, _cubic_difference) or _cubic
+    left, right = cubic(both.flatten(0, 1), flow.reshape(-1, 2, *flow.shape[-2:])).view_as(both).unbind(1)
+    return left, right
 
 
-def _between(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``f (1 - f) / 2`` along x and y, each (K, 1, H, W), of the places that a flow (K, 2, H, W)
-    samples.
+def _between(flow: Tensor) -> Tensor:
+    """Return ``f (1 - f)`` of the places that a flow samples, (K, F, 2, H, W): by frame, along x and along y.
 
     ``f`` is how far the place lies past the centre of a pixel, 0..1; outside the picture it is 0.
+
+    Args:
+        flow: (K, 2 F, H, W) pixels, x and y to each of F frames.
     """
     height, width = flow.shape[-2:]
-    x = constant(("columns", width, flow.device), lambda: _numbers(width, flow.device))
-    y = constant(("rows", height, flow.device), lambda: _numbers(height, flow.device).unsqueeze(1))
-    parts = (
-        (flow[:, :1] + x).clamp(0, width - 1).frac(),
-        (flow[:, 1:] + y).clamp(0, height - 1).frac(),
-    )
-    across, down = (torch.addcmul(part, part, part, value=-1).mul(0.5) for part in parts)
-    return across, down
+    pixels = constant(("pixels", height, width, flow.device), lambda: _pixels(height, width, flow.device))
+    first, last = pixels[..., :1, :1], pixels[..., -1:, -1:]
+    places = (flow.reshape(len(flow), -1, 2, height, width) + pixels).clamp(first, last)
+    part = places.frac()
+    return torch.addcmul(part, part, part, value=-1)
 
 
-def _numbers(count: int, device: torch.device) -> Tensor:
-    return torch.arange(count, dtype=torch.float32, device=device)
+def _pixels(height: int, width: int, device: torch.device) -> Tensor:
+    """Return the numbers of columns and rows at each pixel, (2, H, W) float32."""
+    x, y = (torch.arange(side, dtype=torch.float32, device=device) for side in (width, height))
+    return torch.stack((x.expand(height, width), y.unsqueeze(1).expand(height, width)))
 
 
-def _correction(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Return the second differences of a picture along x and along y, times these; borders are repeated."""
+def _cubic(picture: Tensor, flow: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return a picture less half its second differences along x and y, each times :func:`_between`.
+
+    At the borders a picture repeats its last pixels.
+
+    Args:
+        picture: (N, C, H, W) float32, warped by the flow.
+        flow: (N, 2, H, W) float32, or (N, 4, H, W) of the mixture of two.
+        mask: (N, 1, H, W) float32 logit of the first one's share in the mixture.
+    """
+    between = _between(flow)
+    if mask is None:
+        (between,) = between.unbind(1)
+    else:
+        between = torch.lerp(between[:, 1], between[:, 0], torch.sigmoid(mask))
     padded = F.pad(picture, (1, 1, 1, 1), mode="replicate")
     across = padded[..., 1:-1, 2:] + padded[..., 1:-1, :-2]
     down = padded[..., 2:, 1:-1] + padded[..., :-2, 1:-1]
+    x, y = between[:, :1], between[:, 1:]
     # A difference is the sum of both neighbours less twice the pixel.
-    return torch.addcmul(x * across, y, down).sub_(picture * (2.0 * (x + y)))
+    differences = torch.addcmul(x * across, y, down).addcmul_(picture, x + y, value=-2)
+    return picture.add(differences, alpha=-0.5)
+
+
+def _cubic_difference(cubic: Callable[..., Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return the largest difference of the kernel from plain operations; see :data:`~.._ops.fused.Check`."""
+    left, right, mask = (x.float() for x in _sample_pictures(device, dtype))
+    # Flows of up to eight pixels, of which some lead out of the picture.
+    flow = torch.cat((right, left[:, :1]), 1).mul(16).sub(8)
+    alone, mixed = (left, flow[:, :2]), (left, flow, mask)
+    return torch.maximum(
+        (cubic(*alone) - _cubic(*alone)).abs().amax(), (cubic(*mixed) - _cubic(*mixed)).abs().amax()
+    )
 
 
 def _slopes(picture: Tensor) -> tuple[Tensor, Tensor]:
