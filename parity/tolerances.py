@@ -52,7 +52,7 @@ TOLERANCES = {
     "batch": Tolerance(
         2e-5,
         "Largest error of a batch beside its samples alone: a convolution of more rows sums in another "
-        "order. White noise through RIFE, FILM, TLBVFI and the second built-in network keeps it.",
+        "order. White noise through RIFE, FILM, TLBVFI and the built-in network (1e-5) keeps it.",
     ),
     "rounding": Tolerance(
         1e-6, "The same sums in another order, of values in 0..1: a few units of the last place of float32."
@@ -92,9 +92,6 @@ AMPLIFYING = {
     "rife/4.0 large_motion_no_restart": "weights of gain 1 and flows of 26 pixels over noise: rounding grows "
     "to 7e-5 to 1.2e-4, and to 9.6e-5 in the reference",
     "rife/4.0 large_motion_restart": "as the pass without the restart: 7e-5 to 9e-5, the reference 8.3e-5",
-    "compact batch": "each Lucas-Kanade step on white noise multiplies an error of the flow by ten, and "
-    "zero_where_still by seven; a batch and its samples differ by the same 600 units of the last place in "
-    "float64, so that no discrete choice is behind it. With the shipped weights and pictures: 6e-6",
 }
 """Cases that multiply rounding: these are judged by the distance from float64, see TIMES_THE_REFERENCE."""
 

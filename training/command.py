@@ -38,11 +38,11 @@ _CANCELLED = 130
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a configuration comes to on this machine."""
+    """A configuration with its weights found and its clips cut."""
 
     recipe: Recipe
     folder: Path
-    """Which paths of the configuration are relative to."""
+    """Folder of the configuration: paths in it are relative to this."""
     plan: TrainingPlan
     weights: StateDict | None
     sources: Sources | None

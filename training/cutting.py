@@ -39,14 +39,14 @@ _VIMEO_NAME = "{:05}/{:04}"
 
 @dataclass(frozen=True)
 class Cutting:
-    """How clips are cut."""
+    """Settings of a cut of clips into sequences."""
 
     frames: int = 7
-    """Of a sequence: 7 or 3."""
+    """Frames of a sequence: 7 or 3."""
     shorter_side: int = 0
     """Larger pictures are reduced to this; 0 keeps them."""
     held_out: int = 8
-    """Of so many sequences of a clip the last is held out; 0 holds none out."""
+    """Sequences of a clip of which the last one is held out; 0 holds none out."""
     least_side: int = 64
     """Clips with a shorter side are refused."""
 

@@ -39,7 +39,7 @@ class TrainingPlan:
     light: float = 0.0
     """Share of the samples in which the light changes from one frame to the other."""
     precision: str = "float32"
-    """Of the convolutions in a training step; parameters, flow and losses are float32 in any."""
+    """Precision of the convolutions in a training step; parameters, flow and losses are float32 in any."""
     start: str = ""
     """The weights that the training began with: their name and the first digits of their SHA-256. Empty:
     random ones."""

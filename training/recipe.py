@@ -37,7 +37,7 @@ class Data:
     light: float = 0.0
     """Share of the samples in which the light changes from one frame to the other."""
     shorter_side: int = 0
-    """To which ``clips`` are reduced as they are cut; 0 keeps them."""
+    """Pixels that the shorter side of ``clips`` is reduced to as they are cut; 0 keeps them."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Written:
     tensorboard: str = "auto"
     """``yes``, ``no``, or ``auto``: where the package is there."""
     keep_seconds: float = 180.0
-    """Between states, from which a training goes on that was killed."""
+    """Seconds between states, from which a training goes on that was killed."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Recipe:
     size: int = 192
     """Sides of a sample in pixels."""
     levels: int = 4
-    """Of the built-in network's picture pyramid."""
+    """Levels of the built-in network's picture pyramid."""
     rate: float = 1e-4
     """The highest learning rate."""
     warm_up: int = 50
@@ -88,13 +88,13 @@ class Recipe:
     average: float = 0.999
     """How much of the running average of the weights stays from step to step."""
     precision: str = "float32"
-    """Of the convolutions in a step: ``float32``, ``bfloat16``, or ``float16`` on CUDA."""
+    """Precision of the convolutions in a step: ``float32``, ``bfloat16``, or ``float16`` on CUDA."""
     seed: int = 0
     device: str = "auto"
     workers: int = 1
     """Processes that make samples."""
     threads: int = 0
-    """Of torch on a processor; 0: its own choice."""
+    """Threads of torch on a processor; 0: its own choice."""
     data: Data = field(default_factory=Data)
     written: Written = field(default_factory=Written)
 

@@ -151,7 +151,7 @@ class Blueprint:
     example: str
     kinds: tuple[str, ...]
     widgets: tuple[tuple[str, str], ...]
-    """What is set on the one node besides its links: kinds of nodes inside, and names."""
+    """Settings of the one node besides its links: kinds of nodes inside, and names."""
 
 
 _RATE_AND_MODEL = ("target_fps", "model")

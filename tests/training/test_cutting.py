@@ -13,7 +13,7 @@ from midframe.training.triplets import FootageSampler
 from PIL import Image
 
 HEIGHT, WIDTH, PAN = 96, 128, 3
-"""Of the pictures, in pixels, and how far the scene moves from frame to frame."""
+"""Sides of the pictures, and the motion of the scene from frame to frame, in pixels."""
 
 
 def panned(seed, frames):

@@ -26,7 +26,7 @@ _TELLING = ("decoders.0.sharpness", "encoder.stem.weight", "fine.leave.weight")
 class Compact(TorchInterpolator[PyramidNet]):
     """The built-in network. See :class:`~..interface.Interpolator`."""
 
-    def __init__(self, net: PyramidNet, family: str) -> None:
+    def __init__(self, net: PyramidNet) -> None:
         spec = ModelSpec(
             architecture="compact",
             family=_FAMILY,
@@ -99,7 +99,7 @@ def build(detection: Detection) -> Compact:
         family=detection.family,
         advice=_ADVICE,
     )
-    return Compact(net, detection.family)
+    return Compact(net)
 
 
 def shapes(family: str) -> dict[str, tuple[int, ...]]:
