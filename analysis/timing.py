@@ -59,6 +59,11 @@ class Timing:
         # A frame moves on where it moved before: not where it was held, or where a flash was.
         return self.held != "retime" and self.cuts != "extrapolate"
 
+    @property
+    def follows(self) -> bool:
+        """Tell whether no later pair has to be known for what is shown in one."""
+        return self.looks and self.only_cuts
+
     def timesteps(
         self,
         timesteps: Timesteps,

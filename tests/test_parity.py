@@ -49,7 +49,7 @@ def test_every_bundled_golden(network, cases, skipped, reason):
 
 @pytest.mark.parametrize(
     "file",
-    thinned(sorted((parity.BUNDLED / "rife").iterdir()), range(0, 40, 3)),
+    thinned(sorted((parity.BUNDLED / "rife").iterdir()), range(0, 40, 6)),
     ids=lambda file: file.stem,
 )
 def test_the_first_goldens_of_every_rife_family(file):
@@ -141,6 +141,7 @@ def failed(folder):
     return [line.split(":")[0] for line in lines if "FAILED" in line]
 
 
+@pytest.mark.long  # a whole network; a wrong picture of it is found below
 def test_one_timestep_for_a_batch(tmp_path, shared):
     with np.load(shared / "goldens" / "film" / "case_batch2_64x80.npz") as archive:
         arrays = {name: archive[name] for name in archive if name != "dt_1"}
@@ -212,6 +213,7 @@ def test_another_order_another_name_and_another_weight_fail(film):
     }
 
 
+@pytest.mark.long  # FILM at its published widths
 def test_flows_and_features_are_compared(tmp_path):
     with np.load(parity.BUNDLED / "film" / "case_64x96.npz") as archive:
         arrays = dict(archive)

@@ -160,6 +160,7 @@ def test_a_peer_without_enough_memory_is_out_and_ours_goes_on(run, copycat, monk
     assert "| out of memory |" in table
 
 
+@pytest.mark.long  # rows as test_rows_say_what_was_compared has them
 def test_film_and_its_load_times(run, copycat):
     code, report, table = run(
         "--against", copycat, "--model", "film-narrow", "--multiplier", "3", "--loading"
@@ -175,6 +176,7 @@ def test_film_and_its_load_times(run, copycat):
 ENSEMBLE = ["--model", "rife-4.6", "--multiplier", "2", "--option", "ensemble=false,true"]
 
 
+@pytest.mark.long  # rows as test_rows_say_what_was_compared has them
 def test_every_value_of_an_option_is_a_row(run):
     code, report, _ = run(*ENSEMBLE)
     assert code == 0
@@ -400,6 +402,7 @@ def test_a_clip_without_pairs_is_refused(tmp_path):
         sixteen_bits.pairs_of(clip, sixteen_bits.PairSelection())
 
 
+@pytest.mark.long  # a process of its own with another copy of the pack
 def test_another_checkout_of_this_project_is_a_peer(run, root, tmp_path):
     code, report, _ = run("--model", "default", "--multiplier", "2", "--against", f"midframe={root}")
     row = report["rows"][0]

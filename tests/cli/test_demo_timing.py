@@ -1,6 +1,7 @@
 """``midframe demo --timing``, with small pictures and a model of means."""
 
 import numpy as np
+import pytest
 from fakes import LerpModel, RecordingHost
 from midframe.cli import demo_timing
 from midframe.video import open_clip
@@ -11,6 +12,7 @@ def read(path):
         return [frame.pixels.numpy().astype(np.float32) for frame in clip]
 
 
+@pytest.mark.long  # renders and makes the demo; test_keyframes has the beats
 def test_re_timed_drawings_stand_less(tmp_path):
     blocks = np.kron(np.random.default_rng(0).random((8, 12)), np.ones((16, 16))) * 255
     frames = [np.repeat(np.roll(blocks, 3 * i, 1)[..., None], 3, 2).astype(np.float32) for i in range(32)]

@@ -67,6 +67,7 @@ def retimed(count, starts, timeline):
     return [value * 100 for value in run(frames_at([n / 100 for n in number]), timeline, keyframes)]
 
 
+@pytest.mark.long  # a hundred clips; test_a_clip_in_parts_gives_the_frames_of_one_run counts too
 @some
 @given(clips(), timings, timelines)
 def test_the_number_of_frames_stays_whatever_is_noted(clip, timing, timeline):

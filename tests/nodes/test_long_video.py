@@ -52,6 +52,7 @@ def test_dates_in_the_prefix_are_filled_in(clip):
     assert file.parent.name == str(datetime.now().astimezone().year)
 
 
+@pytest.mark.long  # two jobs; test_it_makes_a_file_and_finds_it_again has one
 def test_a_file_that_was_deleted_is_made_again(clip):
     """ComfyUI keeps a result for as long as IS_CHANGED says the same: not once the file is gone."""
 
@@ -80,6 +81,7 @@ def test_lists_and_states_reach_every_chunk(clip):
     assert len({whole, in_chunks, listed, run(clip)["result"][1]}) == 4
 
 
+@pytest.mark.long  # two jobs; test_lists_and_states_reach_every_chunk has states
 def test_states_of_an_older_pack_are_another_job_than_none(clip):
     older = SimpleNamespace(
         frame_indices=[3], is_skip_list=True, is_frame_skipped=lambda frame_index: frame_index == 3

@@ -33,6 +33,7 @@ def frames():
     return torch.stack([base.roll(2 * i, 1) for i in range(6)])
 
 
+@pytest.mark.long  # test_image_video_and_chunks_agree has the same curve
 def test_a_curve_gives_the_frames_of_python(frames):
     curve = "0:1, 2:0.5, 4:-1"
     out, fps, count = made(frames, multiplier=2, source_fps=10, timing=timing(curve))

@@ -75,6 +75,7 @@ def test_it_is_what_the_command_line_makes(source, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "b.mp4", "in.mp4", "temp"]
 
 
+@pytest.mark.long  # each container; test_it_is_what_the_command_line_makes has one
 def test_every_way_of_saving(tmp_path):
     source = write_clip(tmp_path / "in.mp4", pictures(4, (48, 64)), rate=12, sound="aac")
     video = run(Given(BytesIO(source.read_bytes())), target_fps=59.94)
@@ -192,6 +193,7 @@ def test_states_of_a_part_are_those_of_the_whole_video(source):
     assert len(images) == 24 - 2
 
 
+@pytest.mark.long  # three videos; test_lazy has one out of another
 def test_one_after_another(source, tmp_path):
     video = run(run(Given(source)), target_fps=30.0)
     assert isinstance(video, MadeVideo)

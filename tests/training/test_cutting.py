@@ -95,6 +95,7 @@ def test_frames_that_stand_or_jump_are_no_truth():
         assert cutting_module._moves_evenly(grey) == even
 
 
+@pytest.mark.long  # decodes and cuts a clip of several shots
 def test_samples_are_cut_from_sequences(shots, tmp_path):
     cut([shots], tmp_path / "three", Cutting(frames=3))
     cut([shots], tmp_path / "seven", Cutting())

@@ -252,6 +252,7 @@ def test_another_plan_does_not_go_on_from_this_one(folder, capsys):
     )
 
 
+@pytest.mark.long  # trains RIFE; the state of the built-in model goes on above
 def test_it_goes_on_from_weights(folder):
     rife = next(a for a in architectures() if a.name == "rife")
     weights = synthetic_state_dict(rife.shapes("4.6"), 0, 0.7)
@@ -281,6 +282,7 @@ def test_networks_without_a_loss_of_their_own_learn_through_their_session(name):
     assert len(moved) > 0.9 * len(before)
 
 
+@pytest.mark.long  # trains twice
 def test_sixteen_bits_learn_nearly_the_same(folder):
     losses = {}
     for precision in ("float32", "bfloat16"):

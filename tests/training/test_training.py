@@ -234,6 +234,7 @@ def test_a_curve_forgets_what_a_killed_run_wrote_too_much(tmp_path):
     assert [int(row.split(",")[0]) for row in rows[1:]] == [10, 20, 30, 40]
 
 
+@pytest.mark.long  # every sample of an examination; test_it_trains_and_writes_everything examines too
 def test_an_examination_asks_the_same_every_time(monkeypatch, atlas):
     monkeypatch.setattr(evaluation_module, "make_atlas", lambda seed, **size: atlas)
     monkeypatch.setattr(evaluation_module, "_GENERATED", 2)

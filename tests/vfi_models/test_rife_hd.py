@@ -127,6 +127,7 @@ def test_lighter_options_end(model):
     assert scales == [1.0, 0.5, 0.25]
 
 
+@pytest.mark.long  # test_rife has the same layers
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_sixteen_bits_keep_straight_lines_straight(dtype):
     """Coordinates rounded to 16 bits are 0.06 pixels and more off at this width, float32 ones 1e-5."""

@@ -139,6 +139,7 @@ def lightning(monkeypatch):
     return made
 
 
+@pytest.mark.long  # no way of a user
 def test_the_autoencoder_alone_runs_without_the_sampler(tmp_path, lightning):
     checkpoint, settings = lightning
     state = synthetic_state_dict(shapes("vimeo-autoencoder"), 0, GAIN)
@@ -213,6 +214,7 @@ def test_frames_in_any_memory_layout(model):
     assert torch.equal(middle(model, *turned), middle(model, left, right))
 
 
+@pytest.mark.long  # test_extra_channels has every model
 def test_a_matte_stays_a_matte(model):
     left, right = pair(40, 64, channels=4)
     left[:, 3], right[:, 3] = 1.0, 1.0
@@ -224,6 +226,7 @@ def test_a_matte_stays_a_matte(model):
 # --- noise
 
 
+@pytest.mark.long  # three runs; test_seed_and_eta has the noise
 def test_the_same_pair_has_the_same_noise_on_any_way(model):
     """Whole, in chunks, resumed in the middle, and with frames of 8 bits."""
     clip = (torch.rand(3, 32, 48, 3) * 255).round().to(torch.uint8)
@@ -375,6 +378,7 @@ def test_tiles_that_agree_make_the_picture_exactly():
     torch.testing.assert_close(made, left, atol=bound("rounding"), rtol=0)
 
 
+@pytest.mark.long  # tiles of a stand-in are above
 def test_tiles_of_the_network(model):
     left, right = pair(256, 340)
     options = {"sample_steps": 3, "tile": 256, "flow_scale": 0.25}
@@ -463,6 +467,7 @@ def test_tiles_and_averages_of_the_node(node_run):
     assert not torch.equal(raw, made)
 
 
+@pytest.mark.long  # the node with each of its widgets; test_the_node runs it
 def test_memory_lines_and_clearing(model, caplog):
     caplog.set_level("INFO")
     settings = Settings(options={"sample_steps": 3}, clear_every=2, memory_lines=True)

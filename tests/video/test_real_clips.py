@@ -88,7 +88,7 @@ def by_file(source, target, plan):
     ("rate", "plan"),
     thinned(
         [(NTSC, Plan(2)), (Fr(25), Plan(3)), (NTSC, Plan(fps=60)), (NTSC, Plan(fps=60, end="end_on_last"))],
-        (1, 2),
+        (2,),
     ),
     ids=["x2", "x3", "60", "60-end"],
 )

@@ -299,6 +299,7 @@ def test_subtitles_and_chapters_move_with_the_picture(tmp_path):
 # --- the command line
 
 
+@pytest.mark.long  # a process of its own; test_file_options has the options
 def test_the_command_line(clip, capsys):
     out = clip.with_name("out.mkv")
     words = ["interpolate", clip, out, "--fps", "24", "--codec", "ffv1", "--model", "default"]

@@ -1,5 +1,6 @@
 """Cuts, held frames and loops of files: found, corrected, and the same by every way to a frame."""
 
+from dataclasses import replace
 from fractions import Fraction as Fr
 from functools import partial
 from itertools import pairwise
@@ -19,7 +20,9 @@ from midframe.engine.timeline import by_multiplier
 from midframe.memory.sinks import TensorSink
 from midframe.memory.staging import as_dtype
 from midframe.video import Coding, Plan, interpolate_video, open_clip
+from midframe.video.read.decode import VideoFile
 from midframe.video.stream.lazy import LazyVideo
+from midframe.video.stream.looking import analysis_of
 from thin import thinned
 
 LOSSLESS = Coding("ffv1")
@@ -196,11 +199,32 @@ def test_looking_is_cancelled_at_once_and_shown(shots):
                 raise KeyboardInterrupt
 
     host, model = Stop(), LerpModel()
+    plan = Plan(2, timing=Timing(held="retime"))
     with pytest.raises(KeyboardInterrupt):
-        interpolate_video(shots, shots.with_name("out.mkv"), model, Plan(2), host=host)
+        interpolate_video(shots, shots.with_name("out.mkv"), model, plan, host=host)
     assert host.seen == 5
     assert not model.calls["encode"]
     assert [path.name for path in shots.parent.iterdir()] == ["in.mkv"]
+
+
+@pytest.mark.parametrize("cuts", ["hold", "blend"])
+@pytest.mark.parametrize("end", ["hold_last", thinned(["close_loop"], ())[0]])
+def test_a_file_is_decoded_once_and_its_cuts_are_those_of_a_first_look(shots, monkeypatch, cuts, end):
+    plan = Plan(Fr(5, 2), coding=LOSSLESS, timing=Timing(cuts), end=end)
+    with open_clip(shots) as opened:
+        known = analysis_of(opened, RecordingHost(), only_cuts=True)
+    assert [note.index for note in known.pairs if note.cut] == [SHOT - 1, 2 * SHOT - 1]
+    first, second = shots.with_name("known.mkv"), shots.with_name("found.mkv")
+    interpolate_video(shots, first, LerpModel(), replace(plan, analysis=known))
+    decoded = []
+    decode = VideoFile.__iter__
+    monkeypatch.setattr(
+        VideoFile, "__iter__", lambda clip: (decoded.append(frame.pts) or frame for frame in decode(clip))
+    )
+    interpolate_video(shots, second, LerpModel(), plan)
+    assert len(decoded) == SHOTS * SHOT
+    assert times_of(first) == times_of(second)
+    assert all(np.array_equal(a, b) for a, b in zip(frames_of(first), frames_of(second), strict=True))
 
 
 def test_two_pictures_are_no_cut(tmp_path):

@@ -132,6 +132,7 @@ def test_values_that_sixteen_bits_cannot_hold(tmp_path):
     convert(tmp_path / "in.pth", tmp_path / "x.safetensors", dtype=torch.bfloat16)
 
 
+@pytest.mark.long  # test_averages_take_the_place_of_what_was_averaged has the same file
 def test_averages_or_what_they_are_averages_of(tmp_path):
     raw = weights("tlbvfi", "small")
     averages = {name: value + 1 for name, value in raw.items() if name.startswith("denoise_fn.")}

@@ -26,7 +26,7 @@ from ..write.encode import Shape, VideoWriter, Writer
 from ..write.formats import check_rate, choose_encoding, holds_alpha, images_of
 from ..write.pictures import FolderWriter, Numbering, images_named, picture_bits, transfer_of
 from ..write.target import Target
-from .looking import looked_at
+from .looking import reading_of
 from .pipeline import Counted, Stream, frames_of, made_of
 from .plan import Plan
 
@@ -123,7 +123,7 @@ def stream_clip(
             it.
         maker: of the frames.
         plan: what to make.
-        reopen: opens the clip once more, to look at it first.
+        reopen: opens the clip once more, where it has to be looked at first.
         span: the part of the output that is written, its beginning at time 0; all where it is left out.
 
     Raises:
@@ -138,7 +138,7 @@ def stream_clip(
             # Frames keep the times of the whole clip up to here, so that parts fit together.
             writer = _Shifted(writer, span.start)
         # After the output is open: what cannot be written is said before a long clip is looked at.
-        reading = looked_at(plan, reopen, host).read(clip, span, reopen=reopen)
+        reading = reading_of(plan, clip, span, reopen=reopen, host=host)
         stream = Stream(reading, writer, bits=bits, host=host)
         done = stream(maker.model, maker.settings)
     except BaseException as error:
@@ -167,7 +167,7 @@ def collect_clip(
         The number of frames.
     """
     host = maker.watched(plan.frames_estimate(clip.info, span))
-    reading = looked_at(plan, reopen, host).read(clip, span, reopen=reopen)
+    reading = reading_of(plan, clip, span, reopen=reopen, host=host)
     with frames_of(reading, host.check_cancelled) as frames:
         return made_of(reading, frames, maker.model, sink, settings=maker.settings, host=host)
 

@@ -28,7 +28,7 @@ from ..write.formats import EXTENSIONS, Coding, holds_alpha
 from ..write.sound import heard
 from ..write.target import Target
 from .files import Maker, Written, collect_clip, stream_clip
-from .looking import looked_at
+from .looking import looked_at, looks_on_the_way
 from .pipe import PIPE_BYTES, AbandonedError, Pipe
 from .pipeline import BYTE, Stream
 from .plan import Plan
@@ -82,6 +82,12 @@ class LazyVideo:
             with self._remarks:
                 self._looked.append(looked_at(self.plan, partial(self.source, False), host))
         return self._looked[0]
+
+    def _plan_for(self, clip: TimedClip, host: Host) -> Plan:
+        """Return the plan of one run over the whole source, or of the part that is made of it."""
+        # Not looked at where that happens on the way; but what is known need not be found again.
+        on_the_way = not self._looked and looks_on_the_way(self.plan, clip, self.span)
+        return self.plan if on_the_way else self.planned(host)
 
     def notes(self, host: Host) -> Analysis:
         """Return the cuts of the video: those of its source, where they have come to be."""
@@ -155,7 +161,7 @@ class LazyVideo:
             self.borrow(clip.info.height, clip.info.width) as model,
         ):
             maker = Maker(model, self.settings, host)
-            looked = self.planned(maker.watched(None))
+            looked = self._plan_for(clip, maker.watched(None))
             plan = replace(looked, coding=coding, metadata=metadata or {})
             return stream_clip(clip, place, maker, plan, reopen=partial(self.source, alpha), span=self.span)
 
@@ -177,7 +183,7 @@ class LazyVideo:
             channels = 4 if clip.info.alpha else 3
             kept = _GrowingSink(sink(len(self.moments), (clip.info.height, clip.info.width, channels)))
             maker, reopen = Maker(model, self.settings, host), partial(self.source, True)
-            plan = self.planned(maker.watched(None))
+            plan = self._plan_for(clip, maker.watched(None))
             count = collect_clip(clip, kept, maker, plan, reopen=reopen, span=self.span)
         return kept.first(count)
 

@@ -1,4 +1,4 @@
-"""Look at a clip before frames are made of it: a pass over its frames that keeps none of them."""
+"""Look at a clip, a few frames ahead of those that are made; or before, in a pass that keeps no frame."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from ...analysis.watch import analyse
 from ...engine.host import Host, report_looked
 from ..read.clip import TimedClip
 from ..read.retimed import Retimed
+from ..read.span import Span
 from .clock import Numbers
-from .plan import Plan
+from .plan import Plan, Reading
 from .workers import DecodeThread
 
 
@@ -25,6 +26,40 @@ class Noted(Protocol):
     def notes(self, host: Host) -> Analysis:
         """Return the notes of its pairs; ``host`` may cancel."""
         ...
+
+
+def looks_on_the_way(plan: Plan, clip: TimedClip, span: Span | None) -> bool:
+    """Tell whether the cuts of a clip are found while frames are made of it, in one pass over the file."""
+    return (
+        plan.analysis is None
+        and plan.timing.follows
+        # Pairs are judged by those around them: all parts of a clip must find the same.
+        and span is None
+        # One that plays at another speed shows a frame twice, or backwards.
+        and not isinstance(clip, Retimed | Noted)
+        # Without its alpha, as it is read to be looked at, a frame may be converted in another way.
+        and not clip.info.alpha
+    )
+
+
+def reading_of(
+    plan: Plan, clip: TimedClip, span: Span | None, *, reopen: Callable[[], TimedClip], host: Host
+) -> Reading:
+    """Return what is read of a clip, see :meth:`~.plan.Plan.read`; look at it first where that is needed.
+
+    Args:
+        plan: what to make.
+        clip: not read yet.
+        span: the part of the output; all where it is left out.
+        reopen: opens the clip once more.
+        host: see :func:`looked_at`.
+
+    Raises:
+        MidframeError: the clip cannot be read.
+    """
+    if looks_on_the_way(plan, clip, span):
+        return plan.read_watched(clip)
+    return looked_at(plan, reopen, host).read(clip, span, reopen=reopen)
 
 
 def looked_at(plan: Plan, open_clip: Callable[[], TimedClip], host: Host) -> Plan:

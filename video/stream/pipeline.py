@@ -125,7 +125,7 @@ def made_of(
         colour = reading.clip.info.colour
         return fed(
             loop,
-            frames,
+            reading.watched(frames),
             model,
             sink,
             samples=reading.samples,

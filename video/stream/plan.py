@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import get_args
 from torch import Tensor
 
 from ...analysis.notes import Analysis
+from ...analysis.parts import PartTimesteps
 from ...analysis.routed import routed_notes
 from ...analysis.timing import Timing
 from ...engine.curve import Curve
@@ -178,8 +179,13 @@ class Plan:
             with reopen() as whole:
                 first = next(iter(whole)).pixels
         timesteps = KeyedTimesteps(clock, keyframes, clock.number_of) if keyframes else clock
-        samples = 1 if self.shutter is None else self.shutter.samples
-        return Reading(clip if part is None else Part(clip, part), clock, timesteps, first, samples)
+        return Reading(clip if part is None else Part(clip, part), clock, timesteps, first, self._samples)
+
+    def read_watched(self, clip: TimedClip) -> Reading:
+        """Return what is read of a whole clip whose cuts are found on the way; see :meth:`read`."""
+        clock = self._clock(clip, None, numbered=True)
+        timesteps = PartTimesteps(clock, self.timing, clock.number_of)
+        return Reading(clip, clock, timesteps, samples=self._samples)
 
     def notes_of(self, clip: TimedClip) -> Analysis | None:
         """Return what is known of the pairs of a clip, by the numbers of its frames as it is opened."""
@@ -221,6 +227,10 @@ class Plan:
         return routed(timeline, clip.route) if isinstance(clip, Retimed) else timeline
 
     @property
+    def _samples(self) -> int:
+        return 1 if self.shutter is None else self.shutter.samples
+
+    @property
     def _constant(self) -> bool:
         """Tell whether the frame rate has to be constant."""
         return self.speed is not None or self.shutter is not None
@@ -240,6 +250,10 @@ class Reading:
     """The first frame of a clip that plays as a loop, where the part is without it."""
     samples: int = 1
     """Frames of the loop of which each output frame is the mean."""
+
+    def watched(self, frames: Iterator[Tensor]) -> Iterator[Tensor]:
+        """Return the frames of the clip for the loop, whose cuts are found now if they were not before."""
+        return self.timesteps.follow(frames) if isinstance(self.timesteps, PartTimesteps) else frames
 
     @property
     def exhausted(self) -> bool:
