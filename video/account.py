@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
+from .read.clip import ClipInfo
+from .read.uniform import other_sizes
 from .stream.plan import Plan
 from .write.carry import FOLDER, Entry, account_of
 from .write.formats import choose_encoding, file_suffix, holds_alpha, images_of
@@ -33,7 +36,7 @@ def describe_output(source: Path, target: Path, plan: Plan) -> tuple[Entry, ...]
         picture = Entry(
             what, "encoded", f"{images_of(target, plan.coding)}, {float(rate):.6g} frames a second{count}"
         )
-        return picture, *others.entries
+        return picture, *_resized(info), *others.entries
     size = (info.height, info.width)
     encoding = choose_encoding(
         target, plan.coding, size, bits=plan.coding.bits or info.bits, alpha=info.alpha, source=info
@@ -42,4 +45,15 @@ def describe_output(source: Path, target: Path, plan: Plan) -> tuple[Entry, ...]
     rgb = from_rgb(info, encoding.pixel_format)
     made += f"; the source is {rgb}" if rgb else ""
     account = account_of(info, encoding.muxer, encoding.audio_encoder, encoding.choice)
-    return Entry(what, "encoded", made), *account.entries
+    return Entry(what, "encoded", made), *_resized(info), *account.entries
+
+
+def _resized(info: ClipInfo) -> tuple[Entry, ...]:
+    """Return a line for each other size of the picture that a short look into the file finds."""
+    if not info.codec:  # no video file
+        return ()
+    sizes = other_sizes(info.sound_from if isinstance(info.sound_from, BytesIO) else info.path)
+    return tuple(
+        Entry(f"frames of {width} x {height} further on", "converted", "scaled to the size of the first")
+        for height, width in sizes
+    )

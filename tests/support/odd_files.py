@@ -27,6 +27,7 @@ def film(
     times: list[int] | None = None,
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
+    size: tuple[int, int] = SIZE,
 ) -> Path:
     """A second of a moving bar at 24 frames a second, with noise for sound.
 
@@ -36,7 +37,7 @@ def film(
     options = {"bf": "2", "g": "8"} if options is None and codec == "libx264" else options or {}
     with av.open(str(path), "w", format=muxer, container_options=container_options or {}) as out:
         picture: Any = out.add_stream(codec, rate=24, options=options)
-        picture.height, picture.width, picture.pix_fmt = *SIZE, pix_fmt
+        picture.height, picture.width, picture.pix_fmt = *size, pix_fmt
         tone: Any = out.add_stream(sound, rate=rate) if sound else None
         if tone:
             tone.codec_context.layout = layout
@@ -48,7 +49,7 @@ def film(
             lines.codec_context.time_base = lines.time_base = Fraction(1, 1000)
         if prepare:
             prepare(out, picture)
-        for i, pixels in enumerate(pictures(count, SIZE)):
+        for i, pixels in enumerate(pictures(count, size)):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=pix_fmt)
             frame.pts, frame.time_base = times[i] if times else i, Fraction(1, 24)
             out.mux(picture.encode(frame))

@@ -21,7 +21,6 @@ import torch
 from ...errors import BadInputError
 from .animated import AnimatedImage, is_animated
 from .clip import ClipInfo, Frame, FrameTime, TimedClip
-from .colour import Converter
 from .deinterlace import deinterlaced
 from .describe import FALLBACK_RATE, describe, stated_rate
 from .images import ImageFolder, is_pattern
@@ -29,6 +28,7 @@ from .opening import films_of, open_source
 from .orientation import orientation_of
 from .straight import Straightener
 from .times import InOrder, Joins, repeated_within, squeeze
+from .uniform import Uniform
 
 _LOG = logging.getLogger(__name__)
 
@@ -119,8 +119,6 @@ class VideoFile:
         self._deinterlace = deinterlace
         if info.interlaced and not deinterlace:
             _LOG.warning("%s is interlaced; use --deinterlace, or made frames will show combs.", path.name)
-        self._convert: Converter | None = None
-        self._converts_from: tuple[int, int, str] | None = None
 
     def __iter__(self) -> Iterator[Frame]:
         """Iterate over the frames, see :class:`~.clip.Clip`.
@@ -128,12 +126,13 @@ class VideoFile:
         Damaged packets are left out with a warning; the gap is part of the timing.
         """
         info, end = self.info, Fraction(0)
+        pixels = Uniform(info, self._orientation)
         decoded = deinterlaced(self._decoded) if self._deinterlace else self._decoded
         for frame, pts in squeeze(((f, self._time(f)) for f in decoded), 1 / info.rate):
             duration = getattr(frame, "duration", None) or 0  # PyAV before 15 does not tell
             length = self._length(duration * (frame.time_base or self._base))
             end = pts + (length or 1 / info.rate) - info.start
-            yield Frame(self._pixels(frame), pts, length)
+            yield Frame(torch.from_numpy(pixels(frame)), pts, length)
         if self._damaged:
             _LOG.warning("%s: %d damaged packets were left out.", info.path.name, self._damaged)
         stated = info.stated
@@ -292,14 +291,6 @@ class VideoFile:
                     self._damaged += 1
         except av.error.FFmpegError as error:
             raise _unreadable(path, str(error)) from error
-
-    def _pixels(self, frame: av.VideoFrame) -> torch.Tensor:
-        # Size and format may change in the middle of a file.
-        source = (frame.height, frame.width, frame.format.name)
-        if self._convert is None or source != self._converts_from:
-            self._convert = Converter(source[:2], source[2], self.info.pixel_format, self.info.colour)
-            self._converts_from = source
-        return torch.from_numpy(self._orientation.apply(self._convert(frame).to_ndarray()))
 
 
 def _stretched(info: ClipInfo, stretch: Fraction) -> ClipInfo:
