@@ -1,4 +1,5 @@
-"""Draw the pictures of docs/timing.md about loops, fast motion, orders, light, flicker and cuts:
+"""Draw the pictures of docs/timing.md about loops, fast motion, orders, light, flicker and
+cuts, and of the report:
 ``python tests/support/draw_wishes.py [NAME ...]``.
 
 They are made of generated leaves and of the demo's clip, with the built-in model.
@@ -7,7 +8,9 @@ They are made of generated leaves and of the demo's clip, with the built-in mode
 # ruff: noqa: E402 -- the pack is loaded by its path first, whatever its folder is called
 
 import math
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,6 +23,7 @@ load_pack()
 from midframe import interpolate
 from midframe.analysis.notes import Analysis
 from midframe.analysis.watch import analyse
+from midframe.cli import main as command
 from midframe.cli.demo_timing import drawings
 from midframe.engine.timeline import by_multiplier
 from midframe.memory.staging import as_unit_float
@@ -159,12 +163,34 @@ def _psnr(a: torch.Tensor, b: torch.Tensor) -> float:
     return -10 * math.log10(float((a - b).square().mean()))
 
 
+def report() -> Image.Image:
+    """Return the upper part of the report's page about the demo's clip, as a browser shows it.
+
+    A ``chromium`` is needed on the PATH.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        page, shot = Path(name) / "clip.html", Path(name) / "shot.png"
+        words = ["report", str(ROOT / "demo" / "clip.mp4"), str(page), "--frames", "6", "--model", "default"]
+        command([*words, "--device", "cpu", "--quiet"])
+        flags = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--window-size=1100,1150",
+        ]
+        subprocess.run(["chromium", *flags, f"--screenshot={shot}", page.as_uri()], check=True)
+        with Image.open(shot) as picture:
+            return picture.convert("RGB").resize((825, 862), Image.Resampling.LANCZOS)
+
+
 PICTURES: dict[str, Callable[[], Image.Image]] = {
     "loop.jpg": loop,
     "fast.jpg": fast,
     "orders.png": orders,
     "light.jpg": light,
     "flicker.png": flicker,
+    "report.jpg": report,
     "found.jpg": found,
 }
 
