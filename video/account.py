@@ -10,7 +10,7 @@ from .read.uniform import other_sizes
 from .stream.plan import Plan
 from .write.carry import FOLDER, Entry, account_of
 from .write.formats import choose_encoding, file_suffix, holds_alpha, images_of
-from .write.pixels import from_rgb
+from .write.pixels import from_rgb, losses
 
 
 def describe_output(source: Path, target: Path, plan: Plan) -> tuple[Entry, ...]:
@@ -44,6 +44,8 @@ def describe_output(source: Path, target: Path, plan: Plan) -> tuple[Entry, ...]
     made = f"{encoding.encoder} {encoding.pixel_format}, {float(rate):.6g} frames a second{count}"
     rgb = from_rgb(info, encoding.pixel_format)
     made += f"; the source is {rgb}" if rgb else ""
+    lost = losses(info, encoding.pixel_format, encoding.encoder)
+    made += f"; {lost}" if lost else ""
     account = account_of(info, encoding.muxer, encoding.audio_encoder, encoding.choice)
     return Entry(what, "encoded", made), *_resized(info), *account.entries
 

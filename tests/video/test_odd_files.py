@@ -14,6 +14,7 @@ from clips import audio_packets, pictures, planes_of, times_of, write_clip
 from fakes import LerpModel
 from midframe.errors import BadInputError, MidframeError
 from midframe.video import Coding, Plan, interpolate_video, open_clip
+from midframe.video.account import describe_output
 from midframe.video.read.describe import _average_rate, _origin
 from midframe.video.read.images import natural_key
 from midframe.video.write.trial import _picture_refused, check_picture
@@ -604,6 +605,25 @@ def test_an_animated_avif_has_exact_times(tmp_path):
     frames[0].save(tmp_path / "in.avif", save_all=True, append_images=frames[1:], duration=41)
     with open_clip(tmp_path / "in.avif") as clip:
         assert [frame.pts for frame in clip] == [Fr(41 * k, 1000) for k in range(6)]
+
+
+@pytest.mark.skipif("avif" not in av.formats_available, reason="no AVIF here")
+def test_an_animated_avif_is_written(tmp_path, caplog):
+    source = film(tmp_path / "in.mkv", count=4, codec="ffv1", pix_fmt="bgra", sound="flac")
+    (picture, sound, *_) = describe_output(source, tmp_path / "out.avif", Plan())
+    assert all(text in picture.why for text in ("libsvtav1", "no transparency"))
+    assert sound.fate == "left out"
+    target = run(source, "out.avif")
+    assert all(text in caplog.text for text in ("no transparency", "nothing but the picture"))
+    with open_clip(target) as clip:
+        assert [(frame.pts, *frame.pixels.shape) for frame in clip] == [
+            (Fr(k, 48), 48, 64, 3) for k in range(8)
+        ]
+
+
+def test_what_a_picture_loses_is_in_its_line(tmp_path):
+    source = film(tmp_path / "in.mkv", count=2, pix_fmt="yuv444p10le")
+    assert "keeps 8 of 10 bits and 4:2:0 of" in describe_output(source, tmp_path / "out.webp", Plan())[0].why
 
 
 def test_an_mp4_of_variable_rate_is_as_long_as_its_last_picture_says(tmp_path):

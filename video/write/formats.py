@@ -331,7 +331,8 @@ def _loop_options(muxer: str, loops: int | None) -> dict[str, str]:
         return {}
     # A GIF counts how often it is repeated, where -1 is once; the others count how often it is played.
     repeats = {0: 0, 1: -1}.get(loops, loops - 1)
-    options = {"gif": {"loop": f"{repeats}"}, "apng": {"plays": f"{loops}"}, "webp": {"loop": f"{loops}"}}
+    plays = {"loop": f"{loops}"}
+    options = {"gif": {"loop": f"{repeats}"}, "apng": {"plays": f"{loops}"}, "webp": plays, "avif": plays}
     return options.get(muxer, {})
 
 

@@ -106,5 +106,7 @@ CONTAINER_TABLE = {
     ".ts": Container("mpegts", "h264", audio="aac", only=("h264", "h265")),
     # 0 plays for ever: `plays` of the APNG muxer, `loop` of the WebP muxer.
     ".apng": Container("apng", "apng", "apng", options={"plays": "0"}),
+    # Its transparency is a second stream of grey, which this writer of one picture does not make.
+    ".avif": Container("avif", "av1", options={"loop": "0"}, only=("av1",)),
     ".webp": Container("webp", "webp", "webp", options={"loop": "0"}),
 }

@@ -27,6 +27,7 @@ _HELD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "gif": ((), ()),
     "apng": ((), ()),
     "webp": ((), ()),
+    "avif": ((), ()),
     "yuv4mpegpipe": ((), ()),
     "avi": ((*_AVI_TAGS, "album", "timecode"), ("title",)),
 }
