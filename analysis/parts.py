@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..engine.keyframes import KeyedTimesteps, Keyframes
 from ..engine.timeline import Timesteps, states_of
-from ..errors import BadInputError
+from ..errors import BadInputError, MidframeError
 from .notes import Analysis, PairNote
 from .timing import Timing
 from .watch import Watcher
@@ -59,22 +59,31 @@ class PartTimesteps(KeyedTimesteps):
 
         Frames are waiting meanwhile, as many as the watcher looks ahead: so much memory this takes. What is
         done about cuts must not need the pairs after them, see :attr:`~.timing.Timing.follows`.
+
+        Raises:
+            MidframeError: whatever ``frames`` raised, after those that came before it.
         """
         waiting: deque[Tensor] = deque()
         noted = given = 0
-        for frame in frames:
-            waiting.append(frame)
-            notes = self._watcher.push(frame)
-            noted += len(notes)
-            self._note(notes)
-            self._decide()
-            while waiting and given <= noted:
-                yield waiting.popleft()
-                given += 1
+        failed: MidframeError | None = None
+        try:
+            for frame in frames:
+                waiting.append(frame)
+                notes = self._watcher.push(frame)
+                noted += len(notes)
+                self._note(notes)
+                self._decide()
+                while waiting and given <= noted:
+                    yield waiting.popleft()
+                    given += 1
+        except MidframeError as error:  # no other: a cancel has to be heard at once
+            failed = error
         self._note(self._watcher.finish())
         self._decide()
         while waiting:
             yield waiting.popleft()
+        if failed is not None:
+            raise failed
 
     @property
     def looks_back(self) -> bool:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from midframe import NODE_CLASS_MAPPINGS
 from midframe.errors import MidframeError
+from packs import ROOT
 
 WIDGETS = {
     "MidframeInterpolate": {
@@ -377,3 +378,13 @@ def test_nodes_inside_a_subgraph_are_converted_too(script):
     assert inner["nodes"][1]["id"] == 10
     assert inner["links"][1]["target_id"] == 3
     assert inner["state"]["lastNodeId"] == 10
+
+
+@pytest.mark.parametrize("title", sorted(path.stem for path in (ROOT / "subgraphs").glob("*.json")))
+def test_a_blueprint_says_what_it_does(title):
+    """Else the front ends say "User generated subgraph blueprint"."""
+    graph = json.loads((ROOT / "subgraphs" / f"{title}.json").read_text(encoding="utf-8"))
+    (folded,) = graph["definitions"]["subgraphs"]
+    assert folded["name"] == title
+    assert folded["category"] == "Video Tools"
+    assert folded["description"].endswith(".")

@@ -97,11 +97,15 @@ class Server:
         return psutil.Process(self.process.pid).memory_info().rss
 
     def free(self) -> int:
-        """Resident bytes once ComfyUI has let go of models and results, which it says nowhere: when they settle."""
-        self.json("/free", {"unload_models": True, "free_memory": True})
+        """Resident bytes once ComfyUI has let go of models and results, which it says nowhere: when they settle.
+
+        Asked for again and again: ComfyUI forgets to wake up for it where it comes while the last run is cleared away,
+        and would do it after the next run only.
+        """
         lowest, since = self.rss(), time.monotonic()
         while time.monotonic() - since < 2:
-            time.sleep(0.05)
+            self.json("/free", {"unload_models": True, "free_memory": True})
+            time.sleep(0.2)
             if self.rss() < lowest - MIB:
                 lowest, since = self.rss(), time.monotonic()
         return self.rss()

@@ -152,6 +152,7 @@ class Blueprint:
     kinds: tuple[str, ...]
     widgets: tuple[tuple[str, str], ...]
     """Settings of the one node besides its links: kinds of nodes inside, and names."""
+    description: str
 
 
 _RATE_AND_MODEL = ("target_fps", "model")
@@ -162,14 +163,19 @@ BLUEPRINTS = {
         "Slow motion with a curve",
         ("MidframeSpeed", "MidframeTiming", "MidframeVideo"),
         (("MidframeSpeed", "curve"), *(("MidframeVideo", name) for name in _RATE_AND_MODEL)),
+        "Slows a video down and speeds it up along a curve, with its sound, and makes the frames in between.",
     ),
     "Smooth to 60 fps": Blueprint(
-        "Smooth a video", ("MidframeVideo",), tuple(("MidframeVideo", name) for name in _RATE_AND_MODEL)
+        "Smooth a video",
+        ("MidframeVideo",),
+        tuple(("MidframeVideo", name) for name in _RATE_AND_MODEL),
+        "Makes a video of any length smooth: 60 frames a second, with its sound, times and cuts.",
     ),
     "Interpolation to a frame rate": Blueprint(
         "Frames to any frame rate",
         ("MidframeInterpolate", "CreateVideo"),
         tuple(("MidframeInterpolate", name) for name in _RATE_AND_MODEL),
+        "Turns frames of one rate into a video of another by making the frames in between.",
     ),
 }
 
@@ -286,6 +292,8 @@ def make_blueprint(canvas: Canvas, title: str, blueprint: Blueprint) -> None:
     canvas.load(json.loads(path.read_text(encoding="utf-8")))
     graph = tidied(canvas.page.evaluate(SUBGRAPH % title, [list(blueprint.kinds), list(blueprint.widgets)]))
     graph["links"] = []
+    (folded,) = graph["definitions"]["subgraphs"]
+    folded |= {"category": "Video Tools", "description": blueprint.description}  # of core's own blueprint
     folder = ROOT / "subgraphs"
     folder.mkdir(exist_ok=True)
     (folder / f"{title}.json").write_text(json.dumps(graph, indent=1) + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import time
 import urllib.error
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from comfyui import Server, node, running
 
+LOG = logging.getLogger(__name__)
 SAMPLER = '''
 import time, torch
 from pathlib import Path
@@ -45,7 +47,7 @@ def sampling(root: Path, base: Path) -> Iterator[Server]:
 
 
 def told(server: Server, kind: str, **widgets: Any) -> tuple[str | None, float]:
-    """What the user is told, after how many seconds; None where the workflow runs to its end."""
+    """What the user is told, after how many seconds; None where the workflow runs to its end. Logged as a table's row."""
     model = {"model": "default", "multiplier": 2, "frames": ["sampler", 0], **widgets}
     if kind in ("RIFE VFI", "AMT VFI"):
         model["ckpt_name"] = model.pop("model")
@@ -54,12 +56,15 @@ def told(server: Server, kind: str, **widgets: Any) -> tuple[str | None, float]:
         "vfi": node(kind, **model),
         "save": node("SaveImage", images=["vfi", 0], filename_prefix="upstream"),
     }
-    began = time.monotonic()
+    before, began = server.sampled(), time.monotonic()
     try:
         done = server.result(server.post(workflow))
     except urllib.error.HTTPError as refused:
-        return json.dumps(json.loads(refused.read())), time.monotonic() - began
-    errors = [
-        data["exception_message"] for kind, data in done["status"]["messages"] if kind == "execution_error"
-    ]
-    return (errors[0] if errors else None), time.monotonic() - began
+        message, how = json.dumps(json.loads(refused.read())), "refused"
+    else:
+        rows = done["status"]["messages"]
+        errors = [data["exception_message"] for kind, data in rows if kind == "execution_error"]
+        message, how = (errors[0], "stopped") if errors else (None, "ran")
+    seconds = time.monotonic() - began
+    LOG.info("| %s | %s | %.2f | %d |", kind, how, seconds, server.sampled() - before)
+    return message, seconds

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from fractions import Fraction as Fr
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from midframe.analysis.timing import Timing
 from midframe.chunks import Inline, Job, process
 from midframe.chunks.looking import ANALYSIS
 from midframe.engine.timeline import by_multiplier
+from midframe.errors import MidframeError
 from midframe.memory.sinks import TensorSink
 from midframe.memory.staging import as_dtype
 from midframe.video import Coding, Plan, interpolate_video, open_clip
@@ -225,6 +226,24 @@ def test_a_file_is_decoded_once_and_its_cuts_are_those_of_a_first_look(shots, mo
     assert len(decoded) == SHOTS * SHOT
     assert times_of(first) == times_of(second)
     assert all(np.array_equal(a, b) for a, b in zip(frames_of(first), frames_of(second), strict=True))
+
+
+def test_frames_before_damage_are_not_lost_to_the_look_ahead(shots, monkeypatch):
+    decode = VideoFile.__iter__
+
+    def damaged(clip):
+        yield from islice(decode(clip), 20)
+        raise MidframeError("The file cannot be read on.", "damage", "Mend it.")
+
+    monkeypatch.setattr(VideoFile, "__iter__", damaged)
+    kept = {}
+    for cuts in ("hold", "interpolate"):
+        plan = Plan(2, coding=LOSSLESS, timing=Timing(cuts))
+        with pytest.raises(MidframeError, match="read on"):
+            interpolate_video(shots, shots.with_name(f"{cuts}.mkv"), LerpModel(), plan)
+        kept[cuts] = times_of(shots.with_name(f"{cuts}.partial.mkv"))
+    assert len(kept["hold"]) >= 2 * 18
+    assert kept["hold"] == kept["interpolate"]
 
 
 def test_two_pictures_are_no_cut(tmp_path):

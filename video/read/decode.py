@@ -27,7 +27,7 @@ from .images import ImageFolder, is_pattern
 from .opening import films_of, open_source
 from .orientation import orientation_of
 from .straight import Straightener
-from .times import InOrder, Joins, repeated_within, squeeze
+from .times import DAMAGE, InOrder, Joins, repeated_within, squeeze
 from .uniform import Uniform
 
 _LOG = logging.getLogger(__name__)
@@ -283,11 +283,13 @@ class VideoFile:
         in_order = InOrder(self._container, self._stream)
         try:
             for count, packet in enumerate(joined_packets(self._container, self._stream)):
-                if count < skipped or packet.stream.index != index:
+                # Theora repeats a picture by a packet without bytes; that at the end of all has no time.
+                empty = not packet.size and packet.dts is not None
+                if count < skipped or packet.stream.index != index or empty:
                     continue
                 try:
                     yield from in_order(packet, self._decoder)
-                except av.error.InvalidDataError:
+                except DAMAGE:
                     self._damaged += 1
         except av.error.FFmpegError as error:
             raise _unreadable(path, str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +28,8 @@ _DROPPED_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands",
 _COUNTED_TAGS = ("encoder", "handler_name", "vendor_id", "duration", "creation_time", "alpha_mode", "rotate")
 # Seconds; a clock no finer than this may well tick once a frame.
 _COARSE = Fraction(1, 500)
+# Frames by which a number that follows from a duration may be too small, for that may not count the last.
+_ROUNDED = 1
 # Frames a second of a stream without a container; encoders write 1000 and more where they know none.
 _FASTEST = 300
 # Streams that are no files of any format: nothing but their codec.
@@ -67,7 +70,7 @@ def describe(
         alpha=alpha and has_alpha(first.format),
         rate=rate,
         tick=common_tick(base, 1 / rate) if can_straighten(rate, base) else base,
-        frames_estimate=int(stream.frames) or (None if stated is None else round(stated * rate)),
+        frames_estimate=_frames(int(stream.frames), None if stated is None else round(stated * rate)),
         colour=colour_of(first, stream.codec_context),
         pixel_aspect=1 / aspect if transposed else aspect,
         start=Fraction(0) if shown is None else shown - origin,
@@ -84,6 +87,14 @@ def describe(
         disposition=int(getattr(stream, "disposition", 0)),
         stated=stated,
     )
+
+
+def _frames(counted: int, expected: int | None) -> int | None:
+    """Return the number of frames, from that in the header and from the duration.
+
+    MP4 counts pictures that its edit list leaves out as well.
+    """
+    return counted if expected is None else min(counted or expected, expected + _ROUNDED) or None
 
 
 def _average_rate(stream: Any, base: Fraction) -> Fraction:
@@ -147,12 +158,22 @@ def _duration(
         # Of an AVI without its index, FFmpeg gives the duration of what is there.
         counted = stream.frames / rate if container.format.name == "avi" else Fraction(0)
         return max(Fraction(stream.duration * stream.time_base), counted)
+    told = _told_duration(stream)
     # Matroska and FLV say when the file ends, wherever it begins, and wherever in it the picture does.
     start = Fraction(0)
     if container.format.name in ("matroska,webm", "flv"):
         start = max(Fraction(container.start_time or 0, av.time_base), shown or Fraction(0), start)
     length = Fraction(container.duration or 0, av.time_base) - start
+    # Sound or subtitles may be far longer.
+    length = min(length, told - start) if told is not None and told > start else length
     return length if length > 0 else None
+
+
+def _told_duration(stream: Any) -> Fraction | None:
+    """Return when a stream of Matroska ends, seconds, as a tag of it says; None where none does."""
+    tags = {key.upper(): value for key, value in stream.metadata.items()}
+    told = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", tags.get("DURATION", ""))
+    return None if told is None else int(told[1]) * 3600 + int(told[2]) * 60 + Fraction(told[3])
 
 
 def _mastering(frame: av.VideoFrame) -> Mastering | None:

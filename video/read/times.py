@@ -32,6 +32,8 @@ _APART = Fraction(1)
 # Seconds from the time before within which a picture has none of its own: muxers write a repeated one as the
 # next tick, which may be far less than a millisecond, all that Matroska can tell apart.
 _SAME = Fraction(1, 1000)
+# What decoders raise at a packet that they cannot decode, where others can go on.
+DAMAGE = (av.error.InvalidDataError, av.error.ArgumentError, av.error.PatchWelcomeError)
 # Pictures that wait for a time that can be. They are held undecoded to RGB, but whole.
 _MOST_HELD = 16
 
@@ -96,14 +98,14 @@ class InOrder:
 
     AVI counts packets as they are stored, and for codecs whose pictures are reordered by more than one, as
     H.264's are, FFmpeg takes those counts for the times at which they are shown: pictures went back and
-    forth.
+    forth. ASF has the times of decoding alone, as FFmpeg writes it.
 
     Args:
         container: the file.
         stream: of the picture.
     """
 
-    _FORMATS, _CODECS = ("avi",), ("h264", "hevc", "vvc")
+    _FORMATS, _CODECS = ("avi", "asf"), ("h264", "hevc", "vvc")
 
     def __init__(self, container: Any, stream: Any) -> None:
         context = stream.codec_context
@@ -119,7 +121,7 @@ class InOrder:
             heapq.heappush(self._waiting, packet.pts)
         try:
             frames = decoder.decode(packet)
-        except av.error.InvalidDataError:
+        except DAMAGE:
             if known:  # no picture comes of it
                 self._waiting.remove(packet.pts)
                 heapq.heapify(self._waiting)

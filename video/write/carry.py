@@ -19,7 +19,7 @@ from ...engine.pieces import Retiming
 from ..read.clip import ClipInfo, Waveform
 from ..read.opening import chapters_of, films_of, is_cover, open_source, tags_of, unsafe_sound
 from ..read.waveform import LAYOUTS, AudioEncoder
-from .tags import keyed_tags, lost_marks, lost_tags, stream_tags
+from .tags import UNKNOWN, keyed_tags, lost_marks, lost_tags, stream_tags
 from .trial import first_packets, moved_packet, refusal
 
 _LOG = logging.getLogger(__name__)
@@ -180,7 +180,8 @@ def _marks(streams: list[Any], decisions: tuple[Decision, ...], muxer: str) -> t
 def _tags(info: ClipInfo, muxer: str) -> tuple[Entry, ...]:
     """Return a line for the tags of the file and its picture that are carried, and one for the others."""
     lost = lost_tags(muxer, info.metadata, info.picture_tags)
-    kept = sorted({*info.metadata, *info.picture_tags} - {*lost})
+    known = {name for tags in (info.metadata, info.picture_tags) for name in tags if tags[name] != UNKNOWN}
+    kept = sorted(known - {*lost})
     lines = [
         (kept, Entry(f"tags {', '.join(kept)}", "copied")),
         (lost, Entry(f"tags {', '.join(lost)}", "left out", f"{muxer} files have no place for them")),

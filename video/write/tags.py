@@ -53,7 +53,8 @@ _QUICKTIME = {
     "eus": "baq",
     "mkd": "mac",
 }
-_UNKNOWN = "und"
+UNKNOWN = "und"
+"""A language that is none: MP4 has a place for one that is always filled."""
 # Marks of a stream that players go by, and which of them each format holds (found with FFmpeg 8.1).
 _MARKS = ("dub", "original", "comment", "lyrics", "karaoke", "forced", "hearing_impaired", "visual_impaired")
 _MARKS_HELD: dict[str, tuple[str, ...]] = {
@@ -84,7 +85,7 @@ def lost_tags(muxer: str, tags: Mapping[str, str], picture_tags: Mapping[str, st
         name
         for given, held in zip((tags, picture_tags), _HELD[muxer], strict=True)
         for name, value in given.items()
-        if name.lower() not in held and value != _UNKNOWN
+        if name.lower() not in held and value != UNKNOWN
     }
     return sorted(lost)
 

@@ -85,7 +85,7 @@ class Copied:
         self, stream: Any, output: av.container.OutputContainer, origin: Fraction, window: Window
     ) -> None:
         self._stream: Any = copied_stream(output, stream)
-        self._cover = is_cover(stream)
+        self._cover, self._sound = is_cover(stream), stream.type == "audio"
         self._shift = round(origin / stream.time_base)
         self._window = window
         self._early: Any = None
@@ -93,7 +93,9 @@ class Copied:
 
     def __call__(self, packet: Any) -> list[Any]:
         """See :class:`Track`."""
-        if not packet.size:  # the flush packet at the end
+        # An edit list hides sound: it is not to be heard where there is no such list.
+        hidden = packet.is_discard and self._sound and not self._window.edited
+        if not packet.size or hidden:  # without size is the flush packet at the end
             return []
         if self._cover:  # has no time
             packet.pts, packet.dts, packet.stream, self.over = 0, 0, self._stream, True

@@ -1,0 +1,72 @@
+"""Kinds of files that a sweep with ffmpeg over some 170 of them found wanting; each made by PyAV in small."""
+
+from fractions import Fraction as Fr
+from itertools import pairwise
+
+import pytest
+from clips import audio_packets, times_of
+from fakes import LerpModel
+from midframe.video import Plan, interpolate_video, open_clip
+from midframe.video.account import describe_output
+from odd_files import film, remux
+
+
+def run(source, name, **plan):
+    target = source.with_name(name)
+    return target, interpolate_video(source, target, LerpModel(), Plan(**plan))
+
+
+def test_a_packet_without_bytes_is_no_end(tmp_path):
+    """Theora repeats a picture by one, some muxers of MP4 end with one, and PyAV's decoders refuse it."""
+    source = film(tmp_path / "in.mp4", codec="mpeg4", count=8, options={})
+    data = bytearray(source.read_bytes())
+    # The table of sizes: version, one size for all (0: none), how many, and each.
+    table = data.index(b"stsz") + 4 + 4 + 4
+    count = int.from_bytes(data[table : table + 4], "big")
+    assert count == 8
+    data[table + 4 * count : table + 4 * count + 4] = bytes(4)
+    source.write_bytes(data)
+    _, written = run(source, "out.mkv", multiplier=1)
+    assert written.frames == 7
+
+
+@pytest.mark.parametrize("output", ["mkv", "mp4"])
+def test_reordered_pictures_in_asf_come_one_after_the_other(tmp_path, output):
+    target, written = run(film(tmp_path / "in.asf", count=12), f"out.{output}", multiplier=1)
+    assert written.frames == 12
+    # Milliseconds in ASF: a 24th of a second is 41 or 42.
+    assert all(Fr(40, 1000) <= b - a <= Fr(43, 1000) for a, b in pairwise(times_of(target)))
+
+
+def _half_a_second_before(packet):
+    back = round(Fr(1, 2) / packet.time_base)
+    packet.pts, packet.dts = packet.pts - back, packet.dts - back
+    return packet
+
+
+@pytest.mark.parametrize("output", ["mkv", "ts"])
+def test_sound_that_an_edit_list_hides_is_not_heard(tmp_path, output):
+    """Programs that cut without encoding leave out the beginning of an MP4 so."""
+    source = film(tmp_path / "whole.mp4", sound="aac", options={"g": "1", "bf": "0"})
+    remux(source, tmp_path / "in.mp4", _half_a_second_before)
+    target, written = run(tmp_path / "in.mp4", f"out.{output}", multiplier=1)
+    assert written.frames == 12
+    # One packet of AAC, 21 ms, reaches over the beginning.
+    assert abs(audio_packets(target)[0][0] - times_of(target)[0]) < Fr(1, 40)
+
+
+def test_sound_that_is_longer_than_the_picture_adds_no_frames_to_what_is_expected(tmp_path):
+    def later(packet):
+        if packet.stream.type == "audio":
+            packet.pts += round(9 / packet.time_base)
+            packet.dts = packet.pts
+        return packet
+
+    source = remux(film(tmp_path / "same.mkv", sound="flac"), tmp_path / "in.mkv", later)
+    with open_clip(source) as clip:
+        assert clip.info.frames_estimate in (24, 25)
+
+
+def test_no_line_says_that_an_unknown_language_is_carried(tmp_path):
+    lines = describe_output(film(tmp_path / "in.mp4"), tmp_path / "out.mkv", Plan())
+    assert not any(line.what.startswith("tags") for line in lines)
