@@ -3,6 +3,7 @@
 from fractions import Fraction as Fr
 from itertools import pairwise
 
+import av
 import pytest
 from clips import audio_packets, times_of
 from fakes import LerpModel
@@ -70,3 +71,15 @@ def test_sound_that_is_longer_than_the_picture_adds_no_frames_to_what_is_expecte
 def test_no_line_says_that_an_unknown_language_is_carried(tmp_path):
     lines = describe_output(film(tmp_path / "in.mp4"), tmp_path / "out.mkv", Plan())
     assert not any(line.what.startswith("tags") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [("5.1(side)", "5.1"), ("6.1", "7.1"), ("octagonal", "7.1"), ("3.1", "5.1"), ("4.0", "4.0")],
+)
+def test_channels_in_aac_have_an_order_that_is_read_again(tmp_path, layout, expected):
+    source = film(tmp_path / "in.mkv", count=4, sound="flac", layout=layout)
+    target, _ = run(source, "out.mov", multiplier=1)
+    with av.open(str(target)) as container:
+        (sound,) = container.streams.audio
+        assert (sound.codec_context.name, sound.codec_context.layout.name) == ("aac", expected)

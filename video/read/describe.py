@@ -24,8 +24,11 @@ _LOG = logging.getLogger(__name__)
 FALLBACK_RATE = Fraction(24)
 # What the source's muxer said about its own file; the output's says it anew.
 _DROPPED_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration")
-# Of a stream: what its muxer counted, which is no longer true of the output.
-_COUNTED_TAGS = ("encoder", "handler_name", "vendor_id", "duration", "creation_time", "alpha_mode", "rotate")
+# Of a stream: what its muxer counted, or named it by in this file, which is no longer true of the output.
+_COUNTED_TAGS = (
+    *("encoder", "handler_name", "vendor_id", "duration", "creation_time", "alpha_mode", "rotate"),
+    "file_package_umid",
+)
 # Seconds; a clock no finer than this may well tick once a frame.
 _COARSE = Fraction(1, 500)
 # Frames by which a number that follows from a duration may be too small, for that may not count the last.

@@ -46,11 +46,16 @@ TIMELESS, GAP = ("avi",), Fraction(1, 20)
 # As covers these take pictures of a film that has one.
 _COVERLESS = ("mov", "avi", "nut")
 _COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
+# Any other is written into AAC in a form that FFmpeg (8.1) reads as so many channels in no known order.
+_AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "quad", "5.0", "5.1", "7.1")
+_SURROUND = 6
 FOLDER = "a folder's"
 """Name of the muxer of pictures, which have none."""
 _BACKWARDS = "the clip plays backwards"
 # Data that muxers write themselves, from tags and chapters.
 _MADE_TAGS = ("timecode",)
+# Muxers that take chapters and write none.
+_UNCHAPTERED = ("mpegts", "avi")
 _TAGGED, _CHAPTERED = ("mp4", "mov"), ("matroska", "webm")
 
 
@@ -148,7 +153,9 @@ def account_of(info: ClipInfo, muxer: str, audio: str | None, choice: Choice) ->
         elif keyed_tags(muxer, info.metadata):
             deciding.coverless = f"{muxer} holds no cover beside such tags"
         decisions = tuple(deciding(stream) for stream in streams)
-        refused = refusal(muxer, lambda output: _with_chapters(output, chapters)) if chapters else ""
+        refused = "" if muxer not in _UNCHAPTERED else f"{muxer} holds no chapters"
+        if chapters and not refused:
+            refused = refusal(muxer, lambda output: _with_chapters(output, chapters))
         if info.retiming is not None and not info.retiming.pieces:
             refused = _BACKWARDS
         marks = _marks(streams, decisions, muxer)
@@ -310,7 +317,7 @@ class _Deciding:
         if stream.codec_context is None:
             return self._decision(stream, "left out", "PyAV does not know its codec")
         why = "no encoder takes it"
-        for layout in _layouts(stream):
+        for layout in _layouts(stream, self._audio):
             why = self._encoding_refused(stream, layout)
             if not why:
                 text = f"{self._audio}, {layout}"
@@ -352,14 +359,17 @@ def _lost_at_speed(stream: Any, retiming: Retiming | None) -> str:
     return "" if stream.type == "audio" else "the clip plays at another speed"
 
 
-def _layouts(stream: Any) -> Iterator[str]:
+def _layouts(stream: Any, encoder: str) -> Iterator[str]:
     """Yield names of channel layouts as which a stream may be encoded, the nearest first."""
     layout = stream.codec_context.layout
-    yield layout.name
+    name, count = layout.name, layout.nb_channels
     # "5.1(side)" and its like are other places for the same number of channels.
-    if layout.nb_channels in LAYOUTS and LAYOUTS[layout.nb_channels] != layout.name:
-        yield LAYOUTS[layout.nb_channels]
-    yield "stereo"
+    usual = LAYOUTS.get(count, name)
+    if encoder == "aac" and name not in _AAC_LAYOUTS:
+        yield "7.1" if count > _SURROUND else "5.1" if count == _SURROUND or ".1" in name else usual
+    # "6 channels" is no order.
+    named = (usual, name) if name.endswith(" channels") else (name, usual)
+    yield from dict.fromkeys((*named, "stereo"))
 
 
 def copied_stream(output: av.container.OutputContainer, stream: Any) -> Any:

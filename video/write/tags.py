@@ -19,15 +19,18 @@ def keyed_tags(muxer: str, tags: Mapping[str, str]) -> bool:
     return muxer in ("mp4", "mov") and any(tag.lower() not in _MP4_TAGS for tag in tags)
 
 
-# Formats that hold no tags, or these alone: of the file, and of its picture.
+# Formats that hold no tags, or these alone: of the file, where None is any, and of its picture.
 _AVI_TAGS = ("title", "artist", "comment", "copyright", "date", "genre", "language", "track", "encoded_by")
-_HELD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+_TRACK_TAGS = ("language", "title", "name", "timecode", "reel_name")
+_HELD: dict[str, tuple[tuple[str, ...] | None, tuple[str, ...]]] = {
+    "mp4": (None, _TRACK_TAGS),
+    "mov": (None, _TRACK_TAGS),
     "a folder's": ((), ()),
     "mpegts": ((), ()),
     "gif": ((), ()),
     "apng": ((), ()),
     "webp": ((), ()),
-    "avif": ((), ()),
+    "avif": ((), ("language",)),
     "yuv4mpegpipe": ((), ()),
     "avi": ((*_AVI_TAGS, "album", "timecode"), ("title",)),
 }
@@ -85,7 +88,7 @@ def lost_tags(muxer: str, tags: Mapping[str, str], picture_tags: Mapping[str, st
         name
         for given, held in zip((tags, picture_tags), _HELD[muxer], strict=True)
         for name, value in given.items()
-        if name.lower() not in held and value != UNKNOWN
+        if held is not None and name.lower() not in held and value != UNKNOWN
     }
     return sorted(lost)
 
