@@ -7,19 +7,26 @@ same footage: pans, flashes, strobes, shaking, explosions, dissolves, held anima
 a fixed seed. A cut counts as found at its own pair alone: one beside it is both missed and false.
 
 PySceneDetect (``pip install scenedetect opencv-python-headless``) is measured where it is installed, with the
-thresholds that its detectors have by default.
+thresholds that its detectors have by default. Each detector runs in a process of its own: one that crashes is
+told of and costs the others nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import importlib.util
 import json
+import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -34,6 +41,7 @@ from .cut_cases import Case, Footage, cases, footage
 _SIZE_OF_COST = (480, 832)
 
 Detector = Callable[[Tensor], set[int]]
+_OTHERS = "PySceneDetect"
 
 
 # --- detectors
@@ -66,20 +74,89 @@ def _scenedetect(frames: Tensor, name: str) -> set[int]:
 
 
 def detectors() -> dict[str, Detector]:
-    """Return the detectors that can be had here, by name."""
+    """Return the detectors that can be had here, by name; each can be sent to another process."""
     here: dict[str, Detector] = {
-        "midframe (default)": lambda frames: _midframe(frames, only_cuts=True),
-        "midframe (analyse)": lambda frames: _midframe(frames, only_cuts=False),
+        "midframe (default)": partial(_midframe, only_cuts=True),
+        "midframe (analyse)": partial(_midframe, only_cuts=False),
         "older SSIM rule": _older,
     }
-    try:
-        import scenedetect  # noqa: F401, PLC0415
-    except ImportError:
+    # Not imported here, where PyAV reads clips: its FFmpeg and that of opencv's wheels crash in one process.
+    if importlib.util.find_spec("scenedetect") is None:
         sys.stderr.write("PySceneDetect is not installed: it is left out.\n")
         return here
     for name in ("ContentDetector", "AdaptiveDetector"):
-        here[f"PySceneDetect {name}"] = lambda frames, name=name: _scenedetect(frames, name)  # type: ignore[misc]
+        here[f"{_OTHERS} {name}"] = partial(_scenedetect, name=name)
     return here
+
+
+# --- processes
+
+
+def _serve(detector: Detector, ask: Connection) -> None:
+    """Answer with what a detector finds in frames, and its processor time, until there are no more."""
+    torch.set_num_threads(1)
+    while (pixels := ask.recv()) is not None:
+        began = time.process_time()
+        said = detector(torch.from_numpy(pixels))
+        ask.send((said, time.process_time() - began))
+
+
+class Apart:
+    """Detectors, each in a process of its own.
+
+    Args:
+        detectors: by name.
+        method: how processes begin. A fork would take torch's threads along, as locks that nobody opens: it
+            is for detectors that do not compute.
+    """
+
+    def __init__(self, detectors: Mapping[str, Detector], method: str = "spawn") -> None:
+        # Typed by what both ways share.
+        context: Any = multiprocessing.get_context(method)
+        self.ended: dict[str, int] = {}
+        """Exit code of each detector that crashed."""
+        self._running: dict[str, tuple[Any, Connection]] = {}
+        for name, detector in detectors.items():
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(detector, theirs), daemon=True)
+            process.start()
+            # Closed here, so that a crash there ends the pipe.
+            theirs.close()
+            self._running[name] = process, ours
+
+    def __enter__(self) -> Apart:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process, ask in self._running.values():
+            ask.close()
+            process.terminate()
+            process.join()
+
+    def find(self, frames: Tensor) -> dict[str, tuple[set[int], float]]:
+        """Return what each detector that still runs finds, and its seconds of processor time."""
+        pixels, answers = frames.numpy(), {}
+        for name in tuple(self._running):
+            self._try(name, lambda ask: ask.send(pixels))
+        for name in tuple(self._running):
+            answer = self._try(name, lambda ask: ask.recv())
+            if answer is not None:
+                answers[name] = answer
+        return answers
+
+    def _try(self, name: str, what: Callable[[Connection], Any]) -> Any:
+        process, ask = self._running[name]
+        try:
+            return what(ask)
+        except (EOFError, OSError):
+            ask.close()
+            process.join()
+            self.ended[name] = process.exitcode
+            sys.stderr.write(f"{name} ended with {process.exitcode}: it is left out from here on.\n")
+            del self._running[name]
+            return None
 
 
 # --- counting
@@ -92,12 +169,17 @@ class Score:
     found: int = 0
     missed: int = 0
     false: int = 0
+    seconds: float = 0.0
+    wrong: Counter[str] = field(default_factory=Counter)
 
-    def add(self, cuts: frozenset[int], said: set[int]) -> None:
+    def add(self, case: Case, said: set[int], seconds: float) -> None:
         """Count one case."""
-        self.found += len(cuts & said)
-        self.missed += len(cuts - said)
-        self.false += len(said - cuts)
+        missed, false = len(case.cuts - said), len(said - case.cuts)
+        self.found += len(case.cuts & said)
+        self.missed += missed
+        self.false += false
+        self.seconds += seconds
+        self.wrong.update({f"{case.kind}: missed": missed, f"{case.kind}: false": false})
 
     @property
     def recall(self) -> float:
@@ -109,40 +191,55 @@ class Score:
         """Return the share of what is found that is a cut."""
         return self.found / max(self.found + self.false, 1)
 
+    def row(self, frames: int) -> dict[str, Any]:
+        """Return the figures of the table, of a detector that saw so many frames."""
+        return {
+            "recall": self.recall,
+            "precision": self.precision,
+            "missed": self.missed,
+            "false": self.false,
+            "ms a frame": 1000 * self.seconds / frames,
+            "wrong": {kind: count for kind, count in sorted(self.wrong.items()) if count},
+        }
+
 
 def run(clips: Footage, cuts: int, seed: int, shown: Path | None, only: Sequence[str] = ()) -> dict[str, Any]:
     """Count over all cases and return the figures of the table, of the detectors named or of all."""
-    scores: dict[str, Score] = {}
-    kinds: dict[str, Counter[str]] = {}
-    seconds: dict[str, float] = {}
-    totals: Counter[str] = Counter()
     asked = {name: detector for name, detector in detectors().items() if not only or name in only}
-    for number, case in enumerate(cases(clips, cuts, seed)):
-        totals["cuts"] += len(case.cuts)
-        totals["others"] += len(case.frames) - 1 - len(case.cuts)
-        for name, detector in asked.items():
-            began = time.process_time()
-            said = detector(case.frames)
-            seconds[name] = seconds.get(name, 0.0) + time.process_time() - began
-            scores.setdefault(name, Score()).add(case.cuts, said)
-            wrong = kinds.setdefault(name, Counter())
-            wrong[f"{case.kind}: missed"] += len(case.cuts - said)
-            wrong[f"{case.kind}: false"] += len(said - case.cuts)
-            if shown is not None and name == "midframe (default)" and said != set(case.cuts):
-                _show(case, said, shown / f"{number:04d}_{case.kind.replace(' ', '_')}.png")
+    scores = {name: Score() for name in asked}
+    totals: Counter[str] = Counter()
+    with Apart(asked) as apart:
+        for number, case in enumerate(cases(clips, cuts, seed)):
+            totals["cuts"] += len(case.cuts)
+            totals["others"] += len(case.frames) - 1 - len(case.cuts)
+            for name, (said, seconds) in apart.find(case.frames).items():
+                scores[name].add(case, said, seconds)
+                if shown is not None and name == "midframe (default)" and said != set(case.cuts):
+                    _show(case, said, shown / f"{number:04d}_{case.kind.replace(' ', '_')}.png")
     frames = totals["cuts"] + totals["others"]
-    rows = {
-        name: {
-            "recall": score.recall,
-            "precision": score.precision,
-            "missed": score.missed,
-            "false": score.false,
-            "ms a frame": 1000 * seconds[name] / frames,
-            "wrong": {kind: count for kind, count in sorted(kinds[name].items()) if count},
-        }
-        for name, score in scores.items()
+    # What a detector found before it crashed would stand beside what others found in all.
+    rows = {name: score.row(frames) for name, score in scores.items() if name not in apart.ended}
+    return {
+        "cuts": totals["cuts"],
+        "pairs that are none": totals["others"],
+        "seed": seed,
+        "clips": len(clips.paths),
+        "detectors": rows,
+        "crashed": apart.ended,
+        "versions": _versions(rows),
     }
-    return {"cuts": totals["cuts"], "pairs that are none": totals["others"], "seed": seed, "detectors": rows}
+
+
+def _versions(rows: Mapping[str, Any]) -> dict[str, str]:
+    """Return the versions of the packages that others' detectors need, where one of them ran."""
+    if not any(name.startswith(_OTHERS) for name in rows):
+        return {}
+    packages = importlib.metadata.packages_distributions()
+    return {
+        package: importlib.metadata.version(package)
+        for module in ("scenedetect", "cv2")
+        for package in packages.get(module, [])[:1]
+    }
 
 
 def _show(case: Case, said: set[int], path: Path) -> None:
@@ -181,7 +278,8 @@ def table(figures: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     lines = [
         f"{figures['cuts']} cuts, {figures['pairs that are none']} pairs that are none, "
-        f"seed {figures['seed']}.",
+        f"seed {figures['seed']}, of {figures['clips']} clips."
+        + "".join(f" {name} {version}." for name, version in figures["versions"].items()),
         "",
         "| detector | recall | precision | missed | false | ms a frame | wrong by kind |",
         "|---|---|---|---|---|---|---|",
@@ -193,6 +291,7 @@ def table(figures: dict[str, Any]) -> str:
             f"| {row['ms a frame']:.2f} | {wrong} |"
         )
     lines.append("")
+    lines += [f"- {name} crashed (exit code {code})" for name, code in figures["crashed"].items()]
     lines += [f"- {name}: {value:.1f} ms" for name, value in figures.get("cost", {}).items()]
     return "\n".join(lines) + "\n"
 

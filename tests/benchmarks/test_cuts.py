@@ -2,7 +2,10 @@
 
 import itertools
 import json
+import os
+import signal
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -47,12 +50,26 @@ def test_cuts_are_where_they_are_said_to_be(clips):
             assert max(others) < min(steps[cut] for cut in case.cuts)
 
 
-def test_a_detector_is_counted_by_what_it_says(clips, monkeypatch, capsys, tmp_path):
+def everything(frames):
+    return set(range(len(frames) - 1))
+
+
+def nothing(frames):
+    return set()
+
+
+def crashes(frames):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_detector_is_counted_by_what_it_says_and_a_crash_costs_its_own_row(clips, monkeypatch):
     said = {
-        "all": lambda frames: set(range(len(frames) - 1)),
-        "none": lambda frames: set(),
-        "midframe (default)": cuts.detectors()["midframe (default)"],
+        "all": everything,
+        "crashes": crashes,
+        "none": nothing,
     }
+    # A test has no name in a process that begins anew.
+    monkeypatch.setattr(cuts, "Apart", partial(cuts.Apart, method="fork"))
     monkeypatch.setattr(cuts, "detectors", lambda: said)
     figures = cuts.run(clips, 4, 1, None)
     rows = figures["detectors"]
@@ -60,10 +77,19 @@ def test_a_detector_is_counted_by_what_it_says(clips, monkeypatch, capsys, tmp_p
     assert rows["none"]["missed"] == figures["cuts"] >= 4
     assert rows["all"]["recall"] == 1
     assert rows["all"]["false"] == figures["pairs that are none"]
-    # Two parts of a clip that only moves sideways look like one fast move.
-    assert set(rows["midframe (default)"]["wrong"]) <= {"similar: missed"}
+    assert figures["crashed"] == {"crashes": -signal.SIGKILL}
+    assert "crashes" not in rows
     assert "| all | 100.00% |" in cuts.table(figures)
+    assert "- crashes crashed (exit code -9)" in cuts.table(figures)
     json.dumps(figures)
+
+
+def test_ours_is_right_on_blocks(clips):
+    detector = cuts.detectors()["midframe (default)"]
+    for case in cut_cases.cases(clips, 4, 1):
+        # Two parts of a clip that only moves sideways look like one fast move.
+        said = detector(case.frames)
+        assert said == case.cuts or (case.kind == "similar" and said < case.cuts)
 
 
 def test_too_few_clips(tmp_path):

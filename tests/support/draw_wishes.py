@@ -1,5 +1,6 @@
-"""Draw the pictures of docs/timing.md about loops, fast motion, orders and cuts:
-``python tests/support/draw_wishes.py``.
+"""Draw the pictures of docs/timing.md about loops, fast motion, orders, light, flicker and
+cuts, and of the report:
+``python tests/support/draw_wishes.py [NAME ...]``.
 
 They are made of generated leaves and of the demo's clip, with the built-in model.
 """
@@ -7,7 +8,10 @@ They are made of generated leaves and of the demo's clip, with the built-in mode
 # ruff: noqa: E402 -- the pack is loaded by its path first, whatever its folder is called
 
 import math
-from collections.abc import Iterator, Sequence
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -19,8 +23,10 @@ load_pack()
 from midframe import interpolate
 from midframe.analysis.notes import Analysis
 from midframe.analysis.watch import analyse
+from midframe.cli import main as command
 from midframe.cli.demo_timing import drawings
 from midframe.engine.timeline import by_multiplier
+from midframe.memory.staging import as_unit_float
 from midframe.report.pictures import contact_sheet, error_map, thumbnail
 from midframe.vfi_utils import Settings
 from midframe.video import open_clip
@@ -31,6 +37,9 @@ SIZE = 180, 320
 STEPS_OF_LOOP = 14
 FAST = 100.0
 """Pixels between two frames."""
+DARKER, BETWEEN = 0.75, 24
+"""The second frame's brightness by the first's; the place of the first in the demo's clip."""
+SOURCE, MADE = (200, 90, 30), (40, 90, 200)
 DISC, INK, PAPER = torch.tensor([1.0, 0.75, 0.2]), (60, 60, 60), "white"
 
 
@@ -99,10 +108,46 @@ def orders() -> Image.Image:
     return picture
 
 
+def demo(name: str) -> list[torch.Tensor]:
+    """Return the frames of a clip of the demo, (H, W, 3) in 0..1."""
+    with open_clip(ROOT / "demo" / name) as clip:
+        return [as_unit_float(frame.pixels[..., :3]) for frame in clip]
+
+
+def light() -> Image.Image:
+    """Return a frame between two of which the second is darker."""
+    sources, truths = demo("clip.mp4"), demo("truth.mp4")
+    frames = sources[BETWEEN], truths[BETWEEN] * (1 + DARKER) / 2, sources[BETWEEN + 1] * DARKER
+    return compared(*frames, {"made": Settings(), "made, --levels match": Settings(levels="match")})
+
+
+def flicker() -> Image.Image:
+    """Return how bright one part of the demo's clip is, frame by frame: the source's frames and the made."""
+    made = interpolate(torch.stack(demo("clip.mp4")[10:26]), "default", 2)
+    height, width = made.shape[1:3]
+    part = made[:, height // 2 : height * 3 // 4, width // 2 : width * 3 // 4]
+    values = (part.mean((1, 2, 3)) * 255).tolist()
+    low, high = min(values) - 1, max(values) + 1
+    picture = Image.new("RGB", (640, 230), PAPER)
+    draw = ImageDraw.Draw(picture)
+    spots = [
+        (50 + 570 * i / (len(values) - 1), 195 - 165 * (value - low) / (high - low))
+        for i, value in enumerate(values)
+    ]
+    draw.line(spots, (170, 170, 170), 2)
+    for i, (x, y) in enumerate(spots):
+        draw.ellipse((x - 4, y - 4, x + 4, y + 4), MADE if i % 2 else SOURCE)
+    for value in (low, high):
+        draw.text((44, 195 - 165 * (value - low) / (high - low)), f"{value:.0f}", INK, anchor="rm")
+    draw.text((50, 8), "mean brightness (of 255) of one part of the picture, frame by frame:", INK)
+    draw.text((50, 212), "frames of the source", SOURCE)
+    draw.text((200, 212), "made frames", MADE)
+    return picture
+
+
 def found() -> Image.Image:
     """Return frames of the demo's animation around its cut, with what is noted of the pair after each."""
-    with open_clip(ROOT / "demo" / "clip.mp4") as clip:
-        frames = [frame.pixels[..., :3].to(torch.float32).numpy() for frame in clip]
+    frames = [frame.numpy() * 255 for frame in demo("clip.mp4")]
     shown = [torch.from_numpy(picture.copy()) for picture in drawings(frames)]
     notes = analyse(shown)
     around: Sequence[int] = range(14, 22)
@@ -118,16 +163,42 @@ def _psnr(a: torch.Tensor, b: torch.Tensor) -> float:
     return -10 * math.log10(float((a - b).square().mean()))
 
 
-def pictures() -> Iterator[tuple[str, Image.Image]]:
-    """Return the pictures by the names of their files."""
-    yield "loop.jpg", loop()
-    yield "fast.jpg", fast()
-    yield "orders.png", orders()
-    yield "found.jpg", found()
+def report() -> Image.Image:
+    """Return the upper part of the report's page about the demo's clip, as a browser shows it.
+
+    A ``chromium`` is needed on the PATH.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        page, shot = Path(name) / "clip.html", Path(name) / "shot.png"
+        words = ["report", str(ROOT / "demo" / "clip.mp4"), str(page), "--frames", "6", "--model", "default"]
+        command([*words, "--device", "cpu", "--quiet"])
+        flags = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--window-size=1100,1150",
+        ]
+        subprocess.run(["chromium", *flags, f"--screenshot={shot}", page.as_uri()], check=True)
+        with Image.open(shot) as picture:
+            return picture.convert("RGB").resize((825, 862), Image.Resampling.LANCZOS)
+
+
+PICTURES: dict[str, Callable[[], Image.Image]] = {
+    "loop.jpg": loop,
+    "fast.jpg": fast,
+    "orders.png": orders,
+    "light.jpg": light,
+    "flicker.png": flicker,
+    "report.jpg": report,
+    "found.jpg": found,
+}
 
 
 def main() -> None:
-    for name, picture in pictures():
+    """Draw those that are named, or all."""
+    for name in sys.argv[1:] or PICTURES:
+        picture = PICTURES[name]()
         kept = picture.quantize(32) if name.endswith("png") else picture
         kept.save(ROOT / "docs" / name, optimize=True, quality=80)
 

@@ -2,6 +2,7 @@
 
     python tests/support/same_frames.py before.json
     python tests/support/same_frames.py after.json --against before.json
+    python tests/support/same_frames.py clips.json --clips FOLDER [--model FILE] [--against before.json]
 
 The first is run at the old commit and the second at the new one, on the same machine: another processor
 rounds otherwise. Copy this file to a commit that does not have it. It uses the Python API of the README, the
@@ -9,6 +10,10 @@ command line and the nodes alone, so that it runs whatever lies behind these.
 
 What is compared: the pixels and the times of what comes out, as SHA-256 for each run. Models but the built-in
 one have synthetic weights. A run that takes more than a model's own time is not among them: sizes are small.
+
+With ``--clips``, instead of all that: the folders of pictures in FOLDER, each a clip without a cut or a held frame.
+A default run of each is compared with one that does not look at the clip, where the commit can do that, and with
+the older commit's by ``--against``.
 """
 
 # ruff: noqa: E402 -- the pack is loaded by its path first, whatever its folder is called
@@ -28,6 +33,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stop a shared machine
 
+import numpy as np
 import torch
 from packs import load_pack
 
@@ -40,6 +46,7 @@ from midframe.chunks import Inline, Job, ModelChoice, process
 from midframe.cli import main as command
 from midframe.vfi_utils import FrameLoop, QuietHost, Settings, States, by_fps, by_multiplier
 from midframe.video import Plan, interpolate_video
+from PIL import Image
 from safetensors.torch import save_file
 
 Runs = Iterator[tuple[str, Callable[[], str]]]
@@ -204,6 +211,33 @@ def by_nodes(folder: Path) -> Runs:
         yield f"node {name}", partial(of_node, node, MODELS.get(model, {}), file_of(model, folder))
 
 
+def clip_of(folder: Path) -> torch.Tensor:
+    """The pictures of a folder, (N, H, W, C) float32 in 0..1."""
+    found = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.png"))]
+    return torch.from_numpy(np.stack(found)).float() / 255
+
+
+def of_clips(folder: Path, file: str) -> Runs:
+    """Default runs of clips; fail where a run that does not look gives other frames."""
+    model = load_model(file, "cpu", "float32")
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            yield f"clip {path.name} {Path(file).stem}", partial(with_and_without, model, path)
+
+
+def with_and_without(model: Any, path: Path) -> str:
+    frames = clip_of(path)
+    looked = made(model, frames, 2)
+    try:
+        from midframe.analysis.timing import Timing
+    except ImportError:  # a commit from before clips were looked at
+        return looked
+    unlooked = made(model, frames, 2, timing=Timing(cuts="interpolate", held="keep"))
+    if looked != unlooked:
+        raise RuntimeError(f"{path.name}: {looked} where it is looked at, {unlooked} where not")
+    return looked
+
+
 def say(*lines: str) -> None:
     sys.stdout.write("\n  ".join(lines) + "\n")
     sys.stdout.flush()
@@ -215,10 +249,17 @@ def main() -> int:
     )
     parser.add_argument("out", type=Path, help="where the digests go")
     parser.add_argument("--against", type=Path, help="digests of another commit")
+    parser.add_argument(
+        "--clips", type=Path, metavar="FOLDER", help="these clips instead of the generated ones"
+    )
+    parser.add_argument("--model", default="default", metavar="FILE", help="with --clips (default: built in)")
     arguments = parser.parse_args()
+    parts = (in_memory, by_files, by_command, by_nodes)
+    if arguments.clips is not None:
+        parts = (lambda _: of_clips(arguments.clips, arguments.model),)
     found = {}
     with tempfile.TemporaryDirectory() as name:
-        for part in (in_memory, by_files, by_command, by_nodes):
+        for part in parts:
             for run, make in part(Path(name)):
                 found[run] = make()
                 say(f"{run}: {found[run][:40]}")
