@@ -224,8 +224,10 @@ def test_four_clicks_smooth_a_clip(server, browser, tmp_path, nodes_2):
         canvas.open(nodes_2=nodes_2)
         canvas.drop(clip)  # 1
         canvas.page.wait_for_function("() => app.graph.nodes[0]?.widgets?.[0].value === 'mine.mp4'")
-        if nodes_2:  # until it is drawn a click is one on the canvas
+        # Until it is drawn, which takes a busy machine seconds, a click is one on the canvas.
+        if nodes_2:
             canvas.page.wait_for_selector("[data-node-id='1'] video")
+        canvas.page.wait_for_function("() => app.canvas.visible_nodes?.length === 1")
         canvas.page.wait_for_timeout(1500)
         canvas.page.mouse.click(**canvas.title_of(1), button="right")  # 2
         canvas.page.get_by_text("Smooth to 60 fps (Midframe)").click()  # 3
