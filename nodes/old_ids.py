@@ -56,9 +56,9 @@ def _multiplier(least: int) -> Widget:
 
 
 def _older_vfi(files: Widget, multiplier: Widget, later: Mapping[str, Widget] | None = None) -> InputTypes:
-    """Return the inputs that most nodes of ComfyUI-Frame-Interpolation have, and behind them those that came ``later``.
+    """Return the inputs that most nodes of ComfyUI-Frame-Interpolation have, and ``later`` ones behind them.
 
-    These may be missing: ComfyUI fills nothing in where a graph in its API's format was saved before them.
+    Those may be missing: ComfyUI fills nothing in where a graph in its API's format was saved before them.
     """
     required = {"ckpt_name": files, "frames": _CLIP, "clear_cache_after_n_frames": _whole(10, 1)}
     return {
