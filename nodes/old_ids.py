@@ -55,12 +55,15 @@ def _multiplier(least: int) -> Widget:
     return INT_OR_FLOAT, {"default": 2, "min": least, "max": 1000}
 
 
-def _older_vfi(files: Widget, multiplier: Widget, more: Mapping[str, Widget] | None = None) -> InputTypes:
-    """Return the inputs that most nodes of ComfyUI-Frame-Interpolation have, and ``more`` behind them."""
+def _older_vfi(files: Widget, multiplier: Widget, later: Mapping[str, Widget] | None = None) -> InputTypes:
+    """Return the inputs that most nodes of ComfyUI-Frame-Interpolation have, and ``later`` ones behind them.
+
+    Those may be missing: ComfyUI fills nothing in where a graph in its API's format was saved before them.
+    """
     required = {"ckpt_name": files, "frames": _CLIP, "clear_cache_after_n_frames": _whole(10, 1)}
     return {
-        "required": {**required, "multiplier": multiplier, **(more or {})},
-        "optional": {"optional_interpolation_states": _STATES},
+        "required": {**required, "multiplier": multiplier},
+        "optional": {"optional_interpolation_states": _STATES, **(later or {})},
     }
 
 

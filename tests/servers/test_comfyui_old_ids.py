@@ -46,6 +46,16 @@ def test_both_layouts_of_rife_run_and_give_what_our_node_gives(server, values):
     assert np.array_equal(as_arrays(server.run(old_workflow(server, "RIFE VFI", values))), expected)
 
 
+@pytest.mark.parametrize("lacking", [3, 5], ids=["6 values", "4 values"])
+def test_a_graph_in_the_apis_format_runs_without_later_widgets(server, lacking):
+    """Nobody fills defaults in there."""
+    workflow = old_workflow(server, "RIFE VFI", ["default"])
+    inputs = workflow["vfi"]["inputs"]
+    for name in ("batch_size", "torch_compile", "dtype", "scale_factor", "ensemble")[:lacking]:
+        del inputs[name]
+    assert len(server.run(workflow)) == 5
+
+
 def test_states_and_a_number_by_link_run_through_the_old_nodes(server):
     workflow = old_workflow(
         server, "RIFE VFI", ["default"], multiplier=["int", 0], optional_interpolation_states=["states", 0]

@@ -26,7 +26,7 @@ SETTINGS = {
     "LiteGraph.Canvas.MaximumFps": 4,  # each is drawn by the processor
 }
 SECONDS = 300
-"""For anything: some ten are enough on a quiet machine."""
+"""For anything: some ten are enough on a quiet machine, and 30 were not for a video to be drawn beside 14 other programs."""
 
 # What the front end shows as wrong about the graph that is open, in one list of sentences.
 RED = """() => {
@@ -124,7 +124,7 @@ class Canvas:
         queries = [parse_qs(urlsplit(url).query) for url in self.page.evaluate(SHOWN, node)]
         return [query.get("filename", [None])[0] for query in queries]
 
-    def require_shown(self, done: dict[str, Any], seconds: float = 30.0) -> None:
+    def require_shown(self, done: dict[str, Any], seconds: float = SECONDS) -> None:
         """Require that each node shows what a run has given it to show, and nothing else."""
         rows = {node: out["images"] for node, out in done["outputs"].items() if out.get("images")}
         expected = {node: [row["filename"] for row in images] for node, images in rows.items()}

@@ -100,10 +100,10 @@ class Server:
         """Resident bytes once ComfyUI has let go of models and results, which it says nowhere: when they settle.
 
         Asked for again and again: ComfyUI forgets to wake up for it where it comes while the last run is cleared away,
-        and would do it after the next run only.
+        and would do it after the next run only. 2 s without a change were too few beside ten other programs.
         """
         lowest, since = self.rss(), time.monotonic()
-        while time.monotonic() - since < 2:
+        while time.monotonic() - since < 4:
             self.json("/free", {"unload_models": True, "free_memory": True})
             time.sleep(0.2)
             if self.rss() < lowest - MIB:
