@@ -35,7 +35,8 @@ TYPES = VENV / "types"
 WINDOWS = os.name == "nt"
 PYTHON = VENV / ("Scripts/python.exe" if WINDOWS else "bin/python")
 
-TORCH_VERSION = os.environ.get("MIDFRAME_TORCH", "2.13.0")
+USUAL_TORCH = "2.13.0"
+TORCH_VERSION = os.environ.get("MIDFRAME_TORCH", USUAL_TORCH)
 TORCH = "torch" if TORCH_VERSION == "newest" else f"torch=={TORCH_VERSION}"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
@@ -83,7 +84,12 @@ def main() -> int:
         add_real_weights()
     if arguments.command == "test":
         rest = ["-m", f"not {LONG}", *rest]
-    return check(COMMANDS[arguments.command], rest)
+    names = COMMANDS[arguments.command]
+    # torch and numpy say other things of their types in every version, and Python 3.10 has an older numpy.
+    if "tests" in names and (TORCH_VERSION != USUAL_TORCH or sys.version_info < (3, 11)):
+        print(f"Types are checked with torch {USUAL_TORCH} and Python 3.11 or newer: left out.", flush=True)
+        names = tuple(name for name in names if name != "types")
+    return check(names, rest)
 
 
 def set_up() -> None:
