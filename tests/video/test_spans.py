@@ -13,6 +13,7 @@ from midframe.vfi_utils import States
 from midframe.video import Plan, open_clip
 from midframe.video.read.part import Part
 from midframe.video.read.span import Span
+from midframe.video.read.uniform import Uniform
 from midframe.video.stream.pipeline import Stream
 from thin import thinned
 
@@ -89,12 +90,13 @@ def test_parts_are_the_whole(tmp_path, kind, plan):
     assert not any(frames for frames, _, _ in parts[over.index(True) + 1 :])
 
 
-def test_a_part_does_not_read_the_whole_clip(tmp_path):
+def test_a_part_does_not_read_the_whole_clip(tmp_path, monkeypatch):
     path = write_clip(tmp_path / "in.mp4", pictures(90), **h264(10))
-    decoded = []
+    decoded, convert = [], Uniform.__call__
+    monkeypatch.setattr(
+        Uniform, "__call__", lambda self, frame: decoded.append(frame.pts) or convert(self, frame)
+    )
     with open_clip(path) as opened:
-        convert = opened._pixels
-        opened._pixels = lambda frame: decoded.append(frame.pts) or convert(frame)
         part = Part(opened, Span(Fr(70, 24), Fr(72, 24)))
         assert [f.pts * 24 for f in part] == [70, 71, 72]
-    assert len(decoded) < 45
+    assert 3 <= len(decoded) < 45
