@@ -80,7 +80,7 @@ def detectors() -> dict[str, Detector]:
         "midframe (analyse)": partial(_midframe, only_cuts=False),
         "older SSIM rule": _older,
     }
-    # Not imported here, where PyAV reads clips: its FFmpeg and that of opencv's wheels crash in one process.
+    # Not imported here: each detector is in a process of its own.
     if importlib.util.find_spec("scenedetect") is None:
         sys.stderr.write("PySceneDetect is not installed: it is left out.\n")
         return here

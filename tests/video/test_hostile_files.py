@@ -1,5 +1,6 @@
 """Kinds of files that a sweep with ffmpeg over some 170 of them found wanting; each made by PyAV in small."""
 
+import subprocess
 from fractions import Fraction as Fr
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ from fakes import LerpModel
 from midframe.video import Plan, interpolate_video, open_clip
 from midframe.video.account import describe_output
 from odd_files import film, remux
+from PIL import Image, ImageCms
 
 
 def run(source, name, **plan):
@@ -83,3 +85,28 @@ def test_channels_in_aac_have_an_order_that_is_read_again(tmp_path, layout, expe
     with av.open(str(target)) as container:
         (sound,) = container.streams.audio
         assert (sound.codec_context.name, sound.codec_context.layout.name) == ("aac", expected)
+
+
+def test_pictures_with_a_named_colour_profile_do_not_kill_the_process(tmp_path, command):
+    """PyAV frees the profile's name twice where a frame is asked for what lies beside it."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        picture = Image.new("RGB", (32, 32), (40 * number, 90, 120))
+        picture.save(tmp_path / "in" / f"{number}.png", icc_profile=profile)
+    copied = tmp_path / "in.mov"
+    with av.open(str(copied), "w") as file:
+        stream = file.add_stream("png", rate=24)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "rgb24"
+        for name in ("0.png", "1.png"):
+            with av.open(str(tmp_path / "in" / name)) as one:
+                packet = next(one.demux(video=0))
+                packet.stream, packet.time_base, packet.pts = stream, Fr(1, 24), int(name[0])
+                packet.dts = packet.pts
+                file.mux(packet)
+    for source in ("in", "in.mov"):
+        words = ["interpolate", source, f"{source}.mkv", "-m", "1", "--quiet"]
+        done = subprocess.run([*command, *words], check=False, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert len(times_of(tmp_path / f"{source}.mkv")) == 2

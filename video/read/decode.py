@@ -107,7 +107,7 @@ class VideoFile:
             # Durations of such a stream are by its own rate, times by FFmpeg's 25 frames a second.
             self._timed = stated is None
             rate = rate or stated
-            self._orientation = orientation_of(first, path)
+            self._orientation = orientation_of(first, path, info.codec or "")
         except BaseException:
             self._container.close()
             raise

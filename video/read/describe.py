@@ -57,7 +57,7 @@ def describe(
     """
     base: Fraction = stream.time_base or Fraction(1, 90000)
     rate = usual_rate(_average_rate(stream, base))
-    transposed = orientation_of(first, path).transposed
+    transposed = orientation_of(first, path, stream.codec_context.name).transposed
     height, width = (first.width, first.height) if transposed else (first.height, first.width)
     # None and 0 both say that nothing is known: square pixels.
     aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
@@ -84,7 +84,7 @@ def describe(
         codec=stream.codec_context.name,
         stored=first.format.name,
         interlaced=bool(first.interlaced_frame),
-        mastering=_mastering(first),
+        mastering=_mastering(first, stream.codec_context.name),
         loops=_loops(container, path),
         picture_tags={k: v for k, v in tags_of(stream).items() if _belongs(k)},
         disposition=int(getattr(stream, "disposition", 0)),
@@ -179,9 +179,10 @@ def _told_duration(stream: Any) -> Fraction | None:
     return None if told is None else int(told[1]) * 3600 + int(told[2]) * 60 + Fraction(told[3])
 
 
-def _mastering(frame: av.VideoFrame) -> Mastering | None:
+def _mastering(frame: av.VideoFrame, codec: str) -> Mastering | None:
     """Return the mastering display and light levels of HDR, as FFmpeg keeps them beside a frame."""
-    display, light = side_data(frame, "MASTERING_DISPLAY_METADATA"), side_data(frame, "CONTENT_LIGHT_LEVEL")
+    kinds = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
+    display, light = (side_data(frame, kind, codec) for kind in kinds)
     values: tuple[Fraction, ...] | None = None
     if display is not None:
         # Ten rationals of two ints: red, green, blue and white as x and y, then least and most light; and

@@ -38,6 +38,9 @@ class Orientation(NamedTuple):
 
 UPRIGHT = Orientation()
 _ALMOST_ZERO = 1 << 8
+# Codecs whose frames must not be asked for what lies beside them: a colour profile has a name there, which
+# PyAV (18.1) frees a second time with the frame, and the process dies. No other decoder gives it one.
+_NAMED_PROFILES = ("png", "apng")
 _QUARTERS = {90: (0, -1, 1, 0), 180: (-1, 0, 0, -1), 270: (0, 1, -1, 0)}
 _EXIF = (
     UPRIGHT,
@@ -51,9 +54,15 @@ _EXIF = (
 )
 
 
-def orientation_of(frame: av.VideoFrame, path: Path) -> Orientation:
-    """Return how a decoded frame of a video is brought upright, as its display matrix says."""
-    matrix = _display_matrix(frame)
+def orientation_of(frame: av.VideoFrame, path: Path, codec: str) -> Orientation:
+    """Return how a decoded frame of a video is brought upright, as its display matrix says.
+
+    Args:
+        frame: decoded.
+        path: its file, for a warning.
+        codec: FFmpeg's name of what it was decoded from.
+    """
+    matrix = _display_matrix(frame, codec)
     if matrix is None:
         return UPRIGHT
     # A pixel at (x, y) of the stored picture is shown at (a x + c y, b x + d y). Phones turn by quarters,
@@ -70,19 +79,22 @@ def orientation_of(frame: av.VideoFrame, path: Path) -> Orientation:
 
 def orientation_of_picture(frame: av.VideoFrame, path: Path) -> Orientation:
     """Return how a picture file is brought upright, as its EXIF data say."""
-    if _display_matrix(frame) is not None:
-        return orientation_of(frame, path)
     # Before version 8, FFmpeg does not pass EXIF on with the frame, and for some types it still does not.
     try:
         with Image.open(path) as picture:
             value = picture.getexif().get(_ORIENTATION_TAG, 1)
     except (OSError, ValueError, SyntaxError):  # what FFmpeg reads and Pillow does not, such as EXR
-        return UPRIGHT
+        return orientation_of(frame, path, path.suffix[1:].lower())
     return _EXIF[value - 1] if value in range(1, len(_EXIF) + 1) else UPRIGHT
 
 
-def side_data(frame: av.VideoFrame, name: str) -> bytes | None:
-    """Return what FFmpeg keeps beside a frame under a name of ``Type`` of av.sidedata, or None."""
+def side_data(frame: av.VideoFrame, name: str, codec: str) -> bytes | None:
+    """Return what FFmpeg keeps beside a frame under a name of ``Type`` of av.sidedata, or None.
+
+    None too of a frame of a ``codec`` that cannot be asked.
+    """
+    if codec in _NAMED_PROFILES:
+        return None
     try:
         data: Any = frame.side_data.get(name)
     except ValueError:  # PyAV (18.1) knows fewer kinds than its FFmpeg, and one such fails for all
@@ -90,9 +102,9 @@ def side_data(frame: av.VideoFrame, name: str) -> bytes | None:
     return None if data is None else bytes(data)
 
 
-def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
+def _display_matrix(frame: av.VideoFrame, codec: str) -> tuple[int, int, int, int] | None:
     """Return the four entries of a frame's matrix that turn the picture; None where it has no matrix."""
-    data = side_data(frame, "DISPLAYMATRIX")
+    data = side_data(frame, "DISPLAYMATRIX", codec)
     if data is None:
         # Not every PyAV tells the angle (counter-clockwise); those that do read it past unknown kinds.
         return _QUARTERS.get(int(getattr(frame, "rotation", 0)) % 360)
