@@ -47,7 +47,7 @@ def sampling(root: Path, base: Path) -> Iterator[Server]:
 
 
 def told(server: Server, kind: str, **widgets: Any) -> tuple[str | None, float]:
-    """What the user is told, after how many seconds; None where the workflow runs to its end. Logged as a table's row."""
+    """Text that the user is told, and after how many seconds; None if the workflow ends. Logged as a table row."""
     model = {"model": "default", "multiplier": 2, "frames": ["sampler", 0], **widgets}
     if kind in ("RIFE VFI", "AMT VFI"):
         model["ckpt_name"] = model.pop("model")

@@ -1,4 +1,4 @@
-"""What `midframe probe` says of an output is what is in it, stream by stream."""
+"""The account of `midframe probe` is what an output holds, stream by stream."""
 
 from collections.abc import Callable
 from fractions import Fraction as Fr
