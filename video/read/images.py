@@ -173,7 +173,8 @@ class ImageFolder:
         if _is_light(frame):
             frame = self._graded(frame)
         orientation = orientation_of_picture(frame, file)
-        stored = (self.info.height, self.info.width)[:: -1 if orientation.transposed else 1]
+        height, width = self.info.height, self.info.width
+        stored = (width, height) if orientation.transposed else (height, width)
         size = (frame.height, frame.width)
         self._say_lost(file, frame, scaled=size != stored)
         # One for each picture: files of a folder may differ in format. JPEG is YUV, though the clip is
