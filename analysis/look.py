@@ -39,6 +39,9 @@ _PART, _LEAST_DRIFT, _SURE = 32, 0.03, 6.0
 # A codec that spends a few bits on one block of a repeated frame moves it by less than this; more of the
 # picture than this share is not touched so.
 _DRIFT_OF_A_BLOCK, _TOUCHED = 0.1, 0.03
+# The step beside the last one of a fade, by the last one: 1 in a linear fade, 0.36 in one of eight steps in
+# linear light, and next to nothing at a cut to black.
+_STEP_OF_A_FADE = 0.25
 # A window is found where its correlation is at least this.
 _FOUND = 0.8
 
@@ -312,3 +315,27 @@ def standing(left: Thumbnail, right: Thumbnail) -> float:
         return 0.0
     noise = float(torch.quantile(change, 0.1))
     return float((change[texture] < max(1.0, 2.0 * noise)).float().mean())
+
+
+def is_flat(frame: Thumbnail) -> bool:
+    """Tell whether a frame is of one colour."""
+    return float(frame.coarse.std(correction=0)) < _FLAT
+
+
+def ends_a_fade(
+    before: Thumbnail | None, left: Thumbnail | None, right: Thumbnail | None, after: Thumbnail | None
+) -> bool:
+    """Tell whether a pair is the last step of a fade to one colour, or the first step of a fade from it.
+
+    Args:
+        before: of the frame before the pair; None where there is none.
+        left, right: of the pair.
+        after: of the frame after the pair.
+    """
+    if left is None or right is None:
+        return False
+    lit = (before, left) if is_flat(right) else (right, after) if is_flat(left) else (None, None)
+    if lit[0] is None or lit[1] is None:
+        return False
+    here, beside = (float(b.coarse.mean() - a.coarse.mean()) for a, b in ((left, right), lit))
+    return beside * here > _STEP_OF_A_FADE * here * here

@@ -18,6 +18,8 @@ from .look import (
     Match,
     Thumbnail,
     change_between,
+    ends_a_fade,
+    is_flat,
     match,
     resembles_itself,
     standing,
@@ -201,7 +203,8 @@ class Watcher:
             cut, flash, held = pair.similarity < _OLDER_CUT, False, _older_held(pair)
         else:
             flash = self._flashes(index)
-            cut = self._count >= _LEAST_CLIP and not flash and self._stands_out(index)
+            may_be = self._count >= _LEAST_CLIP and not flash and self._stands_out(index)
+            cut = may_be and not ends_a_fade(*(self._frames.get(index + k) for k in range(-1, 3)))
             held = pair.held or ("alike" if not cut and not flash and self._rests(index) else "")
         if held:
             return PairNote(index, held=held)
@@ -282,10 +285,11 @@ class Watcher:
 
     def _moving(self, index: int, way: int) -> list[int]:
         """Return the nearest pairs to one side in which something moves: drawings on threes move in every
-        third pair alone.
+        third pair alone, and in a frame of one colour, as a flash at a cut may be, nothing is found.
         """
         side = (index + way * distance for distance in range(1, self.LOOK_AHEAD))
-        return [i for i in side if i in self._pairs and not self._pairs[i].near][:_NEIGHBOURS]
+        moving = (i for i in side if i in self._pairs and not self._pairs[i].near)
+        return [i for i in moving if not any(is_flat(self._frames[k]) for k in (i, i + 1))][:_NEIGHBOURS]
 
     def _flashes(self, index: int) -> bool:
         """Tell whether the same shot goes on after a few frames that look otherwise."""
