@@ -204,7 +204,7 @@ class Watcher:
         else:
             flash = self._flashes(index)
             may_be = self._count >= _LEAST_CLIP and not flash and self._stands_out(index)
-            cut = may_be and not ends_a_fade(*(self._frames.get(index + k) for k in range(-1, 3)))
+            cut = may_be and not self._fades(index)
             held = pair.held or ("alike" if not cut and not flash and self._rests(index) else "")
         if held:
             return PairNote(index, held=held)
@@ -260,6 +260,10 @@ class Watcher:
             or (here > _SIMILAR_MISMATCH and here > _SIMILAR_ABOVE * others)
             or (self._is_sudden(index) and self._lost(index) > max(_SUDDEN_MISMATCH, _SIMILAR_ABOVE * others))
         )
+
+    def _fades(self, index: int) -> bool:
+        frames = self._frames
+        return ends_a_fade(frames.get(index - 1), frames[index], frames[index + 1], frames.get(index + 2))
 
     def _is_sudden(self, index: int) -> bool:
         """Tell whether the picture moves on both sides of a pair, and changes by far the most in it."""
