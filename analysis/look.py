@@ -55,8 +55,15 @@ class Thumbnail:
     """(h, w) float32 in 0..255."""
     coarse: Tensor
     """(h / 4, w / 4) float32 in 0..255."""
+    contrast: float
+    """Standard deviation of the coarse one."""
     step: int
     """Pixels of the source by fine pixel, along a side."""
+
+    @property
+    def flat(self) -> bool:
+        """Tell whether the frame is of one colour."""
+        return self.contrast < _FLAT
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,22 @@ class _Windows:
     deviation: Tensor
 
 
+@dataclass(frozen=True)
+class _Search:
+    """Where N windows were looked for, at K shifts, and where they fit best."""
+
+    mismatch: float
+    """See :class:`Match`."""
+    correlation: Tensor
+    """(N, K), -1..1."""
+    which: Tensor
+    """(N, 1) int64, the best shift of each."""
+    offsets: Tensor
+    """(K, 2), the shifts (y, x) in coarse pixels."""
+    here: _Windows
+    there: _Windows
+
+
 def thumbnail(frame: Tensor) -> Thumbnail:
     """Return the thumbnails of a frame.
 
@@ -91,7 +114,8 @@ def thumbnail(frame: Tensor) -> Thumbnail:
     step = max(1, min(height, width) // _SHORT_SIDE)
     fine = _averaged(frame[: height // step * step, : width // step * step, :_COLOURS], step)
     pooled = min(COARSE, *fine.shape)
-    return Thumbnail(fine, F.avg_pool2d(fine[None, None], pooled)[0, 0], step)
+    coarse = F.avg_pool2d(fine[None, None], pooled)[0, 0]
+    return Thumbnail(fine, coarse, float(coarse.std(correction=0)), step)
 
 
 def _averaged(pixels: Tensor, step: int) -> Tensor:
@@ -129,17 +153,33 @@ def match(left: Tensor, right: Tensor) -> Match:
     Args:
         left, right: coarse thumbnails of one size.
     """
-    found = _search(left, right, (0, 0))
+    found = _search(left, right)
+    which, here, there = found.which, found.here, found.there
+    sure = ((found.correlation.gather(1, which) > _FOUND) & (here.deviation > _FLAT))[:, 0]
+    if not bool(sure.any()):
+        return Match(found.mismatch, 0.0, 1.0)
+    length = (found.offsets[which[:, 0]] + _between(found.correlation, which)).norm(dim=1)[sure]
+    ratio = (there.mean.gather(1, which) + 1.0) / (here.mean + 1.0)
+    return Match(found.mismatch, float(torch.quantile(length, 0.95)), _agreed(ratio[sure, 0], which.numel()))
+
+
+def mismatch(left: Tensor, right: Tensor) -> float:
+    """Return the mismatch that :func:`match` finds, for less work."""
+    return _search(left, right).mismatch
+
+
+def _search(left: Tensor, right: Tensor) -> _Search:
+    found = _search_around(left, right, (0, 0))
     if found.mismatch > _FOUND_ALL:
         # Beyond the reach of windows: the whole picture may have moved, as in a fast pan.
         shift = _common_shift(left, right)
         if max(map(abs, shift)) > 1:
-            found = min(found, _search(left, right, shift), key=lambda match: match.mismatch)
+            found = min(found, _search_around(left, right, shift), key=lambda search: search.mismatch)
     return found
 
 
-def _search(left: Tensor, right: Tensor, around: tuple[int, int]) -> Match:
-    """Match with shifts of up to ``_REACH`` around one that the whole picture has (y, x)."""
+def _search_around(left: Tensor, right: Tensor, around: tuple[int, int]) -> _Search:
+    """Search with shifts of up to ``_REACH`` around one that the whole picture has (y, x)."""
     window = min(_WINDOW, *left.shape)
     correlation, here, there = _correlations(left, _moved(right, around), window)
     line = torch.arange(-_REACH, _REACH + 1, dtype=torch.float32, device="cpu")
@@ -149,14 +189,9 @@ def _search(left: Tensor, right: Tensor, around: tuple[int, int]) -> Match:
     weight = here.deviation + there.deviation.gather(1, which)
     weight = weight * (weight > _FLAT)
     total = float(weight.sum())
-    mismatch = float((weight * (1.0 - best.clamp(min=0.0))).sum()) / total if total > 0 else 0.0
-    sure = ((correlation.gather(1, which) > _FOUND) & (here.deviation > _FLAT))[:, 0]
-    if not bool(sure.any()):
-        return Match(mismatch, 0.0, 1.0)
-    offset = torch.tensor(around, dtype=torch.float32, device="cpu")
-    length = (shifts[which[:, 0]] + _between(correlation, which) + offset).norm(dim=1)[sure]
-    ratio = (there.mean.gather(1, which) + 1.0) / (here.mean + 1.0)
-    return Match(mismatch, float(torch.quantile(length, 0.95)), _agreed(ratio[sure, 0], which.numel()))
+    missing = float((weight * (1.0 - best.clamp(min=0.0))).sum()) / total if total > 0 else 0.0
+    offsets = shifts + torch.tensor(around, dtype=torch.float32, device="cpu")
+    return _Search(missing, correlation, which, offsets, here, there)
 
 
 def _between(correlation: Tensor, which: Tensor) -> Tensor:
@@ -310,11 +345,6 @@ def standing(left: Thumbnail, right: Thumbnail) -> float:
     return float((change[texture] < max(1.0, 2.0 * noise)).float().mean())
 
 
-def is_flat(frame: Thumbnail) -> bool:
-    """Tell whether a frame is of one colour."""
-    return float(frame.coarse.std(correction=0)) < _FLAT
-
-
 def ends_a_fade(before: Thumbnail | None, left: Thumbnail, right: Thumbnail, after: Thumbnail | None) -> bool:
     """Tell whether a pair is the last step of a fade to one colour, or the first step of a fade from it.
 
@@ -323,8 +353,8 @@ def ends_a_fade(before: Thumbnail | None, left: Thumbnail, right: Thumbnail, aft
         left, right: of the pair.
         after: of the frame after the pair.
     """
-    first, second = (before, left) if is_flat(right) else (right, after)
-    if first is None or second is None or not (is_flat(left) or is_flat(right)):
+    first, second = (before, left) if right.flat else (right, after)
+    if first is None or second is None or not (left.flat or right.flat):
         return False
     here, beside = (float(b.coarse.mean() - a.coarse.mean()) for a, b in ((left, right), (first, second)))
     return beside * here > _STEP_OF_A_FADE * here * here
