@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .read.clip import ClipInfo
 from .read.uniform import other_sizes
+from .stream.expected import frames_expected
 from .stream.plan import Plan
 from .write.carry import FOLDER, Entry, account_of
 from .write.formats import choose_encoding, file_suffix, holds_alpha, images_of
@@ -25,11 +26,10 @@ def describe_output(source: Path, target: Path, plan: Plan) -> tuple[Entry, ...]
         BadInputError: source, target or plan cannot be worked with.
     """
     with plan.open(source, alpha=holds_alpha(target)) as clip:
-        info = clip.info
+        info, frames = clip.info, frames_expected(plan, clip)
     rate, _ = plan.rate_and_tick(info)
     stored = " ".join(part for part in (info.codec, info.stored) if part) or "pictures"
     what = f"picture, {stored}, {info.width} x {info.height}, {float(info.rate):.6g} frames a second"
-    frames = plan.frames_estimate(info)
     count = "" if frames is None else f", about {frames} frames"
     if not file_suffix(target):
         others = account_of(info, FOLDER, None, plan.coding.choice)
