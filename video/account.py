@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 from .read.clip import ClipInfo
+from .read.images import is_pattern, other_sizes_of
 from .read.uniform import other_sizes
 from .stream.expected import frames_expected
 from .stream.plan import Plan
@@ -52,9 +53,12 @@ def describe_output(source: Path, target: Path, plan: Plan) -> tuple[Entry, ...]
 
 def _resized(info: ClipInfo) -> tuple[Entry, ...]:
     """Return a line for each other size of the picture that a short look into the file finds."""
-    if not info.codec:  # no video file
+    if info.codec:
+        sizes = other_sizes(info.sound_from if isinstance(info.sound_from, BytesIO) else info.path)
+    elif info.path.is_dir() or is_pattern(info.path):
+        sizes = other_sizes_of(info.path)
+    else:  # an animated picture, or frames in memory
         return ()
-    sizes = other_sizes(info.sound_from if isinstance(info.sound_from, BytesIO) else info.path)
     return tuple(
         Entry(f"frames of {width} x {height} further on", "converted", "scaled to the size of the first")
         for height, width in sizes
