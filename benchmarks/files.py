@@ -121,7 +121,7 @@ def content_of(path: Path) -> Content:
     sounds: dict[int, tuple[float, float]] = {}
     try:
         with open_source(path) as container:
-            film: Any = next(iter(films_of(container)))
+            film: Any = next(iter(films_of(container, path)))
             base = float(film.time_base)
             for packet in container.demux(film, *container.streams.audio):
                 if packet.stream.index != film.index:

@@ -19,6 +19,7 @@ from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Settings
 from ..video import ClipInfo, Coding, Plan, holds_alpha
 from ..video.read.span import Span
+from ..video.stream.expected import counted
 from ..video.write.formats import file_suffix, images_of
 from ..weights.checkpoint import readable, sha256_file
 from ..weights.find import CKPTS, find
@@ -94,6 +95,17 @@ class Job:
         """
         with self.plan.open(self.source, alpha=holds_alpha(self.target)) as clip:
             return clip.info
+
+    def expected(self, info: ClipInfo) -> ClipInfo:
+        """Return what is known of the source, of which frames are counted where its header is silent.
+
+        It says how far a run is. How chunks are written follows from the header alone, which every worker
+        reads for itself.
+        """
+        if info.frames_estimate is not None:
+            return info
+        with self.plan.open(self.source, alpha=False) as clip:
+            return counted(clip)
 
     def as_data(self) -> dict[str, Any]:
         """Return the job in types of Python alone, for a process where this package may have another name."""

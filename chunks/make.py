@@ -8,7 +8,7 @@ from functools import partial
 from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Host
 from ..video.read.span import Span
-from ..video.stream.pipeline import Counted, Stream
+from ..video.stream.pipeline import Stream
 from ..video.write.formats import holds_alpha
 from .job import Job
 from .segments import Form, SegmentWriter
@@ -31,7 +31,7 @@ def make_chunks(
         store: gets each as soon as it is finished.
         chunks: the first, and the one before which to stop; None: where the clip ends.
         model: on the device where it shall run.
-        host: gets progress over the whole job, and may cancel.
+        host: gets progress, and may cancel.
         done: called with each finished chunk, in another thread.
 
     Raises:
@@ -53,5 +53,4 @@ def make_chunks(
             ended=lambda: reading.exhausted and not reading.clock.cut,
             done=done,
         )
-        counted = Counted(host, job.plan.frames_estimate(info), before=store.frames)
-        Stream(reading, writer, bits=form.bits, host=counted)(model, job.settings)
+        Stream(reading, writer, bits=form.bits, host=host)(model, job.settings)

@@ -14,6 +14,7 @@ from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Host
 from ..video import ClipInfo, Written
 from ..video.stream.files import check_paths
+from ..video.stream.pipeline import Counted
 from ..video.write.target import Target
 from .documents import settle
 from .fingerprint import fingerprint
@@ -73,7 +74,8 @@ class Inline:
             model = model or self._load()
             # All chunks up to the next finished one in one pass: neighbours share what is read and computed.
             first = store.missing()[0]
-            make_chunks(job, store, (first, store.after(first)), model, host=host, done=done)
+            counted = Counted(host, job.plan.frames_estimate(info), before=store.frames)
+            make_chunks(job, store, (first, store.after(first)), model, host=counted, done=done)
 
 
 @Remarks()
@@ -122,6 +124,7 @@ def process(
                 store.drop_segments()
             return Written(job.target, frames, 0)
         target = Target(job.target, overwrite=job.plan.overwrite, mark=store.job)
+        info = job.expected(info)
         total = job.plan.frames_estimate(info)
 
         def done(record: Record) -> None:

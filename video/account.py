@@ -6,7 +6,9 @@ from io import BytesIO
 from pathlib import Path
 
 from .read.clip import ClipInfo
+from .read.images import is_pattern, other_sizes_of
 from .read.uniform import other_sizes
+from .stream.expected import frames_expected
 from .stream.plan import Plan
 from .write.carry import FOLDER, Entry, account_of
 from .write.formats import choose_encoding, file_suffix, holds_alpha, images_of
@@ -25,11 +27,10 @@ def describe_output(source: Path, target: Path, plan: Plan) -> tuple[Entry, ...]
         BadInputError: source, target or plan cannot be worked with.
     """
     with plan.open(source, alpha=holds_alpha(target)) as clip:
-        info = clip.info
+        info, frames = clip.info, frames_expected(plan, clip)
     rate, _ = plan.rate_and_tick(info)
     stored = " ".join(part for part in (info.codec, info.stored) if part) or "pictures"
     what = f"picture, {stored}, {info.width} x {info.height}, {float(info.rate):.6g} frames a second"
-    frames = plan.frames_estimate(info)
     count = "" if frames is None else f", about {frames} frames"
     if not file_suffix(target):
         others = account_of(info, FOLDER, None, plan.coding.choice)
@@ -52,9 +53,12 @@ def describe_output(source: Path, target: Path, plan: Plan) -> tuple[Entry, ...]
 
 def _resized(info: ClipInfo) -> tuple[Entry, ...]:
     """Return a line for each other size of the picture that a short look into the file finds."""
-    if not info.codec:  # no video file
+    if info.codec:
+        sizes = other_sizes(info.sound_from if isinstance(info.sound_from, BytesIO) else info.path)
+    elif info.path.is_dir() or is_pattern(info.path):
+        sizes = other_sizes_of(info.path)
+    else:  # an animated picture, or frames in memory
         return ()
-    sizes = other_sizes(info.sound_from if isinstance(info.sound_from, BytesIO) else info.path)
     return tuple(
         Entry(f"frames of {width} x {height} further on", "converted", "scaled to the size of the first")
         for height, width in sizes

@@ -92,7 +92,7 @@ class VideoFile:
         path = _IN_MEMORY if isinstance(source, BytesIO) else source
         self._container = self._opened(path)
         try:
-            self._stream, self._decoder = picture_stream(self._container, path)
+            self._stream, self._decoder = picture_stream(self._container, self._source)
             self._damaged = 0
             self._decoded = self._decode(path)
             # Headers do not say everything: pixel format, rotation and fields are those of the first frame.
@@ -216,7 +216,7 @@ class VideoFile:
         path = self.info.path
         self._container.close()
         self._container = self._opened(path)
-        self._stream, self._decoder = picture_stream(self._container, path)
+        self._stream, self._decoder = picture_stream(self._container, self._source)
         decoded = self._decode(path, skipped)
         self._decoded = from_key_frame(decoded) if skipped else decoded
 
@@ -268,7 +268,7 @@ class VideoFile:
         """Yield the packets of the file from its beginning, with the times that :class:`Joins` gives them."""
         # A container of its own: frames may be decoded from the other one meanwhile.
         with self._opened(self.info.path) as container:
-            stream, _ = picture_stream(container, self.info.path)
+            stream, _ = picture_stream(container, self._source)
             yield from joined_packets(container, stream)
 
     def _opened(self, path: Path) -> av.container.InputContainer:
@@ -328,15 +328,19 @@ def from_key_frame(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
             yield frame
 
 
-def picture_stream(container: av.container.InputContainer, path: Path) -> tuple[Any, Any]:
+def picture_stream(container: av.container.InputContainer, source: Path | BytesIO) -> tuple[Any, Any]:
     """Return the video stream of a file, which is no cover picture, and its decoder.
+
+    Args:
+        container: the file.
+        source: the same file, see :func:`~.opening.films_of`.
 
     Raises:
         BadInputError: there is none.
     """
-    streams = films_of(container)
+    streams = films_of(container, source)
     if not streams:
-        raise _unreadable(path, "it holds no picture")
+        raise _unreadable(_IN_MEMORY if isinstance(source, BytesIO) else source, "it holds no picture")
     stream = streams[0]
     name = stream.codec_context.name
     better = f"libvpx{'-vp9' if name == 'vp9' else ''}"

@@ -35,8 +35,11 @@ _COARSE = Fraction(1, 500)
 _ROUNDED = 1
 # Frames a second of a stream without a container; encoders write 1000 and more where they know none.
 _FASTEST = 300
-# Streams that are no files of any format: nothing but their codec.
-_RAW = ("h264", "hevc", "vvc")
+# A header that counts fewer than this part of the frames that its duration holds counts those of its first
+# fragment alone.
+_MOST_PART = Fraction(9, 10)
+# FFmpeg's flag of formats that have no times (AVFMT_NOTIMESTAMPS).
+_NO_TIMES = 0x80
 # Of the number of times that an animated image is played; where it is not in here, it is once.
 _HEAD_BYTES = 1 << 16
 _PNG_LOOPS = b"acTL"
@@ -64,7 +67,11 @@ def describe(
     carried = [other for other in container.streams if other.index != stream.index]
     shown = None if first.pts is None else first.pts * (first.time_base or base)
     origin = _origin(stream, shown, (*container.streams.audio, *container.streams.subtitles))
-    stated = _duration(container, stream, rate, shown)
+    # More frames than the file has bytes are a placeholder of a recorder that was ended before it filled in
+    # how many there are: 2**30 in AVI, 2**32 - 1 in IVF.
+    filled_in = container.size <= 0 or stream.frames <= container.size
+    stated = _duration(container, stream, rate, shown) if filled_in and not _is_raw(container) else None
+    expected = None if stated is None else round(stated * rate)
     return ClipInfo(
         path=path,
         height=height,
@@ -73,7 +80,7 @@ def describe(
         alpha=alpha and has_alpha(first.format),
         rate=rate,
         tick=common_tick(base, 1 / rate) if can_straighten(rate, base) else base,
-        frames_estimate=_frames(int(stream.frames), None if stated is None else round(stated * rate)),
+        frames_estimate=_frames(int(stream.frames) if filled_in else 0, expected),
         colour=colour_of(first, stream.codec_context),
         pixel_aspect=1 / aspect if transposed else aspect,
         start=Fraction(0) if shown is None else shown - origin,
@@ -95,9 +102,13 @@ def describe(
 def _frames(counted: int, expected: int | None) -> int | None:
     """Return the number of frames, from that in the header and from the duration.
 
-    MP4 counts pictures that its edit list leaves out as well.
+    MP4 counts pictures that its edit list leaves out as well, and a fragmented one may count those of its
+    first fragment alone.
     """
-    return counted if expected is None else min(counted or expected, expected + _ROUNDED) or None
+    if expected is None:
+        return counted or None
+    whole = counted if counted >= expected * _MOST_PART else expected
+    return min(whole, expected + _ROUNDED) or None
 
 
 def _average_rate(stream: Any, base: Fraction) -> Fraction:
@@ -114,7 +125,7 @@ def stated_rate(path: Path, container: av.container.InputContainer, stream: Any)
 
     FFmpeg counts the pictures of such a file at 25 a second, whatever the stream says.
     """
-    if container.format.name not in _RAW:
+    if not _is_raw(container):
         return None
     rate = Fraction(getattr(stream.codec_context, "framerate", None) or 0)
     if not 0 < rate <= _FASTEST:
@@ -123,6 +134,11 @@ def stated_rate(path: Path, container: av.container.InputContainer, stream: Any)
         )
         return None
     return rate
+
+
+def _is_raw(container: av.container.InputContainer) -> bool:
+    """Tell whether a file is nothing but a stream of its codec, whose times and duration FFmpeg makes up."""
+    return bool(container.format.flags & _NO_TIMES)
 
 
 def _belongs(tag: str) -> bool:

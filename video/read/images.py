@@ -61,6 +61,12 @@ def _gap(names: list[str]) -> str:
     return f"{missing[0][0] + 1}" if missing and steps >= len(missing) else ""
 
 
+def _twins(names: list[str]) -> str:
+    """Return the first two files of a name that differ only in their type; empty where none do."""
+    same = ((a, b) for a, b in pairwise(names) if Path(a).stem == Path(b).stem)
+    return next((f"{a} and {b}" for a, b in same), "")
+
+
 def split_pattern(name: str) -> list[str]:
     """Return what is before the number of a pattern such as ``f_%04d.png``, its digits, and what is after it.
 
@@ -93,6 +99,8 @@ def pictures_of(path: Path) -> list[Path]:
             if file.suffix.lower() in _EXTENSIONS
             and not file.name.startswith(".")
             and wanted.fullmatch(file.name)
+            # A link that leads nowhere stays: that a picture is missing is to be said.
+            and not file.is_dir()
         ),
         key=lambda file: natural_key(file.name),
     )
@@ -101,7 +109,7 @@ def pictures_of(path: Path) -> list[Path]:
 class ImageFolder:
     """The images of a folder, or those that a pattern means, in natural order, at a constant rate.
 
-    The first one says size, depth and transparency of all; the others are converted to its depth.
+    The first one says size, depth and transparency of all; the others are converted to these.
     """
 
     def __init__(self, path: Path, *, rate: Fraction, alpha: bool) -> None:
@@ -115,11 +123,17 @@ class ImageFolder:
         missing = _gap([file.stem for file in self._files])
         if missing:
             _LOG.warning("%s: picture %s is missing; the next one is taken for it.", path.name, missing)
+        twins = _twins([file.name for file in self._files])
+        if twins:
+            _LOG.warning("%s: %s are one after the other, though of one name.", path.name, twins)
         # Of the others, none is opened yet: a folder may hold a hundred thousand.
         first = _decode(self._files[0])
+        _say_pages(self._files[0], path.name)
         transposed = orientation_of_picture(first, self._files[0]).transposed
         self._first = 0
-        self._cut = False
+        # Whether or not it is asked for.
+        self._clear = has_alpha(first.format)
+        self._said: set[str] = set()
         self.info = ClipInfo(
             path=path,
             height=first.width if transposed else first.height,
@@ -158,11 +172,43 @@ class ImageFolder:
         frame = _decode(file)
         if _is_light(frame):
             frame = self._graded(frame)
+        orientation = orientation_of_picture(frame, file)
+        height, width = self.info.height, self.info.width
+        stored = (width, height) if orientation.transposed else (height, width)
         size = (frame.height, frame.width)
+        self._say_lost(file, frame, scaled=size != stored)
         # One for each picture: files of a folder may differ in format. JPEG is YUV, though the clip is
         # RGB: its matrix and range are those of the file.
-        convert = Converter(size, frame.format.name, self.info.pixel_format, colour_of(frame))
-        return torch.from_numpy(orientation_of_picture(frame, file).apply(convert(frame).to_ndarray()))
+        convert = Converter(
+            size,
+            frame.format.name,
+            self.info.pixel_format,
+            colour_of(frame),
+            scaled_to=None if size == stored else stored,
+        )
+        return torch.from_numpy(orientation.apply(convert(frame).to_ndarray()))
+
+    def _say_lost(self, file: Path, frame: av.VideoFrame, *, scaled: bool) -> None:
+        """Say what a picture has that the first one has not, and the clip therefore loses."""
+        info = self.info
+        if scaled:
+            size = f"{frame.width} x {frame.height}"
+            self._say_once(size, f"{file.name} is {size}: it is scaled to the size of the first picture")
+        bits = max(component.bits for component in frame.format.components)
+        if bits > info.bits:
+            self._say_once(
+                "bits", f"{file.name} has {bits} bits, of which the {info.bits} of the first are kept"
+            )
+        # A palette may be transparent, and hardly ever is.
+        if has_alpha(frame.format) and not self._clear and not frame.format.has_palette:
+            self._say_once(
+                "alpha", f"{file.name} is transparent, which the first picture is not; that is lost"
+            )
+
+    def _say_once(self, kind: str, text: str) -> None:
+        if kind not in self._said:
+            self._said.add(kind)
+            _LOG.warning("%s: %s.", self.info.path.name, text)
 
     def _graded(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Return a picture of linear light as sRGB of 16 bits; light above 1 is cut, which is said once."""
@@ -172,9 +218,8 @@ class ImageFolder:
         channels = [planes.get(index, planes[0]) for index in range(4 if alpha else 3)]
         light = torch.from_numpy(np.stack(channels, -1).astype(np.float32))
         stored = stored_of(light.nan_to_num().clamp(min=0), SRGB)
-        if not self._cut and bool((stored > 1 + _ROUNDING).any()):
-            self._cut = True
-            _LOG.warning("%s has light above 1, which is cut.", self.info.path.name)
+        if bool((stored > 1 + _ROUNDING).any()):
+            self._say_once("light", "there is light above 1, which is cut")
         deep = (stored.clamp(0, 1) * _FULL).round().to(torch.uint16).numpy()
         return av.VideoFrame.from_ndarray(deep, format=RGB_FORMATS[_DEEP, len(channels)])
 
@@ -195,17 +240,60 @@ def planes_of_light(frame: av.VideoFrame) -> dict[int, npt.NDArray[Any]]:
     }
 
 
+def other_sizes_of(path: Path) -> list[tuple[int, int]]:
+    """Return the sizes, (height, width), of the middle and the last picture, but that of the first.
+
+    A look and no proof: of a hundred thousand, three are opened.
+    """
+    files = pictures_of(path)
+    first, *others = (_upright_size(file) for file in (files[0], files[len(files) // 2], files[-1]))
+    return sorted({size for size in others if size not in (None, first)})
+
+
+def _pages(picture: Image.Image) -> int:
+    """Return how many pictures are in a file."""
+    return int(getattr(picture, "n_frames", 1))
+
+
+def _say_pages(file: Path, folder: str) -> None:
+    """Say that only the first picture of a file is taken where it has more."""
+    try:
+        with Image.open(file) as picture:
+            count = _pages(picture)
+    except (OSError, ValueError, SyntaxError):  # what FFmpeg reads and Pillow does not
+        return
+    if count > 1:
+        _LOG.warning("%s: %s holds %d pictures, of which the first is taken.", folder, file.name, count)
+
+
+def _upright_size(file: Path) -> tuple[int, int] | None:
+    try:
+        frame = _decode(file)
+    except BadInputError:  # said when it is read
+        return None
+    transposed = orientation_of_picture(frame, file).transposed
+    return (frame.width, frame.height) if transposed else (frame.height, frame.width)
+
+
 def _decode(file: Path) -> av.VideoFrame:
     try:
-        if file.suffix.lower() == ".avif":
-            # FFmpeg reads its transparency as a second film.
+        if file.suffix.lower() in (".avif", ".webp"):
             with Image.open(file) as picture:
-                if picture.has_transparency_data:
-                    return av.VideoFrame.from_ndarray(np.array(picture.convert("RGBA")), format="rgba")
+                # FFmpeg reads the transparency of AVIF as a second film, and (8.1) no animated WebP at all.
+                clear = file.suffix.lower() == ".avif" and picture.has_transparency_data
+                if clear or (picture.format == "WEBP" and _pages(picture) > 1):
+                    mode = "RGBA" if picture.has_transparency_data else "RGB"
+                    pixels = np.array(picture.convert(mode))
+                    return av.VideoFrame.from_ndarray(pixels, format="rgba" if mode == "RGBA" else "rgb24")
         with av.open(file_address(file)) as container:
             frame: av.VideoFrame = next(container.decode(video=0))
-            return frame
+            # JPEG of CMYK comes with an alpha that is opaque: there is none in the file.
+            opaque = container.streams.video[0].codec_context.name == "mjpeg" and has_alpha(frame.format)
+            return frame.reformat(format="gbrp") if opaque else frame
     except (av.error.FFmpegError, OSError, StopIteration) as error:
+        empty = file.is_file() and not file.stat().st_size
         raise BadInputError(
-            "This image cannot be read.", f"{file}: {error}", "Save it again, or take it out of the folder."
+            "This image cannot be read.",
+            f"{file}: {'the file is empty' if empty else error}",
+            "Save it again, or take it out of the folder.",
         ) from error

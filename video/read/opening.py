@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import av
 import av.container
+import av.error
 import av.logging
 import av.stream
 
+# Seconds within which a film that goes on has a second frame; a show of slides may take its time.
+_LOOKED = 60
 _DUMPING = threading.Lock()
 # Before version 19 PyAV fails at a tag that is no UTF-8 unless it is told otherwise; 19 never fails there,
 # and knows the option no more.
@@ -62,9 +66,38 @@ def is_cover(stream: Any) -> bool:
     return stream.type == "video" and covers is not None and bool(stream.disposition & covers.attached_pic)
 
 
-def films_of(container: av.container.InputContainer) -> list[Any]:
-    """Return the video streams of a file that are no covers, of which the first is its picture."""
-    return [stream for stream in container.streams.video if not is_cover(stream)]
+def films_of(container: av.container.InputContainer, source: Path | BytesIO) -> list[Any]:
+    """Return the video streams of a file that are no covers, of which the first is its picture.
+
+    A single frame that lies before a film is no film, whether it is marked as a cover or not; nor is a stream
+    that a broadcast announces and does not send.
+
+    Args:
+        container: the file; nothing of it is read.
+        source: the same file.
+    """
+    films = [stream for stream in container.streams.video if not is_cover(stream)]
+    picture = _moving(source, [film.index for film in films]) if len(films) > 1 else None
+    return sorted(films, key=lambda film: film.index != picture)
+
+
+def _moving(source: Path | BytesIO, films: list[int]) -> int | None:
+    """Return the index of the first stream of some that has more than one frame, as far as is looked."""
+    found: dict[int, int] = {}
+    try:
+        with open_source(source) as container:
+            begin: Fraction | None = None
+            for packet in container.demux([container.streams[index] for index in films]):
+                if not packet.size or packet.dts is None:
+                    continue
+                found[packet.stream.index] = found.get(packet.stream.index, 0) + 1
+                time = packet.dts * packet.time_base
+                begin = time if begin is None else begin
+                if found.get(films[0], 0) > 1 or time - begin > _LOOKED:
+                    break
+    except (av.error.FFmpegError, OSError):
+        pass  # what cannot be read is said where it is
+    return next((index for index in films if found.get(index, 0) > 1), None)
 
 
 def chapters_of(container: Any) -> list[Any]:

@@ -87,7 +87,7 @@ def other_sizes(source: Path | BytesIO) -> list[tuple[int, int]]:
     """
     try:
         with open_source(source) as container:
-            stream: Any = next(iter(films_of(container)), None)
+            stream: Any = next(iter(films_of(container, source)), None)
             first = None if stream is None else _decoded(container, stream)
             if first is None:
                 return []

@@ -29,6 +29,42 @@ _SLICE = 48000
 LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
+_MOST = max(LAYOUTS)
+_UNORDERED = " channels"
+"""End of FFmpeg's names of layouts that are no more than a number."""
+
+
+def ordered(frame: av.AudioFrame | None, layout: str) -> av.AudioFrame | None:
+    """Return a frame as it is, or the first eight channels of one that has more, in no known order.
+
+    FFmpeg's resampler refuses nine channels without an order; ten, twelve or sixteen it takes for those of
+    some loudspeakers. Recorders and masters have the usual layout first.
+
+    Args:
+        frame: of sound.
+        layout: as which it is to be encoded.
+    """
+    if frame is None or not first_of(frame.layout, layout):
+        return frame
+    samples: Any = frame.to_ndarray()
+    if frame.format.is_planar:
+        first = samples[:_MOST]
+    else:  # of all channels in one row
+        first = samples.reshape(frame.samples, -1)[:, :_MOST].reshape(1, -1)
+    made = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(first), format=frame.format.name, layout=LAYOUTS[_MOST]
+    )
+    made.sample_rate, made.pts, made.time_base = frame.sample_rate, frame.pts, frame.time_base
+    return made
+
+
+def first_of(source: av.AudioLayout, layout: str) -> str:
+    """Return what is to be said of sound of which :func:`ordered` keeps the first channels; else nothing."""
+    count = source.nb_channels
+    unordered = source.name.endswith(_UNORDERED) and count > _MOST
+    return f", of the first {_MOST} of {source.name}" if unordered and layout != source.name else ""
+
+
 class AudioEncoder:
     """An audio stream of an output.
 
@@ -45,7 +81,7 @@ class AudioEncoder:
         rate = _OPUS_RATE if encoder == "libopus" or (rates and rate not in rates) else rate
         self.stream: Any = output.add_stream(encoder, rate=rate)
         context: Any = self.stream.codec_context
-        context.layout = layout
+        context.layout = self._layout = layout
         formats = context.codec.audio_formats
         context.format = formats[0].name if formats else "fltp"
         # Only an open encoder knows its frame size.
@@ -58,7 +94,7 @@ class AudioEncoder:
     def __call__(self, frames: Iterable[av.AudioFrame | None]) -> list[Any]:
         """Return the packets of some frames."""
         # A frame of None has the resampler give out what it holds back.
-        parts = [part for frame in frames for part in self._resample.resample(frame)]
+        parts = [part for frame in frames for part in self._resample.resample(ordered(frame, self._layout))]
         return [packet for part in parts for packet in self.stream.encode(part)]
 
     def end(self) -> list[Any]:

@@ -26,6 +26,7 @@ from ..write.encode import Shape, VideoWriter, Writer
 from ..write.formats import check_rate, choose_encoding, holds_alpha, images_of
 from ..write.pictures import FolderWriter, Numbering, images_named, picture_bits, transfer_of
 from ..write.target import Target
+from .expected import frames_expected
 from .looking import reading_of
 from .pipeline import Counted, Stream, frames_of, made_of
 from .plan import Plan
@@ -129,7 +130,7 @@ def stream_clip(
     Raises:
         BadInputError, OutOfMemoryError, MidframeError: see :func:`interpolate_video`.
     """
-    host = maker.watched(plan.frames_estimate(clip.info, span))
+    host = maker.watched(frames_expected(plan, clip, span))
     stream: Stream | None = None
     writer: Writer | None = None
     try:  # from before the file is there: Ctrl-C may come at any moment
@@ -166,7 +167,7 @@ def collect_clip(
     Returns:
         The number of frames.
     """
-    host = maker.watched(plan.frames_estimate(clip.info, span))
+    host = maker.watched(frames_expected(plan, clip, span))
     reading = reading_of(plan, clip, span, reopen=reopen, host=host)
     with frames_of(reading, host.check_cancelled) as frames:
         return made_of(reading, frames, maker.model, sink, settings=maker.settings, host=host)

@@ -18,7 +18,7 @@ import av.container
 from ...engine.pieces import Retiming
 from ..read.clip import ClipInfo, Waveform
 from ..read.opening import chapters_of, films_of, is_cover, open_source, tags_of, unsafe_sound
-from ..read.waveform import LAYOUTS, AudioEncoder
+from ..read.waveform import LAYOUTS, AudioEncoder, first_of
 from .tags import UNKNOWN, keyed_tags, lost_marks, lost_tags, stream_tags
 from .trial import first_packets, moved_packet, refusal
 
@@ -139,8 +139,9 @@ def account_of(info: ClipInfo, muxer: str, audio: str | None, choice: Choice) ->
     tags = _tags(info, muxer)
     if not info.carries or isinstance(info.sound_from, Waveform):
         return Account(others=tags)
-    with open_source(info.sound_from or info.path) as source:
-        picture = next(iter(films_of(source)), None)
+    file = info.sound_from or info.path
+    with open_source(file) as source:
+        picture = next(iter(films_of(source, file)), None)
         streams = [stream for stream in source.streams if stream is not picture]
         chapters = chapters_of(source)
         if audio is None:
@@ -320,7 +321,7 @@ class _Deciding:
         for layout in _layouts(stream, self._audio):
             why = self._encoding_refused(stream, layout)
             if not why:
-                text = f"{self._audio}, {layout}"
+                text = f"{self._audio}, {layout}{first_of(stream.codec_context.layout, layout)}"
                 return self._decision(stream, "encoded", text, encoder=self._audio, layout=layout)
         return self._decision(stream, "left out", why)
 
@@ -369,7 +370,9 @@ def _layouts(stream: Any, encoder: str) -> Iterator[str]:
         yield "7.1" if count > _SURROUND else "5.1" if count == _SURROUND or ".1" in name else usual
     # "6 channels" is no order.
     named = (usual, name) if name.endswith(" channels") else (name, usual)
-    yield from dict.fromkeys((*named, "stereo"))
+    # Few encoders take more than eight channels.
+    fewer = ("7.1",) if count > max(LAYOUTS) else ()
+    yield from dict.fromkeys((*named, *fewer, "stereo"))
 
 
 def copied_stream(output: av.container.OutputContainer, stream: Any) -> Any:

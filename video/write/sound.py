@@ -145,7 +145,7 @@ class Sound:
         self._span = span
         self._origin = origin
         self._source = open_source(source)
-        self._picture, _ = picture_stream(self._source, Path(self._source.name))
+        self._picture, _ = picture_stream(self._source, source)
         self._tracks: dict[int, Track] = {}
         self._retiming = retiming
         for decision in account.decisions:

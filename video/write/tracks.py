@@ -13,7 +13,7 @@ from av.subtitles.subtitle import SubtitleSet
 from ...engine.pieces import Retiming
 from ..read.opening import is_cover
 from ..read.span import Span
-from ..read.waveform import AudioEncoder
+from ..read.waveform import AudioEncoder, ordered
 from .carry import GAP, TIMELESS, Decision, copied_stream, describe_like
 from .stretch import Samples, Stretcher
 from .subtitles import styled_header, text_of
@@ -229,7 +229,7 @@ class Stretched(Encoded):
         self._done = round(self._stretch.start * self._rate)
 
     def _heard(self, frame: Any) -> Iterator[Any]:
-        parts: list[Any] = self._resample.resample(frame)
+        parts: list[Any] = self._resample.resample(ordered(frame, self._layout))
         for part in parts:
             time = (part.pts or 0) * (part.time_base or Fraction(0)) - self._origin
             yield from map(self._frame, self._stretch.at(time, part.to_ndarray()))

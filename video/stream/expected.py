@@ -1,0 +1,33 @@
+"""How many frames there will be, where the header of a source does not say it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..read.clip import ClipInfo, TimedClip
+from ..read.span import Span
+from .plan import Plan
+
+
+def counted(clip: TimedClip) -> ClipInfo:
+    """Return what is known of a clip, with the number of its frames also where its header is silent.
+
+    Recordings that were piped or streamed, and streams without a container, do not say it. Their packets are
+    counted then, which reads the whole file and decodes nothing of it.
+    """
+    info = clip.info
+    if info.frames_estimate is not None:
+        return info
+    return replace(info, frames_estimate=sum(1 for _ in clip.times()) or None)
+
+
+def frames_expected(plan: Plan, clip: TimedClip, span: Span | None = None) -> int | None:
+    """Return how many output frames there will be; see :meth:`.plan.Plan.frames_estimate`.
+
+    Args:
+        plan: of the output.
+        clip: its source.
+        span: the part of the output; all where it is left out.
+    """
+    expected = plan.frames_estimate(clip.info, span)
+    return plan.frames_estimate(counted(clip), span) if expected is None else expected
