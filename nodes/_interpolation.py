@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..errors import MidframeError
+from ..inputs.numbers import multipliers
 from . import _widgets
 from ._errors import said_plainly
 from ._inputs import PENDING, FrameInputs, run_or_check
@@ -37,6 +38,7 @@ class InterpolationNode:
     def VALIDATE_INPUTS(  # noqa: N802, PLR0913, PLR0917 - ComfyUI reads off this which values we ask for
         cls,
         model: str | None = None,
+        multiplier: Any = None,
         input_types: Links | None = None,
         source_fps: Any = None,
         target_fps: Any = None,
@@ -58,7 +60,7 @@ class InterpolationNode:
         """Report what is wrong before anything runs.
 
         Args:
-            model: value of the widget; None where it comes by a link.
+            model, multiplier: values of the widgets; None where they come by a link.
             input_types: types of all links, which ComfyUI leaves unchecked then; None outside ComfyUI.
             source_fps, target_fps: None where they come by a link, or a workflow leaves them out.
 
@@ -86,12 +88,17 @@ class InterpolationNode:
             "tile": tile,
             "tile_overlap": tile_overlap,
         }
-        return cls._validate(model, (source_fps, target_fps), input_types, given)
+        return cls._validate((model, multiplier), (source_fps, target_fps), input_types, given)
 
     @classmethod
     def _validate(
-        cls, model: str | None, rates: tuple[Any, Any] | None, links: Links | None, given: Links
+        cls,
+        chosen: tuple[str | None, Any],
+        rates: tuple[Any, Any] | None,
+        links: Links | None,
+        given: Links,
     ) -> bool | str:
+        model, multiplier = chosen
         with said_plainly():
             try:
                 inputs = cls.INPUT_TYPES()
@@ -99,6 +106,8 @@ class InterpolationNode:
                 check_given(inputs["hidden"], given)
                 if "model_override" not in (links or {}):
                     check_available(model)
+                if multiplier is not None:
+                    multipliers(multiplier)
                 if rates is not None:
                     cls._check_rates(rates, links or {})
             except MidframeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ..errors import BadInputError
@@ -14,6 +15,8 @@ from . import _models
 from ._stand_ins import Values
 from .states import NodeStates
 
+_Numbers = (list, tuple, Tensor, np.ndarray)
+
 _LEAST_SCALE = 0.05
 _FEWEST_STEPS = 3
 """Steps that the sampler of TLBVFI takes at least; older nodes offer fewer and fail."""
@@ -22,13 +25,25 @@ _FEWEST_STEPS = 3
 
 
 def factor(value: Any) -> Any:
-    """Return a multiplier; the older nodes take 0 by a link for 1."""
-    return 1 if number(value) == 0 else value
+    """Return a multiplier; the older nodes take 0 by a link for 1. A list stays one."""
+    exact = number(value)
+    # What is no multiplier is refused where multipliers are.
+    return value if exact is None or exact < 0 else max(int(exact), 1)
+
+
+def cut_off(value: Any, name: str = "the number") -> int:
+    """Return a whole number, 0 or more, of any; ComfyUI itself gave older nodes 2 for 2.5."""
+    return whole(int(real(value, name)), name)
+
+
+def clear_every(value: Any) -> int:
+    """Return after how many pairs cached memory is given back."""
+    return cut_off(value, "clear_cache_after_n_frames")
 
 
 def halvings(value: Any) -> int:
     """Return the multiplier of so many halvings of each pair."""
-    return 1 << whole(value, "times_to_interpolate", most=10)
+    return 1 << whole(cut_off(value, "times_to_interpolate"), "times_to_interpolate", most=10)
 
 
 def halvings_of_pair(value: Any) -> int:
@@ -38,7 +53,7 @@ def halvings_of_pair(value: Any) -> int:
 
 def steps(value: Any) -> int:
     """Return a number of steps that the sampler takes."""
-    return max(_FEWEST_STEPS, whole(value, "the number of steps"))
+    return max(_FEWEST_STEPS, cut_off(value, "the number of steps"))
 
 
 def flow_scale(value: Any) -> float:
@@ -57,18 +72,18 @@ def engine(name: Any) -> str | None:
 
 def pair(frames: Tensor, inputs: Values) -> tuple[Any, ...]:
     """Return the frames of one pair of several: all but the last have their end in the next pair."""
-    return (frames if inputs.get("is_last_pair") else frames[:-1],)
+    return (frames if inputs["is_last_pair"] else frames[:-1],)
 
 
 def middle_or_all(frames: Tensor, inputs: Values) -> tuple[Any, ...]:
     """Return the middle of two frames where nothing is to be halved, else all."""
-    return (frames if inputs.get("times_to_interpolate") else frames[1:2],)
+    return (frames if cut_off(inputs["times_to_interpolate"]) else frames[1:2],)
 
 
 def with_count(frames: Tensor, inputs: Values) -> tuple[Any, ...]:
     """Return all frames, or the made ones alone, and how many these are."""
-    if not inputs.get("include_source_frames", True):
-        step = halvings(inputs.get("times_to_interpolate", 1))
+    if not inputs["include_source_frames"]:
+        step = halvings(inputs["times_to_interpolate"])
         made = [index for index in range(len(frames)) if index % step]
         frames = frames[made]
     return frames, len(frames)
@@ -77,7 +92,9 @@ def with_count(frames: Tensor, inputs: Values) -> tuple[Any, ...]:
 def floats_to_ints(inputs: Values) -> tuple[Any, ...]:
     """Return a number or the numbers of a list, cut off behind the point."""
     value = inputs["float"]
-    return (list(map(int, value)) if isinstance(value, (list, tuple)) else int(value),)
+    if isinstance(value, _Numbers) and number(value) is None:
+        return ([int(real(item, "the number")) for item in value],)
+    return (int(real(value, "the number")),)
 
 
 def states(inputs: Values) -> tuple[Any, ...]:
@@ -91,7 +108,7 @@ def one_pair(inputs: Values) -> tuple[Any, ...]:
     Raises:
         BadInputError: there is no such pair.
     """
-    images, index = inputs["images"], whole(inputs.get("pair_index", 0), "pair_index")
+    images, index = inputs["images"], cut_off(inputs["pair_index"], "pair_index")
     pairs = len(images) - 1
     if index >= pairs:
         raise BadInputError(
@@ -106,8 +123,8 @@ def one_frame(inputs: Values) -> tuple[Any, ...]:
     Raises:
         BadInputError: there is no such frame.
     """
-    images, index = inputs["images"], whole(inputs.get("index", 0), "index")
-    if inputs.get("clamp_index", True):
+    images, index = inputs["images"], cut_off(inputs["index"], "index")
+    if inputs["clamp_index"]:
         index = min(index, len(images) - 1)
     if index >= len(images):
         raise BadInputError(

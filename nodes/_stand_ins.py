@@ -14,11 +14,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import BadInputError
+from ..errors import BadInputError, MidframeError
+from ..inputs.frames import require_clip
 from ..inputs.objects import described
 from ._errors import said_plainly
 from ._inputs import PENDING
 from ._interpolation import FrameNode, FrameOutputs, Links
+from ._settings import check_given
 from ._widgets import InputTypes
 
 Values = Mapping[str, Any]
@@ -55,7 +57,7 @@ class OldNode:
     """Makes the older node's outputs of all frames and its inputs."""
 
     def translated(self, inputs: Values) -> dict[str, Any]:
-        """Return the inputs of the node that runs, without its clip."""
+        """Return the inputs of the node that runs, without its clip, of :func:`_filled` ones."""
         widgets = {new: inputs[old] for new, old in self.widgets.items() if inputs.get(old) is not None}
         return {new: self.convert.get(new, _same)(value) for new, value in widgets.items()} | dict(self.fixed)
 
@@ -100,21 +102,29 @@ class StandIn(FrameNode):
 
     @classmethod
     def VALIDATE_INPUTS(  # type: ignore[override] # noqa: N802 - ComfyUI calls it by name, with names
-        cls,
-        ckpt_name: str | None = None,
-        model_name: str | None = None,
-        engine: str | None = None,
-        input_types: Links | None = None,
+        cls, input_types: Links | None = None, **inputs: Any
     ) -> bool | str:
         """Report what is wrong before anything runs; see :class:`~._interpolation.InterpolationNode`.
 
         Args:
-            ckpt_name, model_name, engine: the older nodes' names of the model widget. ComfyUI does not look a
-                value up in the menu that is asked for here: names of files that are gone are fine.
             input_types: the types of all links.
+            inputs: all, None for those that come by a link. Where all are asked for, ComfyUI looks no value
+                up in its menu and compares none with its limits: files that are gone are fine, and so is
+                whatever an input holds that nobody reads.
         """
-        model = ckpt_name or model_name or engine
-        return cls._validate(cls.ROW.convert.get("model", _same)(model), None, input_types, {})
+        links = input_types or {}
+        with said_plainly():
+            try:
+                values = cls.ROW.translated(_filled(cls.ROW.inputs, inputs))
+                scale = values.get("motion_resolution")
+                given = {**values, "scale": scale, "flow_scale": scale}
+                check_given(cls.ROW.runs.INPUT_TYPES()["hidden"], given)
+            except MidframeError as error:
+                if input_types is None:
+                    return str(error)
+                raise
+        model = None if cls.ROW.widgets["model"] in links else values["model"]
+        return cls._validate((model, values["multiplier"]), None, input_types, {})
 
     @said_plainly()
     def check_lazy_status(self, **inputs: Any) -> list[str]:
@@ -127,11 +137,12 @@ class StandIn(FrameNode):
     @said_plainly()
     def run(self, **inputs: Any) -> tuple[Any, ...]:
         """Make the frames, and of them the older node's outputs."""
-        clip = _joined([inputs[name] for name in self.ROW.clip])
+        inputs = _filled(self.ROW.inputs, inputs)
+        clip = _joined([inputs.get(name) for name in self.ROW.clip])
         return self.ROW.finish(self._outputs(clip, inputs)[0], inputs)
 
     def _outputs(self, clip: Tensor, inputs: Values) -> FrameOutputs:
-        node_id = inputs.get("node_id")
+        node_id, inputs = inputs.get("node_id"), _filled(self.ROW.inputs, inputs)
         run: Callable[..., FrameOutputs] = getattr(self._node, self._node.FUNCTION)
         return run(clip, **self.ROW.translated(inputs), node_id=node_id)
 
@@ -149,10 +160,15 @@ class ToolStandIn:
         """Return the older node's inputs, in its order."""
         return cls.ROW.inputs
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, **inputs: Any) -> bool:  # noqa: N802 - ComfyUI calls it by name, with names
+        """Return True: the node reads its values by itself; see :class:`StandIn`."""
+        return True
+
     @said_plainly()
     def run(self, **inputs: Any) -> tuple[Any, ...]:
         """Return the older node's outputs."""
-        return self.ROW.run(inputs)
+        return self.ROW.run(_filled(self.ROW.inputs, inputs))
 
 
 class MissingStandIn:
@@ -213,19 +229,29 @@ def stand_in(key: str, row: OldNode | OldTool | Missing) -> type:
     return type("".join(filter(str.isalnum, key)), (base,), body)
 
 
+def _filled(rows: InputTypes, inputs: Values) -> dict[str, Any]:
+    """Return inputs with the older node's defaults for what is null or left out.
+
+    ComfyUI fills nothing in, and a graph in its API's format may have been saved before a widget was there.
+    """
+    widgets = {**rows["required"], **rows.get("optional", {})}
+    defaults = {name: row[1]["default"] for name, row in widgets.items() if "default" in row[1]}
+    return defaults | {name: value for name, value in inputs.items() if value is not None}
+
+
 def _same(value: Any) -> Any:
     return value
 
 
-def _joined(clips: list[Tensor]) -> Tensor:
-    """Return clips one behind the other.
+def _joined(clips: list[Any]) -> Any:
+    """Return clips one behind the other, and one as it is: whoever takes it looks at it.
 
     Raises:
-        BadInputError: pictures of another size.
+        BadInputError: no clips, or pictures of another size.
     """
     if len(clips) == 1:
         return clips[0]
-    if len({tuple(clip.shape[1:]) for clip in clips}) != 1:
+    if len({tuple(require_clip(clip).shape[1:]) for clip in clips}) != 1:
         raise BadInputError(
             "Both pictures must have the same size.",
             " and ".join(described(clip) for clip in clips),

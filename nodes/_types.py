@@ -1,7 +1,7 @@
 """Types of sockets and menus that accept more than ComfyUI would let in by itself.
 
 ComfyUI compares the type of a link with that of its input by ``!=``, and looks a menu's value up by ``in``.
-Both ask objects of ours, which can therefore say what fits.
+Both ask objects of ours, which can therefore say what fits. What is equal to INT or FLOAT it converts first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,22 @@ class AnyType(str):
         return False
 
 
-class NumberType(str):
+class RawType(str):
+    """The type of a widget whose value ComfyUI hands on as a graph has it: the node reads it by itself."""
+
+    # What is equal to "INT" goes through int(): 2.5 becomes 2 without a word, "3.0" and null are refused.
+    # Such a value must be asked for by VALIDATE_INPUTS too: ComfyUI compares others with their limits.
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether it is this very type."""
+        return self is other
+
+    __hash__ = str.__hash__
+
+
+class NumberType(RawType):
     """A whole number as a widget, and a link of FLOAT too: 2.5 frames for each source frame are a rate."""
 
     __slots__ = ()
@@ -67,6 +82,7 @@ ANY = AnyType("*")
 MODEL = UnionType("MIDFRAME_MODEL,INTERP_MODEL")
 """A model of our loader, or of ComfyUI's own."""
 INT_OR_FLOAT = NumberType("INT")
+RAW_INT, RAW_FLOAT = RawType("INT"), RawType("FLOAT")
 RATE = UnionType("FLOAT,INT,VIDEO,VHS_VIDEOINFO")
 """A frame rate, or what knows one: a video, and what VideoHelperSuite says of the clip that it loads. As a
 widget it is a number (``widgetType``)."""

@@ -16,7 +16,7 @@ from . import _old_values as _values
 from ._host import Replacement
 from ._stand_ins import Missing, OldNode, OldTool, stand_in
 from ._timing import ClipTiming
-from ._types import ANY, INT_OR_FLOAT, NumberMenu
+from ._types import ANY, INT_OR_FLOAT, RAW_FLOAT, RAW_INT, NumberMenu
 from ._weights import OLDER_FILM, OLDER_RIFE
 from ._widgets import InputTypes, Widget
 from .film import MidframeFILM
@@ -27,11 +27,11 @@ from .tlbvfi import MidframeTLBVFI
 
 
 def _whole(default: int, least: int = 0, most: int = 1000) -> Widget:
-    return "INT", {"default": default, "min": least, "max": most}
+    return RAW_INT, {"default": default, "min": least, "max": most}
 
 
 def _real(default: float, least: float = 0.0, most: float = 1.0, step: float = 0.1) -> Widget:
-    return "FLOAT", {"default": default, "min": least, "max": most, "step": step}
+    return RAW_FLOAT, {"default": default, "min": least, "max": most, "step": step}
 
 
 def _switch(default: bool) -> Widget:
@@ -71,6 +71,7 @@ def _older_vfi(files: Widget, multiplier: Widget, later: Mapping[str, Widget] | 
 
 _SHARED = {"model": "ckpt_name", "clear_cache_after_n_frames": "clear_cache_after_n_frames"}
 _SHARED |= {"multiplier": "multiplier", "states": "optional_interpolation_states"}
+_SHARED_VALUES = {"multiplier": _values.factor, "clear_cache_after_n_frames": _values.clear_every}
 _TLBVFI = {"model": "model_name", "multiplier": "times_to_interpolate"}
 _SAMPLER = {**_TLBVFI, "sample_steps": "sample_steps", "motion_resolution": "flow_scale"}
 _TLBVFI_VALUES = {
@@ -102,7 +103,7 @@ RUN: dict[str, OldNode] = {
         runs=MidframeRIFE,
         # Not ensemble and fast_mode: in that pack neither changes anything, for its call swaps the arguments.
         widgets={**_SHARED, "motion_resolution": "scale_factor", "dtype": "dtype"},
-        convert={"multiplier": _values.factor},
+        convert=_SHARED_VALUES,
     ),
     "FILM VFI": OldNode(
         name="FILM VFI",
@@ -110,7 +111,7 @@ RUN: dict[str, OldNode] = {
         runs=MidframeFILM,
         widgets=_SHARED,
         fixed={"schedule": "bisect"},
-        convert={"multiplier": _values.factor},
+        convert=_SHARED_VALUES,
     ),
     "RifeTensorrt": OldNode(
         name="Rife Tensorrt",
@@ -126,7 +127,7 @@ RUN: dict[str, OldNode] = {
         },
         runs=MidframeRIFE,
         widgets={**_SHARED, "model": "engine"},
-        convert={"model": _values.engine, "multiplier": _values.factor},
+        convert={**_SHARED_VALUES, "model": _values.engine},
     ),
     "TLBVFI_VFI": OldNode(
         name="TLBVFI Frame Interpolation",
@@ -187,7 +188,7 @@ RUN: dict[str, OldNode] = {
                 "enable_tf32": _switch(True),
                 "sample_steps": _STEPS_10,
                 "flow_scale": _HALF_SCALE,
-                "tile_size": ("INT", {"default": 0, "min": 0, "max": 2048, "step": 128}),
+                "tile_size": (RAW_INT, {"default": 0, "min": 0, "max": 2048, "step": 128}),
                 "cpu_offload": _switch(True),
                 "gpu_id": _whole(0, 0, 7),
             },

@@ -71,6 +71,9 @@ app.registerExtension({
   },
   nodeCreated(node) {
     if (node.comfyClass === "MidframeReport") node.previewMediaType = "image";
+    // "Replace Node" of front end 1.58 leaves the graph's version as it was where all links go over. The canvas keeps
+    // its order of drawing until the version changes: it would draw the node that is gone, fail, and stand still.
+    if (node.comfyClass?.startsWith("Midframe")) queueMicrotask(() => node.graph?.incrementVersion?.());
   },
   async beforeConfigureGraph(graph) {
     if (!JSON.stringify(graph ?? "").includes(`"${CLIP}"`)) return;

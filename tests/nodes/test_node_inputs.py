@@ -264,7 +264,18 @@ def test_a_float_may_be_linked_to_a_multiplier_and_nothing_else_where_it_does_no
         assert not kind != "FLOAT"  # noqa: SIM202
         assert not kind != "INT"  # noqa: SIM202
         assert kind != "IMAGE"
-        assert (kind == "INT", json.dumps(kind), hash(kind)) == (True, '"INT"', hash("INT"))
+        # What is equal to INT it converts: 2.5 becomes 2 without a word, "3.0" refuses the graph.
+        assert (kind == "INT", json.dumps(kind), hash(kind)) == (False, '"INT"', hash("INT"))
+
+
+def test_a_multiplier_is_checked_at_validation_and_may_be_any_number_there():
+    for name in [*ON_FRAMES, "MidframeVideo", "MidframeChunks"]:
+        check = NODE_CLASS_MAPPINGS[name].VALIDATE_INPUTS
+        for value in (2.5, "2.5", "3.0", [2, 3], None):
+            assert check(multiplier=value, input_types={}) is True
+        for value in (0, "often", float("nan")):
+            with pytest.raises(BadInputError, match="multiplier"):
+                check(multiplier=value, input_types={})
 
 
 def test_a_wrong_model_is_said_once():

@@ -198,3 +198,61 @@ def test_numbers_of_the_scale_menu_are_taken_as_any_version_saved_them():
     menu = rows("RIFE VFI")["scale_factor"][0]
     assert all(value in menu for value in (1, 1.0, "1", np.float32(0.5), 4))
     assert 3 not in menu
+
+
+SPELT = {
+    "texts": {"multiplier": "3.0", "clear_cache_after_n_frames": "10.0", "scale_factor": "1.0"},
+    "a fraction, which ComfyUI cut off": {"multiplier": 3.7, "clear_cache_after_n_frames": 1.5},
+    "null": {name: None for name in rows("RIFE VFI") if name != "frames"} | {"multiplier": 3},
+    "nothing that is not needed": {"multiplier": 3},
+    "out of the range of what nobody reads": {"multiplier": 3, "batch_size": 999, "torch_compile": "yes"},
+    "no interval of clearing": {"multiplier": 3, "clear_cache_after_n_frames": 0},
+}
+
+
+@pytest.mark.parametrize("values", SPELT.values(), ids=SPELT)
+def test_values_are_read_however_a_graph_spells_them(values):
+    values = {**values, "ckpt_name": "default"}
+    assert CLASSES["RIFE VFI"].VALIDATE_INPUTS(input_types={}, **values) is True
+    assert len(CLASSES["RIFE VFI"]().run(frames=clip(2), **values)[0]) == 4
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"multiplier": "often"},
+        {"multiplier": -1},
+        {"multiplier": True},
+        {"clear_cache_after_n_frames": "never"},
+        {"dtype": "float8"},
+        {"scale_factor": 3},
+        {"ckpt_name": ""},
+        {"ckpt_name": 5},
+    ],
+)
+def test_what_cannot_be_read_is_refused_at_validation(values):
+    with pytest.raises(MidframeError):
+        CLASSES["RIFE VFI"].VALIDATE_INPUTS(input_types={}, **{"ckpt_name": "default", **values})
+
+
+def test_a_model_by_a_link_is_not_looked_up():
+    links = {"ckpt_name": rows("RIFE VFI")["ckpt_name"][0], "multiplier": "FLOAT"}
+    assert CLASSES["RIFE VFI"].VALIDATE_INPUTS(input_types=links, ckpt_name=None, multiplier=None) is True
+
+
+def test_null_where_a_clip_belongs_is_refused_by_our_words():
+    with pytest.raises(MidframeError, match="Connect frames"):
+        made("RIFE VFI", "default", frames=None)
+    with pytest.raises(MidframeError, match="Connect frames"):
+        made("TLBVFI_Interpolator_V2", prev_frame=clip(1), next_frame=None)
+
+
+def test_small_nodes_take_numbers_in_every_form():
+    assert [made("VFI FloatToInt", value) for value in ("3.7", np.float32(2.0), torch.tensor(4.9))] == [
+        (3,),
+        (2,),
+        (4,),
+    ]
+    assert made("VFI FloatToInt", torch.tensor([1.5, 2.0])) == ([1, 2],)
+    assert made("TLBVFI_FramePairSlicer", "1.0", images=clip(3))[1:] == (1, 2, True)
+    assert len(made("TLBVFI_FrameFromBatch", None, None, images=clip(2))[0]) == 1

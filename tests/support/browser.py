@@ -46,9 +46,14 @@ RED = """() => {
         for (const slot of node.inputs ?? [])
             if (slot.link != null && !app.graph.links.get(slot.link)) red.push(`${name}: ${slot.name} lost its link`);
     }
-    for (const box of document.querySelectorAll('[role=dialog], [role=alertdialog], .p-toast-message, [role=alert]'))
-        if (box.checkVisibility() && box.innerText.trim() && !/success|info/i.test(box.className))
-            red.push(box.innerText.trim());
+    const boxes = '[role=dialog], [role=alertdialog], .p-toast-message, [role=alert], [data-toast-kind]';
+    for (const box of document.querySelectorAll(boxes)) {
+        // Front ends before 1.58 name the kind of a message in its class. "Notification" is read aloud, of any kind.
+        const kind = box.closest('[data-toast-kind]')?.dataset.toastKind ?? box.className;
+        const text = box.innerText.trim();
+        if (box.checkVisibility() && text && !/success|info|loading/i.test(kind) && !text.startsWith('Notification'))
+            red.push(text);
+    }
     for (const box of document.querySelectorAll('[data-testid=error-overlay], [data-testid*=missing]'))
         if (box.checkVisibility() && box.innerText.trim()) red.push(box.innerText.trim());
     return [...new Set(red)];

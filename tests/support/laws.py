@@ -142,7 +142,7 @@ MAY_TAKE_ANY = {
     # Asked with all inputs of the node.
     "nodes/long_video.py": {"IS_CHANGED"},
     # Nodes of older packs, whose inputs are rows of a table.
-    "nodes/_stand_ins.py": {"check_lazy_status", "run"},
+    "nodes/_stand_ins.py": {"VALIDATE_INPUTS", "check_lazy_status", "run"},
 }
 # Contenders that are no packages: their modules find one another only from their own folder.
 MAY_EDIT_PATH = {"benchmarks/peers/comfyui.py", "benchmarks/peers/peer.py"}
