@@ -146,6 +146,7 @@ def test_a_blueprint_is_found_added_and_runs(canvas, title):
     canvas.page.get_by_test_id("result-item").first.click()
     canvas.page.mouse.click(700, 500)  # newer front ends let a new node hang on the mouse until then
     canvas.page.wait_for_function("() => app.graph.nodes.length === 1")
+    canvas.page.locator("#results-list").wait_for(state="hidden")
     canvas.page.evaluate(BETWEEN)
     assert canvas.red() == []
     (path,) = canvas.files(canvas.run())
