@@ -202,7 +202,8 @@ def _decoded(source: Path | BytesIO) -> tuple[Waveform, Fraction] | None:
             return None
         stream = safe[0]
         resample = av.AudioResampler(format="fltp")
-        joined = _Joined(int(stream.codec_context.sample_rate), Fraction(container.duration or 0, av.time_base))
+        longest = Fraction(container.duration or 0, av.time_base)
+        joined = _Joined(int(stream.codec_context.sample_rate), longest)
         # None at the end: the resampler gives out what it holds back.
         for frame in (*_frames(container, stream), None):
             for part in resample.resample(frame):
