@@ -17,7 +17,8 @@ from torch import Tensor
 _SHORT_SIDE = 160
 COARSE = 4
 """Fine pixels by coarse pixel, along a side."""
-_STRIP_VALUES = 2**17
+# Bytes of a picture that are averaged at a time: they stay in the cache, and more strips cost more calls.
+_STRIP_BYTES = 2**20
 _FULL_SCALE = {torch.uint8: 1.0, torch.uint16: 255.0 / 65535.0}
 _COLOURS = 3
 _ROWS_OF_16_BITS = 257
@@ -39,6 +40,9 @@ _PART, _LEAST_DRIFT, _SURE = 32, 0.03, 6.0
 # A codec that spends a few bits on one block of a repeated frame moves it by less than this; more of the
 # picture than this share is not touched so.
 _DRIFT_OF_A_BLOCK, _TOUCHED = 0.1, 0.03
+# The step beside the last one of a fade, by the last one: 1 in a linear fade, 0.36 in one of eight steps in
+# linear light, and next to nothing at a cut to black.
+_STEP_OF_A_FADE = 0.25
 # A window is found where its correlation is at least this.
 _FOUND = 0.8
 
@@ -51,8 +55,15 @@ class Thumbnail:
     """(h, w) float32 in 0..255."""
     coarse: Tensor
     """(h / 4, w / 4) float32 in 0..255."""
+    contrast: float
+    """Standard deviation of the coarse one."""
     step: int
     """Pixels of the source by fine pixel, along a side."""
+
+    @property
+    def flat(self) -> bool:
+        """Tell whether the frame is of one colour."""
+        return self.contrast < _FLAT
 
 
 @dataclass(frozen=True)
@@ -69,9 +80,27 @@ class Match:
 
 @dataclass(frozen=True)
 class _Windows:
+    """Mean and standard deviation of N windows, in grey levels."""
+
     mean: Tensor
-    """(N,) or, for each of K shifts, (K, N)."""
+    """(N, 1), or (N, K) at K shifts."""
     deviation: Tensor
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Where N windows were looked for, at K shifts, and where they fit best."""
+
+    mismatch: float
+    """See :class:`Match`."""
+    correlation: Tensor
+    """(N, K), -1..1."""
+    which: Tensor
+    """(N, 1) int64, the best shift of each."""
+    offsets: Tensor
+    """(K, 2), the shifts (y, x) in coarse pixels."""
+    here: _Windows
+    there: _Windows
 
 
 def thumbnail(frame: Tensor) -> Thumbnail:
@@ -85,7 +114,8 @@ def thumbnail(frame: Tensor) -> Thumbnail:
     step = max(1, min(height, width) // _SHORT_SIDE)
     fine = _averaged(frame[: height // step * step, : width // step * step, :_COLOURS], step)
     pooled = min(COARSE, *fine.shape)
-    return Thumbnail(fine, F.avg_pool2d(fine[None, None], pooled)[0, 0], step)
+    coarse = F.avg_pool2d(fine[None, None], pooled)[0, 0]
+    return Thumbnail(fine, coarse, float(coarse.std(correction=0)), step)
 
 
 def _averaged(pixels: Tensor, step: int) -> Tensor:
@@ -93,8 +123,8 @@ def _averaged(pixels: Tensor, step: int) -> Tensor:
     height, width, channels = pixels.shape
     scale = _FULL_SCALE.get(pixels.dtype, 255.0) / (step * step * channels)
     ones = torch.full((step * channels,), scale, dtype=torch.float32, device=pixels.device)
-    rows = max(1, _STRIP_VALUES // (step * width * channels)) * step
-    # In strips that stay in the processor's cache, and without a float copy of the whole picture.
+    rows = max(1, _STRIP_BYTES // (step * width * channels * pixels.element_size())) * step
+    # In strips, without a float copy of the whole picture.
     strips = (_summed(pixels[top : top + rows], step) for top in range(0, height, rows))
     return (
         torch.cat([torch.mv(x.view(-1, step * channels), ones) for x in strips]).view(-1, width // step).cpu()
@@ -123,50 +153,59 @@ def match(left: Tensor, right: Tensor) -> Match:
     Args:
         left, right: coarse thumbnails of one size.
     """
-    found = _search(left, right, (0, 0))
+    found = _search(left, right)
+    which, here, there = found.which, found.here, found.there
+    sure = ((found.correlation.gather(1, which) > _FOUND) & (here.deviation > _FLAT))[:, 0]
+    if not bool(sure.any()):
+        return Match(found.mismatch, 0.0, 1.0)
+    length = (found.offsets[which[:, 0]] + _between(found.correlation, which)).norm(dim=1)[sure]
+    ratio = (there.mean.gather(1, which) + 1.0) / (here.mean + 1.0)
+    return Match(found.mismatch, float(torch.quantile(length, 0.95)), _agreed(ratio[sure, 0], which.numel()))
+
+
+def mismatch(left: Tensor, right: Tensor) -> float:
+    """Return the mismatch that :func:`match` finds, for less work."""
+    return _search(left, right).mismatch
+
+
+def _search(left: Tensor, right: Tensor) -> _Search:
+    found = _search_around(left, right, (0, 0))
     if found.mismatch > _FOUND_ALL:
         # Beyond the reach of windows: the whole picture may have moved, as in a fast pan.
         shift = _common_shift(left, right)
         if max(map(abs, shift)) > 1:
-            found = min(found, _search(left, right, shift), key=lambda match: match.mismatch)
+            found = min(found, _search_around(left, right, shift), key=lambda search: search.mismatch)
     return found
 
 
-def _search(left: Tensor, right: Tensor, around: tuple[int, int]) -> Match:
-    """Match with shifts of up to ``_REACH`` around one that the whole picture has (y, x)."""
+def _search_around(left: Tensor, right: Tensor, around: tuple[int, int]) -> _Search:
+    """Search with shifts of up to ``_REACH`` around one that the whole picture has (y, x)."""
     window = min(_WINDOW, *left.shape)
     correlation, here, there = _correlations(left, _moved(right, around), window)
     line = torch.arange(-_REACH, _REACH + 1, dtype=torch.float32, device="cpu")
     shifts = torch.cartesian_prod(line, line)
     # Unrelated windows fit somewhere by chance, and far away as often as near; motion is near.
-    near = correlation - _FAR_COSTS * shifts.norm(dim=1)[:, None]
-    best, which = near.max(0)
-    weight = here.deviation + there.deviation.gather(0, which[None])[0]
+    best, which = (correlation - _FAR_COSTS * shifts.norm(dim=1)).max(1, keepdim=True)
+    weight = here.deviation + there.deviation.gather(1, which)
     weight = weight * (weight > _FLAT)
     total = float(weight.sum())
-    mismatch = float((weight * (1.0 - best.clamp(min=0.0))).sum()) / total if total > 0 else 0.0
-    sure = (correlation.gather(0, which[None])[0] > _FOUND) & (here.deviation > _FLAT)
-    if not bool(sure.any()):
-        return Match(mismatch, 0.0, 1.0)
-    offset = torch.tensor(around, dtype=torch.float32, device="cpu")
-    length = (shifts[which] + _between(correlation, which) + offset).norm(dim=1)[sure]
-    ratio = (there.mean.gather(0, which[None])[0] + 1.0) / (here.mean + 1.0)
-    return Match(mismatch, float(torch.quantile(length, 0.95)), _agreed(ratio[sure], which.numel()))
+    missing = float((weight * (1.0 - best.clamp(min=0.0))).sum()) / total if total > 0 else 0.0
+    offsets = shifts + torch.tensor(around, dtype=torch.float32, device="cpu")
+    return _Search(missing, correlation, which, offsets, here, there)
 
 
 def _between(correlation: Tensor, which: Tensor) -> Tensor:
-    """Return by how much of a pixel (N, 2) the best shift is missed: a parabola's top along each axis."""
+    """Return by how much of a pixel (N, 2) the best shifts (N, 1) are missed: the tops of parabolas."""
     side = 2 * _REACH + 1
-    y, x = which // side, which % side
-    top = correlation.gather(0, which[None])[0]
+    top = correlation.gather(1, which)
     offsets = []
-    for place, stride in ((y, side), (x, 1)):
+    for place, stride in ((which // side, side), (which % side, 1)):
         inside = (place > 0) & (place < side - 1)
-        before = correlation.gather(0, (which - stride * inside)[None])[0]
-        after = correlation.gather(0, (which + stride * inside)[None])[0]
+        before = correlation.gather(1, which - stride * inside)
+        after = correlation.gather(1, which + stride * inside)
         bend = (2 * top - before - after).clamp(min=1e-4)
         offsets.append(((after - before) / (2 * bend)).clamp(-0.5, 0.5) * inside)
-    return torch.stack(offsets, 1)
+    return torch.cat(offsets, 1)
 
 
 def _moved(right: Tensor, around: tuple[int, int]) -> Tensor:
@@ -179,36 +218,28 @@ def _moved(right: Tensor, around: tuple[int, int]) -> Tensor:
 
 
 def _correlations(left: Tensor, padded: Tensor, window: int) -> tuple[Tensor, _Windows, _Windows]:
-    """Return correlations (K, N) by shift and window, and what the windows hold here and there."""
-    height, width = left.shape
-    shifts = (2 * _REACH + 1) ** 2
-    views = padded.unfold(0, height, 1).unfold(1, width, 1).reshape(shifts, height, width)
+    """Return correlations (N, K) by window and shift, and what the windows hold here and there."""
+    side = 2 * _REACH + 1
+    one = _patches(left, window, _SPACING)
+    count = len(one)
+    # A convolution of what lies around each window by the window itself.
+    around = _patches(padded, window + side - 1, _SPACING)
+    products = F.conv2d(around[None], one[:, None], groups=count)[0].flatten(1) / window**2
 
-    # Means over windows as products with these: torch's pooling of small pictures takes four times as long.
-    rows, columns = (_averages(size, window, _SPACING) for size in (height, width))
-
-    def pooled(maps: Tensor) -> Tensor:
-        return (rows.T @ (maps @ columns)).flatten(1)
-
-    every = [_averages(size, window, 1) for size in padded.shape]
-
-    def shifted(values: Tensor) -> Tensor:
+    def pooled(values: Tensor) -> Tensor:
         # Means over windows at every place once, instead of once for each shift.
-        means = every[0].T @ (values @ every[1])
-        places = means.unfold(0, height - window + 1, 1).unfold(1, width - window + 1, 1)
-        return places[..., ::_SPACING, ::_SPACING].reshape(shifts, -1)
+        return _patches(F.avg_pool2d(values[None], window, 1)[0], side, _SPACING).flatten(1)
 
-    here, there = pooled(left[None]), shifted(padded)
-    one = (pooled(left[None].square()) - here.square()).clamp_(min=0.0).sqrt_()
-    other = (shifted(padded.square()) - there.square()).clamp_(min=0.0).sqrt_()
-    together = pooled(views * left) - there * here
-    return together / (one * other + _FLAT**2), _Windows(here[0], one[0]), _Windows(there, other)
+    here = _Windows(one.mean((1, 2))[:, None], one.flatten(1).std(1, correction=0, keepdim=True))
+    mean = pooled(padded)
+    there = _Windows(mean, (pooled(padded.square()) - mean.square()).clamp_(min=0.0).sqrt_())
+    covariance = products - here.mean * there.mean
+    return covariance / (here.deviation * there.deviation + _FLAT**2), here, there
 
 
-def _averages(size: int, window: int, spacing: int) -> Tensor:
-    """Return the means over windows of a line of ``size`` values as a matrix (size, windows), float32."""
-    inside = torch.eye(size, dtype=torch.float32, device="cpu").unfold(0, window, spacing).sum(2)
-    return inside.T / window
+def _patches(picture: Tensor, side: int, spacing: int) -> Tensor:
+    """Return the squares (N, side, side) of a picture whose corners are so far apart."""
+    return picture.unfold(0, side, spacing).unfold(1, side, spacing).flatten(0, 1)
 
 
 def _agreed(ratios: Tensor, windows: int) -> float:
@@ -312,3 +343,18 @@ def standing(left: Thumbnail, right: Thumbnail) -> float:
         return 0.0
     noise = float(torch.quantile(change, 0.1))
     return float((change[texture] < max(1.0, 2.0 * noise)).float().mean())
+
+
+def ends_a_fade(before: Thumbnail | None, left: Thumbnail, right: Thumbnail, after: Thumbnail | None) -> bool:
+    """Tell whether a pair is the last step of a fade to one colour, or the first step of a fade from it.
+
+    Args:
+        before: of the frame before the pair; None where there is none.
+        left, right: of the pair.
+        after: of the frame after the pair.
+    """
+    first, second = (before, left) if right.flat else (right, after)
+    if first is None or second is None or not (left.flat or right.flat):
+        return False
+    here, beside = (float(b.coarse.mean() - a.coarse.mean()) for a, b in ((left, right), (first, second)))
+    return beside * here > _STEP_OF_A_FADE * here * here

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -18,7 +18,9 @@ from .look import (
     Match,
     Thumbnail,
     change_between,
+    ends_a_fade,
     match,
+    mismatch,
     resembles_itself,
     standing,
     thumbnail,
@@ -201,7 +203,8 @@ class Watcher:
             cut, flash, held = pair.similarity < _OLDER_CUT, False, _older_held(pair)
         else:
             flash = self._flashes(index)
-            cut = self._count >= _LEAST_CLIP and not flash and self._stands_out(index)
+            may_be = self._count >= _LEAST_CLIP and not flash and self._stands_out(index)
+            cut = may_be and not self._fades(index)
             held = pair.held or ("alike" if not cut and not flash and self._rests(index) else "")
         if held:
             return PairNote(index, held=held)
@@ -222,11 +225,11 @@ class Watcher:
         if equal:
             return _Pair("equal", _UNCHANGED, 0.0, 0.0, similarity, near=True)
         change = float((left.coarse - right.coarse).abs().mean())
-        contrast = float(torch.maximum(left.coarse.std(correction=0), right.coarse.std(correction=0)))
-        near = change < _LEAST_CHANGE * contrast
+        near = change < _LEAST_CHANGE * max(left.contrast, right.contrast)
         if self._only_cuts:
-            unasked = near or self._measure == "ssim32"
-            found = _UNCHANGED if unasked else match(left.coarse, right.coarse)
+            found = _UNCHANGED
+            if not near and self._measure == "midframe":
+                found = replace(found, mismatch=mismatch(left.coarse, right.coarse))
             return _Pair("", found, 0.0, change, similarity, near)
         # A picture of another shot, all of which differs, could pass for the same with much grain.
         if near and resembles_itself(self._drawing or left, right):
@@ -258,6 +261,10 @@ class Watcher:
             or (self._is_sudden(index) and self._lost(index) > max(_SUDDEN_MISMATCH, _SIMILAR_ABOVE * others))
         )
 
+    def _fades(self, index: int) -> bool:
+        frames = self._frames
+        return ends_a_fade(frames.get(index - 1), frames[index], frames[index + 1], frames.get(index + 2))
+
     def _is_sudden(self, index: int) -> bool:
         """Tell whether the picture moves on both sides of a pair, and changes by far the most in it."""
         sides = [
@@ -278,14 +285,15 @@ class Watcher:
         pair = self._pairs[index]
         if pair.found is not _UNCHANGED:
             return pair.found.mismatch
-        return match(self._frames[index].coarse, self._frames[index + 1].coarse).mismatch
+        return mismatch(self._frames[index].coarse, self._frames[index + 1].coarse)
 
     def _moving(self, index: int, way: int) -> list[int]:
         """Return the nearest pairs to one side in which something moves: drawings on threes move in every
-        third pair alone.
+        third pair alone, and in a frame of one colour, as a flash at a cut may be, nothing is found.
         """
         side = (index + way * distance for distance in range(1, self.LOOK_AHEAD))
-        return [i for i in side if i in self._pairs and not self._pairs[i].near][:_NEIGHBOURS]
+        moving = (i for i in side if i in self._pairs and not self._pairs[i].near)
+        return [i for i in moving if not any(self._frames[k].flat for k in (i, i + 1))][:_NEIGHBOURS]
 
     def _flashes(self, index: int) -> bool:
         """Tell whether the same shot goes on after a few frames that look otherwise."""
@@ -303,7 +311,7 @@ class Watcher:
         """Tell whether two frames agree in picture and brightness; several pairs between them ask."""
         if (first, after) not in self._shots:
             a, b = self._frames[first].coarse, self._frames[after].coarse
-            self._shots[first, after] = not _far(a, b, _FLASH_STEP / 2) and match(a, b).mismatch < _SAME_SHOT
+            self._shots[first, after] = not _far(a, b, _FLASH_STEP / 2) and mismatch(a, b) < _SAME_SHOT
         return self._shots[first, after]
 
     def _dissolves(self, index: int) -> bool:
@@ -329,7 +337,7 @@ class Watcher:
             wide > _FAINT * max(spread[0], spread[-1])
             and _FAINT_SHAPE[0] * wide < narrow < _FAINT_SHAPE[1] * wide
             and abs(2 * level[2] - level[0] - level[-1]) < _FLASH_STEP * level[2]
-            and match(frames[0], frames[-1]).mismatch > _SAME_SHOT
+            and mismatch(frames[0], frames[-1]) > _SAME_SHOT
         )
 
     def _is_mean(self, middle: int) -> bool:

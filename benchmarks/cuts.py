@@ -131,9 +131,10 @@ class Apart:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for process, ask in self._running.values():
-            ask.close()
+            # Before the pipe ends, which a detector would complain of.
             process.terminate()
             process.join()
+            ask.close()
 
     def find(self, frames: Tensor) -> dict[str, tuple[set[int], float]]:
         """Return what each detector that still runs finds, and its seconds of processor time."""

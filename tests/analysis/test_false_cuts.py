@@ -69,3 +69,24 @@ def test_a_cut_beside_a_strobe_is_still_one(only_cuts):
     other = torch.stack([torch.roll(picture(7), i, 1) for i in range(12)])
     notes = analyse(torch.cat((strobe(4), other)), only_cuts=only_cuts).pairs
     assert [note.index for note in notes if note.cut] == [15]
+
+
+@pytest.mark.parametrize("curve", [1.0, 1 / 2.2], ids=["linear", "linear light"])
+@pytest.mark.parametrize("only_cuts", [True, False])
+def test_the_last_step_of_a_fade_is_none(only_cuts, curve):
+    share = (torch.arange(7, -1, -1) / 8) ** curve
+    other = torch.stack([torch.roll(picture(7), i, 1) for i in range(16)])
+    out, back = shot(), other.clone()
+    out[-8:] *= share[:, None, None, None]
+    back[:8] *= share.flip(0)[:, None, None, None]
+    notes = analyse(torch.cat((out, torch.zeros(4, SIDE, SIDE, 3), back)), only_cuts=only_cuts).pairs
+    assert [note.index for note in notes if note.cut] == []
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0], ids=["black", "white"])
+@pytest.mark.parametrize("only_cuts", [True, False])
+def test_a_cut_with_a_frame_of_one_colour_in_it_is_found(only_cuts, level):
+    other = torch.stack([torch.roll(picture(7), i, 1) for i in range(12)])
+    clip = torch.cat((shot(), torch.full((1, SIDE, SIDE, 3), level), other))
+    notes = analyse(clip, only_cuts=only_cuts).pairs
+    assert [note.index for note in notes if note.cut] == [15, 16]

@@ -1,13 +1,16 @@
 """The built-in network: its parts, and that it runs as it is trained."""
 
+import itertools
+
 import pytest
 import torch
 from midframe.errors import UnsupportedWeightsError
 from midframe.parity.tolerances import bound
 from midframe.vfi_models import build, detect
+from midframe.vfi_models._ops import cached
 from midframe.vfi_models.compact import ARCHITECTURE
 from midframe.vfi_models.compact.flow import FlowState, blend, sharpened, sharply_warped
-from midframe.vfi_models.compact.matching import _correlation_at_once, symmetric_correlation
+from midframe.vfi_models.compact.matching import symmetric_correlation
 from midframe.vfi_models.compact.net import PyramidNet, draw
 from midframe.weights.synthetic import synthetic_state_dict
 
@@ -32,14 +35,28 @@ def test_the_gradient_of_the_correlation():
         assert alone.shape == (2, (2 * reach + 1) ** 2, 5, 6)
 
 
-def test_the_correlation_at_once_is_the_same():
+def one_by_one(left, right, reach):
+    """Return what a symmetric correlation is by its definition, displacement by displacement."""
+    height, width = left.shape[-2:]
+    left, right = (torch.nn.functional.pad(x, (reach,) * 4) for x in (left, right))
+    costs = []
+    for dy, dx in itertools.product(range(-reach, reach + 1), repeat=2):
+        back = reach - dy // 2, reach - dx // 2
+        ahead = back[0] + dy, back[1] + dx
+        views = (x[..., y : y + height, c : c + width] for x, (y, c) in ((left, back), (right, ahead)))
+        costs.append(torch.mul(*views).sum(1))
+    return torch.stack(costs, 1)
+
+
+@pytest.mark.parametrize("size", [2**21, 1], ids=["at once", "row by row"])
+def test_the_correlation_is_what_it_is_by_its_definition(size, monkeypatch):
+    monkeypatch.setattr(cached, "_BYTES", size)
     for count, channels, height, width in ((1, 4, 9, 7), (2, 3, 1, 2), (3, 8, 12, 20)):
         left, right = torch.randn(2, count, channels, height, width)
-        for reach in (1, 2, 3):
+        for reach in (0, 1, 2, 3):
             with torch.no_grad():
-                one_by_one = symmetric_correlation(left, right, reach)
-                at_once = _correlation_at_once(left, right, reach)
-            torch.testing.assert_close(at_once, one_by_one, atol=bound("operation"), rtol=0)
+                found = symmetric_correlation(left, right, reach)
+            torch.testing.assert_close(found, one_by_one(left, right, reach), atol=bound("operation"), rtol=0)
 
 
 def test_it_runs_as_it_is_trained(net):

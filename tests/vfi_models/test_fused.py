@@ -135,10 +135,10 @@ def test_a_wrong_small_kernel_is_found_out(dtype):
         return torch.nn.functional.leaky_relu(y.float() + plus.float(), slope)
 
     def to_the_left(left, right, reach):
-        return matching._correlation_at_once(right.float(), left.float(), reach)
+        return matching._correlation(right.float(), left.float(), reach)
 
     def right_ones(left, right, reach):
-        return matching._correlation_at_once(left.float(), right.float(), reach)
+        return matching._correlation(left.float(), right.float(), reach)
 
     cpu = torch.device("cpu")
     for difference, right, wrong in (

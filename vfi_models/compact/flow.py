@@ -165,7 +165,7 @@ def box_mean(x: Tensor, side: int = _WINDOW_SIDE) -> Tensor:
         place = torch.arange(x.shape[axis], device=x.device, dtype=x.dtype)
         # How many pixels of the window lie inside the picture, at each position along the side.
         inside = place.clamp(max=reach) + place.flip(0).clamp(max=reach) + 1
-        total = _sums(total, axis, side) / (inside.view(-1, 1) if axis == 2 else inside)  # noqa: PLR2004
+        total = _sums(total, axis, side).div_(inside.view(-1, 1) if axis == 2 else inside)  # noqa: PLR2004
     return total
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .._ops.cached import cached_rows
 from .._ops.constants import constant
 from .._ops.fused import kernel
 from .flow import box_mean
@@ -64,12 +65,23 @@ def symmetric_correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
     correlation = kernel("correlation", left, _difference)
     if correlation is not None:
         return correlation(left, right, reach)
+    if reach == 0 and left.device.type == "cpu" and not torch.is_grad_enabled():
+        return _agreement(left, right)
     # Plane by plane: with the channels of a pixel side by side the sums take eight times as long.
     left, right = _planes(left), _planes(right)
     if torch.is_grad_enabled():
         costs: Tensor = _Correlation.apply(left, right, reach)  # type: ignore[no-untyped-call]
         return costs
-    return (_correlation if left.device.type == "cpu" else _correlation_at_once)(left, right, reach)
+    return _correlation(left, right, reach)
+
+
+def _agreement(left: Tensor, right: Tensor) -> Tensor:
+    """Return the sum over the channels of the product, (N, 1, H, W) float32."""
+    products = (left * right).float().permute(0, 2, 3, 1)
+    # A product with ones: sums over the channels of a pixel, side by side, take eight times as long.
+    return torch.mv(products.flatten(0, 2), products.new_ones(products.shape[-1])).view(
+        products.shape[0], 1, *products.shape[1:3]
+    )
 
 
 def _planes(x: Tensor) -> Tensor:
@@ -83,26 +95,13 @@ def _difference(correlation: Callable[..., Tensor], device: torch.device, dtype:
     left, right = values.view(2, 2, 5, 9, 17).mul(0.4).to(dtype).unbind()
     worst = torch.zeros((), dtype=torch.float32, device=device)
     for reach in (1, 2, 3):
-        expected = _correlation_at_once(left.float(), right.float(), reach)
+        expected = _correlation(left.float(), right.float(), reach)
         worst = torch.maximum(worst, (correlation(left, right, reach) - expected).abs().amax())
     return worst
 
 
 def _correlation(left: Tensor, right: Tensor, reach: int) -> Tensor:
-    count, _, height, width = left.shape
-    window = 2 * reach + 1
-    # The same memory for every displacement: an allocation takes longer than the product.
-    products = left.new_empty(left.shape)
-    costs = left.new_empty(count, window**2, height, width)
-    margin = _margin(reach)
-    left, right = F.pad(left, (margin,) * 4), F.pad(right, (margin,) * 4)
-    for i, (one, other) in enumerate(_views(left, right, reach)):
-        torch.sum(torch.mul(one, other, out=products), 1, out=costs[:, i])
-    return costs
-
-
-def _correlation_at_once(left: Tensor, right: Tensor, reach: int) -> Tensor:
-    """Compute :func:`_correlation` in some ten operations, each of them one launch.
+    """Compute :func:`symmetric_correlation` of contiguous maps.
 
     All displacements are tried at each place of the left features; then each cost is moved to its own place.
     """
@@ -134,6 +133,8 @@ def _inner_products(left: Tensor, windows: Tensor) -> Tensor:
         left: (N, C, 1, 1, H, W).
         windows: (N, C, D, D, H, W), a view that repeats its memory D * D times.
     """
+    if left.device.type == "cpu":
+        return _inner_products_by_rows(left, windows)
     # A few channels at a time, so that the product of the repeated view stays below _PRODUCT_BYTES.
     groups = min(-(-windows.numel() * windows.element_size() // _PRODUCT_BYTES), windows.shape[1])
     first, *others = zip(left.tensor_split(groups, 1), windows.tensor_split(groups, 1), strict=True)
@@ -141,6 +142,20 @@ def _inner_products(left: Tensor, windows: Tensor) -> Tensor:
     for part in others:
         total += torch.mul(*part).sum(1)
     return total.contiguous()
+
+
+def _inner_products_by_rows(left: Tensor, windows: Tensor) -> Tensor:
+    """Compute :func:`_inner_products` channel by channel, a few rows at a time, whose sums stay in the cache.
+
+    Products of all channels at once would have to be written and read again.
+    """
+    total = left.new_empty(windows[:, 0].shape)
+    for rows in cached_rows(left, channels=windows.shape[2] * windows.shape[3]):
+        part, one, other = total[..., rows, :], left[..., rows, :], windows[..., rows, :]
+        torch.mul(one[:, 0], other[:, 0], out=part)
+        for channel in range(1, left.shape[1]):
+            part.addcmul_(one[:, channel], other[:, channel])
+    return total
 
 
 def _margin(reach: int) -> int:

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._ops.cached import cached_rows
 from .._ops.constants import constant
 from .._ops.convolution import LeakyConv2d, memory_format
 from .._ops.fused import kernel
@@ -260,10 +261,25 @@ class Fine(nn.Module):
         near = self.join(F.pixel_shuffle(self.grow(wide), 2), near)
         out = self.leave(near)
         flow = 2.0 * flow * torch.sigmoid(out[:, :1].float() + _MOVES)
-        out = F.pixel_shuffle(out[:, 1:], 2).float()
-        # Added in place: at full size new memory takes as long as the sum.
-        flow, mask = doubled(flow).add_(out[:, :4]), doubled(mask).add_(out[:, 4:])
-        return FlowState(flow, mask, motion.hidden)
+        flow_and_mask = _detailed(torch.cat((flow, mask), 1), out[:, 1:])
+        return FlowState(flow_and_mask[:, :4], flow_and_mask[:, 4:], motion.hidden)
+
+
+def _detailed(x: Tensor, details: Tensor) -> Tensor:
+    """Return ``x`` (K, C, H, W) float32 at twice the resolution, with details added.
+
+    Args:
+        details: (K, 4 C, H, W) in any dtype: four pixels of each channel, as ``F.pixel_shuffle`` has them.
+    """
+    out = doubled(x)
+    if torch.is_grad_enabled():
+        return out + F.pixel_shuffle(details, 2)
+    # In place: at full size new memory takes as long as the sum.
+    for rows in cached_rows(x, channels=2 * details.shape[1]):
+        here, finer = details[..., rows, :], out[..., 2 * rows.start : 2 * rows.stop, :]
+        for place in range(4):
+            finer[..., place // 2 :: 2, place % 2 :: 2] += here[:, place::4]
+    return out
 
 
 def _difference(a: Tensor, b: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from .clip import ClipInfo, Waveform
-from .opening import open_source, unsafe_sound
+from .opening import open_source, packets_of, unsafe_sound
 from .samples import frame_of, samples_of
 from .span import Span
 
@@ -243,7 +243,7 @@ class _Joined:
 
 
 def _frames(container: av.container.InputContainer, stream: Any) -> Iterator[av.AudioFrame]:
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream):
         try:
             yield from packet.decode()
         except av.error.InvalidDataError as error:

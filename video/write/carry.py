@@ -296,6 +296,8 @@ class _Deciding:
     def _copying_refused(self, stream: Any) -> str:
         if is_cover(stream) and self.coverless:
             return self.coverless
+        if stream.type == "audio" and not getattr(stream.codec_context, "sample_rate", 1):
+            return "nothing is known of it"
         name = _codec_name(stream)
         if stream.type != "data" and stream.codec_context is None:
             return "PyAV does not know its codec"
@@ -316,6 +318,8 @@ class _Deciding:
             return self._decision(stream, "left out", why)
         if stream.codec_context is None:
             return self._decision(stream, "left out", "PyAV does not know its codec")
+        if not stream.codec_context.sample_rate:
+            return self._decision(stream, "left out", "none of it comes within a minute")
         why = "no encoder takes it"
         for layout in _layouts(stream, self._audio):
             why = self._encoding_refused(stream, layout)

@@ -153,14 +153,15 @@ class Encoded:
         self._window = window
         self._filled = output.format.name in TIMELESS
         self._until = Fraction(0)
+        self._ends: Fraction | None = None
         self.over = False
 
     def __call__(self, packet: Any) -> list[Any]:
         """See :class:`Track`."""
         frames = [heard for frame in packet.decode() for heard in self._heard(frame)]
         packets = self._encode(self._inside(frames))
-        flush = packet.dts is None and packet.pts is None
-        return [*packets, *self.end()] if flush else packets
+        # The last packet of a stream is empty. One without a time came in one piece with the one before.
+        return [*packets, *self.end()] if not packet.size else packets
 
     def end(self) -> list[Any]:
         """See :class:`Track`."""
@@ -179,15 +180,18 @@ class Encoded:
     def _inside(self, frames: Iterable[Any]) -> Iterator[Any]:
         """Yield the frames that are in the window."""
         for frame in frames:
-            if frame.pts is not None:
+            # Of several frames of one packet, such as a second of AMR, only the first has a time.
+            begin = self._ends if frame.pts is None else frame.pts * frame.time_base
+            length = Fraction(frame.samples, frame.sample_rate)
+            if begin is not None:
+                self._ends = begin + length
                 # In ticks of the stream, as the window is.
-                time = frame.pts * frame.time_base / self._base
-                length = Fraction(frame.samples, frame.sample_rate) / self._base
-                self.over = self.over or self._window.after(time)
-                if self.over or self._window.before(time, length):
+                self.over = self.over or self._window.after(begin / self._base)
+                if self.over or self._window.before(begin / self._base, length / self._base):
                     continue
-                if self._filled:
-                    yield from self._silence(frame)
+            if self._filled and frame.pts is not None:
+                yield from self._silence(frame)
+            self._until += length
             yield frame
 
     def _silence(self, frame: Any) -> Iterator[Any]:
@@ -205,7 +209,7 @@ class Encoded:
                 silent.sample_rate, silent.time_base = rate, frame.time_base
                 silent.pts = round((self._until + Fraction(start, rate)) / frame.time_base)
                 yield silent
-        self._until = begin + Fraction(frame.samples, rate)
+        self._until = begin
 
 
 class Stretched(Encoded):
