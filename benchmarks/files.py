@@ -26,7 +26,7 @@ from ..vfi_models.interface import Interpolator
 from ..vfi_utils import QuietHost
 from ..video import Plan, interpolate_video
 from ..video.account import describe_output
-from ..video.read.opening import films_of, open_source
+from ..video.read.opening import films_of, open_source, packets_of
 from .long_clips import Blend
 
 # Of the frames that may be off from the number or the times that are expected, seconds or parts of a frame.
@@ -123,7 +123,7 @@ def content_of(path: Path) -> Content:
         with open_source(path) as container:
             film: Any = next(iter(films_of(container, path)))
             base = float(film.time_base)
-            for packet in container.demux(film, *container.streams.audio):
+            for packet in packets_of(container, film, *container.streams.audio):
                 if packet.stream.index != film.index:
                     _hear(sounds, packet)
                     continue

@@ -10,7 +10,7 @@ from ..errors import BadInputError
 from ..inputs.objects import described, require_like
 from ..inputs.pairs import require_pairs
 
-_ADVICE = "Connect Interpolation States, or give States({1, 2}), which leaves pairs 1 and 2 alone."
+_ADVICE = "Connect Choose Pairs, or give States({1, 2}), which leaves pairs 1 and 2 alone."
 
 
 class StatesLike(Protocol):

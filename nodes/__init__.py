@@ -51,7 +51,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "MidframeVideo": "Interpolate Video (Midframe)",
     "MidframeChunks": "Interpolate Long Video (Midframe)",
     "MidframeModelLoader": "Load Model (Midframe)",
-    "MidframeStates": "Interpolation States (Midframe)",
+    "MidframeStates": "Choose Pairs (Midframe)",
     "MidframeTiming": "Clip Timing (Midframe)",
     "MidframeAnalyse": "Look at Clip (Midframe)",
     "MidframeSpeed": "Speed Curve (Midframe)",

@@ -23,11 +23,12 @@ from typing import IO, Any
 
 from ..errors import BadInputError
 from ..inputs.frames import require_clip
+from ..inputs.numbers import number
 from ..inputs.objects import path_of, require_like
 from ..inputs.rates import frame_rate
 from ..memory.sinks import TensorSink
 from ..video import open_clip
-from ..video.read.clip import TimedClip, Waveform
+from ..video.read.clip import TimedClip
 from ..video.read.span import Span
 from ..video.read.tensor import TensorClip
 from ..video.read.trim import Trimmed
@@ -35,6 +36,7 @@ from ..video.stream.lazy import LazyVideo, OpenSource
 from . import _host, _progress
 from ._errors import said_plainly
 from ._saving import AUTO, DEEP, bits_of, coding_of, space_of, value_of
+from ._sounds import sound_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -116,13 +118,13 @@ def preview_of(path: Path) -> dict[str, Any]:
 
 def _tensor_clip(video: Any, *, alpha: bool) -> TimedClip:
     parts = video.get_components()
-    sound = None
-    if parts.audio is not None:
-        # (B, C, T) in ComfyUI, of which a clip has one; (C, T) here.
-        sound = Waveform(parts.audio["waveform"][0], int(parts.audio["sample_rate"]))
-    bits = int(video.get_bit_depth()) if hasattr(video, "get_bit_depth") else _BYTE
-    rate = frame_rate(float(parts.frame_rate))
-    return TensorClip(require_clip(parts.images), rate, bits=bits, sound=sound, alpha=alpha)
+    bits = (video.get_bit_depth() if hasattr(video, "get_bit_depth") else None) or _BYTE
+    exact = number(parts.frame_rate)
+    # As a float, or a fraction of 29.97 would be that and no 30000/1001.
+    rate = frame_rate(parts.frame_rate if exact is None else float(exact))
+    return TensorClip(
+        require_clip(parts.images), rate, bits=int(bits), sound=sound_of(parts.audio), alpha=alpha
+    )
 
 
 def _file_clip(video: Any, *, alpha: bool) -> TimedClip:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,10 @@ def check_available(model: str | None) -> None:
     Raises:
         MidframeError: it cannot be had, or its name means nothing.
     """
-    if model is None or _find(model) is not None:
+    if model is None:
+        return
+    model = _without_folders(model)
+    if _find(model) is not None:
         return
     manifest = Manifest.load()
     manifest.by_name(model)
@@ -90,6 +94,7 @@ def choose(model: str, device: str, dtype: str, node_id: str | None = None) -> M
     """
     if not isinstance(model, str):
         raise BadInputError("A model must be a name.", described(model), "Choose one of the menu.")
+    model = _without_folders(model)
     path = _find(model)
     if path is None:
         host = _progress.DownloadHost(model, node_id)
@@ -132,6 +137,17 @@ def chosen(override: Any, widgets: tuple[str, str, str], node_id: str | None = N
 def on_this_computer() -> list[str]:
     """Return the names of all models whose files are here."""
     return [choice.name for choice in _choices(None) if choice.path is not None]
+
+
+def _without_folders(model: str) -> str:
+    """Return the name of a model; its file alone where the folders before it are another machine's."""
+    # A menu of files in folders has "rife\\rife49.pth" on Windows, and "rife/rife49.pth" elsewhere.
+    named = isinstance(model, str) and re.search(r"[\\/]", model)
+    if not named or _find(model) is not None or Manifest.load().lookup(model):
+        return model
+    others = (model.replace("\\", "/"), re.split(r"[\\/]", model)[-1])
+    known = (other for other in others if other and (_find(other) or Manifest.load().lookup(other)))
+    return next(known, model)
 
 
 def _find(model: str) -> Path | None:

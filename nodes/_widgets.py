@@ -82,7 +82,7 @@ def multiplier(more: str = "") -> Widget:
 def states() -> Widget:
     """Return the socket of the pairs in which nothing is made."""
     # The type's name is the older packs': their nodes fit this socket, and ours theirs.
-    return "INTERPOLATION_STATES", {"tooltip": "Pairs of frames to leave alone, from Interpolation States."}
+    return "INTERPOLATION_STATES", {"tooltip": "Pairs of frames to leave alone, from Choose Pairs."}
 
 
 def timing() -> Widget:

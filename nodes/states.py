@@ -39,7 +39,12 @@ class MidframeStates:
     RETURN_NAMES = ("states",)
     OUTPUT_TOOLTIPS = ("For the states input of an interpolation node, of this pack or of an older one.",)
     DESCRIPTION = "Chooses the pairs of frames between which no frames are made, such as cuts."
-    SEARCH_ALIASES: ClassVar[list[str]] = ["make interpolation state list", "skip frames", *SEARCH_WORDS]
+    SEARCH_ALIASES: ClassVar[list[str]] = [
+        "make interpolation state list",
+        "interpolation states",
+        "skip frames",
+        *SEARCH_WORDS,
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name

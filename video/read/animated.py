@@ -16,7 +16,7 @@ from PIL import Image, ImageSequence
 from ...errors import BadInputError
 from .clip import ClipInfo, Frame, FrameTime
 from .describe import FALLBACK_RATE
-from .opening import open_source
+from .opening import open_image, open_source, packets_of
 from .straight import usual_rate
 
 _LOG = logging.getLogger(__name__)
@@ -31,9 +31,9 @@ def is_animated(path: Path) -> bool:
     if path.suffix.lower() not in _SUFFIXES:
         return False
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return bool(getattr(image, "is_animated", False))
-    except (OSError, ValueError, SyntaxError):  # FFmpeg says better what is wrong with it
+    except OSError:  # FFmpeg says better what is wrong with it
         return False
 
 
@@ -49,11 +49,14 @@ class AnimatedImage:
     def __init__(self, path: Path, *, alpha: bool, rate: Fraction | None = None) -> None:
         self._path = path
         # Each frame is made of the one before: their durations are known only once all are decoded.
-        with Image.open(path) as image:
-            lengths = [self._length(frame, rate) for frame in ImageSequence.Iterator(image)]
-            loops = image.info.get("loop")
-            transparent = "A" in image.getbands()
-            width, height = image.size
+        try:
+            with open_image(path) as image:
+                lengths = [self._length(frame, rate) for frame in ImageSequence.Iterator(image)]
+                loops = image.info.get("loop")
+                transparent = "A" in image.getbands()
+                width, height = image.size
+        except OSError as error:
+            raise _unreadable(path, error) from error
         tick = Fraction(1, 1000) if rate is None else 1 / rate
         if rate is None and path.suffix.lower() == ".avif":
             lengths, tick = _exact_lengths(path, len(lengths)) or (lengths, tick)
@@ -96,15 +99,13 @@ class AnimatedImage:
         """See :class:`~.clip.Clip`."""
         mode = "RGBA" if self.info.alpha else "RGB"
         try:
-            with Image.open(self._path) as image:
+            with open_image(self._path) as image:
                 for index in range(self._first, len(self._times)):
                     image.seek(index)
                     pixels = torch.from_numpy(np.array(image.convert(mode)))
                     yield Frame(pixels, *self._times[index])
-        except (OSError, EOFError) as error:
-            raise BadInputError(
-                "This animated image cannot be read.", f"{self._path}: {error}", "Save it again."
-            ) from error
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
 
     def __enter__(self) -> AnimatedImage:
         return self
@@ -113,6 +114,10 @@ class AnimatedImage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Do nothing: no file is open between two frames."""
+
+
+def _unreadable(path: Path, error: OSError) -> BadInputError:
+    return BadInputError("This animated image cannot be read.", f"{path}: {error}", "Save it again.")
 
 
 def _exact_lengths(path: Path, count: int) -> tuple[list[Fraction], Fraction] | None:
@@ -125,7 +130,7 @@ def _exact_lengths(path: Path, count: int) -> tuple[list[Fraction], Fraction] | 
             for stream in container.streams.video:
                 if stream.frames == count and stream.time_base:
                     base = Fraction(stream.time_base)
-                    packets = container.demux(stream)
+                    packets = packets_of(container, stream)
                     return [
                         (packet.duration or 0) * base or _UNSAID for packet in packets if packet.size
                     ], base

@@ -24,7 +24,7 @@ from .clip import ClipInfo, Frame, FrameTime, TimedClip
 from .deinterlace import deinterlaced
 from .describe import FALLBACK_RATE, describe, stated_rate
 from .images import ImageFolder, is_pattern
-from .opening import films_of, open_source
+from .opening import films_of, open_source, packets_of
 from .orientation import orientation_of
 from .straight import Straightener
 from .times import DAMAGE, InOrder, Joins, repeated_within, squeeze
@@ -155,7 +155,7 @@ class VideoFile:
         with self._opened(self.info.path) as container:
             ends = (
                 (packet.pts + (packet.duration or 0)) * packet.time_base - self.info.origin
-                for packet in container.demux(*container.streams.audio, *container.streams.subtitles)
+                for packet in packets_of(container, *container.streams.audio, *container.streams.subtitles)
                 if packet.pts is not None
             )
             return max(ends, default=Fraction(0)) + _SHORT > stated * (1 - _SHORT_PART)
@@ -269,7 +269,10 @@ class VideoFile:
         # A container of its own: frames may be decoded from the other one meanwhile.
         with self._opened(self.info.path) as container:
             stream, _ = picture_stream(container, self._source)
-            yield from joined_packets(container, stream)
+            try:
+                yield from joined_packets(container, stream)
+            except av.error.FFmpegError as error:
+                raise _unreadable(self.info.path, str(error)) from error
 
     def _opened(self, path: Path) -> av.container.InputContainer:
         """Open the file, once more where it is open already."""
@@ -314,7 +317,7 @@ def joined_packets(container: av.container.InputContainer, stream: Any, *others:
     """
     joins = Joins(container, stream.index)
     sound = container.streams.audio if joins.possible else ()
-    for packet in container.demux(stream, *{*others, *sound}):
+    for packet in packets_of(container, stream, *{*others, *sound}):
         joins(packet)
         yield packet
 

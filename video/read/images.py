@@ -25,7 +25,7 @@ from ...engine.light import SRGB, stored_of
 from ...errors import BadInputError
 from .clip import RGB_FORMATS, ClipInfo, Frame, FrameTime
 from .colour import Converter, colour_of, has_alpha
-from .opening import file_address
+from .opening import open_image, open_source
 from .orientation import orientation_of_picture
 
 _LOG = logging.getLogger(__name__)
@@ -258,9 +258,9 @@ def _pages(picture: Image.Image) -> int:
 def _say_pages(file: Path, folder: str) -> None:
     """Say that only the first picture of a file is taken where it has more."""
     try:
-        with Image.open(file) as picture:
+        with open_image(file) as picture:
             count = _pages(picture)
-    except (OSError, ValueError, SyntaxError):  # what FFmpeg reads and Pillow does not
+    except OSError:  # what FFmpeg reads and Pillow does not
         return
     if count > 1:
         _LOG.warning("%s: %s holds %d pictures, of which the first is taken.", folder, file.name, count)
@@ -278,14 +278,14 @@ def _upright_size(file: Path) -> tuple[int, int] | None:
 def _decode(file: Path) -> av.VideoFrame:
     try:
         if file.suffix.lower() in (".avif", ".webp"):
-            with Image.open(file) as picture:
+            with open_image(file) as picture:
                 # FFmpeg reads the transparency of AVIF as a second film, and (8.1) no animated WebP at all.
                 clear = file.suffix.lower() == ".avif" and picture.has_transparency_data
                 if clear or (picture.format == "WEBP" and _pages(picture) > 1):
                     mode = "RGBA" if picture.has_transparency_data else "RGB"
                     pixels = np.array(picture.convert(mode))
                     return av.VideoFrame.from_ndarray(pixels, format="rgba" if mode == "RGBA" else "rgb24")
-        with av.open(file_address(file)) as container:
+        with open_source(file) as container:
             frame: av.VideoFrame = next(container.decode(video=0))
             # JPEG of CMYK comes with an alpha that is opaque: there is none in the file.
             opaque = container.streams.video[0].codec_context.name == "mjpeg" and has_alpha(frame.format)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -13,9 +15,14 @@ import av.container
 import av.error
 import av.logging
 import av.stream
+from PIL import Image
+
+from ...errors import MidframeError
 
 # Seconds within which a film that goes on has a second frame; a show of slides may take its time.
 _LOOKED = 60
+# How far FFmpeg looks for what a stream is where a few seconds did not say it: a minute, and 100 MB.
+_FURTHER = {"analyzeduration": "60000000", "probesize": "100000000"}
 _DUMPING = threading.Lock()
 # Before version 19 PyAV fails at a tag that is no UTF-8 unless it is told otherwise; 19 never fails there,
 # and knows the option no more.
@@ -40,10 +47,46 @@ def open_source(source: Path | BytesIO, options: dict[str, str] | None = None) -
         source: the file.
         options: of the demuxer.
     """
+    opened = _opened(source, options or {})
+    if all(
+        stream.codec_context is None or stream.codec_context.sample_rate for stream in opened.streams.audio
+    ):
+        return opened
+    # Sound that begins late in a transport stream: the few seconds that FFmpeg looks at say nothing of it.
+    opened.close()
+    return _opened(source, {**_FURTHER, **(options or {})})
+
+
+def _opened(source: Path | BytesIO, options: dict[str, str]) -> av.container.InputContainer:
     file: Any = BytesIO(source.getvalue()) if isinstance(source, BytesIO) else file_address(source)
     opened: av.container.InputContainer
-    opened = av.open(file, "r", options=options or {}, **_TAGS_OF_ANY_ENCODING)
+    opened = av.open(file, "r", options=options, **_TAGS_OF_ANY_ENCODING)
     return opened
+
+
+def packets_of(container: av.container.InputContainer, *streams: Any) -> Iterator[Any]:
+    """Yield the packets of some streams of a file, and for each an empty one at the end.
+
+    Where a file shows a stream only in its middle (FLV, transport streams), PyAV (18.1) reads beyond its
+    list of streams at the end, and may fail there.
+    """
+    try:
+        yield from container.demux(*streams)
+    except IndexError:
+        if len(container.streams) == 0:
+            raise
+
+
+@contextlib.contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Open a picture with Pillow. At a damaged file its readers raise anything; here it is an OSError."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (OSError, MidframeError):
+        raise
+    except Exception as error:  # RuntimeError, EOFError, struct.error, SyntaxError, a picture of 10**9 pixels
+        raise OSError(str(error) or type(error).__name__) from error
 
 
 def tags_of(owner: Any) -> dict[str, str]:
@@ -87,7 +130,7 @@ def _moving(source: Path | BytesIO, films: list[int]) -> int | None:
     try:
         with open_source(source) as container:
             begin: Fraction | None = None
-            for packet in container.demux([container.streams[index] for index in films]):
+            for packet in packets_of(container, *(container.streams[index] for index in films)):
                 if not packet.size or packet.dts is None:
                     continue
                 found[packet.stream.index] = found.get(packet.stream.index, 0) + 1

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+
+from .opening import open_image
 
 _LOG = logging.getLogger(__name__)
 
@@ -81,9 +82,9 @@ def orientation_of_picture(frame: av.VideoFrame, path: Path) -> Orientation:
     """Return how a picture file is brought upright, as its EXIF data say."""
     # Before version 8, FFmpeg does not pass EXIF on with the frame, and for some types it still does not.
     try:
-        with Image.open(path) as picture:
+        with open_image(path) as picture:
             value = picture.getexif().get(_ORIENTATION_TAG, 1)
-    except (OSError, ValueError, SyntaxError):  # what FFmpeg reads and Pillow does not, such as EXR
+    except OSError:  # what FFmpeg reads and Pillow does not, such as EXR
         return orientation_of(frame, path, path.suffix[1:].lower())
     return _EXIF[value - 1] if value in range(1, len(_EXIF) + 1) else UPRIGHT
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .clip import UNSPECIFIED, ClipInfo, Colour
 from .colour import Converter, colour_of
-from .opening import films_of, open_source
+from .opening import films_of, open_source, packets_of
 from .orientation import Orientation
 
 _LOG = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def _size_at(container: Any, stream: Any, place: Fraction) -> tuple[int, int] | 
 
 def _decoded(container: Any, stream: Any) -> av.VideoFrame | None:
     """Return the first frame that is decoded from here on; None where none comes soon."""
-    for count, packet in enumerate(container.demux(stream)):
+    for count, packet in enumerate(packets_of(container, stream)):
         frames: list[av.VideoFrame] = stream.codec_context.decode(packet)
         if frames:
             return frames[0]

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from .clip import ClipInfo, Waveform
-from .opening import open_source, unsafe_sound
+from .opening import open_source, packets_of, unsafe_sound
+from .samples import frame_of, samples_of
 from .span import Span
 
 _LOG = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ _LOG = logging.getLogger(__name__)
 _OPUS_RATE = 48000
 # Samples of a waveform that are encoded at once.
 _SLICE = 48000
+GAP = Fraction(1, 20)
+"""Seconds without sound from which on there is silence; shorter ones are the clocks of containers."""
 # FFmpeg's names of the usual layouts, by the number of channels.
 LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
@@ -46,14 +49,7 @@ def ordered(frame: av.AudioFrame | None, layout: str) -> av.AudioFrame | None:
     """
     if frame is None or not first_of(frame.layout, layout):
         return frame
-    samples: Any = frame.to_ndarray()
-    if frame.format.is_planar:
-        first = samples[:_MOST]
-    else:  # of all channels in one row
-        first = samples.reshape(frame.samples, -1)[:, :_MOST].reshape(1, -1)
-    made = av.AudioFrame.from_ndarray(
-        np.ascontiguousarray(first), format=frame.format.name, layout=LAYOUTS[_MOST]
-    )
+    made = frame_of(samples_of(frame)[:_MOST], LAYOUTS[_MOST], frame.format.name)
     made.sample_rate, made.pts, made.time_base = frame.sample_rate, frame.pts, frame.time_base
     return made
 
@@ -146,9 +142,8 @@ class WaveformSound:
         total = self._samples.shape[1]
         end = total if time is None else min(total, floor_samples(time, self._rate))
         while self._done < end:
-            # (channels, samples) float32: FFmpeg's planar "fltp".
-            piece = self._samples[:, self._done : self._done + _SLICE].float().contiguous().cpu().numpy()
-            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=self._layout)
+            piece = self._samples[:, self._done : self._done + _SLICE].float().cpu().numpy()
+            frame = frame_of(piece, self._layout)
             frame.sample_rate, frame.pts = self._rate, self._offset + self._done
             frame.time_base = Fraction(1, self._rate)
             self._done += piece.shape[1]
@@ -207,22 +202,48 @@ def _decoded(source: Path | BytesIO) -> tuple[Waveform, Fraction] | None:
             return None
         stream = safe[0]
         resample = av.AudioResampler(format="fltp")
-        pieces: list[Any] = []
-        starts: Fraction | None = None
+        longest = Fraction(container.duration or 0, av.time_base)
+        joined = _Joined(int(stream.codec_context.sample_rate), longest)
         # None at the end: the resampler gives out what it holds back.
         for frame in (*_frames(container, stream), None):
             for part in resample.resample(frame):
-                if starts is None:
-                    starts = (part.pts or 0) * (part.time_base or Fraction(0))
-                pieces.append(part.to_ndarray())
-        if not pieces:
+                joined.add(part)
+        if not joined.pieces:
             return None
-        samples = torch.from_numpy(np.concatenate(pieces, axis=1))
-        return Waveform(samples, int(stream.codec_context.sample_rate)), starts or Fraction(0)
+        samples = torch.from_numpy(np.concatenate(joined.pieces, axis=1))
+        return Waveform(samples, joined.rate), joined.starts or Fraction(0)
+
+
+class _Joined:
+    """Sound one behind the other, with silence where a file has none: what follows keeps its time.
+
+    Args:
+        rate: samples a second.
+        longest: seconds of the file. A broken time behind them would ask for any amount of silence.
+    """
+
+    def __init__(self, rate: int, longest: Fraction) -> None:
+        self.rate = rate
+        self.pieces: list[Any] = []
+        self.starts: Fraction | None = None
+        self._longest = longest
+        self._count = 0
+
+    def add(self, part: av.AudioFrame) -> None:
+        """Add the next samples."""
+        time = (part.pts or 0) * (part.time_base or Fraction(0))
+        if self.starts is None:
+            self.starts = time
+        missing = round((time - self.starts) * self.rate) - self._count
+        if missing > GAP * self.rate and time - self.starts < self._longest:
+            self.pieces.append(np.zeros((part.layout.nb_channels, missing), np.float32))
+            self._count += missing
+        self.pieces.append(samples_of(part))
+        self._count += part.samples
 
 
 def _frames(container: av.container.InputContainer, stream: Any) -> Iterator[av.AudioFrame]:
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream):
         try:
             yield from packet.decode()
         except av.error.InvalidDataError as error:

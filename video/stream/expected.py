@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ...errors import BadInputError
 from ..read.clip import ClipInfo, TimedClip
 from ..read.span import Span
 from .plan import Plan
@@ -18,7 +19,10 @@ def counted(clip: TimedClip) -> ClipInfo:
     info = clip.info
     if info.frames_estimate is not None:
         return info
-    return replace(info, frames_estimate=sum(1 for _ in clip.times()) or None)
+    try:
+        return replace(info, frames_estimate=sum(1 for _ in clip.times()) or None)
+    except BadInputError:  # damaged further on: said where it is read
+        return info
 
 
 def frames_expected(plan: Plan, clip: TimedClip, span: Span | None = None) -> int | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any, Literal
 
 import av.container
@@ -18,7 +17,7 @@ import av.container
 from ...engine.pieces import Retiming
 from ..read.clip import ClipInfo, Waveform
 from ..read.opening import chapters_of, films_of, is_cover, open_source, tags_of, unsafe_sound
-from ..read.waveform import LAYOUTS, AudioEncoder, first_of
+from ..read.waveform import GAP, LAYOUTS, AudioEncoder, first_of
 from .tags import UNKNOWN, keyed_tags, lost_marks, lost_tags, stream_tags
 from .trial import first_packets, moved_packet, refusal
 
@@ -41,8 +40,8 @@ _KNOWN = {
         *("wmav1", "wmav2", "mpeg4", "msmpeg4v3", "h264", "mjpeg", "ffv1"),
     ),
 }
-TIMELESS, GAP = ("avi",), Fraction(1, 20)
-"""Formats that have no times, and seconds without sound that are heard as silence there."""
+TIMELESS = ("avi",)
+"""Formats that have no times: what is without sound is silence there."""
 # As covers these take pictures of a film that has one.
 _COVERLESS = ("mov", "avi", "nut")
 _COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
@@ -297,6 +296,8 @@ class _Deciding:
     def _copying_refused(self, stream: Any) -> str:
         if is_cover(stream) and self.coverless:
             return self.coverless
+        if stream.type == "audio" and not getattr(stream.codec_context, "sample_rate", 1):
+            return "nothing is known of it"
         name = _codec_name(stream)
         if stream.type != "data" and stream.codec_context is None:
             return "PyAV does not know its codec"
@@ -317,6 +318,8 @@ class _Deciding:
             return self._decision(stream, "left out", why)
         if stream.codec_context is None:
             return self._decision(stream, "left out", "PyAV does not know its codec")
+        if not stream.codec_context.sample_rate:
+            return self._decision(stream, "left out", "none of it comes within a minute")
         why = "no encoder takes it"
         for layout in _layouts(stream, self._audio):
             why = self._encoding_refused(stream, layout)

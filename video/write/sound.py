@@ -20,7 +20,7 @@ from ..read.clip import ClipInfo, Waveform
 from ..read.decode import joined_packets, picture_stream
 from ..read.opening import open_source
 from ..read.span import Span
-from ..read.times import Rising, may_jump
+from ..read.times import DAMAGE, Rising, may_jump
 from ..read.waveform import LAYOUTS, WaveformSound, read_waveform
 from .carry import Account, Decision
 from .stretch import stretched
@@ -185,7 +185,10 @@ class Sound:
             if time is not None and stamp is not None and stamp * packet.time_base > time:
                 return
             self._next = None
-            self._output.mux(packet)
+            try:
+                self._output.mux(packet)
+            except DAMAGE as error:
+                self._damaged(packet.stream.index, error)
 
     def __enter__(self) -> Sound:
         return self
@@ -209,8 +212,7 @@ class Sound:
                     self._rising[index](carried)
                     yield carried
             except REFUSALS as error:
-                # One packet less is no reason to lose hours of work.
-                _LOG.warning("A damaged packet of stream %d is left out: %s", index, error)
+                self._damaged(index, error)
             # Past the span nothing is read: the file may be far longer. Encoders still hold packets back.
             if all(other.over for other in self._tracks.values()):
                 for other, track in self._tracks.items():
@@ -218,6 +220,11 @@ class Sound:
                         self._rising[other](carried)
                         yield carried
                 return
+
+    @staticmethod
+    def _damaged(index: int, error: Exception) -> None:
+        # One packet less is no reason to lose hours of work.
+        _LOG.warning("A damaged packet of stream %d is left out: %s", index, error)
 
     def _seek_to_span(self) -> None:
         """Seek to a second before the span begins, since not every container's index is exact."""

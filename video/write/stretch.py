@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...engine.pieces import Piece, Retiming
 from ..read.clip import Waveform
+from ..read.samples import frame_of, samples_of
 
 Samples = NDArray[np.float32]
 """(channels, samples), in -1..1."""
@@ -155,7 +156,7 @@ class _Tempo:
 
     def __call__(self, samples: Samples) -> list[Samples]:
         """Return what is finished after some more samples."""
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=self._layout)
+        frame = frame_of(samples, self._layout)
         frame.sample_rate, frame.pts, frame.time_base = self._rate, self._done, Fraction(1, self._rate)
         self._done += samples.shape[1]
         self._graph.push(frame)
@@ -171,7 +172,7 @@ class _Tempo:
         while True:
             try:
                 frame: Any = self._graph.pull()
-                parts.append(frame.to_ndarray())
+                parts.append(samples_of(frame))
             except (av.error.BlockingIOError, av.error.EOFError):
                 return parts
 

@@ -12,9 +12,10 @@ from av.subtitles.subtitle import SubtitleSet
 
 from ...engine.pieces import Retiming
 from ..read.opening import is_cover
+from ..read.samples import frame_of, samples_of
 from ..read.span import Span
-from ..read.waveform import AudioEncoder, ordered
-from .carry import GAP, TIMELESS, Decision, copied_stream, describe_like
+from ..read.waveform import GAP, AudioEncoder, ordered
+from .carry import TIMELESS, Decision, copied_stream, describe_like
 from .stretch import Samples, Stretcher
 from .subtitles import styled_header, text_of
 
@@ -152,14 +153,15 @@ class Encoded:
         self._window = window
         self._filled = output.format.name in TIMELESS
         self._until = Fraction(0)
+        self._ends: Fraction | None = None
         self.over = False
 
     def __call__(self, packet: Any) -> list[Any]:
         """See :class:`Track`."""
         frames = [heard for frame in packet.decode() for heard in self._heard(frame)]
         packets = self._encode(self._inside(frames))
-        flush = packet.dts is None and packet.pts is None
-        return [*packets, *self.end()] if flush else packets
+        # The last packet of a stream is empty. One without a time came in one piece with the one before.
+        return [*packets, *self.end()] if not packet.size else packets
 
     def end(self) -> list[Any]:
         """See :class:`Track`."""
@@ -178,35 +180,36 @@ class Encoded:
     def _inside(self, frames: Iterable[Any]) -> Iterator[Any]:
         """Yield the frames that are in the window."""
         for frame in frames:
-            if frame.pts is not None:
+            # Of several frames of one packet, such as a second of AMR, only the first has a time.
+            begin = self._ends if frame.pts is None else frame.pts * frame.time_base
+            length = Fraction(frame.samples, frame.sample_rate)
+            if begin is not None:
+                self._ends = begin + length
                 # In ticks of the stream, as the window is.
-                time = frame.pts * frame.time_base / self._base
-                length = Fraction(frame.samples, frame.sample_rate) / self._base
-                self.over = self.over or self._window.after(time)
-                if self.over or self._window.before(time, length):
+                self.over = self.over or self._window.after(begin / self._base)
+                if self.over or self._window.before(begin / self._base, length / self._base):
                     continue
-                if self._filled:
-                    yield from self._silence(frame)
+            if self._filled and frame.pts is not None:
+                yield from self._silence(frame)
+            self._until += length
             yield frame
 
     def _silence(self, frame: Any) -> Iterator[Any]:
         """Yield frames of silence from the end of the sound so far to the beginning of a frame."""
         begin, rate = frame.pts * frame.time_base, frame.sample_rate
         if begin - self._until > GAP:
-            wave = frame.to_ndarray()
-            # Samples of all channels are in one row, or in one for each.
-            beside = wave.shape[1] // frame.samples
+            wave = samples_of(frame)
             missing = round((begin - self._until) * rate)
             for start in range(0, missing, rate):  # a second at once, whatever is missing
                 count = min(rate, missing - start)
                 level = 128 if wave.dtype == np.uint8 else 0
-                quiet = np.full((len(wave), count * beside), level, wave.dtype)
-                silent = av.AudioFrame.from_ndarray(quiet, format=frame.format.name, layout=frame.layout.name)
+                quiet = np.full((len(wave), count), level, wave.dtype)
+                silent: Any = frame_of(quiet, frame.layout.name, frame.format.name)
                 # The resampler takes one clock for all frames.
                 silent.sample_rate, silent.time_base = rate, frame.time_base
                 silent.pts = round((self._until + Fraction(start, rate)) / frame.time_base)
                 yield silent
-        self._until = begin + Fraction(frame.samples, rate)
+        self._until = begin
 
 
 class Stretched(Encoded):
@@ -232,14 +235,14 @@ class Stretched(Encoded):
         parts: list[Any] = self._resample.resample(ordered(frame, self._layout))
         for part in parts:
             time = (part.pts or 0) * (part.time_base or Fraction(0)) - self._origin
-            yield from map(self._frame, self._stretch.at(time, part.to_ndarray()))
+            yield from map(self._frame, self._stretch.at(time, samples_of(part)))
 
     def _rest(self) -> Iterator[Any]:
         return map(self._frame, self._stretch.end())
 
     def _frame(self, samples: Samples) -> Any:
         """Return samples as the next frame of the output."""
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=self._layout)
+        frame: Any = frame_of(samples, self._layout)
         frame.sample_rate, frame.pts, frame.time_base = self._rate, self._done, Fraction(1, self._rate)
         self._done += samples.shape[1]
         return frame

@@ -14,14 +14,16 @@ import av
 import av.error
 
 from ...errors import BadInputError
+from ..read.opening import packets_of
 from ..read.times import Rising
 
 _LOG = logging.getLogger(__name__)
 
 # What PyAV raises where a stream or packet cannot be taken.
 REFUSALS = (av.error.FFmpegError, ValueError, TypeError, OSError, NotImplementedError)
-# Packets of a stream that are tried, and packets of the file that are read to find them.
-_TRIED, _READ = 4, 400
+# Packets of a stream that are tried, and packets of the file that are read to find them; more where sound
+# begins late, which few formats take without having seen any of it.
+_TRIED, _READ, _MOST_READ = 4, 400, 4000
 # Pixels; no encoder is for less.
 _SIDE = 64
 
@@ -88,12 +90,13 @@ def first_packets(source: Any) -> dict[int, list[Any]]:
     """Return the first packets of each stream, as far as they come near the beginning."""
     packets: dict[int, list[Any]] = {}
     streams = [stream for stream in source.streams if stream.type != "attachment"]
+    sounds = {stream.index for stream in source.streams.audio}
     try:
-        for count, packet in enumerate(source.demux(*streams)):
+        for count, packet in enumerate(packets_of(source, *streams)):
             mine = packets.setdefault(packet.stream.index, [])
             if packet.size and len(mine) < _TRIED:
                 mine.append(packet)
-            if count > _READ:
+            if count > (_READ if sounds <= packets.keys() else _MOST_READ):
                 break
     except av.error.FFmpegError as error:
         _LOG.debug("the beginning of the file is damaged: %s", error)
