@@ -10,11 +10,14 @@ import pytest
 from clips import audio_packets, pictures, times_of
 from fakes import LerpModel, RecordingHost
 from midframe.chunks import Inline, Job, process
+from midframe.chunks.join import _rising
+from midframe.chunks.store import Record
 from midframe.errors import BadInputError
 from midframe.video import Coding, Plan, interpolate_video, open_clip
 from midframe.video.account import describe_output
 from midframe.video.read.opening import packets_of
 from midframe.video.read.span import Span
+from midframe.video.stream.expected import counted
 from midframe.video.write.carry import Decision, Entry
 from midframe.video.write.tracks import Encoded, Window
 from odd_files import film, remux
@@ -243,3 +246,36 @@ def test_a_damaged_avif_is_refused_in_our_words(tmp_path, box):
         # What can be read all the same is; any other error would end the test.
         with contextlib.suppress(BadInputError), open_clip(source) as clip:
             assert len(list(clip)) >= 1
+
+
+def written(times):
+    """Times as a writer has them, see `VideoWriter.write`: each is later than the one before."""
+    made = []
+    for time in times:
+        made.append(max(time, made[-1] + 1) if made else time)
+    return tuple(made)
+
+
+@pytest.mark.parametrize("border", range(1, 9))
+def test_times_that_were_repaired_rise_where_two_chunks_meet(border):
+    """Of a file whose clock counts whole seconds, two frames had one time in Matroska."""
+    rounded = [2, 3, 4, 4, 4, 5, 9, 9, 10]
+    parts = written(rounded[:border]), written(rounded[border:])
+    joined = _rising(Record(chunk, "", times, (1,) * len(times), False) for chunk, times in enumerate(parts))
+    assert tuple(time for record in joined for time in record.times) == written(rounded)
+
+
+@pytest.mark.parametrize("kind", ["nut", "flv", "mkv", "ts"])
+def test_a_recording_that_begins_after_an_hour_is_not_cut_short(tmp_path, caplog, kind):
+    """NUT says when a file ends, and not how long it is: 3601 s were expected of one."""
+
+    def an_hour_later(packet):
+        ticks = round(3600 / packet.time_base)
+        packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+        return packet
+
+    source = remux(film(tmp_path / "plain.mp4", sound="aac"), tmp_path / f"in.{kind}", an_hour_later)
+    with open_clip(source) as clip:
+        assert abs(counted(clip).frames_estimate - 24) <= 3
+        assert len(list(clip)) == 24
+    assert "cut short" not in caplog.text

@@ -188,9 +188,9 @@ def _duration(
         counted = stream.frames / rate if container.format.name == "avi" else Fraction(0)
         return max(Fraction(stream.duration * stream.time_base), counted)
     told = _told_duration(stream)
-    # Matroska and FLV say when the file ends, wherever it begins, and wherever in it the picture does.
+    # Matroska, FLV and NUT say when the file ends, wherever it begins, and wherever in it the picture does.
     start = Fraction(0)
-    if container.format.name in ("matroska,webm", "flv"):
+    if container.format.name in ("matroska,webm", "flv", "nut"):
         start = max(Fraction(container.start_time or 0, av.time_base), shown or Fraction(0), start)
     length = Fraction(container.duration or 0, av.time_base) - start
     # Sound or subtitles may be far longer.
