@@ -20,7 +20,7 @@ from midframe.video.read.span import Span
 from midframe.video.stream.expected import counted
 from midframe.video.write.carry import Decision, Entry
 from midframe.video.write.tracks import Encoded, Window
-from odd_files import film, remux
+from odd_files import film, remux, with_matrix
 from PIL import Image
 from thin import thinned
 
@@ -279,3 +279,12 @@ def test_a_recording_that_begins_after_an_hour_is_not_cut_short(tmp_path, caplog
         assert abs(counted(clip).frames_estimate - 24) <= 3
         assert len(list(clip)) == 24
     assert "cut short" not in caplog.text
+
+
+def test_a_matrix_that_shows_nothing_turns_nothing(tmp_path, caplog):
+    """A file of zeros was said to be turned by -2147483648 degrees."""
+    source = with_matrix(film(tmp_path / "plain.mp4", count=2), tmp_path / "in.mp4", (0, 0, 0, 0))
+    with open_clip(source) as clip:
+        assert (clip.info.height, clip.info.width) == (48, 64)
+        assert len(list(clip)) == 2
+    assert "turned" not in caplog.text
