@@ -19,9 +19,13 @@ from torch import Tensor
 
 # A pixel is the same after the shift, and has changed without it: letters stand out, soft shades do not.
 _SAME, _CHANGED = 8 / 255, 0.25
+# In a row that rolls, a pixel that differs by more belongs to something else, such as a logo before it.
+_AGREES = 0.15
 # Of the pixels of a row that both frames show, how many have to be the same; how many to change without the
 # shift, so that it says anything; and of the rows near it how many have to do so too: letters are that high.
 _ALL, _SOME, _NEAR = 0.97, 0.03, 0.4
+# Rows to both sides of a hole in the rows that roll.
+_HOLE = 2
 # Of the change of a row without the shift, what may be left with it: soft shades are the same within _SAME.
 _LEFT = 0.15
 # Of the length of a row, how far it may have gone; rows beside each other whose shift is looked for together;
@@ -52,7 +56,7 @@ class Rolling:
         other, other_shown = _moved(self.right, self.shift * (time - 1.0))
         mixed = torch.lerp(one, other, time)
         made = torch.where(one_shown & other_shown, mixed, torch.where(one_shown, one, other))
-        agrees = (one - other).abs().amax(1) < _SAME
+        agrees = (one - other).abs().amax(1) < _AGREES
         known = self.rows & torch.where(one_shown & other_shown, agrees, one_shown | other_shown)
         picture.copy_(torch.where(known[0, ..., None], made[0].permute(1, 2, 0).clamp(0.0, 1.0), picture))
 
@@ -82,8 +86,13 @@ def _rolls(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     reach = max(1, round(height * _BAND))
     seeds = (agree & changed & explained & (shift[:, 0] != 0)).float()
     seeds *= F.avg_pool1d(seeds, 2 * (reach // 4) + 1, 1, reach // 4) >= _NEAR
+    # Between such rows one may lie that a codec has changed more.
+    near = 2 * _HOLE + 1
+    closed = 1.0 - F.max_pool1d(1.0 - F.max_pool1d(seeds, near, 1, _HOLE), near, 1, _HOLE)
+    passes = ((left_over < _AGREES) & shown).sum(2) >= _ALL * shown.sum(1)
+    rows = torch.maximum(seeds, closed * passes)
     # From there over rows that agree, which may be of one colour: no step passes one that does not.
-    rows = seeds
+    agree |= rows > 0
     for _ in range(reach):
         rows = F.max_pool1d(rows, 3, 1, 1) * agree
     return shift, (rows > 0).view(-1, 1)

@@ -56,6 +56,14 @@ def test_letters_are_where_they_are_in_the_middle_and_all_else_keeps_every_bit(d
     assert float(outside.float().mean()) < 0.02
 
 
+def test_a_row_that_a_codec_has_changed_rolls_too():
+    frames = [ticker(at) for at in range(3)]
+    row = round(0.93 * SIZE[0])
+    frames[2][row] += 0.1 * (torch.rand(SIZE[1], 1) - 0.5)
+    made = put(frames, torch.full_like(frames[0], 0.25), 0.5)
+    assert float((made[row] - frames[1][row])[8:-8].abs().max()) < 0.05
+
+
 def test_letters_between_pixels_are_as_sharp_as_a_cubic_makes_them():
     frames = [ticker(at) for at in (0, 1)]
     half = put(frames, torch.zeros_like(frames[0]), 0.25)
