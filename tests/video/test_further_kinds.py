@@ -41,11 +41,14 @@ SILENT = {
     "raw.m4v": lambda f: film(f / "in.m4v", count=12, muxer="m4v", codec="mpeg4"),
     "loop.apng": lambda f: film(f / "in.apng", count=12, codec="apng", pix_fmt="rgb24"),
     "pieces.mp4": lambda f: film(f / "in.mp4", count=12, container_options={"movflags": "frag_keyframe"}),
+    "program.mpg": lambda f: film(
+        f / "in.mpg", count=12, codec="mpeg2video", sound="mp2", options={"g": "6"}
+    ),
     "ended.avi": lambda f: _placeholder(film(f / "in.avi", count=12, codec="mpeg4")),
 }
 
 
-@pytest.mark.parametrize("kind", thinned([*SILENT], (0, 1, 5, 6)))
+@pytest.mark.parametrize("kind", thinned([*SILENT], (0, 1, 5, 6, 7)))
 def test_the_number_of_frames_is_known_where_the_header_is_silent(tmp_path, caplog, kind):
     source = SILENT[kind](tmp_path)
     assert "about 24 frames" in describe_output(source, tmp_path / "out.mp4", Plan())[0].why

@@ -38,6 +38,8 @@ _FASTEST = 300
 # A header that counts fewer than this part of the frames that its duration holds counts those of its first
 # fragment alone.
 _MOST_PART = Fraction(9, 10)
+# Bytes of a file that is read in no time.
+_QUICKLY_READ = 1 << 25
 # Those whose pictures FFmpeg does not time by the rate that the stream states.
 _UNTIMED = ("h264", "hevc", "vvc")
 # FFmpeg's flag of formats that have no times (AVFMT_NOTIMESTAMPS).
@@ -76,7 +78,9 @@ def describe(
     # how many there are: 2**30 in AVI, 2**32 - 1 in IVF.
     filled_in = container.size <= 0 or stream.frames <= container.size
     stated = _duration(container, stream, rate, shown) if filled_in and not _is_raw(container) else None
-    expected = None if stated is None else round(stated * rate)
+    # Of program streams FFmpeg finds the last time that is stated, which may be many small pictures early.
+    guessed = container.format.name == "mpeg" and 0 < container.size < _QUICKLY_READ
+    expected = None if stated is None or guessed else round(stated * rate)
     return ClipInfo(
         path=path,
         height=height,
