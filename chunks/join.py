@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def join(records: list[Record], folder: Path, output: Joined, temporary: Path, *
     Raises:
         MidframeError: a segment cannot be read, or the output not be written.
     """
-    kept = [record for record in records if record.file]
+    kept = list(_rising(record for record in records if record.file))
     try:
         if output.form.encoding is not None:
             _join_packets(kept, folder, temporary, output, poll)
@@ -108,6 +109,21 @@ def join(records: list[Record], folder: Path, output: Joined, temporary: Path, *
             "Check that the disk has room for the output beside the chunks, and run the same again: nothing "
             "is made twice.",
         ) from error
+
+
+def _rising(records: Iterable[Record]) -> Iterator[Record]:
+    """Yield records whose times rise over all of them, as a writer of all has them.
+
+    Times that were repaired may lie between two ticks of the output, at the border of two chunks too.
+    """
+    least: int | None = None
+    for record in records:
+        times = []
+        for time in record.times:
+            least = time if least is None else max(time, least)
+            times.append(least)
+            least += 1
+        yield replace(record, times=tuple(times))
 
 
 def _join_packets(records: list[Record], folder: Path, path: Path, output: Joined, poll: Poll) -> None:

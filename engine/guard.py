@@ -4,17 +4,18 @@ A network takes the letters of a subtitle for a part of what moves behind them, 
 overlay is, both source frames hold the same values; but so they do in a wall that a ball flies past, and the
 ball may be where it is in neither frame. What tells an overlay is its edge: it stands in both frames, and on
 its other side something moves. At the edge of a thing that moves over a wall, one of the frames has no edge.
-So the inside of an overlay is reached from edges that stand, and never across a border without one.
+So the inside of an overlay is reached from edges that stand, and never across a border without one. What
+rolls past as one is :mod:`.rolling`'s.
 
 All of it is decided on the two frames of a pair, on their device and without waiting for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from ..errors import BadInputError
 from .cpu_workers import Once
+from .rolling import Rolling, rolling
 
 # Between them a pixel goes from one that stands to one that moves: more than what codecs change in a subtitle
 # that stands, and less than what motion changes.
@@ -54,16 +56,20 @@ class Overlay:
     right: Tensor
     weight: Tensor
     """(1, 1, H, W) float32: 1 where the sources are shown, 0 where what was made stays."""
+    rolling: tuple[Rolling, ...] = ()
+    """What moves as one over the picture, such as a ticker."""
 
     def put_over(self, frames: Tensor, times: Sequence[Fraction]) -> Tensor:
         """Put the overlay over frames (K, H, W, C) in 0..1 between the two at K times, in place.
 
-        Where the weight is 0, every bit stays.
+        Where the weight is 0 and nothing rolls, every bit stays.
         """
         weight = self.weight[0].permute(1, 2, 0)
         for frame, time in zip(frames, times, strict=True):
             source = torch.lerp(self.left[0], self.right[0], float(time))
             frame.lerp_(source.permute(1, 2, 0), weight)
+            for rows in self.rolling:
+                rows.put_over(frame, float(time))
         return frames
 
 
@@ -91,7 +97,7 @@ class OverlayGuard:
     def between(self, left: Tensor, right: Tensor) -> Overlay:
         """Return the overlay of a pair of frames (1, C, H, W) float32 in 0..1 on one device."""
         if self._mask is None:
-            return Overlay(left, right, overlay_weight(left, right))
+            return Overlay(left, right, overlay_weight(left, right), tuple(rolling(left, right)))
         return Overlay(left, right, self._fitted.get(partial(fitted, self._mask, left)))
 
 
@@ -130,7 +136,8 @@ def _standing_contrast(pair: Tensor, moves: Tensor, unit: int) -> tuple[Tensor, 
     contrast, beside = torch.zeros_like(pair[:1, :1]), torch.zeros_like(pair[:1, :1])
     for near, moving in zip(_shifted(pair, unit), _shifted(moves.float(), unit), strict=True):
         here, there = (near - pair).chunk(2)
-        least, most = torch.aminmax(torch.stack((here.abs(), there.abs())), dim=0)
+        one, other = here.abs(), there.abs()
+        least, most = torch.minimum(one, other), torch.maximum(one, other)
         both = least * (here * there > 0)
         alike = both * (least > _ALIKE * most)
         contrast = torch.maximum(contrast, both.amax(1, keepdim=True))
@@ -152,7 +159,8 @@ def _edged(border: Tensor, edge: Tensor, unit: int) -> Tensor:
     """Return how sure it is that the border around each pixel is one of an overlay, 0..1."""
     radius = _WINDOW * unit
     both = torch.cat((border & edge, border), 1).float()
-    edged, all_of_it = F.avg_pool2d(both, 2 * radius + 1, 1, radius).chunk(2, 1)
+    sums = _over_squares(F.pad(both, (radius,) * 4), 2 * radius + 1, torch.add)
+    edged, all_of_it = (sums / (2 * radius + 1) ** 2).chunk(2, 1)
     share = edged / all_of_it.clamp(min=1e-6)
     return _ramp(share, *_ENOUGH_OF_ALL) * _ramp(edged, *_ENOUGH_EDGE)
 
@@ -165,19 +173,41 @@ def _areas(mask: Tensor, unit: int) -> Tensor:
     """Return what lies in a square of the mask whose side is one pixel more than a unit."""
     side = unit + 1
     outside = F.pad((~mask).float(), (unit,) * 4, value=1.0)
-    squares = F.max_pool2d(outside, side, 1) == 0
-    return F.max_pool2d(squares.float(), side, 1) > 0
+    squares = _over_squares(outside, side, torch.maximum) == 0
+    return _over_squares(squares.float(), side, torch.maximum) > 0
 
 
 def _widened(values: Tensor, radius: int) -> Tensor:
-    """Return the largest value in the square around each pixel."""
-    side = 2 * radius + 1
-    rows = F.max_pool2d(values, (side, 1), 1, (radius, 0))
-    return F.max_pool2d(rows, (1, side), 1, (0, radius))
+    """Return the largest value, none below 0, in the square around each pixel."""
+    return _over_squares(F.pad(values, (radius,) * 4), 2 * radius + 1, torch.maximum)
 
 
 def _grown(mask: Tensor, radius: int) -> Tensor:
     return _widened(mask.float(), radius) > 0
+
+
+def _over_squares(values: Tensor, side: int, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Return the largest value or the sum of each square, (N, C, H - side + 1, W - side + 1).
+
+    By twos, fours and so on, first down and then across: on a CPU torch's pooling takes ten times as long.
+
+    Args:
+        combine: ``torch.maximum`` or ``torch.add``.
+    """
+    for axis in (2, 3):
+        size = values.shape[axis] - side + 1
+        doubles, width, start = values, 1, 0
+        parts = []
+        while width <= side:
+            if side & width:
+                parts.append(doubles.narrow(axis, start, size))
+                start += width
+            if 2 * width <= side:
+                rest = doubles.shape[axis] - width
+                doubles = combine(doubles.narrow(axis, 0, rest), doubles.narrow(axis, width, rest))
+            width *= 2
+        values = reduce(combine, parts)
+    return values
 
 
 def read_mask(path: str) -> Tensor:

@@ -10,14 +10,17 @@ import pytest
 from clips import audio_packets, pictures, times_of
 from fakes import LerpModel, RecordingHost
 from midframe.chunks import Inline, Job, process
+from midframe.chunks.join import _rising
+from midframe.chunks.store import Record
 from midframe.errors import BadInputError
 from midframe.video import Coding, Plan, interpolate_video, open_clip
 from midframe.video.account import describe_output
 from midframe.video.read.opening import packets_of
 from midframe.video.read.span import Span
+from midframe.video.stream.expected import counted
 from midframe.video.write.carry import Decision, Entry
 from midframe.video.write.tracks import Encoded, Window
-from odd_files import film, remux
+from odd_files import film, remux, with_matrix
 from PIL import Image
 from thin import thinned
 
@@ -57,12 +60,16 @@ def test_the_number_of_frames_is_known_where_the_header_is_silent(tmp_path, capl
     assert "cut short" not in caplog.text
 
 
-@pytest.mark.parametrize(("muxer", "codec"), [("m4v", "mpeg4"), ("mpeg2video", "mpeg2video")])
+@pytest.mark.parametrize(
+    ("muxer", "codec"), [("m4v", "mpeg4"), ("mpeg2video", "mpeg2video"), ("h264", "libx264")]
+)
 def test_any_stream_without_a_container_has_its_own_rate(tmp_path, muxer, codec):
-    """FFmpeg gives the times of all of them at 25 frames a second."""
+    """FFmpeg says 25 frames a second of all of them, and times some by that."""
     with open_clip(film(tmp_path / "in", muxer=muxer, codec=codec)) as clip:
         assert clip.info.rate == 24
-        assert len(list(clip)) == 24
+        times = [frame.pts for frame in clip]
+    assert len(times) == 24
+    assert abs(times[-1] - times[0] - Fr(23, 24)) < Fr(1, 1000)
 
 
 def still_first(path, codec="mjpeg", pix_fmt="yuvj420p", stills=1):
@@ -239,3 +246,45 @@ def test_a_damaged_avif_is_refused_in_our_words(tmp_path, box):
         # What can be read all the same is; any other error would end the test.
         with contextlib.suppress(BadInputError), open_clip(source) as clip:
             assert len(list(clip)) >= 1
+
+
+def written(times):
+    """Times as a writer has them, see `VideoWriter.write`: each is later than the one before."""
+    made = []
+    for time in times:
+        made.append(max(time, made[-1] + 1) if made else time)
+    return tuple(made)
+
+
+@pytest.mark.parametrize("border", range(1, 9))
+def test_times_that_were_repaired_rise_where_two_chunks_meet(border):
+    """Of a file whose clock counts whole seconds, two frames had one time in Matroska."""
+    rounded = [2, 3, 4, 4, 4, 5, 9, 9, 10]
+    parts = written(rounded[:border]), written(rounded[border:])
+    joined = _rising(Record(chunk, "", times, (1,) * len(times), False) for chunk, times in enumerate(parts))
+    assert tuple(time for record in joined for time in record.times) == written(rounded)
+
+
+@pytest.mark.parametrize("kind", ["nut", "flv", "mkv", "ts"])
+def test_a_recording_that_begins_after_an_hour_is_not_cut_short(tmp_path, caplog, kind):
+    """NUT says when a file ends, and not how long it is: 3601 s were expected of one."""
+
+    def an_hour_later(packet):
+        ticks = round(3600 / packet.time_base)
+        packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+        return packet
+
+    source = remux(film(tmp_path / "plain.mp4", sound="aac"), tmp_path / f"in.{kind}", an_hour_later)
+    with open_clip(source) as clip:
+        assert abs(counted(clip).frames_estimate - 24) <= 3
+        assert len(list(clip)) == 24
+    assert "cut short" not in caplog.text
+
+
+def test_a_matrix_that_shows_nothing_turns_nothing(tmp_path, caplog):
+    """A file of zeros was said to be turned by -2147483648 degrees."""
+    source = with_matrix(film(tmp_path / "plain.mp4", count=2), tmp_path / "in.mp4", (0, 0, 0, 0))
+    with open_clip(source) as clip:
+        assert (clip.info.height, clip.info.width) == (48, 64)
+        assert len(list(clip)) == 2
+    assert "turned" not in caplog.text

@@ -38,6 +38,8 @@ _FASTEST = 300
 # A header that counts fewer than this part of the frames that its duration holds counts those of its first
 # fragment alone.
 _MOST_PART = Fraction(9, 10)
+# Those whose pictures FFmpeg does not time by the rate that the stream states.
+_UNTIMED = ("h264", "hevc", "vvc")
 # FFmpeg's flag of formats that have no times (AVFMT_NOTIMESTAMPS).
 _NO_TIMES = 0x80
 # Of the number of times that an animated image is played; where it is not in here, it is once.
@@ -60,6 +62,9 @@ def describe(
     """
     base: Fraction = stream.time_base or Fraction(1, 90000)
     rate = usual_rate(_average_rate(stream, base))
+    if _is_raw(container) and container.format.name not in _UNTIMED:
+        # Its pictures have times by the stream's own rate; FFmpeg's average is 25 whatever that is.
+        rate = usual_rate(_own_rate(stream) or rate)
     transposed = orientation_of(first, path, stream.codec_context.name).transposed
     height, width = (first.width, first.height) if transposed else (first.height, first.width)
     # None and 0 both say that nothing is known: square pixels.
@@ -121,19 +126,24 @@ def _average_rate(stream: Any, base: Fraction) -> Fraction:
 
 
 def stated_rate(path: Path, container: av.container.InputContainer, stream: Any) -> Fraction | None:
-    """Return the frames a second that a stream without a container says of itself; None where it has one.
+    """Return the frames a second by which a stream without a container has to be timed; None where it is.
 
-    FFmpeg counts the pictures of such a file at 25 a second, whatever the stream says.
+    FFmpeg counts the pictures of H.264 and H.265 at 25 a second, whatever the stream says.
     """
     if not _is_raw(container):
         return None
-    rate = Fraction(getattr(stream.codec_context, "framerate", None) or 0)
-    if not 0 < rate <= _FASTEST:
+    rate = _own_rate(stream)
+    if rate is None:
         _LOG.warning(
             "%s does not say its rate: 25 frames a second are taken, or give --source-fps.", path.name
         )
-        return None
-    return rate
+    return rate if container.format.name in _UNTIMED else None
+
+
+def _own_rate(stream: Any) -> Fraction | None:
+    """Return the frames a second that a stream states in itself."""
+    rate = Fraction(getattr(stream.codec_context, "framerate", None) or 0)
+    return rate if 0 < rate <= _FASTEST else None
 
 
 def _is_raw(container: av.container.InputContainer) -> bool:
@@ -178,9 +188,9 @@ def _duration(
         counted = stream.frames / rate if container.format.name == "avi" else Fraction(0)
         return max(Fraction(stream.duration * stream.time_base), counted)
     told = _told_duration(stream)
-    # Matroska and FLV say when the file ends, wherever it begins, and wherever in it the picture does.
+    # Matroska, FLV and NUT say when the file ends, wherever it begins, and wherever in it the picture does.
     start = Fraction(0)
-    if container.format.name in ("matroska,webm", "flv"):
+    if container.format.name in ("matroska,webm", "flv", "nut"):
         start = max(Fraction(container.start_time or 0, av.time_base), shown or Fraction(0), start)
     length = Fraction(container.duration or 0, av.time_base) - start
     # Sound or subtitles may be far longer.

@@ -73,6 +73,8 @@ def orientation_of(frame: av.VideoFrame, path: Path, codec: str) -> Orientation:
         return Orientation(rows_reversed=d < 0, columns_reversed=a < 0)
     if a == d == 0 and b and c:
         return Orientation(True, rows_reversed=b < 0, columns_reversed=c < 0)
+    if a * d == b * c:  # shows no picture at all: whoever wrote it meant nothing by it
+        return UPRIGHT
     degrees = int(getattr(frame, "rotation", 0))
     _LOG.warning("%s is turned by %d degrees, which is left as it is.", path.name, degrees)
     return UPRIGHT
