@@ -29,6 +29,10 @@ PACK = "ComfyUI-midframe.pack"
 MIB = 2**20
 START_SECONDS = 300
 """It takes 6 to 10 on a quiet machine, and has taken more than 120 on two cores with ten other processes."""
+RUN_SECONDS = 300
+"""For a run to end: FILM over three small pictures takes some on a quiet machine, and took more than 120 beside these."""
+ANSWER_SECONDS = 120
+"""For an answer of the server, which one beside these gave after more than 30."""
 
 
 class Server:
@@ -70,20 +74,20 @@ class Server:
         return re.sub(r"\x1b\[\d+m", "", self.log_path.read_text(errors="replace"))
 
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(self.url + path, timeout=30) as reply:
+        with urllib.request.urlopen(self.url + path, timeout=ANSWER_SECONDS) as reply:
             return reply.read()
 
     def json(self, path: str, data: Any = None) -> Any:
         body = None if data is None else json.dumps(data).encode()
         request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as reply:
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as reply:
             text = reply.read()
         return json.loads(text) if text.strip() else None
 
     def post(self, workflow: Workflow) -> str:
         return self.json("/prompt", {"prompt": workflow})["prompt_id"]
 
-    def result(self, prompt_id: str, seconds: float = 120) -> Any:
+    def result(self, prompt_id: str, seconds: float = RUN_SECONDS) -> Any:
         return self.until(lambda: self.json(f"/history/{prompt_id}").get(prompt_id), seconds)
 
     def run(self, workflow: Workflow) -> list[Path]:
