@@ -13,7 +13,7 @@ from ..errors import BadInputError, MidframeError
 from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Host
 from ..video import ClipInfo, Written
-from ..video.stream.files import check_paths
+from ..video.stream.files import check_paths, say_nothing_made
 from ..video.stream.pipeline import Counted
 from ..video.write.target import Target
 from .documents import settle
@@ -135,9 +135,15 @@ def process(
             executor(job, store, info, host=host, done=done)
         _join(job, store, target, output, host)
         frames = store.frames
+        _remark(info, frames == total)
         if not keep_chunks:
             store.drop_segments()
         return Written(job.target, frames, 0)
+
+
+def _remark(info: ClipInfo, as_expected: bool) -> None:
+    if info.frames_estimate == 1 and as_expected:
+        say_nothing_made(info.path)
 
 
 def _check(job: Job) -> None:

@@ -144,3 +144,8 @@ def test_a_link_to_a_picture_that_is_gone_is_named(tmp_path):
     (source / "2.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(BadInputError, match=r"2\.png"):
         interpolate_video(source, tmp_path / "out.mkv", LerpModel())
+
+
+def test_a_single_picture_is_said_to_be_one(tmp_path, caplog):
+    assert len(both_ways(fill(tmp_path / "in", ["0.png"]), tmp_path)) == 2
+    assert caplog.text.count("in has one frame: nothing was made") == EACH

@@ -149,7 +149,7 @@ def stream_clip(
         raise
     # A part of a clip may well have one frame only.
     if done.source_frames == 1 and span is None:
-        _LOG.warning("%s has one frame: nothing was made, frames are made between two.", clip.info.path.name)
+        say_nothing_made(clip.info.path)
     return Written(place.commit(), done.frames, done.source_frames)
 
 
@@ -171,6 +171,11 @@ def collect_clip(
     reading = reading_of(plan, clip, span, reopen=reopen, host=host)
     with frames_of(reading, host.check_cancelled) as frames:
         return made_of(reading, frames, maker.model, sink, settings=maker.settings, host=host)
+
+
+def say_nothing_made(source: Path) -> None:
+    """Say that a source has one frame alone."""
+    _LOG.warning("%s has one frame: nothing was made, frames are made between two.", source.name)
 
 
 def check_paths(source: Path, target: Path, plan: Plan) -> None:
