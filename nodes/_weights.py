@@ -142,7 +142,8 @@ def on_this_computer() -> list[str]:
 def _without_folders(model: str) -> str:
     """Return the name of a model; its file alone where the folders before it are another machine's."""
     # A menu of files in folders has "rife\\rife49.pth" on Windows, and "rife/rife49.pth" elsewhere.
-    named = isinstance(model, str) and re.search(r"[\\/]", model)
+    # An address, a drive and a path from the root are none of a menu.
+    named = isinstance(model, str) and re.fullmatch(r"[^\\/:][^:]*[\\/][^:]*", model)
     if not named or _find(model) is not None or Manifest.load().lookup(model):
         return model
     others = (model.replace("\\", "/"), re.split(r"[\\/]", model)[-1])

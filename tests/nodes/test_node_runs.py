@@ -215,9 +215,10 @@ def test_complaints_come_before_the_run(monkeypatch, tmp_path):
     assert complaint("rife425.pth") is None  # another file of the same network is here
     assert choose("rife425.pth", "cpu", "auto").path == tmp_path / "rife_v4.25.safetensors"
     # Of a graph from a computer that has its files in folders.
-    for name in ("rife\\rife425.pth", "models/rife425.pth", "C:\\ckpts\\rife_v4.25.safetensors"):
+    for name in ("rife\\rife425.pth", "models/rife425.pth"):
         assert choose(name, "cpu", "auto").path == tmp_path / "rife_v4.25.safetensors"
     assert "no-such-model" in complaint("rife/no-such-model")
+    assert "rife_v4.25" in complaint("C:\\ckpts\\rife_v4.25.safetensors")  # one file, which is not here
 
 
 class FileHandler(BaseHTTPRequestHandler):
