@@ -6,6 +6,7 @@ A room stands above every room that it imports. Lines to the same room have its 
 ``tests/test_rooms.py`` holds the committed picture to what this draws.
 """
 
+import math
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -136,7 +137,8 @@ class Drawing:
     def _mean(self, node: Node, place: dict[Node, float], *, downwards: bool) -> float:
         """Return the mean place of what a node is joined to, above or below, or its own."""
         joined = (self.below if downwards else self.above).get(node, [])
-        return sum(place[other] for other in joined) / len(joined) if joined else place[node]
+        # Python 3.12 and newer add floats up otherwise than older ones by `sum`, and ties fall otherwise.
+        return math.fsum(place[other] for other in joined) / len(joined) if joined else place[node]
 
     def _spread(self, layer: list[Node], wishes: list[float]) -> None:
         """Place a layer from left to right as near to the wishes as its order allows."""
@@ -144,7 +146,7 @@ class Drawing:
         for node, wish in zip(layer, wishes, strict=True):
             places.append(max(wish, right + node.width / 2))
             right = places[-1] + node.width / 2 + GAP
-        shift = sum(wish - place for wish, place in zip(wishes, places, strict=True)) / len(layer)
+        shift = math.fsum(wish - place for wish, place in zip(wishes, places, strict=True)) / len(layer)
         self.x.update({node: place + shift for node, place in zip(layer, places, strict=True)})
 
     def svg(self) -> str:
