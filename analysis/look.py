@@ -89,7 +89,7 @@ class _Windows:
 
 @dataclass(frozen=True)
 class _Search:
-    """Where N windows were looked for, at K shifts, and where they fit best."""
+    """A search for N windows at K shifts, and its best places."""
 
     mismatch: float
     """See :class:`Match`."""

@@ -57,7 +57,7 @@ class Overlay:
     weight: Tensor
     """(1, 1, H, W) float32: 1 where the sources are shown, 0 where what was made stays."""
     rolling: tuple[Rolling, ...] = ()
-    """What moves as one over the picture, such as a ticker."""
+    """Rows and columns that move as one over the picture, such as a ticker."""
 
     def put_over(self, frames: Tensor, times: Sequence[Fraction]) -> Tensor:
         """Put the overlay over frames (K, H, W, C) in 0..1 between the two at K times, in place.

@@ -1,4 +1,4 @@
-"""What rolls past as one, such as a ticker or credits, is moved by its own shift; nothing else is."""
+"""Tickers and credits, which roll past as one, are moved by their own shift; nothing else is."""
 
 import pytest
 import torch

@@ -261,7 +261,7 @@ def written(times):
 
 @pytest.mark.parametrize("border", range(1, 9))
 def test_times_that_were_repaired_rise_where_two_chunks_meet(border):
-    """Of a file whose clock counts whole seconds, two frames had one time in Matroska."""
+    """Two frames of a file whose clock counts whole seconds had one time in Matroska."""
     rounded = [2, 3, 4, 4, 4, 5, 9, 9, 10]
     parts = written(rounded[:border]), written(rounded[border:])
     joined = _rising(Record(chunk, "", times, (1,) * len(times), False) for chunk, times in enumerate(parts))

@@ -1,4 +1,4 @@
-"""How many frames there will be, where the header of a source does not say it."""
+"""Number of frames to come, where the header of a source does not say it."""
 
 from __future__ import annotations
 
