@@ -29,6 +29,10 @@ CHANGE = """value => {
             else if (widget.name === 'measured_frames') widget.value = value - 46;
 }"""
 """Widgets whose values make a run another one."""
+FOLD = """kind => {
+    const node = app.graph.nodes.find(one => one.type === kind || one.subgraph);
+    app.graph.convertToSubgraph(new Set([node]));
+}"""
 BLUEPRINTS = sorted(path.stem for path in (ROOT / "subgraphs").glob("*.json"))
 EXAMPLES = sorted(path.stem for path in (ROOT / "example_workflows").glob("*.json"))
 
@@ -284,9 +288,17 @@ def test_graphs_of_an_older_pack_run_however_they_are_wired(canvas):
     assert made == {name: frames for name, (_, frames) in graphs.items()}
 
 
-def test_an_old_node_folded_into_a_subgraph_runs(canvas):
-    canvas.load(old_graph("RIFE VFI", OLD_VALUES["6 values"]))
-    canvas.page.evaluate("() => { app.graph.convertToSubgraph(new Set([app.graph.getNodeById(6)])); }")
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("kind", ["RIFE VFI", "MidframeInterpolate"])
+def test_a_node_folded_into_a_subgraph_runs(canvas, kind, depth):
+    """An old one, and one of ours; into a subgraph of a subgraph too."""
+    values = {
+        "RIFE VFI": OLD_VALUES["6 values"],
+        "MidframeInterpolate": ["default", 2, 16, 0, "auto", "auto"],
+    }
+    canvas.load(old_graph(kind, values[kind]))
+    for _ in range(depth):
+        canvas.page.evaluate(FOLD, kind)
     # By way of text, as a file is: what is undefined is left out there, and would be null here.
     canvas.load(json.loads(canvas.page.evaluate("() => JSON.stringify(app.graph.serialize())")))
     assert canvas.red() == []
