@@ -173,7 +173,7 @@ TOOLS: dict[str, OldTool] = {
     "Make Interpolation State List": OldTool(
         name="Make Interpolation State List",
         inputs={"required": {"frame_indices": text("1,2,3", multiline=True), "is_skip_list": switch(True)}},
-        outputs=("INTERPOLATIONSTATES",),
+        outputs=("INTERPOLATION_STATES",),
         run=_values.states,
     ),
     "VFI FloatToInt": OldTool(
