@@ -270,7 +270,7 @@ WIRED = {
 }
 
 
-LOADER = _node("LoadRifeTensorrtModel", "RIFE_TRT_MODEL", "no_known_engine", "fp16")
+LOADER = _node("LoadRifeTensorrtModel", "RIFE_TRT_MODEL", "rife49_ensemble_True_scale_1_sim", "fp16")
 TENSORRT = {
     "an engine as the first value": (old_graph("RifeTensorrt", ["none.engine", 50, 3, True, False]), 7),
     "a link from a loader": (wired_graph("RifeTensorrt", [50, 3, True, False], between=LOADER, entry=1), 7),
