@@ -36,8 +36,8 @@ def _loader(later: Mapping[str, Widget]) -> InputTypes:
 
 RUN: dict[str, OldNode] = {
     # Graphs of its first versions have an engine as their first value, newer ones a link from a loader. Here
-    # it stands last, where no newer graph has a value; web/old_layout.js moves a first value there. A text, for
-    # everybody names such files as they like.
+    # it stands last, where no newer graph has a value; web/old_layout.js moves a first value there. It is a
+    # text, for everybody names such files as they like.
     "RifeTensorrt": OldNode(
         name="Rife Tensorrt",
         inputs={
