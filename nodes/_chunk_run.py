@@ -35,6 +35,10 @@ _DATE_PART = re.compile("|".join(_PARTS))
 _NAMES = {"year": "%Y", "month": "%m", "day": "%d", "hour": "%H", "minute": "%M", "second": "%S"}
 # Hexadecimal digits in a file's name that tell one job from another.
 _MARK_LENGTH = 8
+# In names of files: by Windows and file systems that it shares.
+_FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f\x7f]')
+# File systems take 255 bytes, of which the mark, the ending and those of files in the making need some 50.
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +60,7 @@ class ChunkInputs(CommonInputs):
 
     def check(self) -> None:
         """Check where the file shall be, and what the base class checks."""
-        _place(self.filename_prefix)
+        place_of(self.filename_prefix)
         super().check()
 
     def warn_unused(self) -> None:
@@ -75,7 +79,7 @@ def run_in_chunks(video: Any, inputs: ChunkInputs) -> tuple[Path, float]:
         BadInputError: a source or a setting that cannot be used.
         MidframeError: the run failed. Finished chunks stay, and the next run goes on from there.
     """
-    source, plan, place = whole_file_of(video), inputs.plan(), _place(inputs.filename_prefix)
+    source, plan, place = whole_file_of(video), inputs.plan(), place_of(inputs.filename_prefix)
     place.parent.mkdir(parents=True, exist_ok=True)
     lender = inputs.lender()
     job = _with_own_files(
@@ -137,22 +141,32 @@ def dated(prefix: str, now: datetime) -> str:
     return prefix
 
 
-def _place(prefix: str) -> Path:
+def place_of(prefix: Any) -> Path:
     """Return the folder and the beginning of the output's name, as one path.
 
-    Dates are filled in as ComfyUI does for Save Video: ``%year%``, ``%date:yyyy-MM-dd%``.
+    Dates are filled in as ComfyUI does for Save Video: ``%year%``, ``%date:yyyy-MM-dd%``. What some system
+    forbids in a name, such as the colon of a time, becomes a line below, and a path of Windows its folders:
+    the same graph writes the same file everywhere.
 
     Raises:
-        BadInputError: outside ComfyUI's output folder, which a workflow from elsewhere must not write out of.
+        BadInputError: outside ComfyUI's output folder, which a workflow from elsewhere must not write out of;
+            or a name that is too long.
     """
     output = _host.output_folder().resolve()
     # No path may hold a zero byte: resolve() would raise a ValueError that is not ours.
     name = prefix.strip() if isinstance(prefix, str) and "\0" not in prefix else ""
-    place = (output / dated(name, datetime.now().astimezone())).resolve()
+    name = _FORBIDDEN.sub("_", dated(name, datetime.now().astimezone()).replace("\\", "/"))
+    place = (output / name).resolve()
     if not name or output not in place.parents:
         raise BadInputError(
             "The file would not be in ComfyUI's output folder.",
             described(prefix),
             "Give a name such as midframe/long.",
+        )
+    if any(len(part.encode()) > _LONGEST_NAME for part in place.relative_to(output).parts):
+        raise BadInputError(
+            f"The name of a file or folder may have at most {_LONGEST_NAME} bytes.",
+            described(prefix),
+            "Give a shorter name, such as midframe/long.",
         )
     return place

@@ -148,7 +148,7 @@ class CommonInputs:
     @property
     def clip_timing(self) -> ClipTiming:
         """Return what is done about cuts and held frames, also where nothing is linked."""
-        return self.timing or ClipTiming()
+        return ClipTiming.of(self.timing)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,15 +13,15 @@ from . import _widgets
 from ._errors import said_plainly
 from ._inputs import PENDING, FrameInputs, run_or_check
 from ._links import check_links
-from ._masks import with_mask, without_mask
+from ._masks import no_mask, with_mask, without_mask
 from ._meta_batch import Batches
 from ._run import run_model
 from ._settings import check_given
 from ._timeline import timeline_and_fps
 from ._weights import check_available
 
-FrameOutputs = tuple[Tensor, float, int] | tuple[Tensor, float, int, Tensor]
-"""Frames, their rate and number, and the masks of a clip that has some."""
+FrameOutputs = tuple[Tensor, float, int, Tensor]
+"""Frames, their rate and number, and their masks: one for all where the clip has none."""
 Links = Mapping[str, Any]
 """The types of what is linked to a node's inputs, by the names of these."""
 
@@ -56,13 +56,15 @@ class InterpolationNode:
         sample_steps: Any = None,
         tile: Any = None,
         tile_overlap: Any = None,
+        filename_prefix: Any = None,
     ) -> bool | str:
         """Report what is wrong before anything runs.
 
         Args:
             model, multiplier: values of the widgets; None where they come by a link.
             input_types: types of all links, which ComfyUI leaves unchecked then; None outside ComfyUI.
-            source_fps, target_fps: None where they come by a link, or a workflow leaves them out.
+            source_fps, target_fps, filename_prefix: None where they come by a link, or a workflow or the node
+                has none.
 
         The others were widgets once; ComfyUI checks none of them: see :func:`._settings.moved`.
 
@@ -87,6 +89,7 @@ class InterpolationNode:
             "sample_steps": sample_steps,
             "tile": tile,
             "tile_overlap": tile_overlap,
+            "filename_prefix": filename_prefix,
         }
         return cls._validate((model, multiplier), (source_fps, target_fps), input_types, given)
 
@@ -104,6 +107,7 @@ class InterpolationNode:
                 inputs = cls.INPUT_TYPES()
                 check_links(inputs, links or {})
                 check_given(inputs["hidden"], given)
+                cls._check_names(given)
                 if "model_override" not in (links or {}):
                     check_available(model)
                 if multiplier is not None:
@@ -120,6 +124,10 @@ class InterpolationNode:
     def _check_rates(cls, rates: tuple[Any, Any], _links: Links) -> None:
         """Check the rates of the source and of the target, see :meth:`VALIDATE_INPUTS`."""
         check_given(cls.INPUT_TYPES()["optional"], {"target_fps": rates[1]})
+
+    @classmethod
+    def _check_names(cls, given: Links) -> None:
+        """Check names of files that the node writes."""
 
     @classmethod
     def INPUT_TYPES(cls) -> _widgets.InputTypes:  # noqa: N802 - ComfyUI's name
@@ -159,7 +167,7 @@ class FrameNode(InterpolationNode):
         "Frame rate at which the frames play at the original speed, for Create Video or Video Combine. Where "
         "source_fps is not set, the source is taken to have 24 frames a second.",
         "Number of frames.",
-        "The mask of each frame, where one is linked to mask.",
+        "The mask of each frame; an empty one where none is linked to mask.",
     )
 
     def __init__(self) -> None:
@@ -174,7 +182,7 @@ class FrameNode(InterpolationNode):
             timeline_and_fps(2, (source, target), states=None, end="end_on_last", frames=2)
 
     def run_model(self, frames: Tensor, inputs: FrameInputs, mask: Tensor | None = None) -> FrameOutputs:
-        """Return all frames, their rate and their number, and their masks where the clip has some.
+        """Return all frames, their rate, their number, and their masks.
 
         Args:
             frames, inputs: see :func:`._run.run_model` and :func:`._inputs.run_or_check`.
@@ -183,7 +191,9 @@ class FrameNode(InterpolationNode):
 
         def run() -> FrameOutputs:
             if mask is None:
-                return run_model(frames, inputs, self._batches)
+                # Something may be linked to the fourth output all the same.
+                output, fps, count = run_model(frames, inputs, self._batches)
+                return output, fps, count, no_mask(output)
             output, fps, count = run_model(with_mask(frames, mask), inputs, self._batches)
             pictures, masks = without_mask(output)
             return pictures, fps, count, masks

@@ -38,3 +38,8 @@ def with_mask(frames: Tensor, mask: Any) -> Tensor:
 def without_mask(frames: Tensor) -> tuple[Tensor, Tensor]:
     """Return the pictures and the masks of what came out, without a copy of them."""
     return frames[..., :-1], frames[..., -1]
+
+
+def no_mask(frames: Tensor) -> Tensor:
+    """Return one mask for all frames, of nothing, as ComfyUI gives for a picture without transparency."""
+    return torch.zeros((1, *frames.shape[1:3]), dtype=torch.float32, device=frames.device)

@@ -67,7 +67,46 @@ def engine(name: Any) -> str | None:
     return None if name is None else f"rife-{version[1]}.{version[2]}" if version else "default"
 
 
+def bundled(name: Any) -> Any:
+    """Return a network of ours for the one file that a pack brought along."""
+    return "default" if name == "flownet.pkl" else name
+
+
+def power_of_two(value: Any) -> float:
+    """Return the nearest of the scales that networks take; the older node offers others between them."""
+    scale = real(value, "the scale")
+    return min((0.25, 0.5, 1.0, 2.0, 4.0), key=lambda known: abs(known - scale))
+
+
+def listed_multipliers(inputs: Values) -> Values:
+    """Return inputs whose multiplier is that of each pair, where these are listed in a text.
+
+    Raises:
+        BadInputError: something else than whole numbers.
+    """
+    listed = [item for item in re.split(r"[,\s]+", str(inputs.get("multiplier_list") or "")) if item]
+    if not listed:
+        return inputs
+    return {**inputs, "multiplier": [whole(item, "each number of multiplier_list") for item in listed]}
+
+
 # --- outputs
+
+
+def loaded_engine(inputs: Values) -> tuple[Any, ...]:
+    """Return the network of a TensorRT engine, by its name: the node that runs it loads it."""
+    return (engine(inputs.get("model")),)
+
+
+def sizes(inputs: Values) -> tuple[Any, ...]:
+    """Return the sizes that an engine was built for, which nobody here needs."""
+    return (dict(inputs),)
+
+
+def rate_of_every_nth(inputs: Values) -> tuple[Any, ...]:
+    """Return the frame rate of a clip of which every nth frame was taken."""
+    nth = max(1, cut_off(inputs["select_every_nth"], "select_every_nth"))
+    return (real(inputs["source_fps"], "source_fps") / nth,)
 
 
 def pair(frames: Tensor, inputs: Values) -> tuple[Any, ...]:

@@ -34,6 +34,10 @@ def only_frames(frames: Tensor, _inputs: Values) -> tuple[Any, ...]:
     return (frames,)
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class OldNode:
     """A node of an older pack that makes frames."""
@@ -48,6 +52,10 @@ class OldNode:
     has besides is read by nobody."""
     fixed: Values = field(default_factory=dict)
     """Inputs of that node with values that the older one has no widget for."""
+    model_link: str = ""
+    """An input by which a model may come instead of its widget's."""
+    read: Callable[[Values], Values] = _same
+    """Makes one value of several, by the older node's names, before anything else is read."""
     convert: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     """What the older node's value means, where it is another one, by the new names."""
     clip: tuple[str, ...] = ("frames",)
@@ -58,7 +66,10 @@ class OldNode:
 
     def translated(self, inputs: Values) -> dict[str, Any]:
         """Return the inputs of the node that runs, without its clip, of :func:`_filled` ones."""
+        inputs = self.read(inputs)
         widgets = {new: inputs[old] for new, old in self.widgets.items() if inputs.get(old) is not None}
+        if inputs.get(self.model_link) is not None:
+            widgets["model"] = inputs[self.model_link]
         return {new: self.convert.get(new, _same)(value) for new, value in widgets.items()} | dict(self.fixed)
 
 
@@ -123,8 +134,10 @@ class StandIn(FrameNode):
                 if input_types is None:
                     return str(error)
                 raise
-        model = None if cls.ROW.widgets["model"] in links else values["model"]
-        return cls._validate((model, values["multiplier"]), None, input_types, {})
+        linked = {cls.ROW.widgets["model"], cls.ROW.model_link} & set(links)
+        rates = (values.get("source_fps"), values["target_fps"]) if "target_fps" in values else None
+        chosen = None if linked else values.get("model"), values.get("multiplier")
+        return cls._validate(chosen, rates, input_types, {})
 
     @said_plainly()
     def check_lazy_status(self, **inputs: Any) -> list[str]:
@@ -237,10 +250,6 @@ def _filled(rows: InputTypes, inputs: Values) -> dict[str, Any]:
     widgets = {**rows["required"], **rows.get("optional", {})}
     defaults = {name: row[1]["default"] for name, row in widgets.items() if "default" in row[1]}
     return defaults | {name: value for name, value in inputs.items() if value is not None}
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 def _joined(clips: list[Any]) -> Any:

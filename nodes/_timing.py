@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -23,10 +23,14 @@ from ..engine.route import at_constant_rate
 from ..engine.settings import Levels, Settings
 from ..engine.shutter import Shutter
 from ..errors import BadInputError
-from ..inputs.objects import described
+from ..inputs.objects import described, require_like
 from ..memory.staging import as_dtype
 from ..vfi_utils import Timeline, Timesteps
 from . import _host
+
+
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(kind))
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,19 @@ class ClipSpeed:
     curve: Curve | None = None
     sound: SoundLaw = "stretch"
     shutter: Shutter | None = None
+
+    @classmethod
+    def of(cls, link: ClipSpeed | None) -> ClipSpeed:
+        """Return what a link carries; a clip at its own speed where there is none.
+
+        Raises:
+            BadInputError: a link of another kind.
+        """
+        if link is not None:
+            require_like(
+                link, _names(cls), wrong="This is no speed.", advice="Connect Speed Curve, or nothing."
+            )
+        return cls() if link is None else link
 
     @property
     def plain(self) -> bool:
@@ -75,6 +92,19 @@ class ClipTiming:
     levels: Levels = Settings.levels
     guard: str = Settings.guard
     """See :class:`~..engine.settings.Settings`."""
+
+    @classmethod
+    def of(cls, link: ClipTiming | None) -> ClipTiming:
+        """Return what a link carries; what is done without one where there is none.
+
+        Raises:
+            BadInputError: a link of another kind.
+        """
+        if link is not None:
+            require_like(
+                link, _names(cls), wrong="This is no timing.", advice="Connect Clip Timing, or nothing."
+            )
+        return cls() if link is None else link
 
     def settings(self, settings: Settings) -> Settings:
         """Return the settings of a run of which this says what becomes of levels and overlays."""

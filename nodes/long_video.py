@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from ..vfi_utils import StatesLike
 from ..weights.loading import ModelSource
 from . import _widgets
-from ._chunk_run import FORMATS, ChunkInputs, run_in_chunks
+from ._chunk_run import FORMATS, ChunkInputs, place_of, run_in_chunks
 from ._errors import said_plainly
 from ._inputs import options_of_any, run_or_check
-from ._interpolation import InterpolationNode
+from ._interpolation import InterpolationNode, Links
 from ._models import AfterRun
 from ._settings import RunSettings, moved
 from ._timing import ClipTiming
@@ -84,6 +84,11 @@ class MidframeChunks(InterpolationNode):
             },
             "hidden": {"node_id": "UNIQUE_ID", **moved(*_MOVED)},
         }
+
+    @classmethod
+    def _check_names(cls, given: Links) -> None:
+        if given.get("filename_prefix") is not None:
+            place_of(given["filename_prefix"])
 
     @classmethod
     def IS_CHANGED(cls, **inputs: Any) -> int:  # noqa: N802 - ComfyUI's name

@@ -2,70 +2,29 @@
 
 Registered only where the other pack is absent. Inputs, their order and defaults are those packs': saved
 workflows hold widgets by position, some with fewer values than the newest version has. Sources: the node
-definitions of ComfyUI-Frame-Interpolation 1.0.11, ComfyUI-TLBVFI-TF32, ComfyUI-TLBVFI and
-ComfyUI-Rife-Tensorrt. ``docs/old_workflows.md`` says what each stands for.
+definitions of ComfyUI-Frame-Interpolation 1.0.11, ComfyUI-TLBVFI-TF32, ComfyUI-TLBVFI and ComfyUI-GIMM-VFI;
+those of RIFE by TensorRT are in :mod:`._old_rife`. ``docs/old_workflows.md`` says what each stands for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from ..analysis.timing import Timing
+from . import _old_rife
 from . import _old_values as _values
 from ._host import Replacement
+from ._old_inputs import CLIP, menu, multiplier, older_vfi, real, switch, text, whole
 from ._stand_ins import Missing, OldNode, OldTool, stand_in
 from ._timing import ClipTiming
-from ._types import ANY, INT_OR_FLOAT, RAW_FLOAT, RAW_INT, NumberMenu
+from ._types import ANY, RAW_INT, NumberMenu
 from ._weights import OLDER_FILM, OLDER_RIFE
-from ._widgets import InputTypes, Widget
+from ._widgets import Widget
 from .film import MidframeFILM
 from .rife import MidframeRIFE
 from .tlbvfi import MidframeTLBVFI
 
-# --- widgets
-
-
-def _whole(default: int, least: int = 0, most: int = 1000) -> Widget:
-    return RAW_INT, {"default": default, "min": least, "max": most}
-
-
-def _real(default: float, least: float = 0.0, most: float = 1.0, step: float = 0.1) -> Widget:
-    return RAW_FLOAT, {"default": default, "min": least, "max": most, "step": step}
-
-
-def _switch(default: bool) -> Widget:
-    return "BOOLEAN", {"default": default}
-
-
-def _menu(*values: Any, default: Any = None) -> Widget:
-    return list(values), {"default": values[0] if default is None else default}
-
-
-def _text(default: str = "", *, multiline: bool = False) -> Widget:
-    return "STRING", {"default": default, "multiline": multiline}
-
-
-_CLIP: Widget = ("IMAGE", {"lazy": True})
-_STATES: Widget = ("INTERPOLATION_STATES", {})
-_TLBVFI_FILE = _menu("vimeo_unet.pth")
-
-
-def _multiplier(least: int) -> Widget:
-    return INT_OR_FLOAT, {"default": 2, "min": least, "max": 1000}
-
-
-def _older_vfi(files: Widget, multiplier: Widget, later: Mapping[str, Widget] | None = None) -> InputTypes:
-    """Return the inputs that most nodes of ComfyUI-Frame-Interpolation have, and ``later`` ones behind them.
-
-    Those may be missing: ComfyUI fills nothing in where a graph in its API's format was saved before them.
-    """
-    required = {"ckpt_name": files, "frames": _CLIP, "clear_cache_after_n_frames": _whole(10, 1)}
-    return {
-        "required": {**required, "multiplier": multiplier},
-        "optional": {"optional_interpolation_states": _STATES, **(later or {})},
-    }
-
+_TLBVFI_FILE = menu("vimeo_unet.pth")
 
 # --- the table
 
@@ -81,23 +40,24 @@ _TLBVFI_VALUES = {
 }
 # Two frames that somebody chose are no shot with a cut in it.
 _NO_CUTS = {"timing": ClipTiming(Timing(cuts="interpolate"))}
-_TIMES, _GPU = _whole(1, 1, 4), _whole(0, 0, 100)
-_STEPS_10 = _whole(10, 1, 50)
-_HALF_SCALE = _real(0.5)
+_TIMES, _GPU = whole(1, 1, 4), whole(0, 0, 100)
+_STEPS_10 = whole(10, 1, 50)
+_HALF_SCALE = real(0.5)
 
 RUN: dict[str, OldNode] = {
+    **_old_rife.RUN,
     "RIFE VFI": OldNode(
         name="RIFE VFI",
-        inputs=_older_vfi(
-            _menu(*OLDER_RIFE, default="rife49.pth"),
-            _multiplier(1),
+        inputs=older_vfi(
+            menu(*OLDER_RIFE, default="rife49.pth"),
+            multiplier(1),
             {
-                "fast_mode": _switch(True),
-                "ensemble": _switch(True),
+                "fast_mode": switch(True),
+                "ensemble": switch(True),
                 "scale_factor": (NumberMenu((0.25, 0.5, 1.0, 2.0, 4.0)), {"default": 1.0}),
-                "dtype": _menu("float32", "float16", "bfloat16"),
-                "torch_compile": _switch(False),
-                "batch_size": _whole(1, 1, 64),
+                "dtype": menu("float32", "float16", "bfloat16"),
+                "torch_compile": switch(False),
+                "batch_size": whole(1, 1, 64),
             },
         ),
         runs=MidframeRIFE,
@@ -107,37 +67,21 @@ RUN: dict[str, OldNode] = {
     ),
     "FILM VFI": OldNode(
         name="FILM VFI",
-        inputs=_older_vfi(_menu(*OLDER_FILM), _multiplier(2)),
+        inputs=older_vfi(menu(*OLDER_FILM), multiplier(2)),
         runs=MidframeFILM,
         widgets=_SHARED,
         fixed={"schedule": "bisect"},
         convert=_SHARED_VALUES,
     ),
-    "RifeTensorrt": OldNode(
-        name="Rife Tensorrt",
-        inputs={
-            "required": {
-                "frames": _CLIP,
-                "engine": _menu("rife49_ensemble_True_scale_1_sim.engine"),
-                "clear_cache_after_n_frames": _whole(100, 1),
-                "multiplier": _multiplier(1),
-                "use_cuda_graph": _switch(True),
-                "keep_model_loaded": _switch(False),
-            }
-        },
-        runs=MidframeRIFE,
-        widgets={**_SHARED, "model": "engine"},
-        convert={**_SHARED_VALUES, "model": _values.engine},
-    ),
     "TLBVFI_VFI": OldNode(
         name="TLBVFI Frame Interpolation",
         inputs={
             "required": {
-                "images": _CLIP,
+                "images": CLIP,
                 "model_name": _TLBVFI_FILE,
                 "times_to_interpolate": _TIMES,
-                "diffusion_steps": _whole(10, 1, 100),
-                "batch_size": _whole(2, 1, 64),
+                "diffusion_steps": whole(10, 1, 100),
+                "batch_size": whole(2, 1, 64),
                 "flow_scale": _HALF_SCALE,
             }
         },
@@ -150,7 +94,7 @@ RUN: dict[str, OldNode] = {
         name="TLBVFI Frame Interpolation (TF32)",
         inputs={
             "required": {
-                "images": _CLIP,
+                "images": CLIP,
                 "model_name": _TLBVFI_FILE,
                 "times_to_interpolate": _TIMES,
                 "gpu_id": _GPU,
@@ -165,12 +109,12 @@ RUN: dict[str, OldNode] = {
         name="TLBVFI Interpolator",
         inputs={
             "required": {
-                "frame_pair": _CLIP,
+                "frame_pair": CLIP,
                 "model_name": _TLBVFI_FILE,
                 "times_to_interpolate": _TIMES,
                 "gpu_id": _GPU,
             },
-            "optional": {"is_last_pair": _switch(False), "save_images": _switch(False)},
+            "optional": {"is_last_pair": switch(False), "save_images": switch(False)},
         },
         runs=MidframeTLBVFI,
         widgets=_TLBVFI,
@@ -182,15 +126,15 @@ RUN: dict[str, OldNode] = {
     "TLBVFI_Interpolator_V2": OldNode(
         name="TLBVFI Interpolator V2",
         inputs={
-            "required": {"prev_frame": _CLIP, "next_frame": _CLIP, "model_name": _TLBVFI_FILE},
+            "required": {"prev_frame": CLIP, "next_frame": CLIP, "model_name": _TLBVFI_FILE},
             "optional": {
-                "times_to_interpolate": _whole(0, 0, 4),
-                "enable_tf32": _switch(True),
+                "times_to_interpolate": whole(0, 0, 4),
+                "enable_tf32": switch(True),
                 "sample_steps": _STEPS_10,
                 "flow_scale": _HALF_SCALE,
                 "tile_size": (RAW_INT, {"default": 0, "min": 0, "max": 2048, "step": 128}),
-                "cpu_offload": _switch(True),
-                "gpu_id": _whole(0, 0, 7),
+                "cpu_offload": switch(True),
+                "gpu_id": whole(0, 0, 7),
             },
         },
         runs=MidframeTLBVFI,
@@ -203,15 +147,15 @@ RUN: dict[str, OldNode] = {
     "TLBVFI_BatchInterpolator_V2": OldNode(
         name="TLBVFI Batch Interpolator V2",
         inputs={
-            "required": {"images": _CLIP, "model_name": _TLBVFI_FILE},
+            "required": {"images": CLIP, "model_name": _TLBVFI_FILE},
             "optional": {
-                "times_to_interpolate": _whole(1, 0, 4),
-                "enable_tf32": _switch(True),
-                "sample_steps": _menu(10, 20, 50),
+                "times_to_interpolate": whole(1, 0, 4),
+                "enable_tf32": switch(True),
+                "sample_steps": menu(10, 20, 50),
                 "flow_scale": _HALF_SCALE,
-                "cpu_offload": _switch(True),
-                "gpu_id": _whole(0, 0, 7),
-                "include_source_frames": _switch(True),
+                "cpu_offload": switch(True),
+                "gpu_id": whole(0, 0, 7),
+                "include_source_frames": switch(True),
             },
         },
         runs=MidframeTLBVFI,
@@ -225,21 +169,22 @@ RUN: dict[str, OldNode] = {
 """Nodes whose frames we make."""
 
 TOOLS: dict[str, OldTool] = {
+    **_old_rife.TOOLS,
     "Make Interpolation State List": OldTool(
         name="Make Interpolation State List",
-        inputs={"required": {"frame_indices": _text("1,2,3", multiline=True), "is_skip_list": _switch(True)}},
+        inputs={"required": {"frame_indices": text("1,2,3", multiline=True), "is_skip_list": switch(True)}},
         outputs=("INTERPOLATION_STATES",),
         run=_values.states,
     ),
     "VFI FloatToInt": OldTool(
         name="VFI FloatToInt",
-        inputs={"required": {"float": _real(0.0, 0.0, 2.0**31, 0.01)}},
+        inputs={"required": {"float": real(0.0, 0.0, 2.0**31, 0.01)}},
         outputs=("INT",),
         run=_values.floats_to_ints,
     ),
     "TLBVFI_FramePairSlicer": OldTool(
         name="TLBVFI Frame Pair Slicer",
-        inputs={"required": {"images": ("IMAGE", {})}, "optional": {"pair_index": _whole(0, 0, 999999)}},
+        inputs={"required": {"images": ("IMAGE", {})}, "optional": {"pair_index": whole(0, 0, 999999)}},
         outputs=("IMAGE", "INT", "INT", "BOOLEAN"),
         run=_values.one_pair,
     ),
@@ -247,7 +192,7 @@ TOOLS: dict[str, OldTool] = {
         name="TLBVFI Frame From Batch",
         inputs={
             "required": {"images": ("IMAGE", {})},
-            "optional": {"index": _whole(0, 0, 999999), "clamp_index": _switch(True)},
+            "optional": {"index": whole(0, 0, 999999), "clamp_index": switch(True)},
         },
         outputs=("IMAGE",),
         run=_values.one_frame,
@@ -266,17 +211,41 @@ _USE_FILM = (
     "Use FILM (Midframe) for large motion, else RIFE (Midframe), or put back the pack that it came from."
 )
 _USE_LONG = "Use Interpolate Long Video (Midframe): it goes from file to file, with sound, and resumes."
+_NO_LOADER = (
+    "FILM (Midframe) and RIFE (Midframe) load their models by themselves: use one in place of the next node."
+)
+_KSAMPLER = (
+    "It samples and makes no frames in between: use ComfyUI's KSampler, and Interpolate Frames (Midframe) "
+    "behind VAE Decode."
+)
+_KSAMPLER_ID = "KSampler Gradually Adding More Denoise (efficient)"
+_OF_CHUNKS = ("TLBVFI_ChunkProcessor", "TLBVFI_ChunkVideoSaver", "TLBVFI_VideoConcatenator")
 _INSTEAD = {
     **dict.fromkeys(
         ("GMFSS Fortuna VFI", "IFRNet VFI", "IFUnet VFI", "M2M VFI", "Sepconv VFI", "AMT VFI"), _USE_RIFE
     ),
     **dict.fromkeys(("CAIN VFI", "STMFNet VFI", "FLAVR VFI", "ATM VFI"), _USE_RIFE),
     **dict.fromkeys(("MOMO VFI", "GIMMVFI_interpolate"), _USE_FILM),
-    **dict.fromkeys(
-        ("TLBVFI_ChunkProcessor", "TLBVFI_ChunkVideoSaver", "TLBVFI_VideoConcatenator"), _USE_LONG
-    ),
+    "DownloadAndLoadGIMMVFIModel": _NO_LOADER,
+    _KSAMPLER_ID: _KSAMPLER,
+    **dict.fromkeys(_OF_CHUNKS, _USE_LONG),
+}
+_SAMPLED = {
+    "model": "MODEL",
+    "positive": "CONDITIONING",
+    "negative": "CONDITIONING",
+    "latent_image": "LATENT",
+}
+_LINKS: dict[str, dict[str, Widget]] = {
+    "GIMMVFI_interpolate": {"gimmvfi_model": ("GIMMVIF_MODEL", {}), "images": CLIP},
+    "DownloadAndLoadGIMMVFIModel": {},
+    _KSAMPLER_ID: {name: (kind, {}) for name, kind in {**_SAMPLED, "optional_vae": "VAE"}.items()},
+    **{key: {"images": CLIP} for key in _OF_CHUNKS},
 }
 _OUTPUTS = {
+    "GIMMVFI_interpolate": ("IMAGE", "IMAGE"),
+    "DownloadAndLoadGIMMVFIModel": ("GIMMVIF_MODEL",),
+    _KSAMPLER_ID: ("MODEL", "CONDITIONING", "CONDITIONING", "LATENT", "VAE"),
     "TLBVFI_ChunkProcessor": ("STRING",),
     "TLBVFI_ChunkVideoSaver": ("STRING", "STRING", "INT", "STRING"),
     "TLBVFI_VideoConcatenator": (),
@@ -286,7 +255,7 @@ _OUTPUTS = {
 MISSING: dict[str, Missing] = {
     key: Missing(
         name=key,
-        inputs={"required": {}, "optional": {"images" if "TLB" in key or "GIMM" in key else "frames": _CLIP}},
+        inputs={"required": {}, "optional": _LINKS.get(key, {"frames": CLIP})},
         outputs=_OUTPUTS.get(key, ("IMAGE",)),
         instead=instead,
     )

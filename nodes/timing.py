@@ -12,6 +12,7 @@ from ..analysis.watch import analyse
 from ..engine.settings import GuardLaw, Levels, Settings
 from ..errors import BadInputError
 from ..inputs.frames import require_clip
+from ..inputs.objects import require_like
 from ..video.stream.looking import analysis_of
 from . import _progress
 from ._errors import said_plainly
@@ -161,9 +162,16 @@ class MidframeTiming:
         mask: Tensor | None = None,
     ) -> tuple[ClipTiming]:
         """Return what is done."""
+        if analysis is not None:
+            require_like(
+                analysis,
+                ("pairs", "to_json"),
+                wrong="This is no analysis of a clip.",
+                advice="Connect Look at Clip, or nothing.",
+            )
         notes = _read(analysis_text) or analysis
         overlays = guard if mask is None else mask_file(mask)
-        return (ClipTiming(Timing(cuts, held), notes, speed or ClipSpeed(), levels, overlays),)
+        return (ClipTiming(Timing(cuts, held), notes, ClipSpeed.of(speed), levels, overlays),)
 
 
 def _read(text: str | None) -> Analysis | None:

@@ -1,6 +1,8 @@
 // Opens graphs that were saved when the nodes had all their widgets themselves. Such a graph holds values by
 // position: each goes to the widget of its name, and what differs from its default among those that moved
 // goes to a Run Settings or TLBVFI Settings node that is added and linked.
+//
+// Of two nodes of older packs too, which had the model as their first value and later had it elsewhere: it is moved there.
 import { app } from "../../scripts/app.js";
 
 // JSON between the two marks: tests/nodes/test_saved_workflows.py compares it with the nodes.
@@ -182,6 +184,18 @@ function convert(graph, node, layout, ids) {
   }
 }
 
+// Values before the model in the stand-in's layout, as usual ones; only where the other pack is absent.
+const MODEL_LAST = { RifeTensorrt: [100, 2, true, false], RIFEInterpolation: [30, 60, 1] };
+const standsIn = (type) => globalThis.LiteGraph?.registered_node_types?.[type]?.category?.startsWith("video/Midframe");
+
+function moveModel(node) {
+  const usual = MODEL_LAST[node.type];
+  const [model, ...values] = Array.isArray(node.widgets_values) ? node.widgets_values : [];
+  if (!usual || typeof model !== "string" || !standsIn(node.type)) return;
+  const before = usual.map((value, at) => values[at] ?? value);
+  node.widgets_values = [...before, model, ...values.slice(usual.length)];
+}
+
 export function convertOldLayout(data) {
   const graphs = [data, ...(data?.definitions?.subgraphs ?? [])].filter((graph) => Array.isArray(graph?.nodes));
   const ids = new Ids(graphs);
@@ -189,6 +203,7 @@ export function convertOldLayout(data) {
     for (const node of [...graph.nodes]) {
       const layout = LAYOUT.nodes[node.type];
       if (layout && isOld(node, layout)) convert(graph, node, layout, ids);
+      moveModel(node);
     }
   }
 }

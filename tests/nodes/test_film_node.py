@@ -27,7 +27,7 @@ def weights(root):
 
 
 def run(frames, model, **widgets):
-    made, fps, count = FILM().interpolate(frames, model, **widgets)
+    made, fps, count, _ = FILM().interpolate(frames, model, **widgets)
     assert count == len(made)
     return made, fps
 

@@ -10,7 +10,7 @@ from midframe import NODE_CLASS_MAPPINGS
 from midframe.errors import BadInputError
 from midframe.memory.cache import MODELS
 from midframe.nodes import _host, _progress
-from midframe.nodes._chunk_run import dated
+from midframe.nodes._chunk_run import dated, place_of
 from midframe.nodes.long_video import MidframeChunks
 
 
@@ -50,6 +50,35 @@ def test_dates_in_the_prefix_are_filled_in(clip):
     assert dated("100%/%date%/%date:../..%", now) == "100%/%date%/%date:../..%"
     file = run(clip, filename_prefix="%date:yyyy%/clip")["result"][0]
     assert file.parent.name == str(datetime.now().astimezone().year)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "parts"),
+    [
+        ("h/%date:hh:mm%", ("h", None)),
+        ("a<b>:c|d?*", ("a_b__c_d__",)),
+        ("h\\win\\x", ("h", "win", "x")),
+        ("x\ny", ("x_y",)),
+        ("a/../b/x", ("b", "x")),
+        ("é漢字 😀", ("é漢字 😀",)),
+    ],
+)
+def test_a_name_is_one_that_every_system_can_write(monkeypatch, tmp_path, prefix, parts):
+    monkeypatch.setattr(_host, "output_folder", lambda: tmp_path)
+    place = place_of(prefix).relative_to(tmp_path.resolve())
+    assert not set('<>:"|?*\\') & set(str(place.as_posix()))
+    assert all(part == expected for part, expected in zip(place.parts, parts, strict=True) if expected)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "../x", "/x", "..\\x", "x" * 201, "h/" + "漢" * 100 + "/x", "a\0b", 5]
+)
+def test_a_name_that_cannot_be_is_refused_at_validation(monkeypatch, tmp_path, prefix):
+    monkeypatch.setattr(_host, "output_folder", lambda: tmp_path)
+    links = {"video": "VIDEO"}
+    with pytest.raises(BadInputError):
+        MidframeChunks.VALIDATE_INPUTS("default", 2, input_types=links, filename_prefix=prefix)
+    assert MidframeChunks.VALIDATE_INPUTS("default", 2, input_types=links, filename_prefix="h/x") is True
 
 
 @pytest.mark.long  # two jobs; test_it_makes_a_file_and_finds_it_again has one

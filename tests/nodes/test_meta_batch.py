@@ -61,7 +61,7 @@ def clip(frames=6, height=24, width=40):
 def in_batches(node, manager, frames, model="default", **widgets):
     made = []
     for batch, prompt in manager.runs(frames):
-        out, fps, count = node.interpolate(
+        out, fps, count, _ = node.interpolate(
             batch, model, meta_batch=manager, prompt=prompt, node_id="9", **widgets
         )
         assert count == len(out) > 0

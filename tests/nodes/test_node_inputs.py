@@ -176,12 +176,12 @@ def test_what_does_not_belong_into_a_long_video_is_refused(widgets, video):
 
 @pytest.mark.parametrize("value", TWO, ids=repr)
 def test_whatever_equals_a_whole_number_is_one(value):
-    made, fps, count = run(clip(), multiplier=value, source_fps=24.0)
+    made, fps, count, _ = run(clip(), multiplier=value, source_fps=24.0)
     assert (count, fps) == (5, 48.0)
 
 
 def test_two_and_a_half_times_in_every_node(video):
-    made, fps, count = run(clip(5), multiplier=2.5, source_fps="24000/1001", last_frame="hold_last")
+    made, fps, count, _ = run(clip(5), multiplier=2.5, source_fps="24000/1001", last_frame="hold_last")
     assert (len(made), count, fps) == (13, 13, float(Fr(60000, 1001)))
     assert by_multiplier(2.5, end="hold_last").count(5) == 13
     made, fps = run(video, "MidframeVideo", multiplier=torch.tensor(2.5))
@@ -352,7 +352,7 @@ class RatedVideo:
     ids=["video", "info", "older info", "text"],
 )
 def test_the_rate_is_taken_from_what_is_linked(source):
-    _, fps, _ = run(clip(), source_fps=source, multiplier=2)
+    _, fps, _, _ = run(clip(), source_fps=source, multiplier=2)
     assert fps == float(Fr(48000, 1001))
 
 
@@ -368,7 +368,7 @@ def test_what_knows_no_rate_is_refused_and_never_counts_as_0(source):
 def test_a_mask_moves_along_as_a_channel_of_the_picture_would():
     frames, masks = clip(), torch.rand(len(clip()), *clip().shape[1:3])
     pictures, _, count, moved = run(frames, mask=masks)
-    together, _, _ = run(torch.cat((frames, masks.unsqueeze(-1)), dim=-1))
+    together, *_ = run(torch.cat((frames, masks.unsqueeze(-1)), dim=-1))
     assert torch.equal(torch.cat((pictures, moved.unsqueeze(-1)), dim=-1), together)
     assert torch.equal(moved[::2], masks)
     assert len(moved) == count

@@ -37,7 +37,7 @@ def clip(frames=3, height=24, width=40, channels=3):
 
 
 def run(frames, **widgets):
-    made, fps, count = RIFE().interpolate(frames, "default", **widgets)
+    made, fps, count, _ = RIFE().interpolate(frames, "default", **widgets)
     assert count == len(made)
     return made, fps
 
@@ -218,7 +218,7 @@ def test_options_reach_the_model():
 def test_a_loaded_model_overrides_the_widget():
     weights, _ = NODE_CLASS_MAPPINGS["MidframeModelLoader"]().load("default")
     loads, frames = MODELS.loads, clip(2)
-    made, _, _ = RIFE().interpolate(frames, "no such model", model_override=weights)
+    made, *_ = RIFE().interpolate(frames, "no such model", model_override=weights)
     assert MODELS.loads == loads
     assert torch.equal(made, run(frames)[0])
 

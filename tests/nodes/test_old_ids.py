@@ -146,6 +146,7 @@ def test_what_is_wrong_is_said_before_the_clip_is_made(key):
     clips = dict.fromkeys(RUN[key].clip)
     defaults = {name: options["default"] for name, (_, options) in rows(key).items() if "default" in options}
     broken = {**defaults, "times_to_interpolate": "often", "multiplier": "often", **clips}
+    broken |= {"target_fps": "often"} if "target_fps" in broken else {}
     broken[RUN[key].widgets["model"]] = "default"
     with pytest.raises(MidframeError, match="often"):
         CLASSES[key]().check_lazy_status(**broken)

@@ -36,7 +36,7 @@ def frames():
 @pytest.mark.long  # test_image_video_and_chunks_agree has the same curve
 def test_a_curve_gives_the_frames_of_python(frames):
     curve = "0:1, 2:0.5, 4:-1"
-    out, fps, count = made(frames, multiplier=2, source_fps=10, timing=timing(curve))
+    out, fps, count, _ = made(frames, multiplier=2, source_fps=10, timing=timing(curve))
     assert fps == 20
     assert count == len(out)
     assert torch.equal(out, interpolate(frames, "default", timeline=by_fps(10, 20), speed=curve))

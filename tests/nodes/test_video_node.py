@@ -176,7 +176,7 @@ def test_lists_and_states_make_the_frames_that_the_nodes_for_frames_make(tmp_pat
     video = run(Given(str(path)), states=states, **widgets)
     with open_clip(path) as clip:
         frames = torch.stack([frame.pixels for frame in clip]) / 255
-    expected, _, count = NODE_CLASS_MAPPINGS["MidframeRIFE"]().interpolate(
+    expected, _, count, _ = NODE_CLASS_MAPPINGS["MidframeRIFE"]().interpolate(
         frames, "default", states=states, source_fps=12.0, last_frame="hold_last", **widgets
     )
     assert video.get_frame_count() == count

@@ -29,6 +29,10 @@ CHANGE = """value => {
             else if (widget.name === 'measured_frames') widget.value = value - 46;
 }"""
 """Widgets whose values make a run another one."""
+FOLD = """kind => {
+    const node = app.graph.nodes.find(one => one.type === kind || one.subgraph);
+    app.graph.convertToSubgraph(new Set([node]));
+}"""
 BLUEPRINTS = sorted(path.stem for path in (ROOT / "subgraphs").glob("*.json"))
 EXAMPLES = sorted(path.stem for path in (ROOT / "example_workflows").glob("*.json"))
 
@@ -200,9 +204,20 @@ def test_a_workflow_of_an_older_pack_opens_and_runs(canvas, values):
     assert canvas.red() == []
 
 
-def wired_graph(*, mode=0, between=None, entry=0, widget=None):
-    """An old graph with one more node: in the link ``between`` two nodes, or linked to an entry of RIFE VFI."""
-    graph = old_graph("RIFE VFI", OLD_VALUES["6 values"])
+SOCKETS = {"INTERPOLATION_STATES": "optional_interpolation_states", "RIFE_TRT_MODEL": "rife_trt_model"}
+
+
+def wired_graph(
+    kind="RIFE VFI",
+    values=("rife49.pth", 10, 2, True, True, 1),
+    *,
+    mode=0,
+    between=None,
+    entry=0,
+    widget=None,
+):
+    """An old graph with one more node: in the link ``between`` two nodes, or linked to an entry of the old one."""
+    graph = old_graph(kind, list(values))
     rife = next(node for node in graph["nodes"] if node["id"] == 6)
     if between is None:
         rife["mode"] = mode
@@ -222,6 +237,8 @@ def wired_graph(*, mode=0, between=None, entry=0, widget=None):
     if between["type"] == "Reroute":
         graph["links"][4][3:5] = [20, 0]  # of the frames
         more["inputs"] = [{"name": "", "type": "*", "link": 5}]
+    if entry and not widget:
+        rife["inputs"][entry] = {"name": SOCKETS[output["type"]], "type": output["type"]}
     output["links"], rife["inputs"][entry]["link"] = [22], 22
     graph["links"].append([22, 20, 0, 6, entry, output["type"]])
     graph["nodes"].append({**more, "properties": {}, **between})
@@ -253,19 +270,35 @@ WIRED = {
 }
 
 
+LOADER = _node("LoadRifeTensorrtModel", "RIFE_TRT_MODEL", "no_known_engine", "fp16")
+TENSORRT = {
+    "an engine as the first value": (old_graph("RifeTensorrt", ["none.engine", 50, 3, True, False]), 7),
+    "a link from a loader": (wired_graph("RifeTensorrt", [50, 3, True, False], between=LOADER, entry=1), 7),
+}
+
+
 def test_graphs_of_an_older_pack_run_however_they_are_wired(canvas):
     """All in one browser: one opens and runs in a second."""
     made = {}
-    for name, (graph, _) in WIRED.items():
+    graphs = WIRED | TENSORRT
+    for name, (graph, _) in graphs.items():
         canvas.load(graph)
         assert canvas.red() == [], name
         made[name] = len(canvas.files(canvas.run()))
-    assert made == {name: frames for name, (_, frames) in WIRED.items()}
+    assert made == {name: frames for name, (_, frames) in graphs.items()}
 
 
-def test_an_old_node_folded_into_a_subgraph_runs(canvas):
-    canvas.load(old_graph("RIFE VFI", OLD_VALUES["6 values"]))
-    canvas.page.evaluate("() => { app.graph.convertToSubgraph(new Set([app.graph.getNodeById(6)])); }")
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("kind", ["RIFE VFI", "MidframeInterpolate"])
+def test_a_node_folded_into_a_subgraph_runs(canvas, kind, depth):
+    """An old one, and one of ours; into a subgraph of a subgraph too."""
+    values = {
+        "RIFE VFI": OLD_VALUES["6 values"],
+        "MidframeInterpolate": ["default", 2, 16, 0, "auto", "auto"],
+    }
+    canvas.load(old_graph(kind, values[kind]))
+    for _ in range(depth):
+        canvas.page.evaluate(FOLD, kind)
     # By way of text, as a file is: what is undefined is left out there, and would be null here.
     canvas.load(json.loads(canvas.page.evaluate("() => JSON.stringify(app.graph.serialize())")))
     assert canvas.red() == []

@@ -84,3 +84,32 @@ def test_replacements_are_offered_where_the_host_has_them(server):
         pytest.skip("this ComfyUI replaces no nodes")
     assert offered["RIFE VFI"][0]["new_node_id"] == "MidframeRIFE"
     assert {"FILM VFI", "FrameInterpolate"} <= set(offered)
+
+
+def test_graphs_of_the_tensorrt_packs_run_with_the_engine_as_a_value_and_from_a_loader(server):
+    expected = as_arrays(server.run(images_workflow()))
+    workflow = images_workflow()
+    workflow["save"]["inputs"]["images"] = ["vfi", 0]
+    del workflow["rife"]
+    shared = {"frames": ["abc", 0], "clear_cache_after_n_frames": 100, "multiplier": 2}
+    nodes = {
+        "vfi": node("RifeTensorrt", **shared, engine="default.engine"),
+        "auto": node("AutoRifeTensorrt", **shared, rife_trt_model=["load", 0], keep_model_loaded=False),
+    }
+    assert np.array_equal(as_arrays(server.run({**workflow, "vfi": nodes["vfi"]})), expected)
+    loader = node("AutoLoadRifeTensorrtModel", model="any", precision="fp16", resolution_profile="small")
+    made = server.run({**workflow, "vfi": nodes["auto"], "load": loader})
+    assert np.array_equal(as_arrays(made), expected)
+    timed = node("RIFEInterpolation", images=["abc", 0], source_fps=8, target_fps=20, scale=1.0)
+    assert len(server.run({**workflow, "vfi": timed})) == 6
+
+
+def test_a_graph_whose_loader_is_missing_too_is_told_what_to_use(server):
+    """ComfyUI says of a node that it does not know nothing but its name, and looks at no other."""
+    workflow = images_workflow()
+    workflow["load"] = node("DownloadAndLoadGIMMVFIModel", model="gimmvfi_r_arb_lpips_fp32.safetensors")
+    workflow["vfi"] = node("GIMMVFI_interpolate", gimmvfi_model=["load", 0], images=["abc", 0], ds_factor=1.0)
+    workflow["save"]["inputs"]["images"] = ["vfi", 0]
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.post(workflow)
+    assert "Use FILM (Midframe)" in refused.value.read().decode()

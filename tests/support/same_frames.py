@@ -198,7 +198,7 @@ def of_node(node: Any, options: dict[str, Any], file: str) -> str:
     """The model by a link, as Load Model makes it."""
     load = NODE_CLASS_MAPPINGS["MidframeModelLoader"]().load
     link, *_ = load(model=file, device="cpu", dtype="float32")
-    frames, fps, count = node.interpolate(
+    frames, fps, count, *_ = node.interpolate(
         clip(3), "default", multiplier=3, source_fps=16.0, model_override=link, **options
     )
     return f"{digest(frames)} {fps} {count}"

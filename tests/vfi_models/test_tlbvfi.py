@@ -438,7 +438,7 @@ def node_run(tmp_path, weights):
     node, clip = NODE_CLASS_MAPPINGS["MidframeTLBVFI"](), torch.rand(2, 32, 48, 3)
 
     def run(**widgets):
-        made, fps, count = node.interpolate(clip, str(path), source_fps=12.0, **QUICK["tlbvfi"], **widgets)
+        made, fps, count, _ = node.interpolate(clip, str(path), source_fps=12.0, **QUICK["tlbvfi"], **widgets)
         assert (fps, count, len(made)) == (24.0, 3, 3)
         return made[1]
 
