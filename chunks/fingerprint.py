@@ -30,6 +30,22 @@ def fingerprint(source: Path) -> str:
     return digest.hexdigest()
 
 
+def prints_of(source: Path) -> dict[str, str]:
+    """Return a hash of each picture of a folder or pattern by its name, in the order in which they are shown.
+
+    Of its size and its first and last block, as in :func:`fingerprint`.
+    """
+    prints = {}
+    for file in pictures_of(source):
+        digest = hashlib.sha256()
+        _take(file, 2, digest)
+        # JSON holds no names that are not UTF-8.
+        prints[file.name.encode(errors="surrogateescape").decode(errors="backslashreplace")] = (
+            digest.hexdigest()[:16]
+        )
+    return prints
+
+
 def _take(file: Path, blocks: int, digest: hashlib._Hash) -> None:
     with file.open("rb") as opened:
         size = opened.seek(0, 2)

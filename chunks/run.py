@@ -23,6 +23,7 @@ from .join import Joined, join
 from .lock import locked
 from .looking import keep_analysis, looked_at_job
 from .make import make_chunks
+from .replaced import adopt_chunks
 from .store import DONE, LOCK, Record, Store
 
 Done = Callable[[Record], None]
@@ -115,7 +116,7 @@ def process(
     with contextlib.ExitStack() as stack:
         _lock(job.workdir, stack)
         job = looked_at_job(job, host)
-        store = _open_store(job)
+        store = _open_store(job, info)
         keep_analysis(job)
         # An earlier run may have ended between naming the output and removing the chunks.
         frames = store.finished(job.target)
@@ -166,10 +167,11 @@ def _lock(folder: Path, stack: contextlib.ExitStack) -> None:
         stack.enter_context(locked(folder / LOCK))
 
 
-def _open_store(job: Job) -> Store:
+def _open_store(job: Job, info: ClipInfo) -> Store:
     """Open the work folder, which is locked."""
     identity = job.identity()
     with _usable(job.workdir):
+        adopt_chunks(job, identity, info)
         store = Store(job.workdir, identity)
         store.load(clean=True)
     return store

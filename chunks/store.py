@@ -24,9 +24,10 @@ from .fingerprint import fingerprint
 
 _LOG = logging.getLogger(__name__)
 
-_JOB = "job.json"
+JOB = "job.json"
 DONE = "done.json"
 ANALYSIS = "analysis.json"
+PICTURES = "pictures.json"
 LOCK = "lock"
 # For whoever looks into a work folder whose output is whole.
 _WHY = (
@@ -36,7 +37,7 @@ _WHY = (
 )
 # Names in a work folder where nothing was finished.
 # No numbers among them: a folder of pictures (000001.png, ...) given as work folder lost them all once.
-_BEGUN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp|job\.json|done\.json|analysis\.json|lock")
+_BEGUN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp|job\.json|done\.json|analysis\.json|pictures\.json|lock")
 # Names in a work folder.
 _OURS = re.compile(
     rf"{_BEGUN.pattern}|\.\d{{6}}\.[0-9a-f]{{8}}\.tmp(\.\w+)?|\d{{6}}(\.(json|m4v|mkv|mov|mp4|webm))?"
@@ -83,7 +84,7 @@ class Store:
         self._records: dict[int, Record] = {}
         if not shared:
             self._require_same(identity)
-        elif read_document(folder / _JOB) != identity:
+        elif read_document(folder / JOB) != identity:
             # A worker writes no job.json: another there, or none, means another folder of the same name.
             raise BadInputError(
                 "The work folder is not that of the job.",
@@ -92,18 +93,18 @@ class Store:
             )
 
     def _require_same(self, identity: Mapping[str, Any]) -> None:
-        before = read_document(self.folder / _JOB)
+        before = read_document(self.folder / JOB)
         # Where nothing is finished there is nothing to go on with, and nothing to lose.
-        owners = {r.get("job") for path in self._record_files() if (r := read_document(path))}
+        owners = {r.get("job") for path in record_files(self.folder) if (r := read_document(path))}
         if before is None:
             # Nothing here says that numbered files are chunks: they may be the user's own.
-            self._require_names(_OURS if owners or (self.folder / _JOB).exists() else _BEGUN)
+            self._require_names(_OURS if owners or (self.folder / JOB).exists() else _BEGUN)
         if owners - {self.job}:
             names = [n for n in {**(before or {}), **identity} if (before or {}).get(n) != identity.get(n)]
             changes = [f"{n} was {before.get(n)}, is now {identity.get(n)}" for n in names] if before else []
             raise _another_job(self.folder, "; ".join(changes) or "made from other settings or a source")
         if before != identity:
-            write_document(self.folder / _JOB, identity)
+            write_document(self.folder / JOB, identity)
 
     def _require_names(self, ours: re.Pattern[str]) -> None:
         strange = sorted(path.name for path in self.folder.iterdir() if not ours.fullmatch(path.name))
@@ -114,12 +115,6 @@ class Store:
                 "Give an empty folder, or one that is not there yet.",
             )
 
-    def _record_file(self, chunk: int) -> Path:
-        return self.folder / f"{chunk:06d}.json"
-
-    def _record_files(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*.json") if path.stem.isdigit())
-
     def load(self, *, clean: bool) -> None:
         """Read the records of finished chunks; one whose segment is not as it says does not count.
 
@@ -127,14 +122,14 @@ class Store:
             clean: see :meth:`clean`.
         """
         self._records = {}
-        for path in self._record_files():
+        for path in record_files(self.folder):
             self.read(int(path.stem))
         if clean:
             self.clean()
 
     def read(self, chunk: int) -> Record | None:
         """Return the record of a chunk, which another process may have finished; None where it is not."""
-        path = self._record_file(chunk)
+        path = _record_file(self.folder, chunk)
         if not path.exists():
             return None
         record = _record(read_document(path))
@@ -149,8 +144,8 @@ class Store:
 
     def clean(self) -> None:
         """Remove what runs that were stopped have left; only while no other process works here."""
-        kept = {_JOB, DONE, ANALYSIS, LOCK} | {record.file for record in self._records.values()}
-        kept |= {self._record_file(chunk).name for chunk in self._records}
+        kept = {JOB, DONE, ANALYSIS, PICTURES, LOCK} | {record.file for record in self._records.values()}
+        kept |= {_record_file(self.folder, chunk).name for chunk in self._records}
         for path in self.folder.iterdir():
             if path.name not in kept and _OURS.fullmatch(path.name):
                 _remove(path)
@@ -211,7 +206,7 @@ class Store:
             _remove(file)
             os.replace(segment, file)
             content |= {"file": file.name, "bytes": size, "sha256": digest}
-        write_document(self._record_file(record.chunk), content)
+        write_document(_record_file(self.folder, record.chunk), content)
         added = Record(**content)
         self._records[record.chunk] = added
         return added
@@ -237,7 +232,7 @@ class Store:
         """Remove segments and their records: the output holds everything."""
         for record in self.records:
             # The record first: a segment without one is a leftover, a record without its segment is damage.
-            _remove(self._record_file(record.chunk))
+            _remove(_record_file(self.folder, record.chunk))
             if record.file:
                 _remove(self.folder / record.file)
         if self._records:
@@ -245,6 +240,15 @@ class Store:
                 "%s: the output is whole, its chunks are removed; %s says what stays", self.folder, DONE
             )
         self._records = {}
+
+
+def _record_file(folder: Path, chunk: int) -> Path:
+    return folder / f"{chunk:06d}.json"
+
+
+def record_files(folder: Path) -> list[Path]:
+    """Return the records in a work folder, in order of their chunks."""
+    return sorted(path for path in folder.glob("*.json") if path.stem.isdigit())
 
 
 def _record(content: dict[str, Any] | None) -> Record | None:

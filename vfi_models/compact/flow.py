@@ -35,9 +35,12 @@ class FlowState:
     hidden: Tensor
     """(K, C, H, W): features that the decoder passes from level to level."""
 
-    def doubled(self) -> FlowState:
-        """Return the same state at twice the resolution."""
-        return FlowState(2.0 * doubled(self.flow), doubled(self.mask), doubled(self.hidden))
+    def doubled(self, height: int, width: int) -> FlowState:
+        """Return the same state at twice the resolution, without the row and column that a level of odd size
+        is padded by.
+        """
+        flow, mask, hidden = (_cut(doubled(x), height, width) for x in (self.flow, self.mask, self.hidden))
+        return FlowState(2.0 * flow, mask, hidden)
 
 
 def no_motion(like: Tensor, count: int, hidden: int) -> FlowState:
@@ -63,6 +66,11 @@ def doubled(x: Tensor) -> Tensor:
     besides.
     """
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def _cut(x: Tensor, height: int, width: int) -> Tensor:
+    """Return the upper left part of (N, C, H, W), not a view; the same tensor at the same size."""
+    return x if tuple(x.shape[-2:]) == (height, width) else x[..., :height, :width].contiguous()
 
 
 def blend(motion: FlowState, left: Tensor, right: Tensor) -> Tensor:

@@ -105,10 +105,20 @@ class Encoder(nn.Module):
         x = self.stem(picture - 0.5)
         features, keys = [], []
         for level in range(levels):
-            x, key = self.stages[min(level, len(self.stages) - 1)](x)
+            x, key = self.stages[min(level, len(self.stages) - 1)](_even(x))
             features.append(x)
             keys.append(key)
         return tuple(_joined(both, picture.dtype) for both in zip(units(keys), features, strict=True))
+
+
+def _even(x: Tensor) -> Tensor:
+    """Repeat the last row and column of (N, C, H, W) where their number is odd.
+
+    Features are padded, level by level, so that a picture need not be, at full cost, to a multiple of what
+    the coarsest level halves it to.
+    """
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, width % 2, 0, height % 2), mode="replicate") if height % 2 or width % 2 else x
 
 
 class Decoder(nn.Module):
@@ -314,11 +324,11 @@ class PyramidNet(nn.Module):
         """Compute the pictures, keys and features of a frame, once for both its pairs.
 
         Args:
-            picture: (N, 3, H, W) float32; H and W multiples of ``4 * 2 ** (levels - 1)``.
+            picture: (N, 3, H, W) float32; H and W multiples of 4.
 
         Returns:
             The picture and the picture at half size; keys and features at 1/4 and, each half the one
-            before, ``levels`` of them in all.
+            before and rounded up, ``levels`` of them in all.
         """
         return (picture, halved(picture)), self.encoder(picture.to(self.dtype), levels)
 
@@ -333,7 +343,10 @@ class PyramidNet(nn.Module):
         shares = _shares(timestep)
         for level in range(len(left[1]) - 1, -1, -1):
             left_features, right_features = left[1][level], right[1][level]
-            motion = motions[-1].doubled() if motions else no_motion(left_features, len(timestep), _HIDDEN)
+            size = left_features.shape[-2:]
+            motion = (
+                motions[-1].doubled(*size) if motions else no_motion(left_features, len(timestep), _HIDDEN)
+            )
             decoder = self.decoders[min(level, len(self.decoders) - 1)]
             motions.append(decoder(left_features, right_features, motion, timestep, shares))
         return motions

@@ -86,8 +86,7 @@ class Geometry:
         scaled = max(1, round(height * flow_scale)), max(1, round(width * flow_scale))
         # bit_length - 1 is the logarithm to base 2, rounded down: a level more at 640, 1280, 2560 pixels.
         levels = _BASE_LEVELS + max(0, (max(scaled) // _BASE_SIDE).bit_length() - 1)
-        multiple = STRIDE * 2 ** (levels - 1)
-        padded = round_up(scaled[0], multiple), round_up(scaled[1], multiple)
+        padded = round_up(scaled[0], STRIDE), round_up(scaled[1], STRIDE)
         return cls((height, width), scaled, padded, levels)
 
 

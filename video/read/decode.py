@@ -24,7 +24,7 @@ from .clip import ClipInfo, Frame, FrameTime, TimedClip
 from .deinterlace import deinterlaced
 from .describe import FALLBACK_RATE, describe, stated_rate
 from .images import ImageFolder, is_pattern
-from .opening import films_of, open_source, packets_of
+from .opening import films_of, hides_another, open_source, packets_of
 from .orientation import orientation_of
 from .straight import Straightener
 from .times import DAMAGE, InOrder, Joins, repeated_within, squeeze
@@ -117,6 +117,10 @@ class VideoFile:
         if isinstance(source, BytesIO):
             self.info = replace(self.info, sound_from=source)
         self._deinterlace = deinterlace
+        if info.path.is_file() and self._container.format.name.startswith("mov,") and hides_another(path):
+            _LOG.warning(
+                "%s is two files in one, as `cat` joins them, of which MP4 and MOV play the first.", path.name
+            )
         if info.interlaced and not deinterlace:
             _LOG.warning("%s is interlaced; use --deinterlace, or made frames will show combs.", path.name)
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import av
 import av.container
+import av.error
 
 from ...inputs.rates import common_tick
 from .clip import ClipInfo, Mastering
 from .colour import colour_of, has_alpha
-from .opening import chapters_of, tags_of
+from .opening import chapters_of, holds_another, open_source, packets_of, tags_of
 from .orientation import orientation_of, side_data
 from .straight import can_straighten, usual_rate
 
@@ -40,6 +41,8 @@ _FASTEST = 300
 _MOST_PART = Fraction(9, 10)
 # Bytes of a file that is read in no time.
 _QUICKLY_READ = 1 << 25
+# Seconds before the end of a file from which on its packets are looked at.
+_TAIL = 2
 # Those whose pictures FFmpeg does not time by the rate that the stream states.
 _UNTIMED = ("h264", "hevc", "vvc")
 # FFmpeg's flag of formats that have no times (AVFMT_NOTIMESTAMPS).
@@ -77,10 +80,14 @@ def describe(
     # More frames than the file has bytes are a placeholder of a recorder that was ended before it filled in
     # how many there are: 2**30 in AVI, 2**32 - 1 in IVF.
     filled_in = container.size <= 0 or stream.frames <= container.size
+    # A header speaks of its own film alone, where another follows in the same file.
+    filled_in = filled_in and not holds_another(container)
     stated = _duration(container, stream, rate, shown) if filled_in and not _is_raw(container) else None
     # Of program streams FFmpeg finds the last time that is stated, which may be many small pictures early.
-    guessed = container.format.name == "mpeg" and 0 < container.size < _QUICKLY_READ
+    guessed = container.format.name == "mpeg"
     expected = None if stated is None or guessed else round(stated * rate)
+    if guessed and container.size >= _QUICKLY_READ:
+        expected = _counted_to_the_end(path, rate)
     return ClipInfo(
         path=path,
         height=height,
@@ -118,6 +125,31 @@ def _frames(counted: int, expected: int | None) -> int | None:
         return counted or None
     whole = counted if counted >= expected * _MOST_PART else expected
     return min(whole, expected + _ROUNDED) or None
+
+
+def _counted_to_the_end(path: Path, rate: Fraction) -> int | None:
+    """Return the number of frames of a program stream from the times of its last packets.
+
+    Its end as FFmpeg tells is that of the last packet that states a time, which may be seconds early.
+    """
+    try:
+        with open_source(path) as container:
+            stream: Any = container.streams.video[0]
+            begin, end = Fraction(container.start_time or 0), Fraction(container.duration or 0)
+            container.seek(int(begin + end) - _TAIL * av.time_base)
+            last: int | None = None
+            untimed = 0
+            for packet in packets_of(container, stream):
+                if packet.pts is not None:
+                    last, untimed = max(packet.pts, last or packet.pts), 0
+                elif packet.size:
+                    untimed += 1
+            if last is None or stream.start_time is None or not stream.time_base:
+                return None
+            frames: Fraction = (last - stream.start_time) * stream.time_base * rate
+            return round(frames) + 1 + untimed
+    except (av.error.FFmpegError, OSError):
+        return None  # it is counted then
 
 
 def _average_rate(stream: Any, base: Fraction) -> Fraction:

@@ -32,10 +32,16 @@ _LOG = logging.getLogger(__name__)
 
 # %d, %4d or %04d: the number of digits, if any, is its group.
 _PATTERN = re.compile(r"%0?([0-9]*)d")
-_EXTENSIONS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".avif", ".exr"}
+_EXTENSIONS = {".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".avif", ".exr"}
+# Taken where there is none of the above: beside frames in PNG, a GIF is a preview of them.
+_RARER = {
+    *(".gif", ".jp2", ".j2k", ".j2c", ".dpx", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pfm", ".pcx"),
+    *(".sgi", ".ras", ".qoi", ".hdr", ".jls", ".psd", ".dds"),
+}
 LIGHT_FORMATS = {(16, 3): "gbrpf32le", (16, 4): "gbrapf32le"}
 """FFmpeg's names of pixels of light in EXR files, by the bits that frames of them have here, and channels."""
 _HALF, _DEEP = 16, 16
+_OPAQUE = 255
 _FULL = 2**_DEEP - 1
 # Above 1 by less than half a step of 16 bits is no light that is lost.
 _ROUNDING = 0.5 / _FULL
@@ -92,18 +98,17 @@ def pictures_of(path: Path) -> list[Path]:
         least = int(digits or 1)
         number = f"([1-9][0-9]{{{least},}}|[0-9]{{{least}}})"
         folder, wanted = path.parent, re.compile(re.escape(before) + number + re.escape(after))
-    return sorted(
-        (
-            file
-            for file in folder.iterdir()
-            if file.suffix.lower() in _EXTENSIONS
-            and not file.name.startswith(".")
-            and wanted.fullmatch(file.name)
-            # A link that leads nowhere stays: that a picture is missing is to be said.
-            and not file.is_dir()
-        ),
-        key=lambda file: natural_key(file.name),
-    )
+    files = [
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in _EXTENSIONS | _RARER
+        and not file.name.startswith(".")
+        and wanted.fullmatch(file.name)
+        # A link that leads nowhere stays: that a picture is missing is to be said.
+        and not file.is_dir()
+    ]
+    usual = [file for file in files if file.suffix.lower() in _EXTENSIONS]
+    return sorted(usual or files, key=lambda file: natural_key(file.name))
 
 
 class ImageFolder:
@@ -118,7 +123,7 @@ class ImageFolder:
             raise BadInputError(
                 "There are no images in this folder.",
                 str(path),
-                f"Give a folder of {', '.join(sorted(_EXTENSIONS))} files.",
+                f"Give a folder of {', '.join(sorted(_EXTENSIONS | _RARER))} files.",
             )
         missing = _gap([file.stem for file in self._files])
         if missing:
@@ -287,9 +292,12 @@ def _decode(file: Path) -> av.VideoFrame:
                     return av.VideoFrame.from_ndarray(pixels, format="rgba" if mode == "RGBA" else "rgb24")
         with open_source(file) as container:
             frame: av.VideoFrame = next(container.decode(video=0))
-            # JPEG of CMYK comes with an alpha that is opaque: there is none in the file.
-            opaque = container.streams.video[0].codec_context.name == "mjpeg" and has_alpha(frame.format)
-            return frame.reformat(format="gbrp") if opaque else frame
+            # JPEG of CMYK, and any GIF, comes with an alpha that is opaque: there is none in the file.
+            codec = container.streams.video[0].codec_context.name
+            if codec == "mjpeg" and has_alpha(frame.format):
+                return frame.reformat(format="gbrp")
+            opaque = codec == "gif" and bool((frame.to_ndarray(format="rgba")[..., 3] == _OPAQUE).all())
+            return frame.reformat(format="rgb24") if opaque else frame
     except (av.error.FFmpegError, OSError, StopIteration) as error:
         empty = file.is_file() and not file.stat().st_size
         raise BadInputError(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import av
 import av.container
@@ -23,7 +23,12 @@ from ...errors import MidframeError
 _LOOKED = 60
 # How far FFmpeg looks for what a stream is where a few seconds did not say it: a minute, and 100 MB.
 _FURTHER = {"analyzeduration": "60000000", "probesize": "100000000"}
+# Boxes at the top level of an MP4; four are usual.
+_MOST_BOXES = 1000
+_FILE = "file:"
 _DUMPING = threading.Lock()
+# IDs of EBML, of which Matroska is made: of the header, and of the segment that holds a film.
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 # Before version 19 PyAV fails at a tag that is no UTF-8 unless it is told otherwise; 19 never fails there,
 # and knows the option no more.
 _TAGS_OF_ANY_ENCODING: dict[str, Any] = (
@@ -37,7 +42,7 @@ def file_address(path: Path) -> str:
     Without the protocol, what stands before a colon is taken for one: ``12:30 clip.mp4`` was "Protocol not
     found".
     """
-    return f"file:{path}"
+    return f"{_FILE}{path}"
 
 
 def open_source(source: Path | BytesIO, options: dict[str, str] | None = None) -> av.container.InputContainer:
@@ -141,6 +146,65 @@ def _moving(source: Path | BytesIO, films: list[int]) -> int | None:
     except (av.error.FFmpegError, OSError):
         pass  # what cannot be read is said where it is
     return next((index for index in films if found.get(index, 0) > 1), None)
+
+
+def holds_another(container: av.container.InputContainer) -> bool:
+    """Tell whether a Matroska file is followed by another in the same file, as `cat` joins them.
+
+    FFmpeg reads on there, as the format allows, and the clock starts anew. A recording whose header does not
+    say how long it is, as of a stream, is not looked through for it.
+    """
+    if container.format.name != "matroska,webm" or not container.name.startswith(_FILE):
+        return False
+    try:
+        with Path(container.name.removeprefix(_FILE)).open("rb") as file:
+            for element in (_EBML, _SEGMENT):
+                if file.read(len(element)) != element:
+                    return False
+                size = _ebml_size(file)
+                if size is None:
+                    return False
+                file.seek(size, 1)
+            return file.read(len(_EBML)) == _EBML
+    except OSError:
+        return False
+
+
+def hides_another(path: Path) -> bool:
+    """Tell whether an MP4 or MOV file is followed by another in the same file, which nobody reads.
+
+    One in fragments is not looked through: each may come with a header of its own.
+    """
+    try:
+        with path.open("rb") as file:
+            seen: set[bytes] = set()
+            for _ in range(_MOST_BOXES):
+                head = file.read(16)
+                size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+                if kind == b"ftyp" and {b"moov", b"mdat"} <= seen:
+                    return True
+                if kind == b"moof" or len(head) < 16:  # noqa: PLR2004
+                    return False
+                size = int.from_bytes(head[8:], "big") if size == 1 else size
+                if size < 8:  # noqa: PLR2004 -- to the end of the file, or no box
+                    return False
+                seen.add(kind)
+                file.seek(size - len(head), 1)
+    except (OSError, OverflowError):
+        pass
+    return False
+
+
+def _ebml_size(file: IO[bytes]) -> int | None:
+    """Read how many bytes an element of EBML has; None where it does not say."""
+    first = file.read(1)
+    if not first or not first[0]:
+        return None
+    # As many zeros as are before the first bit that is set, so many bytes follow. All ones: not known.
+    more = 8 - first[0].bit_length()
+    bits = 7 * (more + 1)
+    size = int.from_bytes(first + file.read(more), "big") & (1 << bits) - 1
+    return None if size == (1 << bits) - 1 else size
 
 
 def chapters_of(container: Any) -> list[Any]:

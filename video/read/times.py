@@ -22,11 +22,14 @@ from typing import Any, TypeVar
 import av.error
 
 from ...inputs.rates import common_tick
+from .opening import holds_another
 
 T = TypeVar("T")
 
 # Seconds by which decoding times may run backwards before it is a jump of the clock.
 _BACKWARDS = Fraction(1, 10)
+# The same of times at which pictures are shown, which Matroska alone has: H.264 may show sixteen later.
+_REORDERED = Fraction(3, 4)
 # Seconds by which the ends of sound and picture may differ where two recordings are joined.
 _APART = Fraction(1)
 # Seconds from the time before within which a picture has none of its own: muxers write a repeated one as the
@@ -45,13 +48,17 @@ class Joins:
     then every reader finds the same.
 
     Args:
-        container: the file. Only formats that say that their clock may jump (MPEG streams) are corrected.
+        container: the file. Only formats that say that their clock may jump (MPEG streams) are corrected, and
+            Matroska files that are two in one.
         picture: index of the picture stream, which goes on without a gap.
     """
 
     def __init__(self, container: Any, picture: int) -> None:
         self.possible = may_jump(container)
         """Whether packets change at all, so that a reader has to read from the beginning."""
+        # Of the second Matroska file FFmpeg (8.1) gives times of decoding that are those of showing.
+        self._by_shown = self.possible and not _starts_anew(container)
+        self._backwards = _REORDERED if self._by_shown else _BACKWARDS
         self._picture = picture
         self._offset = Fraction(0)
         self._ends: dict[int, Fraction] = {}
@@ -63,22 +70,32 @@ class Joins:
         if not self.possible or packet.dts is None or not packet.time_base:
             return
         base, index = packet.time_base, packet.stream.index
-        self._follow(index, packet.dts * base)
+        self._follow(index, self._time_of(packet))
         ticks = round(self._offset / base)
         packet.dts += ticks
         packet.pts = None if packet.pts is None else packet.pts + ticks
-        time = packet.dts * base
+        time = self._time_of(packet)
+        if self._by_shown:
+            # A picture that is stored later may be shown earlier.
+            self._starts[index] = max(time, self._starts.get(index, time))
+            end = time + (packet.duration or 0) * base
+            self._ends[index] = max(end, self._ends.get(index, end))
+            return
         # Not every packet says how long it is: the step from the one before is taken then.
         step = time - self._starts[index] if index in self._starts else Fraction(0)
         self._starts[index] = time
         self._ends[index] = time + (packet.duration * base if packet.duration else max(step, Fraction(0)))
+
+    def _time_of(self, packet: Any) -> Fraction:
+        shown = self._by_shown and packet.pts is not None
+        return Fraction((packet.pts if shown else packet.dts) * packet.time_base)
 
     def _follow(self, index: int, time: Fraction) -> None:
         """Change the offset where ``time``, as the file has it, is a jump back of stream ``index``."""
         if index not in self._starts:
             return
         goes_on = self._ends[index] - time
-        if time + self._offset < self._starts[index] - _BACKWARDS:
+        if time + self._offset < self._starts[index] - self._backwards:
             self._offset = goes_on
             self._moved_by_sound = index != self._picture
         elif self._moved_by_sound and index == self._picture:
@@ -89,7 +106,12 @@ class Joins:
 
 
 def may_jump(container: Any) -> bool:
-    """Tell whether the clock of a file may start anew in the middle, as its format says."""
+    """Tell whether the clock of a file may start anew in the middle."""
+    return _starts_anew(container) or holds_another(container)
+
+
+def _starts_anew(container: Any) -> bool:
+    """Tell whether the clock of a file may start anew as its format says."""
     return container.format.name in ("mpegts", "mpeg", "vob")
 
 

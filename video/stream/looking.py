@@ -15,6 +15,7 @@ from ..read.clip import TimedClip
 from ..read.retimed import Retimed
 from ..read.span import Span
 from .clock import Numbers
+from .expected import counted
 from .plan import Plan, Reading
 from .workers import DecodeThread
 
@@ -91,7 +92,7 @@ def analysis_of(clip: TimedClip, host: Host, *, only_cuts: bool = False) -> Anal
         host: told how far it is, where it shows that; may cancel.
         only_cuts: see :class:`~...analysis.watch.Watcher`.
     """
-    looked, total = report_looked(host), clip.info.frames_estimate
+    looked, total = report_looked(host), counted(clip).frames_estimate
     numbers: list[int] = []
     numbered = Numbers(clip.times())
     decoder = DecodeThread(clip)
