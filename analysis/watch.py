@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -12,13 +12,11 @@ from torch import Tensor
 from ..inputs.frames import checked_pictures
 from ..inputs.objects import require_one_of
 from ..memory.staging import same_bits
+from .cuts import FLASH_STEP, LEAST_MISMATCH, SAME_SHOT, SIMILAR_MISMATCH, UNCHANGED, Cuts, Pair
 from .look import (
     COARSE,
-    Change,
-    Match,
     Thumbnail,
     change_between,
-    ends_a_fade,
     match,
     mismatch,
     resembles_itself,
@@ -34,28 +32,10 @@ _OLDER_HELD, _OLDER_CUT = 0.996, 0.2
 
 # Two pictures that have nothing to do with each other differ by more than this share of their contrast.
 _LEAST_CHANGE = 0.2
-# A pair is a cut where so much of the picture is not found again, and so much more than around it.
-_LEAST_MISMATCH, _ABOVE_OTHERS = 0.35, 1.5
-# Or less of it, and more above the others: another moment of the same take. Less still, and pairs under grain
-# and shaking pass for cuts.
-_SIMILAR_MISMATCH, _SIMILAR_ABOVE = 0.25, 2.0
-# Or less still, but the picture changes by so many times as much as in any pair near it, and so many grey
-# levels: a jump within a slow take. So many pairs are needed to both sides, for motion may begin there.
-_SUDDEN_MISMATCH, _SUDDEN, _SUDDEN_LEAST, _SUDDEN_SIDE = 0.15, 3.0, 5.0, 2
-_NEIGHBOURS = 2
 # A pair that changes by less than these shares of a pair near it, in most areas and in all, and drifts by no
 # more than so many fine pixels, repeats a frame: 99 of 100 repeats do under H.264 at crf 23; a picture that
 # drifts evenly changes by over half of what it does around.
 _RESTS, _RESTS_AT_MOST, _RESTS_REACH, _RESTS_DRIFT = 0.15, 0.3, 3, 0.25
-# Of fewer frames each is a picture of its own, such as two photographs that somebody wants to see change
-# into each other: what stands out is not known.
-_LEAST_CLIP = 4
-# Frames before and after a flash are of the same shot: no more than this is missing.
-_SAME_SHOT = 0.25
-# Frames from the last before a flash to the first after it.
-_FLASH_SPAN = 5
-# A change of mean brightness by this share may be a flash.
-_FLASH_STEP = 0.1
 # Frames to both sides of the middle of a dissolve, and how near the middle is to their mean.
 _DISSOLVE_REACH, _DISSOLVE_ERROR = 3, 0.3
 # Grey levels that the ends of such a window differ by.
@@ -66,29 +46,6 @@ _FAINT_REACH, _FAINT_NEAR, _FAINT, _FAINT_SHAPE = 5, 2, 0.25, (0.05, 0.5)
 # A seam may change the picture by so much more than nine of ten pairs do.
 _SEAM = 1.25
 _LEAST_LOOP = 3
-
-
-_NO_CHANGE = Change(areas=0.0, most=0.0, drift=0.0)
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """Measurements of a pair alone, without its neighbours."""
-
-    held: Held
-    found: Match
-    still: float
-    change: float
-    """Mean difference of coarse pixels, in grey levels."""
-    similarity: float = 1.0
-    """By the older measure, where that is asked for."""
-    near: bool = False
-    """Little changes, as between repeated frames."""
-    parts: Change = _NO_CHANGE
-    """The change by parts, where the pair moves or may repeat a frame."""
-
-
-_UNCHANGED = Match(mismatch=0.0, motion=0.0, gain=1.0)
 
 
 class Watcher:
@@ -120,8 +77,8 @@ class Watcher:
         # The first frame of those that repeat each other: slow motion must not pass for none, frame by frame.
         self._drawing: Thumbnail | None = None
         self._frames: dict[int, Thumbnail] = {}
-        self._pairs: dict[int, _Pair] = {}
-        self._shots: dict[tuple[int, int], bool] = {}
+        self._pairs: dict[int, Pair] = {}
+        self._cuts = Cuts(self._frames, self._pairs, self.LOOK_AHEAD)
         self._changes: list[float] = []
         self._count = 0
         self._noted = 0
@@ -192,8 +149,7 @@ class Watcher:
             passed = self._noted - self.LOOK_AHEAD
             for old in (self._frames, self._pairs):
                 old.pop(passed, None)
-            for after in range(passed, passed + _FLASH_SPAN + 1):
-                self._shots.pop((passed, after), None)
+            self._cuts.forget(passed)
             self._noted += 1
         return notes
 
@@ -202,9 +158,8 @@ class Watcher:
         if self._measure == "ssim32":
             cut, flash, held = pair.similarity < _OLDER_CUT, False, _older_held(pair)
         else:
-            flash = self._flashes(index)
-            may_be = self._count >= _LEAST_CLIP and not flash and self._stands_out(index)
-            cut = may_be and not self._fades(index)
+            flash = self._cuts.is_flash(index)
+            cut = not flash and self._cuts.is_cut(index, self._count)
             held = pair.held or ("alike" if not cut and not flash and self._rests(index) else "")
         if held:
             return PairNote(index, held=held)
@@ -221,21 +176,21 @@ class Watcher:
             motion=round(pair.found.motion * COARSE * step, 2),
         )
 
-    def _seen(self, left: Thumbnail, right: Thumbnail, similarity: float, *, equal: bool) -> _Pair:
+    def _seen(self, left: Thumbnail, right: Thumbnail, similarity: float, *, equal: bool) -> Pair:
         if equal:
-            return _Pair("equal", _UNCHANGED, 0.0, 0.0, similarity, near=True)
+            return Pair("equal", UNCHANGED, 0.0, 0.0, similarity, near=True)
         change = float((left.coarse - right.coarse).abs().mean())
         near = change < _LEAST_CHANGE * max(left.contrast, right.contrast)
         if self._only_cuts:
-            found = _UNCHANGED
+            found = UNCHANGED
             if not near and self._measure == "midframe":
                 found = replace(found, mismatch=mismatch(left.coarse, right.coarse))
-            return _Pair("", found, 0.0, change, similarity, near)
+            return Pair("", found, 0.0, change, similarity, near)
         # A picture of another shot, all of which differs, could pass for the same with much grain.
         if near and resembles_itself(self._drawing or left, right):
-            return _Pair("alike", _UNCHANGED, 0.0, change, similarity, near)
+            return Pair("alike", UNCHANGED, 0.0, change, similarity, near)
         found, parts = match(left.coarse, right.coarse), change_between(left, right)
-        return _Pair("", found, standing(left, right), change, similarity, near, parts)
+        return Pair("", found, standing(left, right), change, similarity, near, parts)
 
     def _rests(self, index: int) -> bool:
         """Tell whether a pair hardly changes beside those near it, as a repeat under a codec does."""
@@ -245,74 +200,10 @@ class Watcher:
         near = range(index - _RESTS_REACH, index + _RESTS_REACH + 1)
         # All of the picture changes at a cut: beside that, any motion is little.
         around = (self._pairs[i] for i in near if i != index and i in self._pairs)
-        moving = [pair.parts for pair in around if pair.found.mismatch <= _SIMILAR_MISMATCH]
+        moving = [pair.parts for pair in around if pair.found.mismatch <= SIMILAR_MISMATCH]
         areas = max((parts.areas for parts in moving), default=0.0)
         most = max((parts.most for parts in moving), default=0.0)
         return here.areas < _RESTS * areas and here.most < _RESTS_AT_MOST * most
-
-    def _stands_out(self, index: int) -> bool:
-        """Tell whether more of the picture is lost than can be lost by motion, and than around this pair."""
-        here = self._pairs[index].found.mismatch
-        around = [self._pairs[i].found.mismatch for way in (-1, 1) for i in self._moving(index, way)]
-        others = max(around, default=0.0)
-        return (
-            (here > _LEAST_MISMATCH and here > _ABOVE_OTHERS * others)
-            or (here > _SIMILAR_MISMATCH and here > _SIMILAR_ABOVE * others)
-            or (self._is_sudden(index) and self._lost(index) > max(_SUDDEN_MISMATCH, _SIMILAR_ABOVE * others))
-        )
-
-    def _fades(self, index: int) -> bool:
-        frames = self._frames
-        return ends_a_fade(frames.get(index - 1), frames[index], frames[index + 1], frames.get(index + 2))
-
-    def _is_sudden(self, index: int) -> bool:
-        """Tell whether the picture moves on both sides of a pair, and changes by far the most in it."""
-        sides = [
-            [
-                self._pairs[i].change
-                for distance in range(1, self.LOOK_AHEAD)
-                if (i := index + way * distance) in self._pairs
-            ]
-            for way in (-1, 1)
-        ]
-        # Where all is equal on one side, drawings or slides follow each other.
-        if any(len(side) < _SUDDEN_SIDE or max(side) == 0 for side in sides):
-            return False
-        return self._pairs[index].change > max(_SUDDEN_LEAST, _SUDDEN * max(map(max, sides)))
-
-    def _lost(self, index: int) -> float:
-        """Return the mismatch of a pair, also of one that changes too little for it to be looked for."""
-        pair = self._pairs[index]
-        if pair.found is not _UNCHANGED:
-            return pair.found.mismatch
-        return mismatch(self._frames[index].coarse, self._frames[index + 1].coarse)
-
-    def _moving(self, index: int, way: int) -> list[int]:
-        """Return the nearest pairs to one side in which something moves: drawings on threes move in every
-        third pair alone, and in a frame of one colour, as a flash at a cut may be, nothing is found.
-        """
-        side = (index + way * distance for distance in range(1, self.LOOK_AHEAD))
-        moving = (i for i in side if i in self._pairs and not self._pairs[i].near)
-        return [i for i in moving if not any(self._frames[k].flat for k in (i, i + 1))][:_NEIGHBOURS]
-
-    def _flashes(self, index: int) -> bool:
-        """Tell whether the same shot goes on after a few frames that look otherwise."""
-        left, right = self._frames[index].coarse, self._frames[index + 1].coarse
-        lost = self._pairs[index].found.mismatch > _LEAST_MISMATCH
-        if not lost and not _far(left, right, _FLASH_STEP):
-            return False
-        for first in range(index, index - _FLASH_SPAN, -1):
-            for after in range(max(index + 1, first + 2), first + _FLASH_SPAN + 1):
-                if first in self._frames and after in self._frames and self._same_shot(first, after):
-                    return True
-        return False
-
-    def _same_shot(self, first: int, after: int) -> bool:
-        """Tell whether two frames agree in picture and brightness; several pairs between them ask."""
-        if (first, after) not in self._shots:
-            a, b = self._frames[first].coarse, self._frames[after].coarse
-            self._shots[first, after] = not _far(a, b, _FLASH_STEP / 2) and mismatch(a, b) < _SAME_SHOT
-        return self._shots[first, after]
 
     def _dissolves(self, index: int) -> bool:
         """Tell whether a frame of the pair is a mean of those around it that motion does not explain, or has
@@ -336,8 +227,8 @@ class Watcher:
         return (
             wide > _FAINT * max(spread[0], spread[-1])
             and _FAINT_SHAPE[0] * wide < narrow < _FAINT_SHAPE[1] * wide
-            and abs(2 * level[2] - level[0] - level[-1]) < _FLASH_STEP * level[2]
-            and mismatch(frames[0], frames[-1]) > _SAME_SHOT
+            and abs(2 * level[2] - level[0] - level[-1]) < FLASH_STEP * level[2]
+            and mismatch(frames[0], frames[-1]) > SAME_SHOT
         )
 
     def _is_mean(self, middle: int) -> bool:
@@ -351,14 +242,14 @@ class Watcher:
         if change <= _DISSOLVE_CHANGE or error >= _DISSOLVE_ERROR * change / 2:
             return False
         lost = match(a, b)
-        return lost.mismatch > _SAME_SHOT or abs(lost.gain - 1.0) > _FLASH_STEP
+        return lost.mismatch > SAME_SHOT or abs(lost.gain - 1.0) > FLASH_STEP
 
     def _is_loop(self) -> bool:
         if self._first is None or self._count < _LEAST_LOOP:
             return False
         seam = self._seen(self._frames[self._count - 1], self._first, 1.0, equal=False)
         usual = float(torch.quantile(torch.tensor(self._changes, dtype=torch.float32, device="cpu"), 0.9))
-        return seam.found.mismatch < _LEAST_MISMATCH and seam.change <= _SEAM * usual
+        return seam.found.mismatch < LEAST_MISMATCH and seam.change <= _SEAM * usual
 
 
 def analyse(
@@ -387,13 +278,7 @@ def analyse(
     return Analysis(tuple(notes), watcher.loop)
 
 
-def _older_held(pair: _Pair) -> Held:
+def _older_held(pair: Pair) -> Held:
     if pair.held == "equal":
         return "equal"
     return "alike" if pair.similarity > _OLDER_HELD else ""
-
-
-def _far(left: Tensor, right: Tensor, share: float) -> bool:
-    """Tell whether the mean brightness of two thumbnails differs by more than a share."""
-    a, b = float(left.mean()) + 1.0, float(right.mean()) + 1.0
-    return abs(b - a) > share * min(a, b)

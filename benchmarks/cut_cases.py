@@ -21,6 +21,8 @@ _SIDE = 256
 """Pixels of the sides of all clips: detectors are asked about content and not about size."""
 _SHOT = 18
 """Frames of each of the two shots around a cut. PySceneDetect knows no shots of under 15."""
+_SHORT = 5
+"""Frames of the longest of what counts as a short shot."""
 _BLACK = 16
 _LEAST_FRAMES = 16
 # Grey levels by which the frames at a cut differ at least: a splice that nobody sees is none.
@@ -128,6 +130,25 @@ def cases(clips: Footage, cuts: int, seed: int) -> Iterator[Case]:
         name = sorted(_NEGATIVES)[draw(len(_NEGATIVES))]
         shot = _shot(clips.clip(draw(len(clips.paths))), draw, 2 * _SHOT)
         yield Case(name, _NEGATIVES[name](shot, draw, clips))
+
+
+def short_shots(clips: Footage, count: int, seed: int) -> Iterator[Case]:
+    """Return clips in which a shot of 1 to 5 frames stands between two longer ones: two cuts each."""
+    random = torch.Generator().manual_seed(seed)
+
+    def draw(count: int) -> int:
+        return int(torch.randint(max(count, 1), (), dtype=torch.int64, device="cpu", generator=random))
+
+    made = 0
+    while made < count:
+        length = 1 + made % _SHORT
+        shots = [_shot(clips.clip(draw(len(clips.paths))), draw, size) for size in (_SHOT, length, _SHOT)]
+        frames, at = torch.cat(shots), {_SHOT - 1, _SHOT + length - 1}
+        # The clip of the shot in the middle may be that of another one, and the same shot goes on after it.
+        apart = [*((i, i + 1) for i in at), (_SHOT - 1, _SHOT + length)]
+        if all(_difference(frames[i], frames[k]) >= _VISIBLE for i, k in apart):
+            made += 1
+            yield Case(f"{length} frames", frames, frozenset(at))
 
 
 _SPLICES = ("hard", "hard", "hard", "similar", "through black")

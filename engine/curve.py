@@ -34,6 +34,8 @@ _SLOWEST, _FASTEST = Fraction(1, 1000), Fraction(1000)
 _LONGEST = 10**5
 _KEY = re.compile(r"([^:]+):(.+?)(?:\s+for\s+(.+))?", re.DOTALL)
 _PAIR = 2
+# Dimensions of an array of speeds, and of one of pairs.
+_LISTS = (1, 2)
 
 
 class Position(NamedTuple):
@@ -82,8 +84,8 @@ class Curve:
 
         Args:
             value: a text such as ``0:1, 2s:0.25, 4s:1``; one number, which is the speed of the whole clip,
-                and below 0 plays it backwards; a list of numbers, one for each source frame; a list of pairs
-                or a mapping of positions and speeds, such as ``{"2s": 0.25, 48: 1}``; a curve.
+                and below 0 plays it backwards; a list, array or tensor of numbers, one for each source frame,
+                or of pairs; a mapping of positions and speeds, such as ``{"2s": 0.25, 48: 1}``; a curve.
             ease: how one speed becomes the next.
 
         Raises:
@@ -95,6 +97,8 @@ class Curve:
             curve = _of_text(value, ease)
         elif isinstance(value, Mapping):
             curve = cls(tuple(_key(*pair) for pair in value.items()), ease)
+        elif getattr(value, "ndim", 0) in _LISTS:
+            return cls.of(value.tolist(), ease)
         elif isinstance(value, Sequence):
             curve = cls(tuple(_listed(index, item) for index, item in enumerate(value)), ease)
         else:

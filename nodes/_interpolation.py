@@ -177,7 +177,7 @@ class FrameNode(InterpolationNode):
     @classmethod
     def _check_rates(cls, rates: tuple[Any, Any], links: Links) -> None:
         if not {"source_fps", "target_fps"} & set(links):
-            source, target = (rate or 0 for rate in rates)
+            source, target = (0 if rate is None else rate for rate in rates)
             # The number of frames does not matter here.
             timeline_and_fps(2, (source, target), states=None, end="end_on_last", frames=2)
 

@@ -35,8 +35,9 @@ def _loader(later: Mapping[str, Widget]) -> InputTypes:
 
 
 RUN: dict[str, OldNode] = {
-    # Graphs of its first versions have an engine as their first value, newer ones a link from a loader. The
-    # menu stands last, where no newer graph has a value; web/old_layout.js moves a first value there.
+    # Graphs of its first versions have an engine as their first value, newer ones a link from a loader. Here
+    # it stands last, where no newer graph has a value; web/old_layout.js moves a first value there. It is a
+    # text, for everybody names such files as they like.
     "RifeTensorrt": OldNode(
         name="Rife Tensorrt",
         inputs={
@@ -45,7 +46,7 @@ RUN: dict[str, OldNode] = {
                 "rife_trt_model": _MODEL,
                 "use_cuda_graph": switch(True),
                 "keep_model_loaded": switch(False),
-                "engine": menu(*(f"{name}.engine" for name in _ENGINES)),
+                "engine": text(f"{_ENGINES[0]}.engine"),
             },
         },
         runs=MidframeRIFE,

@@ -271,8 +271,9 @@ def _check(name: str, value: Any, row: Widget) -> None:
                 described(value),
                 f"Use one of {', '.join(map(str, kind))}.",
             )
-    elif kind in ("INT", "FLOAT"):
-        exact = whole(value, name) if kind == "INT" else real(value, name)
+    # As texts: a type of ours equals no other.
+    elif str(kind) in ("INT", "FLOAT"):
+        exact = whole(value, name) if str(kind) == "INT" else real(value, name)
         least, most = options["min"], options["max"]
         if not least <= exact <= most:
             reason = "value_smaller_than_min" if exact < least else "value_bigger_than_max"

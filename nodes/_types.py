@@ -37,13 +37,13 @@ class RawType(str):
 
 
 class NumberType(RawType):
-    """A whole number as a widget, and a link of FLOAT too: 2.5 frames for each source frame are a rate."""
+    """A number as a widget, and a link of INT or FLOAT: 2.5 is a multiplier, and 60 a frame rate."""
 
     __slots__ = ()
 
     def __ne__(self, other: object) -> bool:
         """Return False for whatever may be linked here."""
-        return str(self) != other and other != "FLOAT"
+        return str(self) != other and other not in ("INT", "FLOAT")
 
 
 class NumberMenu(list[str | float]):
@@ -81,7 +81,7 @@ class UnionType(str):
 ANY = AnyType("*")
 MODEL = UnionType("MIDFRAME_MODEL,INTERP_MODEL")
 """A model of our loader, or of ComfyUI's own."""
-INT_OR_FLOAT = NumberType("INT")
+INT_OR_FLOAT, FLOAT_OR_INT = NumberType("INT"), NumberType("FLOAT")
 RAW_INT, RAW_FLOAT = RawType("INT"), RawType("FLOAT")
 RATE = UnionType("FLOAT,INT,VIDEO,VHS_VIDEOINFO")
 """A frame rate, or what knows one: a video, and what VideoHelperSuite says of the clip that it loads. As a

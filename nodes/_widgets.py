@@ -17,7 +17,7 @@ from ..memory.sinks import Storage
 from ..vfi_utils import EndLaw
 from . import _host
 from ._models import AFTER_RUN
-from ._types import INT_OR_FLOAT, MODEL, RATE, NumberMenu
+from ._types import FLOAT_OR_INT, INT_OR_FLOAT, MODEL, RATE, NumberMenu
 
 InputTypes = dict[str, dict[str, Any]]
 """What ComfyUI's ``INPUT_TYPES`` returns."""
@@ -274,4 +274,4 @@ def storage_named(name: str) -> Storage:
 
 def _rate(tooltip: str) -> Widget:
     # Three decimals, so that 23.976 can be typed.
-    return "FLOAT", {"default": 0.0, "min": 0.0, "max": 1000.0, "step": 0.001, "tooltip": tooltip}
+    return FLOAT_OR_INT, {"default": 0.0, "min": 0.0, "max": 1000.0, "step": 0.001, "tooltip": tooltip}

@@ -1,4 +1,4 @@
-// Two things that ComfyUI's browser needs from a pack, and no server can do.
+// Three things that ComfyUI's browser needs from a pack, and no server can do.
 //
 // 1. Gives the example workflows their clip. ComfyUI looks for videos in its input folder alone, and the clip lies beside
 // the workflows; when one that names it is opened, and the input folder lacks it, it is uploaded there.
@@ -6,6 +6,9 @@
 // 2. Keeps the newest frame of a run and what the node has made apart. The front end holds both, shows the frame
 // wherever it should show the result, and on a node with a VIDEO input shows any picture as a video: a broken one
 // ("Video failed to load"; front ends 1.45 to 1.58). Here a node has one of them at a time.
+//
+// 3. Lets a link of FLOAT into a multiplier, and one of INT into a frame rate, which the server takes. Their type stays
+// INT and FLOAT for all else: programs that read the nodes' definitions tell widgets by it.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
@@ -61,6 +64,13 @@ function dropPicture(id) {
   node.setDirtyCanvas(true, true);
 }
 
+const NUMBERS = { multiplier: "INT,FLOAT", target_fps: "FLOAT,INT" };
+
+function takeNumbers(node) {
+  if (!node.comfyClass?.startsWith("Midframe")) return;
+  for (const slot of node.inputs ?? []) slot.type = NUMBERS[slot.name] ?? slot.type;
+}
+
 app.registerExtension({
   name: "Midframe",
   setup() {
@@ -70,11 +80,13 @@ app.registerExtension({
     });
   },
   nodeCreated(node) {
+    takeNumbers(node);
     if (node.comfyClass === "MidframeReport") node.previewMediaType = "image";
     // "Replace Node" of front end 1.58 leaves the graph's version as it was where all links go over. The canvas keeps
     // its order of drawing until the version changes: it would draw the node that is gone, fail, and stand still.
     if (node.comfyClass?.startsWith("Midframe")) queueMicrotask(() => node.graph?.incrementVersion?.());
   },
+  loadedGraphNode: takeNumbers,
   async beforeConfigureGraph(graph) {
     if (!JSON.stringify(graph ?? "").includes(`"${CLIP}"`)) return;
     const menus = await (await api.fetchApi("/object_info/LoadVideo")).json();

@@ -42,6 +42,26 @@ def test_a_cut_is_seen_where_it_is():
     assert [note.index for note in notes if note.cut] == [9]
 
 
+@pytest.mark.parametrize("only_cuts", [True, False])
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_a_short_shot_begins_and_ends_with_a_cut(length, only_cuts):
+    """Each of its cuts stands near the other one, which is no motion that it has to stand out from."""
+    notes = analyse(pan(1, 10) + pan(2, length) + pan(3, 10), only_cuts=only_cuts).pairs
+    assert [note.index for note in notes if note.cut] == [9, 9 + length]
+
+
+def test_short_shots_follow_each_other():
+    notes = analyse(pan(1, 10) + pan(2, 3) + pan(3, 2) + pan(4, 3) + pan(5, 10)).pairs
+    assert [note.index for note in notes if note.cut] == [9, 12, 14, 17]
+
+
+def test_where_every_picture_is_another_one_none_is_a_shot():
+    """Slides, or a generator's noise, have no shots; nor have drawings on threes that have nothing in common."""
+    pictures = [pan(seed, 1)[0] for seed in range(14)]
+    for frames in (pictures, [picture for picture in pictures for _ in range(3)]):
+        assert not any(note.cut for note in analyse(frames).pairs)
+
+
 def jump(before: list[int], after: list[int]) -> list[torch.Tensor]:
     """Return frames of a take, by how far it has moved; after the jump a part of the picture is another one."""
     one, other = scene(1), scene(2)

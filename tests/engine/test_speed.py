@@ -3,6 +3,7 @@
 from fractions import Fraction as Fr
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from fakes import LerpModel
@@ -113,6 +114,12 @@ def test_a_keyframe_that_is_not_reached_is_refused():
 
 def test_lists_and_curves_are_understood_too():
     assert Curve.of([1, 1, 0.5]).keys == Curve.of("0:1, 1:1, 2:0.5").keys
+    for array in (torch.tensor([1, 1, 0.5]), np.array([1, 1, 0.5])):
+        assert Curve.of(array).keys == Curve.of([1, 1, 0.5]).keys
+    assert Curve.of(np.array([[0, 1], [48, 0.25]])).keys == Curve.of([(0, 1), (48, 0.25)]).keys
+    for wrong in (torch.rand(2, 4, 4, 3), torch.tensor([1.0, float("nan")]), np.zeros((2, 3))):
+        with pytest.raises(BadInputError):
+            Curve.of(wrong)
     assert (
         Curve.of([("0", 1), ("2s", 0.25), (96, 0, "1s")]).keys == Curve.of("0:1, 2s:0.25, 96:0 for 1s").keys
     )

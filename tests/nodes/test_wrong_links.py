@@ -1,5 +1,7 @@
 """Links that do not fit, in every node: by hand, or in a graph in the API's format, which may hold anything there."""
 
+import json
+
 import pytest
 import torch
 from midframe import NODE_CLASS_MAPPINGS
@@ -27,7 +29,7 @@ CASES = [
     for name, (kind, _) in rows(key).items()
     if isinstance(kind, str) and str(kind) not in USUAL
     for value in VALUES
-    if (name, value) not in {("multiplier", "number"), ("source_fps", "number")}
+    if (name, value) != ("source_fps", "number")
 ]
 
 
@@ -69,3 +71,30 @@ def test_outputs_of_older_nodes_have_types_that_inputs_have(key):
     kinds = {str(kind) for node in STAND_INS.values() for kind, _ in _inputs(node).values()}
     kinds |= {"IMAGE", "INT", "FLOAT", "BOOLEAN", "STRING", "VAE", "MODEL"}
     assert set(STAND_INS[key].RETURN_TYPES) <= kinds
+
+
+@pytest.mark.parametrize("key", ["MidframeInterpolate", "MidframeTLBVFI", "MidframeVideo", "MidframeChunks"])
+def test_numbers_of_both_kinds_may_be_linked_and_nothing_else(key):
+    """The definition says INT or FLOAT all the same: other programs tell widgets by it."""
+    for name, kind in (("multiplier", "INT"), ("target_fps", "FLOAT")):
+        found = rows(key)[name][0]
+        assert json.dumps(found) == f'"{kind}"'
+        # As ComfyUI compares: the type of the link first, a plain text.
+        assert [linked for linked in ("INT", "FLOAT", "IMAGE", "SIGMAS") if "".join(linked) != found] == [
+            "IMAGE",
+            "SIGMAS",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("target", "count"), [("60", 4), (60, 4), (None, 3), ("ntsc", 2), (0, 3), ("", None), (-1, None)]
+)
+def test_a_target_rate_is_read_however_it_is_spelt(target, count):
+    node = NODE_CLASS_MAPPINGS["MidframeRIFE"]
+    widgets = {"multiplier": 2, "source_fps": 16, "target_fps": target}
+    if count is None:
+        with pytest.raises(MidframeError):
+            node.VALIDATE_INPUTS("default", **widgets, input_types={})
+        return
+    assert node.VALIDATE_INPUTS("default", **widgets, input_types={}) is True
+    assert len(node().interpolate(torch.rand(2, 32, 32, 3), "default", **widgets)[0]) == count

@@ -33,6 +33,13 @@ FOLD = """kind => {
     const node = app.graph.nodes.find(one => one.type === kind || one.subgraph);
     app.graph.convertToSubgraph(new Set([node]));
 }"""
+LINK = """([kind, value, name]) => {
+    const number = LiteGraph.createNode(kind);
+    app.graph.add(number);
+    number.widgets[0].value = value;
+    const node = app.graph.nodes.find(one => one.type.startsWith('Midframe'));
+    return Boolean(number.connect(0, node, node.inputs.findIndex(input => input.name === name)));
+}"""
 BLUEPRINTS = sorted(path.stem for path in (ROOT / "subgraphs").glob("*.json"))
 EXAMPLES = sorted(path.stem for path in (ROOT / "example_workflows").glob("*.json"))
 
@@ -270,7 +277,7 @@ WIRED = {
 }
 
 
-LOADER = _node("LoadRifeTensorrtModel", "RIFE_TRT_MODEL", "no_known_engine", "fp16")
+LOADER = _node("LoadRifeTensorrtModel", "RIFE_TRT_MODEL", "rife49_ensemble_True_scale_1_sim", "fp16")
 TENSORRT = {
     "an engine as the first value": (old_graph("RifeTensorrt", ["none.engine", 50, 3, True, False]), 7),
     "a link from a loader": (wired_graph("RifeTensorrt", [50, 3, True, False], between=LOADER, entry=1), 7),
@@ -286,6 +293,21 @@ def test_graphs_of_an_older_pack_run_however_they_are_wired(canvas):
         assert canvas.red() == [], name
         made[name] = len(canvas.files(canvas.run()))
     assert made == {name: frames for name, (_, frames) in graphs.items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "name", "frames"),
+    [("PrimitiveFloat", 2.5, "multiplier", 6), ("PrimitiveInt", 40, "target_fps", 6)],
+)
+def test_numbers_of_both_kinds_are_linked_and_stay_so_in_a_file(canvas, kind, value, name, frames):
+    """A rate of INT and a multiplier of FLOAT, with the mouse as in a file."""
+    canvas.load(old_graph("MidframeRIFE", ["default", 2, 16, 0, "auto", False, "auto", 0]))
+    linked = canvas.page.evaluate(LINK, [kind, value, name])
+    assert linked
+    assert len(canvas.files(canvas.run())) == frames
+    canvas.load(json.loads(canvas.page.evaluate("() => JSON.stringify(app.graph.serialize())")))
+    assert canvas.red() == []
+    assert len(canvas.files(canvas.run())) == frames
 
 
 @pytest.mark.parametrize("depth", [1, 2])
