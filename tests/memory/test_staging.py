@@ -220,3 +220,16 @@ def test_whole_numbers_are_rounded_and_clamped(dtype, scale):
     frames = torch.tensor([-1.0, 0.0, 0.4 / scale, 0.6 / scale, 0.5, 1.0, 2.0])
     expected = (frames.double().clamp(0, 1) * scale + 0.5).floor().long()
     assert torch.equal(as_dtype(frames, dtype).long(), expected)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(torch.uint8, 255), (torch.uint16, 65535)])
+@pytest.mark.parametrize("order", ["frames", "planes", "one"])
+def test_large_frames_are_converted_in_strips_to_the_same_values(dtype, scale, order):
+    """In the layout of a network's output, whose channels are planes, as in that of a picture."""
+    planes = torch.rand(2, 3, 301, 517, generator=torch.Generator().manual_seed(0)) * 1.2 - 0.1
+    frames = planes.permute(0, 2, 3, 1)
+    frames = {"frames": frames.contiguous(), "planes": frames, "one": frames[1]}[order]
+    made = as_dtype(frames, dtype)
+    assert frames.nbytes > 2**20
+    assert torch.equal(made.int(), (frames.clamp(0, 1) * scale + 0.5).to(torch.int32))
+    assert made.stride() == frames.clone().stride()
