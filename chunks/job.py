@@ -19,7 +19,7 @@ from ..vfi_models.interface import Interpolator
 from ..vfi_utils import Settings
 from ..video import ClipInfo, Coding, Plan, holds_alpha
 from ..video.read.span import Span
-from ..video.stream.expected import counted
+from ..video.stream.expected import counted, frames_expected
 from ..video.write.formats import file_suffix, images_of
 from ..weights.checkpoint import readable, sha256_file
 from ..weights.find import CKPTS, find
@@ -106,6 +106,13 @@ class Job:
             return info
         with self.plan.open(self.source, alpha=False) as clip:
             return counted(clip)
+
+    def frames_expected(self, info: ClipInfo) -> int | None:
+        """Return how many output frames there will be, from what :meth:`expected` returned."""
+        if not info.frames_guessed:
+            return self.plan.frames_estimate(info)
+        with self.plan.open(self.source, alpha=False) as clip:
+            return frames_expected(self.plan, clip)
 
     def as_data(self) -> dict[str, Any]:
         """Return the job in types of Python alone, for a process where this package may have another name."""

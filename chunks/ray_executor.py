@@ -113,7 +113,7 @@ class _Run:
 
     def __call__(self, info: ClipInfo, host: Host, done: Done) -> None:
         """Make chunks until the store is complete."""
-        total = self._job.plan.frames_estimate(info)
+        total = self._job.frames_expected(info)
         self._stop = self._job.chunks_estimate(info)
         host.progress(self._store.frames, total, None)
         try:

@@ -75,7 +75,7 @@ class Inline:
             model = model or self._load()
             # All chunks up to the next finished one in one pass: neighbours share what is read and computed.
             first = store.missing()[0]
-            counted = Counted(host, job.plan.frames_estimate(info), before=store.frames)
+            counted = Counted(host, job.frames_expected(info), before=store.frames)
             make_chunks(job, store, (first, store.after(first)), model, host=counted, done=done)
 
 
@@ -126,7 +126,7 @@ def process(
             return Written(job.target, frames, 0)
         target = Target(job.target, overwrite=job.plan.overwrite, mark=store.job)
         info = job.expected(info)
-        total = job.plan.frames_estimate(info)
+        total = job.frames_expected(info)
 
         def done(record: Record) -> None:
             report(Report(record.chunk, len(record.times), store.frames, total))

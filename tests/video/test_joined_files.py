@@ -8,6 +8,7 @@ import pytest
 from clips import audio_packets, pictures, times_of
 from fakes import LerpModel, RecordingHost
 from midframe.chunks import Inline, Job, process
+from midframe.errors import BadInputError
 from midframe.video import Plan, interpolate_video, open_clip
 from midframe.video.account import describe_output
 from midframe.video.read import describe
@@ -174,3 +175,37 @@ def test_times_of_a_part_are_those_of_the_whole_in_joined_matroska(tmp_path):
     assert made.frames == 24
     heard = [time for time, _ in audio_packets(tmp_path / "out.mkv")]
     assert abs(heard[-1] - 1) < Fr(1, 10)
+
+
+@pytest.mark.parametrize(("kind", "codec"), thinned([("mkv", "libx264"), ("wmv", "wmv2")], (0,)))
+def test_frames_of_a_recording_with_pauses_are_counted(tmp_path, kind, codec):
+    """By duration and rate a Matroska file of six frames in 20 seconds was one of 601."""
+    times = [0, 120, 240, 241, 360, 480]  # 24ths of a second
+    source = film(tmp_path / f"in.{kind}", count=6, codec=codec, times=times, options={})
+    assert "about 12 frames" in describe_output(source, tmp_path / "out.mp4", Plan())[0].why
+    assert "about 12 frames" not in describe_output(source, tmp_path / "out.mp4", Plan(fps=60))[0].why
+    host = RecordingHost()
+    assert interpolate_video(source, tmp_path / "out.mp4", LerpModel(), host=host).frames == 12
+    assert {total for _, total, _ in host.seen} == {12}
+    totals = set()
+    job = Job(source, tmp_path / "chunked.mp4", tmp_path / "work", pairs=240)
+    process(job, Inline(LerpModel), host=RecordingHost(), report=lambda report: totals.add(report.total))
+    assert totals == {12}
+    assert times_of(tmp_path / "out.mp4") == times_of(tmp_path / "chunked.mp4")
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_a_recording_without_its_index_is_refused_in_words_that_say_so(tmp_path, pieces):
+    options = {"movflags": "frag_keyframe+empty_moov"} if pieces else {}
+    data = film(tmp_path / "whole.mp4", count=6, container_options=options).read_bytes()
+    at, kept = 0, b""
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        kept += b"" if data[at + 4 : at + 8] == b"moov" else data[at : at + size]
+        at += size
+    (tmp_path / "in.mp4").write_bytes(kept)
+    with pytest.raises(BadInputError, match="never finished"):
+        describe_output(tmp_path / "in.mp4", tmp_path / "out.mp4", Plan())
+    (tmp_path / "in.mp4").write_bytes(b"")
+    with pytest.raises(BadInputError, match="cannot be read"):
+        describe_output(tmp_path / "in.mp4", tmp_path / "out.mp4", Plan())

@@ -89,6 +89,9 @@ class ClipInfo:
     """Every timestamp is a multiple of this, seconds."""
     frames_estimate: int | None
     """From the header, which may be wrong."""
+    frames_guessed: bool = False
+    """Whether that follows from duration and rate alone, and the file is so small that its frames are counted
+    in no time: at a variable rate it may be a hundred times too many."""
     colour: Colour | None = None
     """None where the source is RGB."""
     pixel_aspect: Fraction = Fraction(1)

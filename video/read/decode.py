@@ -24,7 +24,7 @@ from .clip import ClipInfo, Frame, FrameTime, TimedClip
 from .deinterlace import deinterlaced
 from .describe import FALLBACK_RATE, describe, stated_rate
 from .images import ImageFolder, is_pattern
-from .opening import films_of, hides_another, open_source, packets_of
+from .opening import films_of, hides_another, is_unfinished, open_source, packets_of
 from .orientation import orientation_of
 from .straight import Straightener
 from .times import DAMAGE, InOrder, Joins, repeated_within, squeeze
@@ -283,6 +283,12 @@ class VideoFile:
         try:
             return open_source(self._source)
         except (av.error.FFmpegError, OSError) as error:
+            if is_unfinished(path):
+                raise BadInputError(
+                    "This recording was never finished: its index is missing, and nothing reads it without.",
+                    str(path),
+                    "Repair it with its camera or its maker's program, or by a file of the same camera.",
+                ) from error
             raise _unreadable(path, str(error)) from error
 
     def _decode(self, path: Path, skipped: int = 0) -> Iterator[av.VideoFrame]:

@@ -41,6 +41,8 @@ _FASTEST = 300
 _MOST_PART = Fraction(9, 10)
 # Bytes of a file that is read in no time.
 _QUICKLY_READ = 1 << 25
+# Formats that do not say how many frames they hold.
+_UNCOUNTED = ("matroska,webm", "asf", "flv", "nut")
 # Seconds before the end of a file from which on its packets are looked at.
 _TAIL = 2
 # Those whose pictures FFmpeg does not time by the rate that the stream states.
@@ -83,11 +85,7 @@ def describe(
     # A header speaks of its own film alone, where another follows in the same file.
     filled_in = filled_in and not holds_another(container)
     stated = _duration(container, stream, rate, shown) if filled_in and not _is_raw(container) else None
-    # Of program streams FFmpeg finds the last time that is stated, which may be many small pictures early.
-    guessed = container.format.name == "mpeg"
-    expected = None if stated is None or guessed else round(stated * rate)
-    if guessed and container.size >= _QUICKLY_READ:
-        expected = _counted_to_the_end(path, rate)
+    expected = _expected(path, container, stated, rate)
     return ClipInfo(
         path=path,
         height=height,
@@ -97,6 +95,7 @@ def describe(
         rate=rate,
         tick=common_tick(base, 1 / rate) if can_straighten(rate, base) else base,
         frames_estimate=_frames(int(stream.frames) if filled_in else 0, expected),
+        frames_guessed=container.format.name in _UNCOUNTED and 0 < container.size < _QUICKLY_READ,
         colour=colour_of(first, stream.codec_context),
         pixel_aspect=1 / aspect if transposed else aspect,
         start=Fraction(0) if shown is None else shown - origin,
@@ -125,6 +124,16 @@ def _frames(counted: int, expected: int | None) -> int | None:
         return counted or None
     whole = counted if counted >= expected * _MOST_PART else expected
     return min(whole, expected + _ROUNDED) or None
+
+
+def _expected(
+    path: Path, container: av.container.InputContainer, stated: Fraction | None, rate: Fraction
+) -> int | None:
+    """Return the number of frames that follows from the duration that a header states."""
+    if container.format.name != "mpeg":
+        return None if stated is None else round(stated * rate)
+    # Of program streams FFmpeg finds the last time that is stated, which may be many small pictures early.
+    return _counted_to_the_end(path, rate) if container.size >= _QUICKLY_READ else None
 
 
 def _counted_to_the_end(path: Path, rate: Fraction) -> int | None:

@@ -175,24 +175,38 @@ def hides_another(path: Path) -> bool:
 
     One in fragments is not looked through: each may come with a header of its own.
     """
+    seen: set[bytes] = set()
+    for kind in _boxes(path):
+        if kind == b"ftyp" and {b"moov", b"mdat"} <= seen:
+            return True
+        if kind == b"moof":
+            return False
+        seen.add(kind)
+    return False
+
+
+def is_unfinished(path: Path) -> bool:
+    """Tell whether a file is an MP4 or MOV whose recording ended before its index was written."""
+    kinds = list(_boxes(path))
+    return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
+
+
+def _boxes(path: Path) -> Iterator[bytes]:
+    """Yield the kinds of the boxes at the top level of an MP4 or MOV file."""
     try:
         with path.open("rb") as file:
-            seen: set[bytes] = set()
             for _ in range(_MOST_BOXES):
                 head = file.read(16)
-                size, kind = int.from_bytes(head[:4], "big"), head[4:8]
-                if kind == b"ftyp" and {b"moov", b"mdat"} <= seen:
-                    return True
-                if kind == b"moof" or len(head) < 16:  # noqa: PLR2004
-                    return False
+                size = int.from_bytes(head[:4], "big")
+                if len(head) < 8:  # noqa: PLR2004
+                    return
+                yield head[4:8]
                 size = int.from_bytes(head[8:], "big") if size == 1 else size
                 if size < 8:  # noqa: PLR2004 -- to the end of the file, or no box
-                    return False
-                seen.add(kind)
+                    return
                 file.seek(size - len(head), 1)
     except (OSError, OverflowError):
-        pass
-    return False
+        return
 
 
 def _ebml_size(file: IO[bytes]) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ...engine.timeline import AtRate
 from ...errors import BadInputError
 from ..read.clip import ClipInfo, TimedClip
 from ..read.span import Span
@@ -11,16 +12,17 @@ from .plan import Plan
 
 
 def counted(clip: TimedClip) -> ClipInfo:
-    """Return what is known of a clip, with the number of its frames also where its header is silent.
+    """Return what is known of a clip, with the number of its frames also where its header does not say it.
 
     Recordings that were piped or streamed, and streams without a container, do not say it. Their packets are
     counted then, which reads the whole file and decodes nothing of it.
     """
     info = clip.info
-    if info.frames_estimate is not None:
+    if info.frames_estimate is not None and not info.frames_guessed:
         return info
     try:
-        return replace(info, frames_estimate=sum(1 for _ in clip.times()) or None)
+        count = sum(1 for _ in clip.times()) or None
+        return replace(info, frames_estimate=count, frames_guessed=False)
     except BadInputError:  # damaged further on: said where it is read
         return info
 
@@ -34,4 +36,8 @@ def frames_expected(plan: Plan, clip: TimedClip, span: Span | None = None) -> in
         span: the part of the output; all where it is left out.
     """
     expected = plan.frames_estimate(clip.info, span)
-    return plan.frames_estimate(counted(clip), span) if expected is None else expected
+    # At a constant rate, how many come out follows from the duration, which is no guess.
+    guessed = clip.info.frames_guessed and span is None
+    if expected is None or (guessed and not isinstance(plan.timeline(clip.info).policy, AtRate)):
+        return plan.frames_estimate(counted(clip), span)
+    return expected
