@@ -80,12 +80,12 @@ def test_a_film_of_one_or_two_frames_keeps_its_sound(tmp_path, count):
 
 
 def test_a_file_of_sound_alone_is_refused(tmp_path):
-    with av.open(str(film(tmp_path / "film.mp4", count=4, sound="aac"))) as given:
-        with av.open(str(tmp_path / "in.mp4"), "w") as out:
-            tone = out.add_stream_from_template(given.streams.audio[0])
-            for packet in given.demux(audio=0):
-                if packet.size:
-                    packet.stream = tone
-                    out.mux(packet)
+    source = film(tmp_path / "film.mp4", count=4, sound="aac")
+    with av.open(str(source)) as given, av.open(str(tmp_path / "in.mp4"), "w") as out:
+        tone = out.add_stream_from_template(given.streams.audio[0])
+        for packet in given.demux(audio=0):
+            if packet.size:
+                packet.stream = tone
+                out.mux(packet)
     with pytest.raises(BadInputError, match="no picture"):
         describe_output(tmp_path / "in.mp4", tmp_path / "out.mp4", Plan())
