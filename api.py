@@ -79,6 +79,7 @@ def interpolate(  # noqa: PLR0913 - all but two have a default that most callers
 
     def look() -> Analysis:
         notes = analysis or analyse(frames, only_cuts=timing.only_cuts, poll=poll)
+        notes.warn_past(len(frames))
         return notes if playing.route is None else routed_notes(notes, playing.route)
 
     # What fits nowhere is refused before anything is spent on it.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import os
 from collections.abc import Iterable
@@ -21,6 +22,8 @@ from typing import Any, Literal
 
 from ..errors import BadInputError
 from ..inputs.objects import described, path_of
+
+_LOG = logging.getLogger(__name__)
 
 Held = Literal["", "equal", "alike"]
 HELD: tuple[Held, ...] = ("", "equal", "alike")
@@ -105,6 +108,18 @@ class Analysis:
     def note(self, index: int) -> PairNote:
         """Return the note of a pair; a plain one where there is none, past the end too."""
         return self._named.get(index) or PairNote(index)
+
+    def warn_past(self, frames: int) -> None:
+        """Warn if a pair is named that a clip of so many frames does not have: it may be that of another."""
+        last = max(self._named, default=0)
+        if last > frames - 2:
+            _LOG.warning(
+                "The analysis names frames %d and %d, and the clip has %d: it may be that of another clip. "
+                "What is noted past the end counts for nothing.",
+                last,
+                last + 1,
+                frames,
+            )
 
     def to_json(self) -> str:
         """Return the text of :meth:`from_json`, a line for each pair that is not plain."""

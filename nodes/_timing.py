@@ -123,6 +123,7 @@ class ClipTiming:
 
         def look() -> Analysis:
             notes = self.analysis or analyse(frames, only_cuts=self.timing.only_cuts, poll=poll)
+            notes.warn_past(len(frames))
             return notes if playing.route is None else routed_notes(notes, playing.route)
 
         return self.timing.timesteps(playing.timesteps, look)

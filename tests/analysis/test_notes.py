@@ -3,10 +3,13 @@
 import json
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from midframe import interpolate
 from midframe.analysis.notes import HELD, Analysis, PairNote
 from midframe.errors import BadInputError
+from stand_in import Blend
 
 NOTES = st.builds(
     PairNote,
@@ -83,3 +86,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 def test_notes_out_of_order_are_refused():
     with pytest.raises(BadInputError, match="after pair 3"):
         Analysis((PairNote(3), PairNote(1)))
+
+
+@pytest.mark.parametrize(("frames", "warned"), [(43, True), (44, False)])
+def test_an_analysis_of_a_longer_clip_is_said(frames, warned, caplog):
+    analysis = Analysis((PairNote(3, held="equal"), PairNote(42, cut=True), PairNote(60)))
+    interpolate(torch.zeros(frames, 4, 4, 3), Blend(0.0), 2, analysis=analysis)
+    said = "The analysis names frames 42 and 43, and the clip has 43"
+    assert any(said in record.message for record in caplog.records) == warned
