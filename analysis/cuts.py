@@ -30,8 +30,8 @@ _NEIGHBOURS = 2
 _LEAST_CLIP = 4
 SAME_SHOT = 0.25
 """Two frames are of the same shot where no more than this is missing."""
-FLASH_SPAN = 5
-"""Frames from the last before a flash to the first after it."""
+# Frames from the last before a flash to the first after it.
+_FLASH_SPAN = 5
 FLASH_STEP = 0.1
 """A change of mean brightness by this share may be a flash."""
 _NO_CHANGE = Change(areas=0.0, most=0.0, drift=0.0)
@@ -79,15 +79,15 @@ class Cuts:
         lost = self._pairs[index].found.mismatch > LEAST_MISMATCH
         if not lost and not _far(left, right, FLASH_STEP):
             return False
-        for first in range(index, index - FLASH_SPAN, -1):
-            for after in range(max(index + 1, first + 2), first + FLASH_SPAN + 1):
+        for first in range(index, index - _FLASH_SPAN, -1):
+            for after in range(max(index + 1, first + 2), first + _FLASH_SPAN + 1):
                 if first in self._frames and after in self._frames and self._same_shot(first, after):
                     return True
         return False
 
     def forget(self, frame: int) -> None:
         """Drop what is known of the pairs that begin at a frame, which is not asked for again."""
-        for after in range(frame, frame + FLASH_SPAN + 1):
+        for after in range(frame, frame + _FLASH_SPAN + 1):
             self._shots.pop((frame, after), None)
 
     def _stands_out(self, index: int) -> bool:

@@ -112,14 +112,22 @@ def _is_one_shot(path: Path) -> bool:
     return usual <= _MAY_BE_A_CUT and float(steps.max()) <= max(_MAY_BE_A_CUT, 4 * usual)
 
 
-def cases(clips: Footage, cuts: int, seed: int) -> Iterator[Case]:
-    """Return ``cuts`` spliced clips, and after each some without a cut."""
+Draw = Callable[[int], int]
+
+
+def _drawing(seed: int) -> Draw:
+    """Return a function that draws a whole number below its argument, the same ones for the same seed."""
     random = torch.Generator().manual_seed(seed)
 
     def draw(count: int) -> int:
         return int(torch.randint(max(count, 1), (), dtype=torch.int64, device="cpu", generator=random))
 
-    made = 0
+    return draw
+
+
+def cases(clips: Footage, cuts: int, seed: int) -> Iterator[Case]:
+    """Return ``cuts`` spliced clips, and after each some without a cut."""
+    draw, made = _drawing(seed), 0
     while made < cuts:
         kind = _SPLICES[draw(len(_SPLICES))]
         case = _spliced(kind, clips, draw)
@@ -134,12 +142,7 @@ def cases(clips: Footage, cuts: int, seed: int) -> Iterator[Case]:
 
 def short_shots(clips: Footage, count: int, seed: int) -> Iterator[Case]:
     """Return clips in which a shot of 1 to 5 frames stands between two longer ones: two cuts each."""
-    random = torch.Generator().manual_seed(seed)
-
-    def draw(count: int) -> int:
-        return int(torch.randint(max(count, 1), (), dtype=torch.int64, device="cpu", generator=random))
-
-    made = 0
+    draw, made = _drawing(seed), 0
     while made < count:
         length = 1 + made % _SHORT
         shots = [_shot(clips.clip(draw(len(clips.paths))), draw, size) for size in (_SHOT, length, _SHOT)]
@@ -152,7 +155,6 @@ def short_shots(clips: Footage, count: int, seed: int) -> Iterator[Case]:
 
 
 _SPLICES = ("hard", "hard", "hard", "similar", "through black")
-Draw = Callable[[int], int]
 
 
 def _shot(clip: Tensor, draw: Draw, length: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -28,9 +28,19 @@ from ..memory.staging import as_dtype
 from ..vfi_utils import Timeline, Timesteps
 from . import _host
 
+Linked = TypeVar("Linked", bound="ClipSpeed | ClipTiming")
 
-def _names(kind: Any) -> tuple[str, ...]:
-    return tuple(one.name for one in fields(kind))
+
+def _linked(link: Linked | None, usual: Linked, wrong: str, advice: str) -> Linked:
+    """Return what a link carries, or ``usual`` where there is none.
+
+    Raises:
+        BadInputError: a link of another kind than ``usual``, with these words.
+    """
+    if link is None:
+        return usual
+    require_like(link, [one.name for one in fields(usual)], wrong=wrong, advice=advice)
+    return link
 
 
 @dataclass(frozen=True)
@@ -48,11 +58,7 @@ class ClipSpeed:
         Raises:
             BadInputError: a link of another kind.
         """
-        if link is not None:
-            require_like(
-                link, _names(cls), wrong="This is no speed.", advice="Connect Speed Curve, or nothing."
-            )
-        return cls() if link is None else link
+        return _linked(link, cls(), "This is no speed.", "Connect Speed Curve, or nothing.")
 
     @property
     def plain(self) -> bool:
@@ -100,11 +106,7 @@ class ClipTiming:
         Raises:
             BadInputError: a link of another kind.
         """
-        if link is not None:
-            require_like(
-                link, _names(cls), wrong="This is no timing.", advice="Connect Clip Timing, or nothing."
-            )
-        return cls() if link is None else link
+        return _linked(link, cls(), "This is no timing.", "Connect Clip Timing, or nothing.")
 
     def settings(self, settings: Settings) -> Settings:
         """Return the settings of a run of which this says what becomes of levels and overlays."""

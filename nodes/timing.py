@@ -165,7 +165,7 @@ class MidframeTiming:
         if analysis is not None:
             require_like(
                 analysis,
-                ("pairs", "to_json"),
+                ("note", "pairs", "to_json", "warn_past"),
                 wrong="This is no analysis of a clip.",
                 advice="Connect Look at Clip, or nothing.",
             )

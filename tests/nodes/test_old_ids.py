@@ -32,7 +32,7 @@ def rows(key):
 
 
 def made(key, *values, **links):
-    """What a node makes of a saved workflow's values, of which there may be fewer than it has widgets."""
+    """Run a node with a saved workflow's values, of which there may be fewer than it has widgets."""
     widgets = [name for name, (_, options) in rows(key).items() if "default" in options]
     return CLASSES[key]().run(**links, **dict(zip(widgets, values, strict=False)))
 

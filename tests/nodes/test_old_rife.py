@@ -31,7 +31,7 @@ def widgets(key):
 
 
 def made(key, *values, **links):
-    """What a node makes of a saved workflow's values, of which there may be fewer than it has widgets."""
+    """Run a node with a saved workflow's values, of which there may be fewer than it has widgets."""
     return CLASSES[key]().run(**links, **dict(zip(widgets(key), values, strict=False)))
 
 
@@ -78,7 +78,7 @@ def test_a_frame_rate_gives_as_many_frames_as_the_older_node(frames, source, tar
 
 
 def test_a_model_by_a_link_is_not_looked_up_in_the_menu(monkeypatch, tmp_path):
-    """Whether the weights of the menu's engine are here does not matter then."""
+    """The weights of the menu's engine need not be here then."""
     monkeypatch.setattr(_host, "model_folders", lambda: (tmp_path,))
     monkeypatch.setenv("MIDFRAME_OFFLINE", "1")
     validate = CLASSES["RifeTensorrt"].VALIDATE_INPUTS

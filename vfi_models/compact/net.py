@@ -343,10 +343,10 @@ class PyramidNet(nn.Module):
         shares = _shares(timestep)
         for level in range(len(left[1]) - 1, -1, -1):
             left_features, right_features = left[1][level], right[1][level]
-            size = left_features.shape[-2:]
-            motion = (
-                motions[-1].doubled(*size) if motions else no_motion(left_features, len(timestep), _HIDDEN)
-            )
+            if motions:
+                motion = motions[-1].doubled(*left_features.shape[-2:])
+            else:
+                motion = no_motion(left_features, len(timestep), _HIDDEN)
             decoder = self.decoders[min(level, len(self.decoders) - 1)]
             motions.append(decoder(left_features, right_features, motion, timestep, shares))
         return motions

@@ -90,7 +90,7 @@ class ClipInfo:
     frames_estimate: int | None
     """From the header, which may be wrong."""
     frames_guessed: bool = False
-    """Whether that follows from duration and rate alone, and the file is so small that its frames are counted
+    """The estimate follows from duration and rate alone, and the file is so small that its frames are counted
     in no time: at a variable rate it may be a hundred times too many."""
     colour: Colour | None = None
     """None where the source is RGB."""

@@ -57,7 +57,7 @@ class Stream:
         self._encoder = EncodeThread(writer)
         self._decoder = DecodeThread(reading.clip)
         self._lent = True
-        """Whether frames that are put may be written over afterwards."""
+        """Frames that are put may be written over afterwards."""
         self.salvaged = 0
         """Frames in the output of a run that failed, which was closed properly."""
 
